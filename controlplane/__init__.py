@@ -1,0 +1,7 @@
+"""An Istio-compatible service-mesh control plane for Envoy.
+
+Data moves left to right: ``watchers`` feed ``registry``, ``compiler`` runs ``translate`` over it and
+publishes ``snapshots``, ``ads`` streams them to proxies. ``app`` wires the packages together.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,46 @@
+"""The streams that are open now, by connection id."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from controlplane.ads.stream import Stream
+from controlplane.ads.sync_status import ProxyStatus
+from controlplane.snapshots import Snapshot
+
+
+class Connections:
+    """All proxies that are connected. An id is ``<proxy id>-<n>``, where ``n`` counts streams since the start."""
+
+    def __init__(self) -> None:
+        self._streams: dict[str, Stream] = {}
+        self._numbers = itertools.count(1)
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    @property
+    def streams(self) -> Mapping[str, Stream]:
+        """The streams by connection id; a live view."""
+        return MappingProxyType(self._streams)
+
+    def add(self, stream: Stream) -> str:
+        """Enter an opened stream; return its connection id."""
+        connection_id = f"{stream.proxy.id}-{next(self._numbers)}"
+        self._streams[connection_id] = stream
+        return connection_id
+
+    def remove(self, connection_id: str) -> None:
+        """Take out a stream that has ended."""
+        self._streams.pop(connection_id, None)
+
+    def statuses(self) -> tuple[ProxyStatus, ...]:
+        """Return the status of every connected proxy, in the order of their connecting."""
+        return tuple(stream.status(connection_id) for connection_id, stream in self._streams.items())
+
+    def snapshot(self, connection_id: str) -> Snapshot | None:
+        """Return the newest snapshot of a connected proxy's class, ``None`` without such a connection."""
+        stream = self._streams.get(connection_id)
+        return None if stream is None else stream.snapshot

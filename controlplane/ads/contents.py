@@ -1,0 +1,151 @@
+"""Snapshots as many streams share them: what is derived from one is derived once.
+
+A ``Contents`` stands for the resources of one type in one snapshot, an ``Edition`` for a whole snapshot. Both exist
+once per mapping or snapshot object (see ``Library``) for as long as anything refers to them, so that streams can
+compare them by identity, and so that a difference between two of them is computed once, however many streams
+need it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Mapping
+from functools import cached_property
+from types import MappingProxyType
+from typing import NamedTuple
+
+from controlplane.snapshots import Resource, Resources, ResourceType, Snapshot
+
+Names = frozenset[str]
+
+NO_NAMES: Names = frozenset()
+_serials = itertools.count(1)
+
+
+class Difference(NamedTuple):
+    """What leads from one contents to another: names that are new or have a new version, and names that left."""
+
+    changed: Names
+    removed: Names
+
+
+_NO_DIFFERENCE = Difference(NO_NAMES, NO_NAMES)
+
+
+class Contents:
+    """The resources of one type in one snapshot. ``serial`` is never used again by another contents.
+
+    Compared by identity, like the mapping that it stands for.
+    """
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+        self.serial = next(_serials)
+        self._differences: weakref.WeakKeyDictionary[Contents, Difference] = weakref.WeakKeyDictionary()
+        self._splits: dict[Names, tuple[Names, Names]] = {}
+
+    def __repr__(self) -> str:
+        return f"Contents({self.serial}, {len(self.resources)} resources)"
+
+    @cached_property
+    def names(self) -> Names:
+        """All names."""
+        return frozenset(self.resources)
+
+    @cached_property
+    def versions(self) -> Mapping[str, str]:
+        """The version of each name, as a reconnecting delta client states them."""
+        return {name: resource.version for name, resource in self.resources.items()}
+
+    @cached_property
+    def clusters(self) -> Names:
+        """All clusters that these resources name."""
+        return NO_NAMES.union(*(resource.clusters for resource in self.resources.values()))
+
+    @cached_property
+    def route_configurations(self) -> Names:
+        """All route configurations that these resources name."""
+        return NO_NAMES.union(*(resource.route_configurations for resource in self.resources.values()))
+
+    def since(self, before: Contents) -> Difference:
+        """Return what changed from ``before`` to this."""
+        if before is self:
+            return _NO_DIFFERENCE
+        found = self._differences.get(before)
+        if found is None:
+            found = self._differences[before] = self._difference(before.resources)
+        return found
+
+    def _difference(self, old: Resources) -> Difference:
+        changed = [
+            name
+            for name, resource in self.resources.items()
+            if (other := old.get(name)) is not resource and (other is None or other.version != resource.version)
+        ]
+        if len(changed) == len(self.resources):  # often from nothing at all: share the set of all names
+            return Difference(self.names, frozenset(name for name in old if name not in self.resources))
+        return Difference(frozenset(changed), frozenset(name for name in old if name not in self.resources))
+
+    def split(self, names: Names) -> tuple[Names, Names]:
+        """Return which of the names are here and which are not; large sets that all are here come back as they are."""
+        if len(names) < 8:  # noqa: PLR2004 - cheaper than remembering
+            absent = frozenset(name for name in names if name not in self.resources)
+            return (names - absent if absent else names), absent
+        found = self._splits.get(names)
+        if found is None:
+            absent = names - self.resources.keys()
+            found = ((names - absent if absent else names), absent)
+            if len(self._splits) >= 64:  # noqa: PLR2004 - subscriptions of one class are few; a bound all the same
+                self._splits.clear()
+            self._splits[names] = found
+        return found
+
+
+EMPTY = Contents(MappingProxyType({}))
+"""The contents of a type that a snapshot holds nothing of; also what a new stream has been sent."""
+
+
+class Edition:
+    """One snapshot, with a contents per type."""
+
+    def __init__(self, snapshot: Snapshot, contents: Mapping[ResourceType, Contents]) -> None:
+        self.snapshot = snapshot
+        self.revision = snapshot.revision
+        self._contents = contents
+
+    def of(self, type_: ResourceType | None) -> Contents:
+        """Return the contents of a type; ``None`` is a type that we know nothing of."""
+        return self._contents.get(type_, EMPTY) if type_ is not None else EMPTY
+
+
+class Library:
+    """Gives each snapshot its edition, and each mapping in it its contents, one object each while anybody holds it."""
+
+    def __init__(self) -> None:
+        self._editions: weakref.WeakValueDictionary[int, Edition] = weakref.WeakValueDictionary()
+        self._contents: weakref.WeakValueDictionary[int, Contents] = weakref.WeakValueDictionary()
+
+    def edition(self, snapshot: Snapshot) -> Edition:
+        """Return the edition of a snapshot.
+
+        Object ids are safe as keys: while an entry lives it holds the very object, so its id is not given again.
+        """
+        found = self._editions.get(id(snapshot))
+        if found is None:
+            contents = {type_: self._of(resources) for type_, resources in snapshot.resources.items()}
+            found = self._editions[id(snapshot)] = Edition(snapshot, contents)
+        return found
+
+    def _of(self, resources: Resources) -> Contents:
+        if not resources:
+            return EMPTY
+        found = self._contents.get(id(resources))
+        if found is None:
+            found = self._contents[id(resources)] = Contents(resources)
+        return found
+
+
+def placeholder(type_: ResourceType, name: str, version: str) -> Resource:
+    """A resource that a reconnecting proxy says it holds and that we know by name and version only."""
+    return Resource(type_, name, version, b"")

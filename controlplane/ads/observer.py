@@ -1,0 +1,19 @@
+"""What somebody who counts may want to hear of, as it happens."""
+
+from __future__ import annotations
+
+
+class Observer:
+    """Is told of events on streams; this one ignores them all. Calls are on the hot path and must not fail or wait."""
+
+    def sent(self, type_url: str, size_bytes: int) -> None:
+        """A response of this type goes out."""
+
+    def refused(self, type_url: str) -> None:
+        """A proxy refused a response."""
+
+    def expired(self, type_url: str) -> None:
+        """A request answered a response that was replaced since, or that is not ours."""
+
+    def failed(self) -> None:
+        """An error of our own ended a stream."""

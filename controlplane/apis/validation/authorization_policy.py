@@ -1,0 +1,164 @@
+"""Rules of AuthorizationPolicy."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from controlplane.apis.authorization_policy import Action, AuthorizationPolicy, Condition, Operation, Rule, Source
+from controlplane.apis.validation import primitives
+from controlplane.apis.validation.report import Findings, Report, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from controlplane.apis.common import ApiModel
+
+_KEYS = frozenset(
+    "source.ip remote.ip source.namespace source.principal source.serviceAccount source.trustDomain "
+    "request.auth.principal request.auth.audiences request.auth.presenter destination.ip destination.port "
+    "connection.sni".split()
+)
+_NESTED_KEY = re.compile(r"(request\.headers|request\.auth\.claims|experimental\.envoy\.filters\.[^\[]+)(\[.+\])+")
+_IDENTITY_KEYS = (
+    "request.auth.",
+    "source.namespace",
+    "source.serviceAccount",
+    "source.principal",
+    "source.trustDomain",
+)
+_IDENTITY_FIELDS = (
+    "namespaces",
+    "not_namespaces",
+    "service_accounts",
+    "not_service_accounts",
+    "trust_domains",
+    "not_trust_domains",
+    "principals",
+    "not_principals",
+    "request_principals",
+    "not_request_principals",
+)
+_BLOCKS = ("ip_blocks", "not_ip_blocks", "remote_ip_blocks", "not_remote_ip_blocks")
+_HTTP_FIELDS = ("hosts", "not_hosts", "methods", "not_methods", "paths", "not_paths")
+_TEMPLATE = re.compile(r"\{\*\*?\}")
+
+
+def problems(spec: AuthorizationPolicy, _subject: Subject) -> Findings:
+    """Check an AuthorizationPolicy."""
+    report = Report()
+    primitives.check_targets(report, spec.target_ref, spec.target_refs)
+    if spec.action is Action.CUSTOM:
+        if not spec.rules:
+            report.error("spec.rules", "is required with CUSTOM")
+        if spec.provider is None or not spec.provider.name:
+            report.error("spec.provider", "is required with CUSTOM")
+    elif spec.provider is not None:
+        report.error("spec.provider", "is for CUSTOM only")
+    if spec.action is Action.DENY and not spec.rules:
+        report.error("spec.rules", "is required with DENY")
+    for index, each in enumerate(spec.rules):
+        _check_rule(report, f"spec.rules[{index}]", each, spec.action)
+    return report.findings
+
+
+def _check_rule(report: Report, path: str, rule: Rule, action: Action) -> None:
+    for name, given in (("from_", rule.from_), ("to", rule.to), ("when", rule.when)):
+        if rule.has(name) and not given:
+            report.error(f"{path}.{name.removesuffix('_')}", "must not be empty when given")
+    for index, origin in enumerate(rule.from_):
+        where = f"{path}.from[{index}].source"
+        if origin.source is None or not origin.source.model_fields_set:
+            report.error(where, "must say something")
+            continue
+        _check_texts(report, where, origin.source)
+        _check_source(report, where, origin.source, action)
+    for index, target in enumerate(rule.to):
+        where = f"{path}.to[{index}].operation"
+        if target.operation is None or not target.operation.model_fields_set:
+            report.error(where, "must say something")
+            continue
+        _check_texts(report, where, target.operation)
+        _check_operation(report, where, target.operation)
+        if action is Action.DENY and all(name in _HTTP_FIELDS for name in target.operation.model_fields_set):
+            report.warn(where, "with DENY, a rule of HTTP attributes alone denies all TCP traffic too")
+    for index, condition in enumerate(rule.when):
+        _check_condition(report, f"{path}.when[{index}]", condition, action)
+
+
+def _check_texts(report: Report, path: str, part: ApiModel) -> None:
+    """Lists that are given have entries, and these are not empty."""
+    for name in sorted(part.model_fields_set):
+        where = f"{path}.{type(part).model_fields[name].alias}"
+        values = getattr(part, name)
+        if not values:
+            report.error(where, "must not be empty when given")
+        for index, value in enumerate(values):
+            if not value:
+                report.error(f"{where}[{index}]", "must not be empty")
+
+
+def _check_source(report: Report, path: str, source: Source, action: Action) -> None:
+    fields = type(source).model_fields
+    for name in _BLOCKS:
+        primitives.check_subnets(report, f"{path}.{fields[name].alias}", getattr(source, name))
+    for name in ("service_accounts", "not_service_accounts"):
+        for index, account in enumerate(getattr(source, name)):
+            if "*" in account or account.count("/") > 1 or not all(account.split("/")):
+                where = f"{path}.{fields[name].alias}[{index}]"
+                report.error(where, f"{account!r} must be account or namespace/account, without wildcards")
+    for name in ("trust_domains", "not_trust_domains"):
+        for index, domain in enumerate(getattr(source, name)):
+            if "/" in domain or "*" in domain[1:-1] or domain.count("*") > 1:
+                where = f"{path}.{fields[name].alias}[{index}]"
+                report.error(where, f"{domain!r} must have no / and at most one leading or trailing *")
+    if action is Action.CUSTOM:
+        for name in _IDENTITY_FIELDS:
+            if getattr(source, name):
+                report.error(f"{path}.{fields[name].alias}", "cannot be used with CUSTOM")
+
+
+def _check_operation(report: Report, path: str, operation: Operation) -> None:
+    for name, ports in (("ports", operation.ports), ("notPorts", operation.not_ports)):
+        _check_ports(report, f"{path}.{name}", ports)
+    for name, paths in (("paths", operation.paths), ("notPaths", operation.not_paths)):
+        for index, text in enumerate(paths):
+            _check_path_template(report, f"{path}.{name}[{index}]", text)
+
+
+def _check_ports(report: Report, path: str, ports: Sequence[str]) -> None:
+    for index, port in enumerate(ports):
+        if port.isdigit():
+            primitives.check_port(report, f"{path}[{index}]", int(port))
+        else:
+            report.error(f"{path}[{index}]", f"{port!r} is not a port number")
+
+
+def _check_path_template(report: Report, path: str, text: str) -> None:
+    """``{*}`` is one segment and ``{**}`` the rest, each a segment of its own; no other ``*`` beside them."""
+    if "{" not in text and "}" not in text:
+        return
+    segments = text.split("/")
+    for position, segment in enumerate(segments):
+        if _TEMPLATE.fullmatch(segment) is None:
+            if any(char in segment for char in "{}*"):
+                report.error(path, f"{text!r}: {segment!r} must be {{*}}, {{**}} or plain text")
+        elif segment == "{**}" and position != len(segments) - 1:
+            report.error(path, f"{text!r}: {{**}} must be the last segment")
+
+
+def _check_condition(report: Report, path: str, condition: Condition, action: Action) -> None:
+    key = condition.key
+    if not key:
+        report.error(f"{path}.key", "must not be empty")
+    elif key not in _KEYS and _NESTED_KEY.fullmatch(key) is None:
+        report.error(f"{path}.key", f"{key!r} is not an attribute")
+    if not condition.values and not condition.not_values:
+        report.error(path, "values or notValues is required")
+    for name, values in (("values", condition.values), ("notValues", condition.not_values)):
+        if key in {"source.ip", "remote.ip", "destination.ip"}:
+            primitives.check_subnets(report, f"{path}.{name}", values)
+        if key == "destination.port":
+            _check_ports(report, f"{path}.{name}", values)
+    if action is Action.CUSTOM and key.startswith(_IDENTITY_KEYS):
+        report.error(f"{path}.key", f"{key!r} cannot be used with CUSTOM")

@@ -1,0 +1,68 @@
+"""Rules of EnvoyFilter. Whether a patch is a valid Envoy message is seen where it is applied."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from controlplane.apis.envoy_filter import ApplyTo, PatchOperation
+from controlplane.apis.validation import primitives
+from controlplane.apis.validation.report import Findings, Report, Subject
+
+if TYPE_CHECKING:
+    from controlplane.apis.envoy_filter import EnvoyConfigObjectPatch, EnvoyFilter
+
+_LISTENER = {
+    ApplyTo.LISTENER,
+    ApplyTo.FILTER_CHAIN,
+    ApplyTo.NETWORK_FILTER,
+    ApplyTo.HTTP_FILTER,
+    ApplyTo.LISTENER_FILTER,
+}
+_ROUTE = {ApplyTo.ROUTE_CONFIGURATION, ApplyTo.VIRTUAL_HOST, ApplyTo.HTTP_ROUTE}
+
+
+def problems(spec: EnvoyFilter, _subject: Subject) -> Findings:
+    """Check an EnvoyFilter."""
+    report = Report()
+    report.warn("spec", "EnvoyFilter changes what the control plane makes, which may be different in the next version")
+    for index, each in enumerate(spec.config_patches):
+        _check_patch(report, f"spec.configPatches[{index}]", each)
+    return report.findings
+
+
+def _check_patch(report: Report, path: str, each: EnvoyConfigObjectPatch) -> None:
+    if each.apply_to is ApplyTo.INVALID:
+        report.error(f"{path}.applyTo", "is required")
+    patch = each.patch
+    if patch is None:
+        report.error(f"{path}.patch", "is required")
+    elif patch.operation is PatchOperation.INVALID:
+        report.error(f"{path}.patch.operation", "is required")
+    elif patch.operation is not PatchOperation.REMOVE and patch.value is None:
+        report.error(f"{path}.patch.value", f"is required with {patch.operation}")
+    match = each.match
+    if match is None:
+        return
+    if match.proxy is not None and match.proxy.proxy_version:
+        where = f"{path}.match.proxy.proxyVersion"
+        if len(match.proxy.proxy_version) > primitives.MAX_REGEX:
+            report.warn(where, f"has more than {primitives.MAX_REGEX} characters")
+        elif problem := primitives.regex_problem(match.proxy.proxy_version):
+            report.error(where, problem)
+    given = [name for name in ("listener", "route_configuration", "cluster") if getattr(match, name) is not None]
+    wanted = {
+        "listener": each.apply_to in _LISTENER,
+        "route_configuration": each.apply_to in _ROUTE,
+        "cluster": each.apply_to is ApplyTo.CLUSTER,
+    }
+    if any(wanted.values()):
+        for name in given:
+            if not wanted[name]:
+                alias = type(match).model_fields[name].alias
+                report.error(f"{path}.match.{alias}", f"does not suit applyTo {each.apply_to}")
+    chain = match.listener.filter_chain if match.listener is not None else None
+    named = chain.filter if chain is not None else None
+    if named is not None and not named.name:
+        report.error(f"{path}.match.listener.filterChain.filter.name", "is required")
+    if named is not None and named.sub_filter is not None and not named.sub_filter.name:
+        report.error(f"{path}.match.listener.filterChain.filter.subFilter.name", "is required")

@@ -1,0 +1,74 @@
+"""Rules of TLS as a server, which Gateway and Sidecar share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from controlplane.apis.common import TLSProtocol
+from controlplane.apis.tls import ServerTLSMode
+
+if TYPE_CHECKING:
+    from controlplane.apis.tls import ServerTLSSettings
+    from controlplane.apis.validation.report import Report
+
+_PASSTHROUGH = {ServerTLSMode.PASSTHROUGH, ServerTLSMode.AUTO_PASSTHROUGH}
+_MUTUAL = {ServerTLSMode.MUTUAL, ServerTLSMode.OPTIONAL_MUTUAL}
+CIPHER_SUITES = frozenset(
+    "ECDHE-ECDSA-AES128-GCM-SHA256 ECDHE-RSA-AES128-GCM-SHA256 ECDHE-ECDSA-AES256-GCM-SHA384 "
+    "ECDHE-RSA-AES256-GCM-SHA384 ECDHE-ECDSA-CHACHA20-POLY1305 ECDHE-RSA-CHACHA20-POLY1305 "
+    "ECDHE-ECDSA-AES128-SHA ECDHE-RSA-AES128-SHA ECDHE-ECDSA-AES256-SHA ECDHE-RSA-AES256-SHA "
+    "AES128-GCM-SHA256 AES256-GCM-SHA384 AES128-SHA AES256-SHA DES-CBC3-SHA".split()
+)
+
+
+def check_server_tls(report: Report, path: str, tls: ServerTLSSettings) -> None:
+    """Which certificate material goes with which mode, and doubtful protocol settings."""
+    _check_ciphers(report, path, tls)
+    material = {
+        "serverCertificate": tls.server_certificate,
+        "privateKey": tls.private_key,
+        "caCertificates": tls.ca_certificates,
+        "tlsCertificates": tls.tls_certificates,
+        "credentialName": tls.credential_name,
+        "credentialNames": tls.credential_names,
+    }
+    given = [name for name, value in material.items() if value]
+    if tls.mode is ServerTLSMode.ISTIO_MUTUAL:
+        for name in given:
+            report.error(f"{path}.{name}", "must not be set with ISTIO_MUTUAL")
+        return
+    if tls.mode in _PASSTHROUGH:
+        for name in given:
+            report.warn(f"{path}.{name}", f"has no effect with {tls.mode}")
+        return
+    _check_material(report, path, tls)
+
+
+def _check_ciphers(report: Report, path: str, tls: ServerTLSSettings) -> None:
+    if tls.min_protocol_version in {TLSProtocol.TLSV1_0, TLSProtocol.TLSV1_1} and not tls.cipher_suites:
+        report.warn(f"{path}.minProtocolVersion", f"{tls.min_protocol_version} needs cipherSuites that it can use")
+    for index, suite in enumerate(tls.cipher_suites):
+        where = f"{path}.cipherSuites[{index}]"
+        if suite not in CIPHER_SUITES:
+            report.warn(where, f"{suite!r} is not a known cipher suite and is left out")
+        elif suite in tls.cipher_suites[:index]:
+            report.warn(where, f"{suite!r} is a duplicate")
+
+
+def _check_material(report: Report, path: str, tls: ServerTLSSettings) -> None:
+    files = bool(tls.server_certificate or tls.private_key)
+    sources = (bool(tls.credential_name), bool(tls.credential_names), files, bool(tls.tls_certificates))
+    if sum(sources) > 1:
+        report.error(path, "only one of credentialName, credentialNames, tlsCertificates and files can be set")
+    if tls.ca_crl and tls.mode is ServerTLSMode.SIMPLE and not (tls.credential_name or tls.credential_names):
+        report.error(f"{path}.caCrl", "needs a mode that verifies clients")
+    if tls.credential_name or tls.credential_names:
+        return
+    pairs = [(f"{path}.tlsCertificates[{index}]", each) for index, each in enumerate(tls.tls_certificates)]
+    for where, certificate in pairs or [(path, tls)]:
+        if not certificate.server_certificate:
+            report.error(f"{where}.serverCertificate", f"is required with {tls.mode}")
+        if not certificate.private_key:
+            report.error(f"{where}.privateKey", f"is required with {tls.mode}")
+    if tls.mode in _MUTUAL and not (tls.ca_certificates or any(each.ca_certificates for each in tls.tls_certificates)):
+        report.error(f"{path}.caCertificates", f"is required with {tls.mode}")

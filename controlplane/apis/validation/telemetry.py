@@ -1,0 +1,25 @@
+"""Rules of Telemetry; its schema holds most of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from controlplane.apis.validation import primitives
+from controlplane.apis.validation.report import Findings, Report, Subject
+
+if TYPE_CHECKING:
+    from controlplane.apis.telemetry import Telemetry
+
+
+def problems(spec: Telemetry, _subject: Subject) -> Findings:
+    """Check a Telemetry."""
+    report = Report()
+    primitives.check_targets(report, spec.target_ref, spec.target_refs)
+    if len(spec.tracing) > 1:
+        report.warn("spec.tracing", "only the first entry of a side is used")
+    for index, tracing in enumerate(spec.tracing):
+        if len(tracing.providers) > 1:
+            report.warn(f"spec.tracing[{index}].providers", "only one provider is used")
+        if "" in tracing.custom_tags:
+            report.error(f"spec.tracing[{index}].customTags", "a tag must have a name")
+    return report.findings

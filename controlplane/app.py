@@ -1,0 +1,201 @@
+"""Wires the packages together; the only file that sees all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from time import perf_counter
+
+import structlog
+import uvloop
+from google.protobuf.internal import api_implementation
+
+from controlplane import __version__, logs, metrics
+from controlplane.admin.server import AdminServer
+from controlplane.admin.sources import AdminSources
+from controlplane.ads.server import AdsServer, ServerOptions
+from controlplane.ads.sync_status import ProxyStatus
+from controlplane.apis.mesh import MeshConfig
+from controlplane.compiler.compiler import Compiler
+from controlplane.compiler.holdoff import Holdoff
+from controlplane.model.objects import ChangeSet, Object, ObjectKey, Rejected
+from controlplane.model.service import Endpoint, Service
+from controlplane.registry.endpoints import endpoints
+from controlplane.registry.mesh import MESH_CONFIG_MAP, SYSTEM_NAMESPACE
+from controlplane.registry.services import service_table
+from controlplane.registry.store import Registry
+from controlplane.settings import Settings
+from controlplane.snapshots import ResourceType
+from controlplane.watchers.files import FileSource
+
+log = structlog.get_logger(__name__)
+
+MESH_KEY = ObjectKey("ConfigMap", SYSTEM_NAMESPACE, MESH_CONFIG_MAP)
+LAG_PROBE_SECONDS = 0.25
+
+
+def run(settings: Settings) -> None:
+    """Run the control plane until SIGTERM or SIGINT.
+
+    Raises:
+        SystemExit: it cannot start; the reason was logged.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+    if api_implementation.Type() == "python":
+        log.error("app.slow_protobuf", reason="protobuf runs in pure Python here, 14 to 270 times slower; install upb")
+        sys.exit(1)
+    if settings.config_dir is None:
+        log.error("app.no_source", reason="--config-dir is required: reading a Kubernetes cluster is not supported yet")
+        sys.exit(2)
+    metrics.set_version(__version__)
+    try:
+        uvloop.run(_serve(settings))
+    except (OSError, RuntimeError) as error:
+        log.error("app.failed", reason=str(error))  # noqa: TRY400 - the reason is for the user, no traceback
+        sys.exit(1)
+
+
+async def _serve(settings: Settings) -> None:
+    await ControlPlane(settings).serve()
+
+
+class ControlPlane:
+    """One running control plane; made on the event loop it runs on."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._registry = Registry(settings.domain_suffix, settings.cluster_id)
+        self._compiler = Compiler(self._registry)
+        self._mesh_problem: Rejected | None = None
+        self._listed = False
+        self._stopping = False
+        directory = settings.config_dir
+        if directory is None:
+            raise RuntimeError("no source of configuration")
+        self._files = FileSource(directory)
+        self._holdoff = Holdoff(self._apply, settings.holdoff, settings.max_holdoff)
+        self._ads = AdsServer(self._compiler, _server_options(settings), lambda: self._listed)
+        self._admin = AdminServer(self._sources())
+
+    async def serve(self) -> None:
+        """Serve until told to stop; readiness goes first, then streams are drained, then the ports close."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        settings = self._settings
+        xds = self._ads.add_port(f"{settings.xds_host}:{settings.xds_port}")
+        monitoring = await self._admin.start(settings.monitoring_bind, settings.monitoring_port)
+        await self._apply(self._files.load())
+        self._listed = True
+        await self._ads.start()
+        log.info("app.serving", xds=f"{settings.xds_host}:{xds}", monitoring=f"{settings.monitoring_bind}:{monitoring}")
+        tasks = [asyncio.create_task(work) for work in (self._watch(), self._holdoff.run(), _probe_lag())]
+        stopped = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
+        self._stopping = True
+        log.info("app.stopping", streams=len(self._ads.connections))
+        await self._ads.stop(settings.drain_period if len(self._ads.connections) else settings.drain_period * 0)
+        for task in (*tasks, stopped):
+            task.cancel()
+        await self._admin.stop()
+        for task in done - {stopped}:
+            task.result()  # work that ended by itself failed: say how
+
+    async def _watch(self) -> None:
+        async for changes in self._files.changes():
+            self._holdoff.add(changes)
+
+    async def _apply(self, changes: ChangeSet) -> None:
+        started = perf_counter()
+        if await self._compiler.apply(self._checked(changes)):
+            metrics.PUSH_TRIGGERS.labels("config").inc()
+            metrics.COMPILE_TIME.observe(perf_counter() - started)
+
+    def _checked(self, changes: ChangeSet) -> ChangeSet:
+        """Keep the last good mesh configuration where a new one cannot be read."""
+        stated = next((obj for obj in changes.upserts if obj.key == MESH_KEY), None)
+        if stated is None:
+            if MESH_KEY in changes.deletes:
+                self._mesh_problem = None
+            return changes
+        self._mesh_problem = _mesh_problem(stated)
+        if self._mesh_problem is None:
+            return changes
+        log.warning("registry.rejected", object=str(MESH_KEY), problems=list(self._mesh_problem.problems))
+        return replace(changes, upserts=tuple(obj for obj in changes.upserts if obj is not stated))
+
+    def _sources(self) -> AdminSources:
+        return AdminSources(
+            ready=self._ready,
+            connections=self._ads.connections.statuses,
+            snapshot=self._ads.connections.snapshot,
+            services=self._services,
+            endpoints=self._endpoints,
+            behind=self._behind,
+            rejected=self._rejected,
+            identity=os.environ.get("POD_NAME") or socket.gethostname(),
+            version=__version__,
+        )
+
+    def _ready(self) -> tuple[bool, str]:
+        if self._stopping:
+            return False, "stopping"
+        return self._listed, "" if self._listed else "the first list of objects is not complete"
+
+    def _services(self) -> Iterable[Service]:
+        table = self._registry.memo.get(service_table, ())
+        held = {service.key: service for service in table.public}
+        for services in table.private.values():
+            held.update((service.key, service) for service in services)
+        return held.values()
+
+    def _endpoints(self) -> Iterable[tuple[Service, tuple[Endpoint, ...]]]:
+        for service in self._services():
+            yield service, self._registry.memo.get(endpoints, (service.hostname, service.namespace))
+
+    def _behind(self, connection_id: str, type_: ResourceType, name: str) -> tuple[ObjectKey, ...]:
+        status: ProxyStatus | None = next(
+            (held for held in self._ads.connections.statuses() if held.connection_id == connection_id), None
+        )
+        return self._compiler.behind(status.proxy, type_, name) if status is not None else ()
+
+    def _rejected(self) -> Iterable[Rejected]:
+        held = tuple(self._files.rejected.values())
+        return held if self._mesh_problem is None else (*held, self._mesh_problem)
+
+
+def _mesh_problem(obj: Object) -> Rejected | None:
+    try:
+        MeshConfig.parse(obj.spec.data.get("mesh", ""))
+    except ValueError as error:
+        return Rejected(MESH_KEY, (f"data.mesh: {error}",), obj.meta.source)
+    return None
+
+
+def _server_options(settings: Settings) -> ServerOptions:
+    return ServerOptions(
+        max_streams=settings.max_concurrent_streams,
+        max_receive_size_bytes=settings.max_receive_message_size,
+        keepalive_interval=settings.keepalive_interval,
+        keepalive_timeout=settings.keepalive_timeout,
+        max_connection_age=settings.max_connection_age or None,
+        max_connection_age_grace=settings.max_connection_age_grace,
+        new_streams_per_second=settings.stream_rate,
+    )
+
+
+async def _probe_lag() -> None:
+    """Measure how late the event loop runs its timers."""
+    loop = asyncio.get_running_loop()
+    with suppress(asyncio.CancelledError):
+        while True:
+            due = loop.time() + LAG_PROBE_SECONDS
+            await asyncio.sleep(LAG_PROBE_SECONDS)
+            metrics.EVENT_LOOP_LAG.observe(max(loop.time() - due, 0.0))

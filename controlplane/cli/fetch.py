@@ -1,0 +1,70 @@
+"""Asks an HTTP port for JSON. No proxies from the environment: the ports are loopback or port-forwarded ones."""
+
+from __future__ import annotations
+
+import json
+import sys
+from http.client import HTTPConnection, HTTPException
+from typing import Any, NoReturn
+
+import typer
+
+TIMEOUT_SECONDS = 10.0
+
+CONTROL_PLANE = "127.0.0.1:15014"
+ENVOY_ADMIN = "127.0.0.1:15000"
+
+
+class Unanswered(Exception):  # noqa: N818 - it reads as what happened
+    """The question was not answered; the message is a sentence for the user."""
+
+
+def fetch_json(address: str, path: str, what: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Return what ``GET path`` answers.
+
+    Args:
+        address: ``host:port``.
+        path: path and query, quoted.
+        what: whom we ask, for messages (``control plane``).
+
+    Raises:
+        Unanswered: no connection, no answer in time, a status other than 200, or no JSON.
+        typer.BadParameter: ``address`` is not ``host:port``.
+    """
+    host, port = split_address(address)
+    connection = HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
+    try:
+        connection.request("GET", path, headers={"Accept": "application/json"})
+        response = connection.getresponse()
+        body = response.read()
+    except OSError as error:
+        raise Unanswered(f"The {what} at {address} cannot be reached: {error}") from error
+    except HTTPException as error:
+        raise Unanswered(f"The {what} at {address} does not speak HTTP: {error!r}") from error
+    finally:
+        connection.close()
+    if response.status != 200:  # noqa: PLR2004 - OK
+        text = body.decode(errors="replace").strip()
+        raise Unanswered(f"The {what} at {address} answered {response.status}: {text or response.reason}")
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise Unanswered(f"The {what} at {address} did not answer with JSON: {error}") from error
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of ``host:port`` or ``[v6]:port``.
+
+    Raises:
+        typer.BadParameter: it is neither.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - the highest port
+        raise typer.BadParameter(f"{address!r} is not host:port")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def fail(message: str) -> NoReturn:
+    """Tell the user of a problem and exit with 1."""
+    print(f"Error: {message}", file=sys.stderr)
+    raise typer.Exit(1)

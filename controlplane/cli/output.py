@@ -1,0 +1,70 @@
+"""Prints tables in istioctl's plain columns, and values as JSON or YAML.
+
+Text comes first: tools read it. On a terminal the words that matter are coloured, with rich.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+STYLES = {
+    "ERROR": "bold red",
+    "STALE": "yellow",
+    "NOT SENT": "yellow",
+    "SYNCED": "green",
+    "IGNORED": "dim",
+    "UNHEALTHY": "red",
+    "FAILED": "red",
+    "HEALTHY": "green",
+}
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], padding: int = 5) -> str:
+    """Return lines whose columns are as wide as their widest cell and ``padding`` blanks, without borders."""
+    lines = [list(header), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) + padding for column in range(len(header))]
+    padded = ("".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join(line.rstrip() for line in padded)
+
+
+def print_text(text: str) -> None:
+    """Print text, with colours where a person reads it."""
+    if not has_colours():
+        print(text)
+        return
+    from rich.console import Console
+
+    Console(highlight=False, soft_wrap=True).print(coloured(text))
+
+
+def coloured(text: str) -> Text:
+    """Return the text with the words of ``STYLES`` and the headings coloured."""
+    from rich.text import Text
+
+    styled = Text(text, no_wrap=True, overflow="crop")
+    for word, style in STYLES.items():
+        styled.highlight_regex(rf"(?<![\w-]){word}(?![\w-])", style)
+    return styled
+
+
+def has_colours() -> bool:
+    """Whether standard output is a terminal that wants colours. Reference: https://no-color.org."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def print_value(value: Any, style: str) -> None:  # noqa: ANN401 - any JSON value
+    """Print a JSON value as ``json`` or ``yaml``."""
+    if style == "json":
+        print(json.dumps(value, indent=4))
+        return
+    import yaml
+
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    print(yaml.dump(value, Dumper=dumper, sort_keys=False, default_flow_style=False), end="")

@@ -1,0 +1,128 @@
+"""Typer's commands with what slows their start taken out.
+
+Two things are replaced. Help is plain text, with a section for each ``rich_help_panel``, so rich is not loaded. And
+newer versions of typer check every value with pydantic, which takes longer to load than a whole command may run: the
+few types that our options have are read here. Older versions of typer do not ask for this and are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+_TRUE = {"1", "true", "t", "yes", "y", "on"}
+_FALSE = {"0", "false", "f", "no", "n", "off"}
+
+
+class Reading:
+    """Reads the values of one option or argument from text."""
+
+    def __init__(self, annotation: Any, information: Any) -> None:  # noqa: ANN401 - typer's own
+        self._annotation = annotation
+        self._information = information
+
+    @staticmethod
+    def can_read(annotation: Any, information: Any) -> bool:  # noqa: ANN401 - typer's own
+        """Whether values of this type are read here."""
+        if information.parser is not None:
+            return True
+        return isinstance(annotation, type) and issubclass(annotation, (str, int, float, bool, Enum, Path))
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:  # noqa: ANN401 - typer's own
+        """Return the value of a text; one that already has the type stays as it is.
+
+        Raises:
+            typer.BadParameter: the text is no such value.
+        """
+        if value is None:
+            return None
+        try:
+            return self._read(value)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), ctx=ctx, param=param) from error
+
+    def _read(self, value: Any) -> Any:  # noqa: ANN401 - typer's own
+        parser: Callable[[str], Any] | None = self._information.parser
+        if parser is not None:
+            return parser(value)
+        kind: type = self._annotation
+        if issubclass(kind, Enum):
+            return _choice(kind, value)
+        if isinstance(value, kind):
+            return value
+        if kind is bool:
+            return _boolean(str(value))
+        if issubclass(kind, (int, float)):
+            return self._number(kind, str(value))
+        return self._annotation(value)
+
+    def _number(self, kind: type[int | float], text: str) -> float:
+        try:
+            number = kind(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is not {'a whole number' if kind is int else 'a number'}") from None
+        low, high = self._information.min, self._information.max
+        if (low is not None and number < low) or (high is not None and number > high):
+            raise ValueError(f"{text} is not in the range from {low} to {high}")
+        return number
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise ValueError(f"{text!r} is neither true nor false")
+
+
+def _choice(kind: type[Enum], value: Any) -> Enum:  # noqa: ANN401 - a member or its text
+    if isinstance(value, kind):
+        return value
+    for member in kind:
+        if str(member.value).lower() == str(value).lower():
+            return member
+    raise ValueError(f"{value!r} is none of {', '.join(str(member.value) for member in kind)}")
+
+
+def _read_plainly(parameters: list[Any]) -> list[Any]:
+    for parameter in parameters:
+        descriptor = getattr(parameter, "type_descriptor", None)
+        if descriptor is None or not hasattr(parameter, "get_runtime_param"):
+            continue  # a version of typer without pydantic
+        if Reading.can_read(descriptor.annotation, descriptor.parameter_info):
+            reading = Reading(descriptor.annotation, descriptor.parameter_info)
+            parameter.get_runtime_param = lambda reading=reading: reading
+    return parameters
+
+
+class PlainCommand(TyperCommand):
+    """A command that starts fast and whose help is plain text."""
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer's own context
+        """Return the parameters, made to be read here."""
+        return _read_plainly(super().get_params(ctx))
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer's own
+        """Write one section for each panel, in the order of the options."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                default = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                panels.setdefault(getattr(parameter, "rich_help_panel", None) or default, []).append(record)
+        for panel, records in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl(records)
+
+
+class PlainGroup(TyperGroup):
+    """A group that starts fast and whose help is plain text."""
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer's own context
+        """Return the parameters, made to be read here."""
+        return _read_plainly(super().get_params(ctx))

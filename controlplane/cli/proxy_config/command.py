@@ -1,0 +1,317 @@
+"""``proxy-config``: the subcommands, and where their dumps come from."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from controlplane.cli.fetch import CONTROL_PLANE, ENVOY_ADMIN, Unanswered, fail, fetch_json, split_address
+from controlplane.cli.output import print_text, print_value, table
+from controlplane.cli.plain import PlainCommand, PlainGroup
+from controlplane.cli.proxy_config import clusters, endpoints, listeners, routes
+from controlplane.cli.proxy_config.difference import difference
+from controlplane.cli.proxy_config.dump import Dump, Json, NotADump
+
+LISTENER_PADDING = 1
+PADDING = 5
+
+app = typer.Typer(
+    cls=PlainGroup,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="Show the listeners, routes, clusters and endpoints of one proxy.",
+)
+
+
+class Output(Enum):
+    """How the answer is printed."""
+
+    SHORT = "short"
+    JSON = "json"
+    YAML = "yaml"
+
+
+class Source(Enum):
+    """Whose word is taken: Envoy's, or the control plane's."""
+
+    ENVOY = "envoy"
+    CONTROL_PLANE = "control-plane"
+
+
+ProxyName = Annotated[
+    str, typer.Argument(metavar="PROXY", help="NAME.NAMESPACE; needed where the control plane is asked.")
+]
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How to print the answer.")]
+AdminOption = Annotated[str, typer.Option(envvar="CONTROLPLANE_ENVOY_ADMIN", help="Envoy's admin port, host:port.")]
+FileOption = Annotated[
+    Path | None,
+    typer.Option("--file", "-f", help="Read Envoy's dump from a file, - for standard input."),
+]
+SourceOption = Annotated[Source, typer.Option(help="What the proxy holds, or what it should hold.")]
+DiffOption = Annotated[
+    bool, typer.Option("--diff", help="Show the difference of both; exits with 1 if there is one.", is_flag=True)
+]
+_MONITORING_PORT = "Monitoring port of the control plane, host:port."
+AddressOption = Annotated[
+    str, typer.Option("--address", "--control-plane", envvar="CONTROLPLANE_ADDRESS", help=_MONITORING_PORT)
+]
+ControlPlaneOption = Annotated[  # where --address is a filter, as it is istioctl's
+    str, typer.Option("--control-plane", envvar="CONTROLPLANE_ADDRESS", help=_MONITORING_PORT)
+]
+VerboseOption = Annotated[bool, typer.Option("--verbose/--no-verbose", help="Every part, or only an overview.")]
+PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Only this port.", show_default=False)]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where dumps come from, as the options say."""
+
+    proxy: str
+    admin: str
+    file: Path | None
+    source: Source
+    address: str
+
+    def __post_init__(self) -> None:
+        split_address(self.admin)
+        split_address(self.address)
+
+    def read(self, *, hosts: bool = False) -> Dump:
+        """Return the dump that was asked for; with ``hosts`` Envoy's view of hosts instead where it can be had."""
+        if self.source is Source.CONTROL_PLANE:
+            return self.control_plane()
+        if hosts and self.file is None:
+            return _dump(lambda: fetch_json(self.admin, "/clusters?format=json", "Envoy"), f"Envoy at {self.admin}")
+        return self.envoy()
+
+    def control_plane(self) -> Dump:
+        """Return what the proxy should hold."""
+        if not self.proxy:
+            raise typer.BadParameter("name the PROXY that the control plane is asked about")
+        path = f"/debug/config_dump?proxyID={quote(self.proxy)}&include_eds=true"
+        return _dump(lambda: fetch_json(self.address, path, "control plane"), f"control plane at {self.address}")
+
+    def envoy(self) -> Dump:
+        """Return what the proxy holds."""
+        file = self.file
+        if file is not None:
+            return _dump(lambda: _read(file), str(file))
+        dump = _dump(lambda: fetch_json(self.admin, "/config_dump?include_eds", "Envoy"), f"Envoy at {self.admin}")
+        node = dump.node_id()
+        if self.proxy and node and self.proxy not in node:
+            print(f"Warning: the Envoy at {self.admin} calls itself {node}, not {self.proxy}", file=sys.stderr)
+        return dump
+
+
+def _dump(read: Callable[[], Any], where: str) -> Dump:
+    try:
+        return Dump.of(read())
+    except Unanswered as error:
+        fail(str(error))
+    except NotADump as error:
+        fail(f"{where}: {error}")
+
+
+def _read(file: Path) -> Any:  # noqa: ANN401 - any JSON value
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text()
+    except OSError as error:
+        raise Unanswered(f"{file} cannot be read: {error.strerror}") from error
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise Unanswered(f"{file} is not JSON: {error}") from error
+
+
+def _differ(origin: Origin, kinds: Sequence[str]) -> None:
+    """Print for each kind whether both sides match, with the difference; exit with 1 if one does not."""
+    if origin.source is not Source.ENVOY:
+        raise typer.BadParameter("--diff compares both sources; leave --source away")
+    wanted, held = origin.control_plane(), origin.envoy()
+    differences = {kind: difference(kind, wanted, held) for kind in kinds}
+    for kind, lines in differences.items():
+        print(f"{kind} Don't Match" if lines else f"{kind} Match")
+        print("".join(f"{line}\n" for line in lines), end="")
+    if any(differences.values()):
+        raise typer.Exit(1)
+
+
+def _cluster_table(selected: list[Json], prefix: str = "") -> str:
+    rows = [[*_named(prefix, each.get("name", "")), *clusters.cluster_row(each)] for each in selected]
+    return table([*_named(prefix, None), *clusters.HEADER], rows, PADDING)
+
+
+def _listener_table(selected: list[Json], prefix: str = "", *, verbose: bool = True) -> str:
+    header = listeners.HEADER if verbose else listeners.SHORT_HEADER
+    rows = [
+        [*_named(prefix, each.get("name", "")), *row]
+        for each in selected
+        for row in (listeners.listener_rows(each) if verbose else [listeners.short_row(each)])
+    ]
+    return table([*_named(prefix, None), *header], rows, LISTENER_PADDING)
+
+
+def _route_table(selected: list[Json], prefix: str = "", *, verbose: bool = True) -> str:
+    header = routes.HEADER if verbose else routes.SHORT_HEADER
+    rows = [row for each in selected for row in (routes.route_rows(each) if verbose else [routes.short_row(each)])]
+    return table(header, [[f"{prefix}{name}", *rest] for name, *rest in rows], PADDING)
+
+
+def _endpoint_table(selected: list[endpoints.Host], prefix: str = "") -> str:
+    rows = [[*_named(prefix, host.cluster), *host.row] for host in selected]
+    return table([*_named(prefix, None), *endpoints.HEADER], rows, PADDING)
+
+
+def _named(prefix: str, name: str | None) -> list[str]:
+    """Return the extra leading cell of ``all``: nothing without a prefix, the heading without a name."""
+    if not prefix:
+        return []
+    return ["NAME" if name is None else f"{prefix}{name}"]
+
+
+@app.command("listeners", hidden=True, cls=PlainCommand)
+@app.command("l", hidden=True, cls=PlainCommand)
+@app.command("listener", cls=PlainCommand)
+def listener(
+    proxy: ProxyName = "",
+    *,
+    port: PortOption = 0,
+    address: Annotated[str, typer.Option("--address", help="Only this address.")] = "",
+    kind: Annotated[str, typer.Option("--type", help="Only HTTP, TCP or HTTP+TCP.")] = "",
+    verbose: VerboseOption = True,
+    output: OutputOption = Output.SHORT,
+    admin: AdminOption = ENVOY_ADMIN,
+    file: FileOption = None,
+    source: SourceOption = Source.ENVOY,
+    diff: DiffOption = False,
+    control_plane: ControlPlaneOption = CONTROL_PLANE,
+) -> None:
+    """Show the listeners, a line for each filter chain: what it takes and where that goes."""
+    origin = Origin(proxy, admin, file, source, control_plane)
+    if diff:
+        return _differ(origin, ["Listeners"])
+    selected = listeners.selected_listeners(
+        origin.read().listeners(), listeners.ListenerFilter(address=address, port=port, type=kind)
+    )
+    if output is not Output.SHORT:
+        return print_value(selected, output.value)
+    return print_text(_listener_table(selected, verbose=verbose))
+
+
+@app.command("routes", hidden=True, cls=PlainCommand)
+@app.command("r", hidden=True, cls=PlainCommand)
+@app.command("route", cls=PlainCommand)
+def route(
+    proxy: ProxyName = "",
+    *,
+    name: Annotated[str, typer.Option(help="Only the route configuration of this name.")] = "",
+    verbose: VerboseOption = True,
+    output: OutputOption = Output.SHORT,
+    admin: AdminOption = ENVOY_ADMIN,
+    file: FileOption = None,
+    source: SourceOption = Source.ENVOY,
+    diff: DiffOption = False,
+    address: AddressOption = CONTROL_PLANE,
+) -> None:
+    """Show the routes: domains, the path that is matched, and the VirtualService behind it."""
+    origin = Origin(proxy, admin, file, source, address)
+    if diff:
+        return _differ(origin, ["Routes"])
+    selected = routes.selected_routes(origin.read().routes(), name)
+    if output is not Output.SHORT:
+        return print_value(selected, output.value)
+    return print_text(_route_table(selected, verbose=verbose))
+
+
+@app.command("clusters", hidden=True, cls=PlainCommand)
+@app.command("c", hidden=True, cls=PlainCommand)
+@app.command("cluster", cls=PlainCommand)
+def cluster(
+    proxy: ProxyName = "",
+    *,
+    fqdn: Annotated[str, typer.Option(help="Only services whose name contains this.")] = "",
+    port: PortOption = 0,
+    subset: Annotated[str, typer.Option(help="Only this subset.")] = "",
+    direction: Annotated[str, typer.Option(help="Only inbound or outbound.")] = "",
+    output: OutputOption = Output.SHORT,
+    admin: AdminOption = ENVOY_ADMIN,
+    file: FileOption = None,
+    source: SourceOption = Source.ENVOY,
+    diff: DiffOption = False,
+    address: AddressOption = CONTROL_PLANE,
+) -> None:
+    """Show the clusters: service, port, subset, how endpoints are found, and the DestinationRule behind it."""
+    origin = Origin(proxy, admin, file, source, address)
+    if diff:
+        return _differ(origin, ["Clusters"])
+    wanted = clusters.ClusterFilter(fqdn=fqdn, port=port, subset=subset, direction=direction)
+    selected = clusters.selected_clusters(origin.read().clusters(), wanted)
+    if output is not Output.SHORT:
+        return print_value(selected, output.value)
+    return print_text(_cluster_table(selected))
+
+
+@app.command("endpoints", hidden=True, cls=PlainCommand)
+@app.command("ep", hidden=True, cls=PlainCommand)
+@app.command("endpoint", cls=PlainCommand)
+def endpoint(
+    proxy: ProxyName = "",
+    *,
+    port: PortOption = 0,
+    address: Annotated[str, typer.Option("--address", help="Only this address.")] = "",
+    cluster_name: Annotated[str, typer.Option("--cluster", help="Only endpoints of this cluster.")] = "",
+    status: Annotated[str, typer.Option(help="Only this status, for example unhealthy.")] = "",
+    output: OutputOption = Output.SHORT,
+    admin: AdminOption = ENVOY_ADMIN,
+    file: FileOption = None,
+    source: SourceOption = Source.ENVOY,
+    diff: DiffOption = False,
+    control_plane: ControlPlaneOption = CONTROL_PLANE,
+) -> None:
+    """Show the endpoints: address, health, outlier ejection and cluster."""
+    origin = Origin(proxy, admin, file, source, control_plane)
+    if diff:
+        return _differ(origin, ["Endpoints"])
+    wanted = endpoints.EndpointFilter(address=address, port=port, cluster=cluster_name, status=status)
+    selected = endpoints.selected_endpoints(origin.read(hosts=True), wanted)
+    if output is not Output.SHORT:
+        return print_value([host.source for host in selected], output.value)
+    return print_text(_endpoint_table(selected))
+
+
+@app.command("a", hidden=True, cls=PlainCommand)
+@app.command("all", cls=PlainCommand)
+def everything(
+    proxy: ProxyName = "",
+    *,
+    output: OutputOption = Output.SHORT,
+    admin: AdminOption = ENVOY_ADMIN,
+    file: FileOption = None,
+    source: SourceOption = Source.ENVOY,
+    diff: DiffOption = False,
+    address: AddressOption = CONTROL_PLANE,
+) -> None:
+    """Show clusters, listeners, routes and endpoints, one after the other."""
+    origin = Origin(proxy, admin, file, source, address)
+    if diff:
+        return _differ(origin, ["Clusters", "Listeners", "Routes", "Endpoints"])
+    dump = origin.read()
+    if output is not Output.SHORT:
+        return print_value(dump.document, output.value)
+    tables = [
+        _cluster_table(clusters.selected_clusters(dump.clusters(), clusters.ClusterFilter()), "cluster/"),
+        _listener_table(listeners.selected_listeners(dump.listeners(), listeners.ListenerFilter()), "listener/"),
+        _route_table(routes.selected_routes(dump.routes()), "route/"),
+        _endpoint_table(endpoints.selected_endpoints(dump, endpoints.EndpointFilter()), "endpoint/"),
+    ]
+    return print_text("\n\n".join(tables))

@@ -1,0 +1,101 @@
+"""Finds resources in configuration dumps.
+
+Shape: ``envoy.admin.v3.ConfigDump`` as JSON, or ``envoy.admin.v3.Clusters`` where only endpoints are asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Json = Mapping[str, Any]
+
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_FREE_KEYS = {"metadata", "filter_metadata", "typed_filter_metadata", "labels", "values", "typed_per_filter_config"}
+
+
+class NotADump(ValueError):  # noqa: N818 - it reads as what was found
+    """The JSON is no configuration dump."""
+
+
+@dataclass(frozen=True)
+class Dump:
+    """One dump. ``document`` is the whole JSON object."""
+
+    document: Json
+
+    @classmethod
+    def of(cls, document: Any) -> Dump:  # noqa: ANN401 - any JSON value
+        """Take a dump as it was read; names in protobuf's other spelling (istiod's) are put into Envoy's.
+
+        Raises:
+            NotADump: it has neither ``configs`` nor ``cluster_statuses``.
+        """
+        if not isinstance(document, dict) or not ({"configs", "cluster_statuses", "clusterStatuses"} & document.keys()):
+            raise NotADump('not a configuration dump of Envoy: it has no "configs"')
+        if _is_camel(document):
+            document = _snake(document)
+        return cls(document)
+
+    def clusters(self, *, dynamic: bool = False) -> list[Json]:
+        """Return the active clusters; with ``dynamic`` only those that came over xDS."""
+        names = ["dynamic_active_clusters"] if dynamic else ["dynamic_active_clusters", "static_clusters"]
+        return [entry["cluster"] for entry in self._entries("ClustersConfigDump", names) if "cluster" in entry]
+
+    def listeners(self, *, dynamic: bool = False) -> list[Json]:
+        """Return the active listeners; with ``dynamic`` only those that came over xDS."""
+        active = [
+            entry["active_state"]["listener"]
+            for entry in self._entries("ListenersConfigDump", ["dynamic_listeners"])
+            if "listener" in entry.get("active_state", {})
+        ]
+        if dynamic:
+            return active
+        static = self._entries("ListenersConfigDump", ["static_listeners"])
+        return [*active, *(entry["listener"] for entry in static if "listener" in entry)]
+
+    def routes(self, *, dynamic: bool = False) -> list[Json]:
+        """Return the route configurations; with ``dynamic`` without those written inside a listener."""
+        names = ["dynamic_route_configs"] if dynamic else ["dynamic_route_configs", "static_route_configs"]
+        return [entry["route_config"] for entry in self._entries("RoutesConfigDump", names) if "route_config" in entry]
+
+    def load_assignments(self, *, dynamic: bool = False) -> list[Json]:
+        """Return the load assignments; with ``dynamic`` only those that came over xDS."""
+        names = ["dynamic_endpoint_configs"] if dynamic else ["dynamic_endpoint_configs", "static_endpoint_configs"]
+        entries = self._entries("EndpointsConfigDump", names)
+        return [entry["endpoint_config"] for entry in entries if "endpoint_config" in entry]
+
+    def cluster_statuses(self) -> list[Json] | None:
+        """Return the entries of ``/clusters?format=json``, ``None`` where this is no such document."""
+        statuses: list[Json] | None = self.document.get("cluster_statuses")
+        return statuses
+
+    def node_id(self) -> str:
+        """Return the id of Envoy's own node; empty where the dump does not say."""
+        for section in self._sections("BootstrapConfigDump"):
+            return str(section.get("bootstrap", {}).get("node", {}).get("id", ""))
+        return ""
+
+    def _entries(self, kind: str, names: list[str]) -> list[Json]:
+        return [entry for section in self._sections(kind) for name in names for entry in section.get(name, ())]
+
+    def _sections(self, kind: str) -> Iterator[Json]:
+        for section in self.document.get("configs", ()):
+            if str(section.get("@type", "")).endswith(f".{kind}"):
+                yield section
+
+
+def _is_camel(document: Json) -> bool:
+    names = {name for section in document.get("configs", ()) for name in section}
+    return "clusterStatuses" in document or any(_CAMEL.search(name) for name in names)
+
+
+def _snake(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, list):
+        return [_snake(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    renamed = {_CAMEL.sub("_", name).lower() if name[:1].islower() else name: each for name, each in value.items()}
+    return {name: each if name in _FREE_KEYS and name != "metadata" else _snake(each) for name, each in renamed.items()}

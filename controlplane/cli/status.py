@@ -1,0 +1,258 @@
+"""``status``: whether every proxy has what the control plane wants it to have.
+
+Reads ``/debug/syncz``. The keys that only this control plane adds are used where they are there; an istiod's answer
+gives the table too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from controlplane.cli.age import age
+from controlplane.cli.fetch import CONTROL_PLANE, Unanswered, fail, fetch_json, split_address
+from controlplane.cli.output import coloured, has_colours, print_text, print_value, table
+from controlplane.cli.plain import PlainCommand
+
+TYPES = {
+    "CDS": ("cluster", "type.googleapis.com/envoy.config.cluster.v3.Cluster"),
+    "LDS": ("listener", "type.googleapis.com/envoy.config.listener.v3.Listener"),
+    "EDS": ("endpoint", "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"),
+    "RDS": ("route", "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"),
+    "ECDS": ("extensionconfig", "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"),
+}
+"""The columns: istiod's flat name and the type URL."""
+
+OTHER_TYPES = {
+    "SDS": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+    "NDS": "type.googleapis.com/istio.networking.nds.v1.NameTable",
+}
+IGNORED = "IGNORED"
+SECONDS_BETWEEN = 1.0
+
+Json = Mapping[str, Any]
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+class Output(Enum):
+    """How the answer is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+@app.command(cls=PlainCommand)
+def status(
+    proxy: Annotated[str, typer.Argument(metavar="PROXY", help="One proxy, as NAME.NAMESPACE or NAME; all where none is given.")] = "",
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Only proxies of this namespace.")] = "",
+    output: Annotated[Output, typer.Option("--output", "-o", help="How to print the answer.")] = Output.TABLE,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again each second, until Ctrl-C.")] = False,
+    address: Annotated[
+        str, typer.Option(envvar="CONTROLPLANE_ADDRESS", help="Monitoring port of the control plane, host:port.")
+    ] = CONTROL_PLANE,
+) -> None:
+    """Show what each proxy was sent, has acknowledged and has refused.
+
+    SYNCED: has acknowledged the last version sent. STALE: has not answered yet. ERROR: has refused it, and keeps its
+    last good one. NOT SENT: asked for the type and was sent nothing yet. IGNORED: never asked for the type.
+    In parentheses, the time since the last version was sent.
+
+    Exits with 1 if a proxy has refused something, or the control plane does not answer.
+    """
+    split_address(address)
+    if watch:
+        if output is not Output.TABLE:
+            raise typer.BadParameter("--watch shows a table; leave --output away")
+        _watch(proxy, namespace, address)
+        return
+    try:
+        proxies = _proxies(address, namespace, proxy)
+    except Unanswered as error:
+        fail(str(error))
+    if output is Output.TABLE:
+        print_text(_view(proxies, single=bool(proxy)))
+    else:
+        print_value(proxies, output.value)
+    if any(_state(each, name)[0] == "ERROR" for each in proxies for name in _type_names(each)):
+        raise typer.Exit(1)
+
+
+def _watch(proxy: str, namespace: str, address: str) -> None:
+    def current() -> str:
+        try:
+            return _view(_proxies(address, namespace, proxy), single=bool(proxy))
+        except Unanswered as error:
+            return str(error)
+
+    try:
+        if has_colours():
+            from rich.live import Live
+
+            with Live(coloured(current()), auto_refresh=False, vertical_overflow="crop") as live:
+                while True:
+                    time.sleep(SECONDS_BETWEEN)
+                    live.update(coloured(current()), refresh=True)
+        while True:
+            print(current(), end="\n\n", flush=True)
+            time.sleep(SECONDS_BETWEEN)
+    except KeyboardInterrupt:
+        return
+
+
+def _proxies(address: str, namespace: str, proxy: str) -> list[Json]:
+    """Return the elements of ``/debug/syncz`` that were asked for, sorted by proxy.
+
+    Raises:
+        Unanswered: no answer, an answer of another shape, or one proxy was asked for and is not there.
+    """
+    query = f"?namespace={quote(namespace)}" if namespace else ""
+    answer = fetch_json(address, f"/debug/syncz{query}", "control plane")
+    if not isinstance(answer, list | None):
+        raise Unanswered(f"The control plane at {address} did not answer with a list of proxies")
+    proxies = sorted(answer or [], key=lambda each: (each.get("proxy", ""), each.get("connection_id", "")))
+    if namespace:
+        proxies = [each for each in proxies if _namespace(each) == namespace]
+    if not proxy:
+        return proxies
+    for matches in (
+        [each for each in proxies if proxy in {each.get("proxy"), each.get("connection_id")}],
+        [each for each in proxies if each.get("proxy", "").removesuffix("." + _namespace(each)) == proxy],
+    ):
+        if len({each["proxy"] for each in matches}) > 1:
+            several = ", ".join(sorted({each["proxy"] for each in matches}))
+            raise typer.BadParameter(f"{proxy!r} may be any of {several}; name one of them")
+        if matches:
+            return matches
+    raise Unanswered(f"Proxy {proxy} is not connected to the control plane at {address}")
+
+
+def _namespace(proxy: Json) -> str:
+    """Return the namespace, which istiod's shape has only as the end of the id."""
+    return str(proxy.get("namespace") or proxy.get("proxy", "").partition(".")[2])
+
+
+def _view(proxies: list[Json], *, single: bool) -> str:
+    now = datetime.now(UTC)
+    if single:
+        return "\n\n".join(_details(proxy, now) for proxy in proxies)
+    header = ["NAME", "CLUSTER", *TYPES, "ISTIOD", "VERSION"]
+    return table(
+        header,
+        (
+            [
+                proxy.get("proxy", ""),
+                proxy.get("cluster_id", ""),
+                *(_cell(proxy, name, now) for name in TYPES),
+                proxy.get("control_plane", ""),
+                proxy.get("istio_version", ""),
+            ]
+            for proxy in proxies
+        ),
+    )
+
+
+def _cell(proxy: Json, name: str, now: datetime) -> str:
+    state, since = _state(proxy, name)
+    if since is None or state not in {"SYNCED", "STALE", "ERROR"}:
+        return state
+    return f"{state} ({age((now - since).total_seconds())})"
+
+
+def _state(proxy: Json, name: str) -> tuple[str, datetime | None]:
+    """Return the status of a type and when it was last sent; worked out from the nonces where it is not said."""
+    entry = _entry(proxy, name)
+    if entry is None:
+        return IGNORED, None
+    sent_at = entry.get("sentTime")
+    since = datetime.fromisoformat(sent_at) if sent_at else None
+    if "status" in entry:
+        return entry["status"], since
+    if entry.get("lastError"):
+        return "ERROR", since
+    if not entry.get("sent"):
+        return "NOT SENT", since
+    return ("SYNCED" if entry.get("acked") == entry["sent"] else "STALE"), since
+
+
+def _entry(proxy: Json, name: str) -> Json | None:
+    """Return what is known of a type: from ``resources``, or from the flat keys of an older istiod."""
+    flat, url = TYPES.get(name, ("", OTHER_TYPES.get(name, name)))
+    if "resources" in proxy:
+        entry: Json | None = proxy["resources"].get(url)
+        return entry
+    if not proxy.get(f"{flat}_sent"):
+        return None
+    return {"sent": proxy[f"{flat}_sent"], "acked": proxy.get(f"{flat}_acked", "")}
+
+
+def _type_names(proxy: Json) -> list[str]:
+    """Return the columns and whatever else the proxy asked for."""
+    known = {url: name for name, (_, url) in TYPES.items()} | {url: name for name, url in OTHER_TYPES.items()}
+    asked = [known.get(url, url) for url in proxy.get("resources", {})]
+    return [*TYPES, *(name for name in asked if name not in TYPES)]
+
+
+def _details(proxy: Json, now: datetime) -> str:
+    facts = [
+        ("Proxy:", proxy.get("proxy", "")),
+        ("Type:", proxy.get("proxy_type", "")),
+        ("Cluster:", proxy.get("cluster_id", "")),
+        ("Connection:", _connection(proxy, now)),
+        ("Control plane:", proxy.get("control_plane", "")),
+        ("Version:", proxy.get("istio_version", "")),
+    ]
+    lines = ["\n".join(f"{name:<16}{text}" for name, text in facts if text)]
+    header = ["TYPE", "STATUS", "AGE", "VERSION", "ACKED VERSION", "SENT REVISION", "ACKED REVISION"]
+    lines.append(table(header, (_detail_row(proxy, name, now) for name in _type_names(proxy)), padding=3))
+    lines.extend(
+        _refusal(proxy, name, now) for name in _type_names(proxy) if (_entry(proxy, name) or {}).get("lastError")
+    )
+    return "\n\n".join(lines)
+
+
+def _connection(proxy: Json, now: datetime) -> str:
+    if not proxy.get("connection_id"):
+        return ""
+    since = proxy.get("connected_at")
+    opened = f", open for {age((now - datetime.fromisoformat(since)).total_seconds())}" if since else ""
+    return f"{proxy['connection_id']} from {proxy.get('peer') or 'unknown'}{opened}"
+
+
+def _detail_row(proxy: Json, name: str, now: datetime) -> list[object]:
+    state, since = _state(proxy, name)
+    entry = _entry(proxy, name) or {}
+    return [
+        name,
+        state,
+        "-" if since is None else age((now - since).total_seconds()),
+        entry.get("sentVersion") or "-",
+        entry.get("ackedVersion") or "-",
+        entry.get("sentRevision") or "-",
+        entry.get("ackedRevision") or "-",
+    ]
+
+
+def _refusal(proxy: Json, name: str, now: datetime) -> str:
+    entry = _entry(proxy, name) or {}
+    rejection = entry.get("rejection") or {"message": entry["lastError"]}
+    when = rejection.get("at")
+    ago = f" {age((now - datetime.fromisoformat(when)).total_seconds())} ago" if when else ""
+    version = f" of version {rejection['version']}" if rejection.get("version") else ""
+    lines = [f"{name} refused{ago}{version}:", *(f"    {line}" for line in rejection["message"].strip().splitlines())]
+    for resource in rejection.get("resources", ()):
+        objects = resource.get("objects", ())
+        lines.append(f"  {resource['name']} {'is made from:' if objects else '(the objects behind it are not known)'}")
+        lines.extend(f"    {_object(key)}" for key in objects)
+    return "\n".join(lines)
+
+
+def _object(key: Json) -> str:
+    namespace = f"{key['namespace']}/" if key.get("namespace") else ""
+    return f"{key['kind']} {namespace}{key['name']}"

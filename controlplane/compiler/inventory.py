@@ -1,0 +1,289 @@
+"""Inventories: which targets a proxy class holds, as parts that many classes share."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from controlplane.model.proxy_class import ClientScope, InboundScope, ProxyClass
+from controlplane.model.service import Protocol, Resolution, Service
+from controlplane.registry.destination_rules import Rule, destination_rules, policy_for, rule_for
+from controlplane.registry.memo import Query, query
+from controlplane.registry.mesh import mesh_config
+from controlplane.registry.scopes import EgressKey, EgressScope, egress_scope, router_scope
+from controlplane.registry.services import service_table, visible_by_host, visible_services
+from controlplane.registry.store import View
+from controlplane.snapshots import Resource, ResourceType
+from controlplane.translate.clusters.inbound import InboundKey, inbound_cluster, inbound_ports
+from controlplane.translate.clusters.names import BLACK_HOLE, INBOUND_PASSTHROUGH, PASSTHROUGH
+from controlplane.translate.clusters.outbound import ClusterKey, cds_resource
+from controlplane.translate.clusters.special import SpecialKey, special_cluster
+from controlplane.translate.endpoints import LoadKey, eds_resource
+from controlplane.translate.listeners.gateway import GatewayScope, gateway_listener, gateway_listener_keys
+from controlplane.translate.listeners.inbound import inbound_listeners
+from controlplane.translate.listeners.outbound import outbound_listener
+from controlplane.translate.listeners.outbound_plan import outbound_listener_keys
+from controlplane.translate.locality import locality_setting
+from controlplane.translate.routes.gateway import GatewayRouteKey, gateway_route_configuration
+from controlplane.translate.routes.sidecar import RouteKey, route_configuration
+
+
+class Target(NamedTuple):
+    """One thing to build: a query that returns a ``Resource`` (or ``None``: nothing to serve), and its key."""
+
+    query: Query[Any, Resource | None]
+    key: Hashable
+
+
+Targets = Mapping[str, Target]
+
+
+class Part(NamedTuple):
+    """Targets of one type that classes with the same key share."""
+
+    type: ResourceType
+    query: Query[Any, Targets]
+    key: Hashable
+
+
+def parts(proxy_class: ProxyClass) -> tuple[Part, ...]:
+    """Return the parts that make up a class's inventory, in push order."""
+    client = proxy_class.client
+    shared = (
+        Part(ResourceType.CLUSTER, outbound_clusters, client),
+        Part(ResourceType.ENDPOINT, load_assignments, client),
+    )
+    if client.router:
+        scope = GatewayScope(client, proxy_class.gateway_targets)
+        return (
+            *shared,
+            Part(ResourceType.CLUSTER, special_clusters, (client, None)),
+            Part(ResourceType.LISTENER, gateway_listeners, scope),
+            Part(ResourceType.ROUTE, gateway_routes, scope),
+        )
+    return (
+        *shared,
+        Part(ResourceType.CLUSTER, special_clusters, (client, proxy_class.inbound)),
+        Part(ResourceType.LISTENER, outbound_listeners, client),
+        Part(ResourceType.LISTENER, inbound_listener_targets, proxy_class.inbound),
+        Part(ResourceType.ROUTE, routes, client),
+    )
+
+
+def shared_key(view: View, client: ClientScope) -> ClientScope:
+    """Project a client to what outbound clusters and endpoints may depend on.
+
+    A namespace in which nothing is different from any other is blank, so that all such share one inventory.
+    """
+    return replace(
+        client,
+        namespace="" if client.sidecar is None and _ordinary(view, client.namespace) else client.namespace,
+        domain="",
+        own_ips=frozenset(),
+        interception="REDIRECT",
+        dns_capture=False,
+        http_proxy_port=0,
+        idle_timeout="",
+        http10=False,
+        unprivileged=False,
+        exact_balance=False,
+    )
+
+
+@query
+def _named_namespaces(view: View, _key: tuple[()]) -> frozenset[str]:
+    """Namespaces that some DestinationRule names in its ``exportTo``."""
+    return frozenset(
+        name
+        for key in view.keys("DestinationRule")
+        if (obj := view.get(key)) is not None
+        for name in obj.spec.export_to
+    )
+
+
+@query
+def _ordinary(view: View, namespace: str) -> bool:
+    """Whether clients of a namespace reach the same clusters as those of any other ordinary namespace."""
+    if namespace == mesh_config(view).root_namespace or namespace in _named_namespaces(view, ()):
+        return False
+    if service_table(view, ()).private.get(namespace) or destination_rules(view, namespace).local:
+        return False
+    return len(visible_by_host(view, namespace).by_host) == len(visible_services(view, namespace))
+
+
+def scope_of(view: View, client: ClientScope) -> EgressScope:
+    """Return what the client reaches."""
+    if client.router:
+        return router_scope(view, client.namespace)
+    return egress_scope(view, EgressKey(client.namespace, client.sidecar))
+
+
+@query
+def outbound_clusters(view: View, client: ClientScope) -> Targets:
+    """Return the service clusters of a client."""
+    shared = shared_key(view, client)
+    return _outbound_clusters(view, shared) if shared == client else shared_clusters(view, shared)
+
+
+@query
+def shared_clusters(view: View, client: ClientScope) -> Targets:
+    """Return the service clusters of all clients that project to this one."""
+    return _outbound_clusters(view, client)
+
+
+def _outbound_clusters(view: View, client: ClientScope) -> Targets:
+    plain = _blank(client)
+    found: dict[str, Target] = {}
+    for service, rule in _ruled(view, client):
+        held = _placed(client, plain) if service.resolution.is_dns else plain
+        for port in service.ports:
+            if port.protocol is Protocol.UDP:
+                continue
+            for subset in ("", *(subset.name for subset in rule.subsets)) if rule is not None else ("",):
+                key = ClusterKey(service, port.number, subset, rule, held)
+                found.setdefault(key.name, Target(cds_resource, key))
+    return found
+
+
+@query
+def load_assignments(view: View, client: ClientScope) -> Targets:
+    """Return the load assignments of a client's EDS clusters."""
+    shared = shared_key(view, client)
+    return _load_assignments(view, shared) if shared == client else shared_load_assignments(view, shared)
+
+
+@query
+def shared_load_assignments(view: View, client: ClientScope) -> Targets:
+    """Return the load assignments of all clients that project to this one."""
+    return _load_assignments(view, client)
+
+
+def _load_assignments(view: View, client: ClientScope) -> Targets:
+    mesh = mesh_config(view)
+    plain = _blank(client)
+    found: dict[str, Target] = {}
+    for service, rule in _ruled(view, client):
+        if not _uses_eds(service, client):
+            continue
+        for port in service.ports:
+            if port.protocol is Protocol.UDP:
+                continue
+            for subset in ("", *(subset.name for subset in rule.subsets)) if rule is not None else ("",):
+                policy = policy_for(mesh, rule, subset, port.number)
+                balancer = policy.load_balancer
+                if balancer is not None and str(balancer.simple or "") == "PASSTHROUGH":
+                    continue
+                setting = locality_setting(mesh, service, policy)
+                placed = service.node_local or (setting is not None and setting.depends_on_client)
+                key = LoadKey(service, port.number, subset, rule, _placed(client, plain) if placed else plain)
+                found.setdefault(key.name, Target(eds_resource, key))
+    return found
+
+
+def _uses_eds(service: Service, client: ClientScope) -> bool:
+    if service.resolution is Resolution.CLIENT_SIDE:
+        return True
+    return client.router and service.resolution is Resolution.PASSTHROUGH
+
+
+def _ruled(view: View, client: ClientScope) -> list[tuple[Service, Rule | None]]:
+    """Pair each service in scope with the DestinationRule this client uses for it."""
+    anything: dict[str, bool] = {}
+    own = bool(destination_rules(view, client.namespace).local or destination_rules(view, client.namespace).private)
+    root = bool(destination_rules(view, mesh_config(view).root_namespace).exported)
+    found: list[tuple[Service, Rule | None]] = []
+    for service in scope_of(view, client).services:
+        if service.resolution is Resolution.ALIAS:
+            continue
+        namespace = service.namespace
+        if namespace not in anything:
+            anything[namespace] = own or root or bool(destination_rules(view, namespace).exported)
+        found.append((service, rule_for(view, client, service) if anything[namespace] else None))
+    return found
+
+
+def _blank(client: ClientScope) -> ClientScope:
+    return ClientScope(
+        namespace="",
+        router=client.router,
+        istio=client.istio,
+        ipv4=client.ipv4,
+        ipv6=client.ipv6,
+        cluster_id=client.cluster_id,
+    )
+
+
+def _placed(client: ClientScope, plain: ClientScope) -> ClientScope:
+    return replace(plain, locality=client.locality, labels=client.labels, node=client.node, network=client.network)
+
+
+@query
+def special_clusters(view: View, key: tuple[ClientScope, InboundScope | None]) -> Targets:
+    """Return the clusters that stand for no service, and the inbound ones."""
+    client, inbound = key
+
+    def special(name: str) -> Target:
+        return Target(special_cluster, SpecialKey(name, client.istio, client.ipv4, client.ipv6))
+
+    found = {BLACK_HOLE: special(BLACK_HOLE)}
+    if inbound is None:
+        return found
+    found[PASSTHROUGH] = special(PASSTHROUGH)
+    found[INBOUND_PASSTHROUGH] = special(INBOUND_PASSTHROUGH)
+    for port in inbound_ports(view, inbound):
+        cluster = InboundKey(inbound, port)
+        found[cluster.name] = Target(inbound_cluster, cluster)
+    return found
+
+
+@query
+def outbound_listeners(view: View, client: ClientScope) -> Targets:
+    """Return the outbound listeners of a sidecar."""
+    return {key.name: Target(outbound_listener, key) for key in outbound_listener_keys(view, client)}
+
+
+@query
+def inbound_listener_targets(view: View, inbound: InboundScope) -> Targets:
+    """Return the inbound listeners of a sidecar."""
+    names = [listener.name for listener in inbound_listeners(view, inbound)]
+    return {name: Target(_inbound_listener, (inbound, name)) for name in names}
+
+
+def _pick_inbound(view: View, key: tuple[InboundScope, str]) -> Resource | None:
+    inbound, name = key
+    return next((held for held in inbound_listeners(view, inbound) if held.name == name), None)
+
+
+_inbound_listener: Query[tuple[InboundScope, str], Resource | None] = Query(_pick_inbound, isolated=True)
+
+
+@query
+def routes(view: View, client: ClientScope) -> Targets:
+    """Return the route configurations that a sidecar's listeners name."""
+    names: set[str] = set()
+    for key in outbound_listener_keys(view, client):
+        listener = outbound_listener(view, key)
+        if listener is not None:
+            names |= listener.route_configurations
+    return {name: Target(route_configuration, RouteKey(name, client)) for name in sorted(names)}
+
+
+@query
+def gateway_listeners(view: View, scope: GatewayScope) -> Targets:
+    """Return the listeners of a gateway."""
+    return {key.name: Target(gateway_listener, key) for key in gateway_listener_keys(view, scope)}
+
+
+@query
+def gateway_routes(view: View, scope: GatewayScope) -> Targets:
+    """Return the route configurations that a gateway's listeners name."""
+    names: set[str] = set()
+    for key in gateway_listener_keys(view, scope):
+        listener = gateway_listener(view, key)
+        if listener is not None:
+            names |= listener.route_configurations
+    return {name: Target(gateway_route_configuration, GatewayRouteKey(name, scope)) for name in sorted(names)}
+
+
+__all__ = ["Part", "Target", "Targets", "parts"]

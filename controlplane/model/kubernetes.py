@@ -1,0 +1,112 @@
+"""Kubernetes core kinds, trimmed to the fields that reach a proxy. Metadata is in ``Object.meta``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class KubeServicePort:
+    """One entry of ``spec.ports``; ``target_port`` is a number or a container port name (0: as ``number``)."""
+
+    number: int
+    name: str = ""
+    protocol: str = "TCP"
+    app_protocol: str | None = None
+    target_port: int | str = 0
+    node_port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KubeService:
+    """``Service.spec``; ``cluster_ips`` is empty for ExternalName and ``("None",)`` for a headless service."""
+
+    type: str = "ClusterIP"
+    cluster_ips: tuple[str, ...] = ()
+    ports: tuple[KubeServicePort, ...] = ()
+    selector: Mapping[str, str] = field(default_factory=dict)
+    external_name: str = ""
+    external_ips: tuple[str, ...] = ()
+    load_balancer_ips: tuple[str, ...] = ()
+    publish_not_ready_addresses: bool = False
+    internal_traffic_policy: str = ""
+    traffic_distribution: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceEndpoint:
+    """One entry of ``EndpointSlice.endpoints``; conditions are ``None`` where the slice leaves them out."""
+
+    addresses: tuple[str, ...]
+    ready: bool | None = None
+    serving: bool | None = None
+    terminating: bool | None = None
+    pod: str = ""
+    node: str = ""
+    hostname: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSlice:
+    """``EndpointSlice``; ``service`` is the label ``kubernetes.io/service-name``, ``ports`` are (name, number) pairs."""
+
+    service: str
+    address_type: str = "IPv4"
+    ports: tuple[tuple[str, int], ...] = ()
+    endpoints: tuple[SliceEndpoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerPort:
+    """A declared container port."""
+
+    number: int
+    name: str = ""
+    protocol: str = "TCP"
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """``Pod``; ``workload`` is the name of the controller that made it (Deployment, not ReplicaSet)."""
+
+    ips: tuple[str, ...] = ()
+    node: str = ""
+    service_account: str = "default"
+    ready: bool = False
+    terminating: bool = False
+    hostname: str = ""
+    subdomain: str = ""
+    workload: str = ""
+    ports: tuple[ContainerPort, ...] = ()
+    host_network: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """``Node``; only its labels matter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """``Namespace``; only its labels and annotations matter."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAccount:
+    """``ServiceAccount``; only its existence matters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """``Secret``; ``data`` is decoded and never shown."""
+
+    type: str = ""
+    data: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigMap:
+    """``ConfigMap``; ``data`` is text by key."""
+
+    data: Mapping[str, str] = field(default_factory=dict)

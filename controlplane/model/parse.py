@@ -1,0 +1,146 @@
+"""Objects as written become values: ``Parsed`` with the object, or ``Rejected`` with every reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from controlplane.apis.kinds import KINDS
+from controlplane.apis.parse import ROOT, parse_spec
+from controlplane.apis.problems import Problem
+from controlplane.apis.validation.report import Subject
+from controlplane.model.objects import Labels, Meta, Object, ObjectKey, Rejected
+
+DEFAULT_NAMESPACE = "default"
+MAX_NAME = 253
+_LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_TOP_LEVEL = ("apiVersion", "kind", "metadata", ROOT, "status")
+_DRY_RUN = "istio.io/dry-run"
+_RESERVED = (
+    "internal.istio.io/webhook-always-reject",
+    "internal.istio.io/parent-namespace",
+    "internal.istio.io/parents",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """An object that can be used, and what is doubtful in it (``path: reason``)."""
+
+    object: Object
+    warnings: tuple[str, ...] = ()
+
+
+def parse(kind: str, obj: Mapping[str, Any], *, strict: bool = False, source: str = "") -> Parsed | Rejected:
+    """Read an object of one of Istio's kinds.
+
+    ``strict`` is for a person who asks (``validate``, the webhook): unknown fields and reserved annotations are
+    problems. Otherwise unknown fields are dropped with a warning. ``source`` says where it was read (``path:line``).
+    """
+    problems: list[Problem] = []
+    meta = _Metadata(obj.get("metadata"), problems).meta(source)
+    key = ObjectKey(kind, meta.namespace, meta.name)
+    declared = KINDS.get(kind)
+    if declared is None:
+        return Rejected(key, (f"kind: {kind} is not one of {', '.join(KINDS)}",), source)
+    problems += _envelope(kind, obj)
+    if strict:
+        problems += _strict_envelope(kind, obj, meta.annotations)
+    subject = Subject(meta.namespace, meta.name, meta.annotations, meta.labels)
+    spec = parse_spec(kind, obj.get(ROOT), subject, strict=strict)
+    problems += spec.problems
+    if problems or spec.model is None:
+        return Rejected(key, tuple(map(str, problems)), source)
+    return Parsed(Object(kind, meta, spec.model), tuple(map(str, spec.warnings)))
+
+
+def _envelope(kind: str, obj: Mapping[str, Any]) -> list[Problem]:
+    """Check kind and API version where they are given; items of a list come without."""
+    problems = []
+    if obj.get("kind", kind) != kind:
+        problems.append(Problem("kind", f"is {obj['kind']!r}, not {kind!r}"))
+    accepted = [f"{KINDS[kind].group}/{version}" for version in KINDS[kind].versions]
+    if obj.get("apiVersion", accepted[0]) not in accepted:
+        problems.append(Problem("apiVersion", f"{obj['apiVersion']!r} is not one of {', '.join(accepted)}"))
+    return problems
+
+
+def _strict_envelope(kind: str, obj: Mapping[str, Any], annotations: Labels) -> list[Problem]:
+    problems = [Problem(str(key), "unknown field") for key in obj if key not in _TOP_LEVEL]
+    problems += [Problem(f"metadata.annotations.{key}", "is reserved") for key in _RESERVED if key in annotations]
+    if _DRY_RUN in annotations:
+        path = f"metadata.annotations.{_DRY_RUN}"
+        spec = obj.get(ROOT)
+        action = spec.get("action") or "ALLOW" if isinstance(spec, dict) else "ALLOW"
+        if kind != "AuthorizationPolicy" or action not in {"ALLOW", "DENY"}:
+            problems.append(Problem(path, "is only for an AuthorizationPolicy with action ALLOW or DENY"))
+        if annotations[_DRY_RUN].lower() not in {"true", "false", "1", "0", "t", "f"}:
+            problems.append(Problem(path, "must be true or false"))
+    return problems
+
+
+class _Metadata:
+    """Reads ``metadata``, noting what is wrong with it."""
+
+    def __init__(self, raw: object, problems: list[Problem]) -> None:
+        self._problems = problems
+        self._raw: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
+        if raw is not None and not isinstance(raw, Mapping):
+            self._note("", "must be a mapping")
+
+    def meta(self, source: str) -> Meta:
+        return Meta(
+            namespace=self._name("namespace", DEFAULT_NAMESPACE),
+            name=self._name("name", ""),
+            created=self._created(),
+            labels=self._texts("labels"),
+            annotations=self._texts("annotations"),
+            generation=self._generation(),
+            source=source,
+        )
+
+    def _note(self, field: str, reason: str) -> None:
+        self._problems.append(Problem(f"metadata.{field}" if field else "metadata", reason))
+
+    def _name(self, field: str, default: str) -> str:
+        value = self._raw.get(field) or default
+        if not value:
+            self._note(field, "is required")
+        elif not isinstance(value, str) or len(value) > MAX_NAME or _SUBDOMAIN.fullmatch(value) is None:
+            self._note(field, f"must be a DNS name of at most {MAX_NAME} lower-case characters")
+        return value if isinstance(value, str) else ""
+
+    def _created(self) -> str:
+        value = self._raw.get("creationTimestamp")
+        if value is None or value == "":
+            return ""
+        try:
+            time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        except (TypeError, ValueError):
+            self._note("creationTimestamp", f"{value!r} is not an RFC 3339 time")
+            return ""
+        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        return time.isoformat(timespec="microseconds" if time.microsecond else "seconds").replace("+00:00", "Z")
+
+    def _texts(self, field: str) -> dict[str, str]:
+        value = self._raw.get(field)
+        if value is None:
+            return {}
+        if not isinstance(value, Mapping):
+            self._note(field, "must be a mapping of strings")
+            return {}
+        for key, text in value.items():
+            if not isinstance(key, str) or not isinstance(text, str):
+                self._note(f"{field}.{key}", f"{text!r} must be a string")
+        return {key: text for key, text in value.items() if isinstance(key, str) and isinstance(text, str)}
+
+    def _generation(self) -> int:
+        value = self._raw.get("generation", 0)
+        if isinstance(value, bool) or not isinstance(value, int):
+            self._note("generation", f"{value!r} is not a number")
+            return 0
+        return value

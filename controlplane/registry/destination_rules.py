@@ -1,0 +1,242 @@
+"""DestinationRules: merging those of one host, choosing the one that applies, and the policy it gives."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from controlplane.apis.destination_rule import DestinationRule, Subset, TrafficPolicy
+from controlplane.apis.mesh import MeshConfig
+from controlplane.model.objects import Labels, Object, ObjectKey
+from controlplane.model.proxy_class import ClientScope
+from controlplane.model.service import Service
+from controlplane.registry.memo import query
+from controlplane.registry.mesh import mesh_config
+from controlplane.registry.services import exported_to
+from controlplane.registry.store import View
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One DestinationRule, or several of the same host and namespace merged; ``sources`` names all of them."""
+
+    host: str
+    sources: tuple[ObjectKey, ...]
+    export_to: frozenset[str]
+    stated_export: frozenset[str]
+    selector: Labels | None = None
+    traffic_policy: TrafficPolicy | None = None
+    subsets: tuple[Subset, ...] = ()
+
+    def __hash__(self) -> int:
+        """Hash by the objects it was made of; equality still compares every field."""
+        return hash(self.sources)
+
+    @property
+    def key(self) -> ObjectKey:
+        """The first object merged: the one that resources name as their origin."""
+        return self.sources[0]
+
+    def subset(self, name: str) -> Subset | None:
+        """Return the subset of this name, or ``None``."""
+        return next((subset for subset in self.subsets if subset.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules of one namespace by host, for the three levels of lookup."""
+
+    local: Mapping[str, tuple[Rule, ...]]
+    exported: Mapping[str, tuple[Rule, ...]]
+    private: Mapping[str, tuple[Rule, ...]]
+
+
+def full_host(host: str, namespace: str, domain: str) -> str:
+    """Return a host name with short names completed by the namespace and domain of the object that states it."""
+    if not host or "." in host or host.startswith("*") or _is_ip(host):
+        return host.lower()
+    return f"{host}.{namespace}.svc.{domain}".lower()
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+@query
+def destination_rules(view: View, namespace: str) -> Rules:
+    """Return the merged rules of a namespace, by host and by who may use them."""
+    mesh = mesh_config(view)
+    objects = [obj for key in view.index("destination_rules_in", namespace) if (obj := view.get(key))]
+    objects.sort(key=lambda obj: (obj.spec.workload_selector is None, obj.age_order))
+    levels: tuple[dict[str, list[Rule]], ...] = ({}, {}, {})
+    for obj in objects:
+        rule = _rule(obj, mesh, view.domain)
+        private = rule.export_to <= {namespace}
+        if not rule.export_to or rule.export_to & {"*", namespace}:
+            _merge(levels[0].setdefault(rule.host, []), rule)
+        _merge(levels[2 if private else 1].setdefault(rule.host, []), rule)
+    local, exported, only = ({host: tuple(rules) for host, rules in level.items()} for level in levels)
+    return Rules(local, exported, only)
+
+
+def _rule(obj: Object, mesh: MeshConfig, domain: str) -> Rule:
+    spec: DestinationRule = obj.spec
+    namespace = obj.meta.namespace
+    selector = spec.workload_selector
+    stated = frozenset(namespace if name == "." else name for name in spec.export_to)
+    if selector is not None:
+        stated = frozenset({namespace})
+    return Rule(
+        host=full_host(spec.host, namespace, domain),
+        sources=(obj.key,),
+        export_to=stated or exported_to((), mesh.default_destination_rule_export_to, namespace),
+        stated_export=stated,
+        selector=dict(selector.match_labels or {}) if selector is not None else None,
+        traffic_policy=spec.traffic_policy,
+        subsets=tuple(spec.subsets),
+    )
+
+
+def _merge(held: list[Rule], rule: Rule) -> None:
+    """Merge a rule into the first one of the same host that it fits, else keep it apart."""
+    for index, first in enumerate(held):
+        both = first.selector is not None and rule.selector is not None
+        if both and first.selector != rule.selector:
+            continue
+        same = first.stated_export == rule.stated_export
+        wider = bool(first.stated_export) and first.stated_export <= rule.stated_export
+        if not (same or wider):
+            continue
+        names = {subset.name for subset in first.subsets}
+        held[index] = replace(
+            first,
+            sources=(*first.sources, *rule.sources),
+            traffic_policy=first.traffic_policy if first.traffic_policy is not None else rule.traffic_policy,
+            subsets=(*first.subsets, *(subset for subset in rule.subsets if subset.name not in names)),
+        )
+        return
+    held.append(rule)
+
+
+def most_specific(hosts: Iterable[str], hostname: str) -> str | None:
+    """Return the host that matches best: the exact one, else the longest wildcard that covers it."""
+    held = hosts if isinstance(hosts, Mapping) else set(hosts)
+    if hostname in held:
+        return hostname
+    best: str | None = None
+    for host in held:
+        covers = host.startswith("*") and hostname.endswith(host[1:])
+        if covers and (best is None or (len(host), best) > (len(best), host)):
+            best = host
+    return best
+
+
+class Lookup(NamedTuple):
+    """Which rules a client namespace finds for a host that belongs to a service namespace."""
+
+    client: str
+    hostname: str
+    namespace: str
+
+
+@query
+def rules_for(view: View, key: Lookup) -> tuple[Rule, ...]:
+    """Return the rules that the first level with a match gives: client namespace, service namespace, root."""
+    root = mesh_config(view).root_namespace
+    own = destination_rules(view, key.client)
+    found = own.private if key.client == root else own.local
+    host = most_specific(found, key.hostname)
+    if host is not None:
+        return found[host]
+    for namespace in dict.fromkeys((key.namespace, root)):
+        if not namespace:
+            continue
+        exported = destination_rules(view, namespace).exported
+        host = most_specific(exported, key.hostname)
+        if host is not None:
+            visible = tuple(
+                rule
+                for rule in exported[host]
+                if not rule.export_to or "*" in rule.export_to or key.client in rule.export_to
+            )
+            if visible:
+                return visible
+    return ()
+
+
+def rule_for(view: View, client: ClientScope, service: Service) -> Rule | None:
+    """Return the rule this client uses for the service: one that selects the client's workload, else a general one."""
+    chosen: Rule | None = None
+    for rule in rules_for(view, Lookup(client.namespace, service.hostname, service.namespace)):
+        if rule.selector is None:
+            chosen = rule
+        elif rule.key.namespace == client.namespace and client.has_labels(dict(rule.selector)):
+            return rule
+    return chosen
+
+
+def inbound_rule_for(view: View, service: Service) -> Rule | None:
+    """Return the rule that shapes the inbound side of a service; rules that select workloads do not count."""
+    found = rules_for(view, Lookup(service.namespace, service.hostname, service.namespace))
+    return next((rule for rule in reversed(found) if rule.selector is None), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The policy in force for one port and subset; ``None`` members are not stated. Members are ``apis`` models."""
+
+    connection_pool: Any = None
+    load_balancer: Any = None
+    outlier_detection: Any = None
+    tls: Any = None
+    tunnel: Any = None
+    proxy_protocol: Any = None
+    retry_budget: Any = None
+
+
+_PORT_LEVEL = ("connection_pool", "load_balancer", "outlier_detection", "tls")
+_ALL = (*_PORT_LEVEL, "tunnel", "proxy_protocol", "retry_budget")
+
+
+def policy_for(mesh: MeshConfig, rule: Rule | None, subset: str, port: int) -> Policy:
+    """Return the policy in force: port level replaces rule level, the mesh fills gaps, the subset overlays both."""
+    policy = _stated(rule.traffic_policy if rule is not None else None, port)
+    baseline = mesh.default_traffic_policy
+    if baseline is not None:
+        policy = replace(
+            policy,
+            connection_pool=policy.connection_pool or baseline.connection_pool,
+            outlier_detection=policy.outlier_detection or baseline.outlier_detection,
+        )
+    found = rule.subset(subset) if rule is not None and subset else None
+    if found is None or found.traffic_policy is None:
+        return policy
+    overlay: dict[str, Any] = {
+        name: value for name in _ALL if (value := getattr(found.traffic_policy, name)) is not None
+    }
+    level = _port_level(found.traffic_policy, port)
+    if level is not None:
+        overlay |= {name: getattr(level, name) for name in _PORT_LEVEL}
+    return replace(policy, **overlay)
+
+
+def _stated(traffic_policy: TrafficPolicy | None, port: int) -> Policy:
+    if traffic_policy is None:
+        return Policy()
+    level = _port_level(traffic_policy, port)
+    if level is not None:
+        return Policy(**{name: getattr(level, name) for name in _PORT_LEVEL})
+    return Policy(**{name: getattr(traffic_policy, name) for name in _ALL})
+
+
+def _port_level(traffic_policy: TrafficPolicy, port: int) -> Any:  # noqa: ANN401 - an apis model or None
+    return next(
+        (level for level in traffic_policy.port_level_settings if level.port is not None and level.port.number == port),
+        None,
+    )

@@ -1,0 +1,98 @@
+"""PeerAuthentication: which of plain text and mutual TLS a workload's port accepts.
+
+Policies are looked for at three levels: the root namespace and the workload's namespace (both without a selector),
+then those of the workload's namespace whose selector matches. Of several at one level the oldest counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from controlplane.apis.peer_authentication import PeerAuthentication
+from controlplane.model.objects import Object
+from controlplane.model.proxy_class import LabelPairs
+from controlplane.registry.memo import query
+from controlplane.registry.mesh import mesh_config
+from controlplane.registry.store import View
+
+
+class MtlsMode(StrEnum):
+    """What a port accepts: only plain text, both, or only mutual TLS."""
+
+    DISABLE = "DISABLE"
+    PERMISSIVE = "PERMISSIVE"
+    STRICT = "STRICT"
+
+
+class WorkloadKey(NamedTuple):
+    """A workload, as far as policies tell workloads apart."""
+
+    namespace: str
+    labels: LabelPairs
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadMtls:
+    """What a workload accepts: ``mode`` in general, ``ports`` the exceptions by port of the workload, ascending."""
+
+    mode: MtlsMode = MtlsMode.PERMISSIVE
+    ports: tuple[tuple[int, MtlsMode], ...] = ()
+
+    def of(self, target_port: int) -> MtlsMode:
+        """Return what one port of the workload accepts."""
+        return next((mode for port, mode in self.ports if port == target_port), self.mode)
+
+
+@query
+def namespace_mode(view: View, namespace: str) -> MtlsMode:
+    """Return what workloads of a namespace accept unless a policy selects them or their port."""
+    root = mesh_config(view).root_namespace
+    mode = MtlsMode.PERMISSIVE
+    for level in dict.fromkeys((root, namespace)):
+        mode = _stated(_oldest(obj for obj in _policies(view, level) if not _selector(obj)), mode)
+    return mode
+
+
+@query
+def workload_mode(view: View, key: WorkloadKey) -> WorkloadMtls:
+    """Return what one workload accepts. Policies of the root namespace that select workloads do not count."""
+    mode = namespace_mode(view, key.namespace)
+    if key.namespace == mesh_config(view).root_namespace:
+        return WorkloadMtls(mode)
+    policy = _oldest(
+        obj
+        for obj in _policies(view, key.namespace)
+        if (selector := _selector(obj)) and selector.items() <= key.labels
+    )
+    if policy is None:
+        return WorkloadMtls(mode)
+    mode = _stated(policy, mode)
+    spec: PeerAuthentication = policy.spec
+    ports = {int(port): _mode(str(stated.mode), mode) for port, stated in spec.port_level_mtls.items()}
+    return WorkloadMtls(mode, tuple(sorted(ports.items())))
+
+
+def _policies(view: View, namespace: str) -> Iterable[Object]:
+    return (obj for key in view.index("peer_authentications_in", namespace) if (obj := view.get(key)) is not None)
+
+
+def _selector(obj: Object) -> dict[str, str]:
+    selector = obj.spec.selector
+    return dict(selector.match_labels) if selector is not None else {}
+
+
+def _oldest(objects: Iterable[Object]) -> Object | None:
+    return min(objects, key=lambda obj: obj.age_order, default=None)
+
+
+def _stated(policy: Object | None, inherited: MtlsMode) -> MtlsMode:
+    if policy is None or policy.spec.mtls is None:
+        return inherited
+    return _mode(str(policy.spec.mtls.mode), inherited)
+
+
+def _mode(text: str, inherited: MtlsMode) -> MtlsMode:
+    return inherited if text == "UNSET" else MtlsMode(text)

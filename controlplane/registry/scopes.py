@@ -1,0 +1,293 @@
+"""What a namespace's proxies may reach: the Sidecar resource in force, applied to services and VirtualServices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from controlplane.apis.sidecar import IstioEgressListener
+from controlplane.model.objects import Labels, Object, ObjectKey
+from controlplane.model.service import Protocol, Service
+from controlplane.registry.labels import selects
+from controlplane.registry.memo import query
+from controlplane.registry.mesh import mesh_config
+from controlplane.registry.services import best_namespace, visible_by_host, visible_services
+from controlplane.registry.store import View
+from controlplane.registry.virtual_services import ResolvedVirtualService, mesh_virtual_services
+
+
+class EgressKey(NamedTuple):
+    """A client namespace and the Sidecar resource in force there (``None``: everything visible)."""
+
+    namespace: str
+    sidecar: ObjectKey | None
+
+
+@dataclass(frozen=True, slots=True)
+class EgressListener:
+    """One egress listener: ``spec`` is the Sidecar's, ``None`` for the default one that imports everything.
+
+    ``services`` are in Istio's order and not merged by host; with a port on the listener, only services that have
+    it, trimmed to it. ``virtual_services`` are those of gateway ``mesh``, in Istio's order.
+    """
+
+    spec: IstioEgressListener | None
+    services: tuple[Service, ...]
+    virtual_services: tuple[ResolvedVirtualService, ...]
+
+    @property
+    def port(self) -> int:
+        """The listener's port, 0 for a catch-all listener or a unix socket."""
+        return self.spec.port.number or 0 if self.spec is not None and self.spec.port is not None else 0
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundPolicy:
+    """What happens to traffic for unknown destinations. ``egress_proxy`` is a cluster name or empty."""
+
+    mode: str = "ALLOW_ANY"
+    egress_proxy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EgressScope:
+    """Everything a client may reach. ``services`` are merged by host name and drive clusters and endpoints."""
+
+    listeners: tuple[EgressListener, ...]
+    services: tuple[Service, ...]
+    by_host: Mapping[str, Service] = field(repr=False)
+    outbound_policy: OutboundPolicy = OutboundPolicy()
+
+
+@query
+def sidecars(view: View, namespace: str) -> tuple[Object, ...]:
+    """Return the Sidecar resources of a namespace in order of precedence."""
+    held = [obj for key in view.index("sidecars_in", namespace) if (obj := view.get(key))]
+    return tuple(sorted(held, key=lambda obj: (obj.spec.workload_selector is None, obj.age_order)))
+
+
+def sidecar_for(view: View, namespace: str, labels: Labels) -> ObjectKey | None:
+    """Return the Sidecar resource for a proxy: one that selects it, the namespace's, or the root namespace's."""
+    for obj in sidecars(view, namespace):
+        selector = obj.spec.workload_selector
+        if selector is None or selects(selector.labels or {}, labels):
+            return obj.key
+    root = mesh_config(view).root_namespace
+    for obj in sidecars(view, root):
+        if obj.spec.workload_selector is None:
+            return obj.key
+    return None
+
+
+@query
+def egress_scope(view: View, key: EgressKey) -> EgressScope:
+    """Return what proxies of a namespace reach under a Sidecar resource."""
+    obj = view.get(key.sidecar) if key.sidecar is not None else None
+    virtual_services = mesh_virtual_services(view, key.namespace)
+    if obj is None:
+        services = visible_services(view, key.namespace)
+        listener = EgressListener(None, default_services(view, key.namespace), virtual_services)
+        merged = _merged(view, key.namespace, (listener,), every=services)
+        return EgressScope((listener,), tuple(merged.values()), merged, outbound_policy(view, None))
+    specs = tuple(obj.spec.egress)
+    stated = specs or (None,)
+    listeners = tuple(_listener(view, key.namespace, spec, virtual_services) for spec in stated)
+    merged = _merged(view, key.namespace, listeners)
+    return EgressScope(listeners, tuple(merged.values()), merged, outbound_policy(view, obj))
+
+
+@query
+def router_scope(view: View, namespace: str) -> EgressScope:
+    """Return what gateways of a namespace reach: every visible service, no Sidecar resource."""
+    listener = EgressListener(None, default_services(view, namespace), ())
+    merged = _merged(view, namespace, (listener,), destinations=False)
+    return EgressScope((listener,), tuple(merged.values()), merged, outbound_policy(view, None))
+
+
+def outbound_policy(view: View, sidecar: Object | None) -> OutboundPolicy:
+    """Return the policy for unknown destinations; a Sidecar's replaces the mesh's as a whole."""
+    mesh = mesh_config(view).outbound_traffic_policy
+    stated: Any = sidecar.spec.outbound_traffic_policy if sidecar is not None else None
+    if stated is None:
+        mode = str(getattr(mesh, "mode", None) or "ALLOW_ANY") if mesh is not None else "ALLOW_ANY"
+        return OutboundPolicy(mode, "")
+    mode = str(stated.mode or "REGISTRY_ONLY")
+    proxy = stated.egress_proxy
+    cluster = ""
+    if proxy is not None and mode == "ALLOW_ANY":
+        port = proxy.port.number if proxy.port is not None else 0
+        cluster = f"outbound|{port}|{proxy.subset or ''}|{proxy.host}"
+    return OutboundPolicy(mode, cluster)
+
+
+@query
+def default_services(view: View, namespace: str) -> tuple[Service, ...]:
+    """Return the visible services with one namespace for each host name; the shared tuple where nothing clashes."""
+    every = visible_services(view, namespace)
+    by_host = visible_by_host(view, namespace).by_host
+    if len(by_host) == len(every):
+        return every
+    kept = {service.key for held in by_host.values() for service in best_namespace(held, namespace)}
+    return tuple(service for service in every if service.key in kept)
+
+
+@dataclass(frozen=True, slots=True)
+class _Hosts:
+    """The ``hosts`` of an egress listener by namespace, imports and exclusions apart."""
+
+    imports: Mapping[str, tuple[str, ...]]
+    excludes: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def parse(cls, hosts: Iterable[str], own: str) -> _Hosts:
+        imports: dict[str, list[str]] = {}
+        excludes: dict[str, list[str]] = {}
+        for text in hosts:
+            namespace, _, host = text.partition("/")
+            target = imports
+            if namespace.startswith("~"):
+                namespace, target = namespace[1:] or "*", excludes
+            namespace = own if namespace == "." else namespace
+            target.setdefault(namespace, []).append(host.lower())
+        return cls({n: tuple(h) for n, h in imports.items()}, {n: tuple(h) for n, h in excludes.items()})
+
+    def imports_service(self, service: Service) -> bool:
+        """Whether the entries cover the host name; the service's own namespace first, then any."""
+        if self._excluded(service.hostname, service.namespace):
+            return False
+        return any(
+            covers(entry, service.hostname)
+            for namespace in (service.namespace, "*")
+            for entry in self.imports.get(namespace, ())
+        )
+
+    def imports_virtual_service(self, virtual_service: ResolvedVirtualService) -> bool:
+        """Whether any host of the VirtualService overlaps the entries, in either direction."""
+        namespace = virtual_service.key.namespace
+        for host in virtual_service.hosts:
+            if self._excluded(host, namespace):
+                continue
+            for name in (namespace, "*"):
+                if any(covers(entry, host) or covers(host, entry) for entry in self.imports.get(name, ())):
+                    return True
+        return False
+
+    def _excluded(self, host: str, namespace: str) -> bool:
+        return any(covers(entry, host) for name in (namespace, "*") for entry in self.excludes.get(name, ()))
+
+
+def covers(pattern: str, host: str) -> bool:
+    """Whether a host name, possibly a wildcard itself, lies within the pattern (``*``, ``*.suffix`` or exact)."""
+    if pattern in {host, "*"}:
+        return True
+    return pattern.startswith("*") and host.endswith(pattern[1:]) and len(host) >= len(pattern)
+
+
+def _listener(
+    view: View, namespace: str, spec: IstioEgressListener | None, virtual_services: tuple[ResolvedVirtualService, ...]
+) -> EgressListener:
+    if spec is None:
+        return EgressListener(None, default_services(view, namespace), virtual_services)
+    hosts = _Hosts.parse(spec.hosts, namespace)
+    found = [service for service in visible_services(view, namespace) if hosts.imports_service(service)]
+    number = spec.port.number or 0 if spec.port is not None else 0
+    if number and Protocol.parse(spec.port.protocol or "") is not Protocol.HTTP_PROXY:  # type: ignore[union-attr]  # a number implies a port
+        found = [replace(s, ports=(port,)) for s in found if (port := s.port(number)) is not None]
+    by_host: dict[str, list[Service]] = {}
+    for service in found:
+        by_host.setdefault(service.hostname, []).append(service)
+    kept = {service.key for held in by_host.values() for service in best_namespace(held, namespace)}
+    return EgressListener(
+        spec,
+        tuple(service for service in found if service.key in kept),
+        tuple(vs for vs in virtual_services if hosts.imports_virtual_service(vs)),
+    )
+
+
+def _merged(
+    view: View,
+    namespace: str,
+    listeners: tuple[EgressListener, ...],
+    *,
+    every: tuple[Service, ...] | None = None,
+    destinations: bool = True,
+) -> dict[str, Service]:
+    """Merge the services of all listeners by host name, then add what imported VirtualServices route to."""
+    merged: dict[str, Service] = {}
+    for listener in listeners:
+        for service in listener.services:
+            _add(merged, service)
+    if destinations and every is None:
+        index = visible_by_host(view, namespace).by_host
+        for listener in listeners:
+            for host, ports in _destinations(listener.virtual_services, namespace):
+                for service in best_namespace(index.get(host, ()), namespace):
+                    trimmed = _trimmed(service, ports)
+                    if trimmed is not None:
+                        _add(merged, trimmed)
+    return merged
+
+
+def _trimmed(service: Service, ports: frozenset[int]) -> Service | None:
+    if 0 in ports:
+        return service
+    kept = tuple(port for port in service.ports if port.number in ports)
+    return replace(service, ports=kept) if kept else None
+
+
+def _destinations(
+    virtual_services: Iterable[ResolvedVirtualService], namespace: str
+) -> Iterable[tuple[str, frozenset[int]]]:
+    """Yield each destination host with the port numbers named for it (0: all ports)."""
+    found: dict[str, set[int]] = {}
+    for virtual_service in virtual_services:
+        for destination in _named(virtual_service, namespace):
+            number = destination.port.number if destination.port is not None else 0
+            found.setdefault(destination.host.lower(), set()).add(number or 0)
+    for host, ports in found.items():
+        yield host, frozenset(ports)
+
+
+def _named(virtual_service: ResolvedVirtualService, namespace: str) -> Iterable[Any]:
+    for http in virtual_service.http:
+        sources = [match.source_namespace for match in http.match]
+        if sources and all(sources) and namespace not in sources:
+            continue
+        for weighted in http.route:
+            yield weighted.destination
+        if http.mirror is not None:
+            yield http.mirror
+        for mirror in http.mirrors:
+            yield mirror.destination
+    for tcp in (*virtual_service.tcp, *virtual_service.tls):
+        for weighted in tcp.route:
+            yield weighted.destination
+
+
+def _add(merged: dict[str, Service], service: Service) -> None:
+    """Add a service under its host name, as far as one of that name is not there already."""
+    held = merged.get(service.hostname)
+    if held is None:
+        merged[service.hostname] = service
+    elif held is service or held == service or (held.kubernetes and not service.kubernetes):
+        return
+    elif service.kubernetes and not held.kubernetes:
+        merged[service.hostname] = service
+    elif _compatible(held, service):
+        numbers = {port.number for port in held.ports}
+        fresh = tuple(port for port in service.ports if port.number not in numbers)
+        if fresh:
+            merged[service.hostname] = replace(held, ports=held.ports + fresh)
+
+
+def _compatible(held: Service, service: Service) -> bool:
+    same = (held.namespace, held.resolution, held.kubernetes, held.labels, held.selector, held.export_to)
+    return same == (
+        service.namespace,
+        service.resolution,
+        service.kubernetes,
+        service.labels,
+        service.selector,
+        service.export_to,
+    )

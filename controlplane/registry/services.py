@@ -1,0 +1,264 @@
+"""Services: what Kubernetes Services and ServiceEntries mean, and who may see them."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from controlplane.apis.service_entry import ServiceEntry
+from controlplane.model.kubernetes import KubeService, KubeServicePort
+from controlplane.model.objects import Object, ObjectKey
+from controlplane.model.service import Protocol, Resolution, Service, ServiceKey, ServicePort
+from controlplane.registry.memo import query
+from controlplane.registry.mesh import mesh_config
+from controlplane.registry.store import View
+
+#: port numbers whose clients wait for the server to speak first: never detected
+WELL_KNOWN_TCP = frozenset({25, 53, 3306, 27017})
+APP_PROTOCOLS = {
+    "kubernetes.io/h2c": Protocol.HTTP2,
+    "kubernetes.io/ws": Protocol.HTTP,
+    "kubernetes.io/wss": Protocol.HTTPS,
+}
+EXPORT_ANNOTATION = "networking.istio.io/exportTo"
+DISTRIBUTION_ANNOTATION = "networking.istio.io/traffic-distribution"
+CANONICAL_ACCOUNTS = "alpha.istio.io/canonical-serviceaccounts"
+KUBERNETES_ACCOUNTS = "alpha.istio.io/kubernetes-serviceaccounts"
+CONNECT_STRATEGY = "istio.io/connect-strategy"
+_DISTRIBUTIONS = {"preferclose": "zone", "prefersamezone": "zone", "prefersamenode": "node"}
+_RESOLUTIONS = {
+    "NONE": Resolution.PASSTHROUGH,
+    "STATIC": Resolution.CLIENT_SIDE,
+    "DNS": Resolution.DNS,
+    "DNS_ROUND_ROBIN": Resolution.DNS_ROUND_ROBIN,
+    "DYNAMIC_DNS": Resolution.DYNAMIC_DNS,
+}
+
+
+def kube_protocol(port: KubeServicePort) -> Protocol:
+    """Return the application protocol of a Kubernetes port: ``appProtocol``, else the name's prefix."""
+    if port.protocol == "UDP":
+        return Protocol.UDP
+    text = port.name
+    if port.app_protocol is not None:
+        if port.app_protocol in APP_PROTOCOLS:
+            return APP_PROTOCOLS[port.app_protocol]
+        text = port.app_protocol
+    if text.lower().startswith("grpc-web"):
+        return Protocol.GRPC_WEB
+    found = Protocol.parse(text.split("-", 1)[0])
+    if found is Protocol.AUTO and port.number in WELL_KNOWN_TCP:
+        return Protocol.TCP
+    return found
+
+
+def exported_to(values: Iterable[str], default: Iterable[str], namespace: str) -> frozenset[str]:
+    """Resolve an ``exportTo`` list: empty means the mesh default, ``.`` the object's own namespace."""
+    stated = [value.strip() for value in values if value.strip()] or list(default)
+    return frozenset(namespace if value == "." else value for value in stated)
+
+
+@query
+def services_of(view: View, key: ObjectKey) -> tuple[Service, ...]:
+    """Return the services that one Service or ServiceEntry object states."""
+    obj = view.get(key)
+    if obj is None:
+        return ()
+    if isinstance(obj.spec, KubeService):
+        return (_kube_service(view, obj, obj.spec),)
+    return _entry_services(view, obj, obj.spec)
+
+
+def _kube_service(view: View, obj: Object, spec: KubeService) -> Service:
+    meta = obj.meta
+    mesh = mesh_config(view)
+    annotations = meta.annotations
+    external = spec.type == "ExternalName" and bool(spec.external_name)
+    headless = spec.cluster_ips[:1] == ("None",)
+    accounts = [name.strip() for name in annotations.get(CANONICAL_ACCOUNTS, "").split(",") if name.strip()]
+    accounts += [
+        f"spiffe://{mesh.trust_domain}/ns/{meta.namespace}/sa/{name.strip()}"
+        for name in annotations.get(KUBERNETES_ACCOUNTS, "").split(",")
+        if name.strip()
+    ]
+    resolution = Resolution.CLIENT_SIDE
+    if external:
+        resolution = Resolution.ALIAS
+    elif headless:
+        resolution = Resolution.PASSTHROUGH
+    return Service(
+        key=ServiceKey(f"{meta.name}.{meta.namespace}.svc.{view.domain}", obj.key),
+        name=meta.name,
+        kubernetes=True,
+        ports=tuple(
+            ServicePort(port.number, port.name, kube_protocol(port), port.target_port or port.number)
+            for port in spec.ports
+        ),
+        resolution=resolution,
+        age_order=obj.age_order,
+        mesh_external=external,
+        addresses=tuple(ip for ip in spec.cluster_ips if ip not in {"None", ""}),
+        export_to=exported_to(
+            annotations.get(EXPORT_ANNOTATION, "").split(","), mesh.default_service_export_to, meta.namespace
+        ),
+        selector=spec.selector or None,
+        accounts=tuple(accounts),
+        external_name=spec.external_name if external else "",
+        labels=meta.labels,
+        node_local=spec.internal_traffic_policy == "Local",
+        traffic_distribution=_distribution(view, obj, spec.traffic_distribution),
+        publish_not_ready=spec.publish_not_ready_addresses,
+    )
+
+
+def _distribution(view: View, obj: Object, stated: str) -> str:
+    if stated:
+        return _DISTRIBUTIONS.get(stated.lower(), "")
+    annotation = obj.meta.annotations.get(DISTRIBUTION_ANNOTATION)
+    if annotation is None:
+        namespace = view.object("Namespace", "", obj.meta.namespace)
+        annotation = namespace.meta.annotations.get(DISTRIBUTION_ANNOTATION, "") if namespace is not None else ""
+    return _DISTRIBUTIONS.get(annotation.lower(), "")
+
+
+def _entry_services(view: View, obj: Object, spec: ServiceEntry) -> tuple[Service, ...]:
+    mesh = mesh_config(view)
+    ports = tuple(
+        ServicePort(port.number, port.name, Protocol.parse(port.protocol or ""), port.target_port or port.number)
+        for port in spec.ports
+    )
+    resolution = _RESOLUTIONS[str(spec.resolution or "NONE")]
+    addresses = tuple(address for text in spec.addresses if (address := _address(text)) is not None)
+    selector = spec.workload_selector
+    # NONE with a target port keeps the port override apart from "same port": 0 means none was stated
+    if resolution is Resolution.PASSTHROUGH:
+        ports = tuple(
+            ServicePort(port.number, port.name, Protocol.parse(port.protocol or ""), port.target_port or 0)
+            for port in spec.ports
+        )
+    return tuple(
+        Service(
+            key=ServiceKey(host.lower(), obj.key),
+            name=host.lower(),
+            kubernetes=False,
+            ports=ports,
+            resolution=resolution,
+            age_order=obj.age_order,
+            mesh_external=str(spec.location or "MESH_EXTERNAL") == "MESH_EXTERNAL",
+            addresses=addresses,
+            export_to=exported_to(spec.export_to, mesh.default_service_export_to, obj.meta.namespace),
+            selector=dict(selector.labels) if selector is not None else None,
+            accounts=tuple(spec.subject_alt_names),
+            labels=obj.meta.labels,
+            traffic_distribution=_distribution(view, obj, ""),
+            race_first_connect=obj.meta.annotations.get(CONNECT_STRATEGY) == "RACE_FIRST_TCP_CONNECT",
+        )
+        for host in dict.fromkeys(spec.hosts)
+    )
+
+
+def _address(text: str) -> str | None:
+    """Return an IP, or a CIDR as written; a full-length prefix is its IP; ``None`` where it is neither."""
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+    if network.prefixlen == network.max_prefixlen:
+        return str(network.network_address)
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceTable:
+    """All services by who sees them, each list oldest first; hidden ones are in neither."""
+
+    public: tuple[Service, ...]
+    private: Mapping[str, tuple[Service, ...]]
+
+
+@query
+def service_table(view: View, _key: tuple[()]) -> ServiceTable:
+    """Return every service, divided by visibility."""
+    public: list[Service] = []
+    private: defaultdict[str, list[Service]] = defaultdict(list)
+    for kind in ("Service", "ServiceEntry"):
+        for key in view.keys(kind):
+            for service in services_of(view, key):
+                if "*" in service.export_to:
+                    public.append(service)
+                elif "~" not in service.export_to:
+                    for namespace in service.export_to:
+                        private[namespace].append(service)
+    return ServiceTable(_oldest_first(public), {name: _oldest_first(held) for name, held in private.items()})
+
+
+def _oldest_first(services: list[Service]) -> tuple[Service, ...]:
+    return tuple(sorted(services, key=lambda service: (service.age_order, service.key)))
+
+
+@query
+def visible_services(view: View, namespace: str) -> tuple[Service, ...]:
+    """Return the services clients of a namespace may see: those exported to it by name, then the public ones."""
+    table = service_table(view, ())
+    private = table.private.get(namespace)
+    return (*private, *table.public) if private else table.public
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceIndex:
+    """Visible services by host name; ``order`` keeps the first of each host name in visibility order."""
+
+    by_host: Mapping[str, tuple[Service, ...]]
+
+
+@query
+def visible_by_host(view: View, namespace: str) -> ServiceIndex:
+    """Return the services visible in a namespace by host name."""
+    found: defaultdict[str, list[Service]] = defaultdict(list)
+    for service in visible_services(view, namespace):
+        found[service.hostname].append(service)
+    return ServiceIndex({host: tuple(services) for host, services in found.items()})
+
+
+def best_namespace(services: Iterable[Service], own: str) -> tuple[Service, ...]:
+    """Of services with one host name keep one namespace's: own, else a Kubernetes one, else the first in order."""
+    held = tuple(services)
+    if not held:
+        return ()
+    winner = next((service for service in held if service.namespace == own), None)
+    winner = winner or next((service for service in held if service.kubernetes), held[0])
+    return tuple(service for service in held if service.namespace == winner.namespace)
+
+
+@query
+def aliases(view: View, namespace: str) -> Mapping[str, tuple[Service, ...]]:
+    """Return, by the host name they end at, the ExternalName services visible in a namespace, chains flattened."""
+    index = visible_by_host(view, namespace).by_host
+    found: defaultdict[str, list[Service]] = defaultdict(list)
+    for service in visible_services(view, namespace):
+        if service.resolution is not Resolution.ALIAS:
+            continue
+        target = alias_target(index, service)
+        if target is not None:
+            found[target].append(service)
+    return {
+        host: tuple(sorted(held, key=lambda service: (service.namespace, service.hostname)))
+        for host, held in found.items()
+    }
+
+
+def alias_target(index: Mapping[str, tuple[Service, ...]], service: Service) -> str | None:
+    """Follow ExternalName links to a concrete service's host name; ``None`` for a loop or an unknown end."""
+    seen = {service.hostname}
+    host = service.external_name.lower()
+    while host not in seen:
+        target = index.get(host)
+        if target is None:
+            return None
+        if target[0].resolution is not Resolution.ALIAS:
+            return host
+        seen.add(host)
+        host = target[0].external_name.lower()
+    return None

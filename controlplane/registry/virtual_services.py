@@ -1,0 +1,224 @@
+"""VirtualServices as routing uses them: names resolved, delegates merged in, ordered for one client namespace."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from controlplane.apis.virtual_service import HTTPRoute, TCPRoute, TLSRoute, VirtualService
+from controlplane.model.objects import Object, ObjectKey
+from controlplane.registry.delegates import merged_route
+from controlplane.registry.destination_rules import full_host
+from controlplane.registry.memo import query
+from controlplane.registry.mesh import mesh_config
+from controlplane.registry.services import exported_to
+from controlplane.registry.store import View
+
+#: the gateway name that stands for all sidecars
+MESH_GATEWAY = "mesh"
+#: set on VirtualServices made from Gateway API routes (``gateway``) and Ingresses (``ingress``)
+SEMANTICS_ANNOTATION = "internal.istio.io/route-semantics"
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedVirtualService:
+    """One VirtualService with every name in it made absolute and its delegates merged.
+
+    ``hosts`` are lower-case, short names completed; empty for a delegate, which routes nothing on its own.
+    ``gateways`` hold ``mesh`` or ``namespace/name``, never empty, and so do those of the matches. ``export_to``
+    holds ``*`` or namespaces. ``semantics`` is ``gateway`` or ``ingress`` where the object was derived from the
+    Gateway API or an Ingress, else empty. ``sources`` are the keys of the object and the delegates merged.
+    """
+
+    key: ObjectKey
+    age_order: tuple[str, str, str]
+    hosts: tuple[str, ...]
+    gateways: tuple[str, ...]
+    export_to: frozenset[str]
+    http: tuple[HTTPRoute, ...] = ()
+    tcp: tuple[TCPRoute, ...] = ()
+    tls: tuple[TLSRoute, ...] = ()
+    semantics: str = ""
+    sources: tuple[ObjectKey, ...] = ()
+
+    @property
+    def config_path(self) -> str:
+        """The path of the object in the Kubernetes API, as resources name their origin."""
+        return f"/apis/networking.istio.io/v1/namespaces/{self.key.namespace}/virtual-service/{self.key.name}"
+
+
+def resolved_gateway(name: str, namespace: str) -> str:
+    """Return ``mesh`` or ``namespace/name`` for a gateway as a VirtualService of this namespace writes it."""
+    if name == MESH_GATEWAY:
+        return name
+    if "/" in name:
+        stated, _, rest = name.partition("/")
+        return f"{namespace if stated == '.' else stated}/{rest}"
+    if "." in name:
+        first, second = name.split(".")[:2]
+        return f"{second}/{first}"
+    return f"{namespace}/{name}"
+
+
+@query
+def undelegated(view: View, key: ObjectKey) -> ResolvedVirtualService | None:
+    """Return the VirtualService with its own names resolved and its delegations still open; ``None`` if it is gone."""
+    obj = view.get(key)
+    if obj is None:
+        return None
+    spec: VirtualService = obj.spec
+    semantics = obj.meta.annotations.get(SEMANTICS_ANNOTATION, "")
+    names = _Names(key.namespace, view.domain, absolute=semantics == "gateway")
+    return ResolvedVirtualService(
+        key=key,
+        age_order=obj.age_order,
+        hosts=tuple(dict.fromkeys(names.host(host) for host in spec.hosts)),
+        gateways=names.gateways(spec.gateways) or (MESH_GATEWAY,),
+        export_to=_exported(view, obj),
+        http=tuple(names.http(route) for route in spec.http),
+        tcp=tuple(names.level4(route) for route in spec.tcp),
+        tls=tuple(names.level4(route) for route in spec.tls),
+        semantics=semantics,
+        sources=(key,),
+    )
+
+
+def _exported(view: View, obj: Object) -> frozenset[str]:
+    return exported_to(obj.spec.export_to, mesh_config(view).default_virtual_service_export_to, obj.meta.namespace)
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """Completes names as an object of one namespace means them; ``absolute`` where host names are complete already."""
+
+    namespace: str
+    domain: str
+    absolute: bool
+
+    def host(self, host: str) -> str:
+        return host.lower() if self.absolute else full_host(host, self.namespace, self.domain)
+
+    def gateways(self, stated: Iterable[str]) -> tuple[str, ...]:
+        return tuple(resolved_gateway(name, self.namespace) for name in stated)
+
+    def http(self, route: HTTPRoute) -> HTTPRoute:
+        update: dict[str, Any] = {
+            "match": self._matches(route.match),
+            "route": self._weighted(route.route),
+            "mirrors": self._weighted(route.mirrors),
+        }
+        if route.mirror is not None:
+            update["mirror"] = self._destination(route.mirror)
+        return route.model_copy(update=update)
+
+    def level4(self, route: Any) -> Any:  # noqa: ANN401 - TCPRoute and TLSRoute alike
+        return route.model_copy(update={"match": self._matches(route.match), "route": self._weighted(route.route)})
+
+    def _matches(self, matches: Iterable[Any]) -> tuple[Any, ...]:
+        return tuple(
+            match.model_copy(update={"gateways": self.gateways(match.gateways)}) if match.gateways else match
+            for match in matches
+        )
+
+    def _weighted(self, routes: Iterable[Any]) -> tuple[Any, ...]:
+        return tuple(
+            route.model_copy(update={"destination": self._destination(route.destination)}) for route in routes
+        )
+
+    def _destination(self, destination: Any) -> Any:  # noqa: ANN401 - apis Destination
+        host = self.host(destination.host or "")
+        return destination if host == destination.host else destination.model_copy(update={"host": host})
+
+
+@query
+def virtual_service(view: View, key: ObjectKey) -> ResolvedVirtualService | None:
+    """Return the VirtualService ready for routing: names resolved, delegates merged; ``None`` if it is gone."""
+    root = undelegated(view, key)
+    if root is None or root.semantics or not any(route.delegate is not None for route in root.http):
+        return root
+    http: list[HTTPRoute] = []
+    sources = [key]
+    for route in root.http:
+        if route.delegate is None:
+            http.append(route)
+            continue
+        named = ObjectKey("VirtualService", route.delegate.namespace or key.namespace, route.delegate.name or "")
+        delegate = undelegated(view, named)
+        if delegate is None or delegate.hosts or not delegate.export_to & {"*", key.namespace}:
+            continue
+        sources.append(named)
+        http.extend(
+            merged for held in delegate.http if held.delegate is None and (merged := merged_route(route, held))
+        )
+    return replace(root, http=tuple(http), sources=tuple(dict.fromkeys(sources)))
+
+
+Ordered = tuple[ResolvedVirtualService, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualServiceTable:
+    """All VirtualServices that route something, oldest first, by gateway and by who sees them.
+
+    ``public`` is keyed by gateway; ``private`` (seen in their own namespace) and ``exported`` (seen in others,
+    by name) by namespace and gateway.
+    """
+
+    public: Mapping[str, Ordered]
+    private: Mapping[tuple[str, str], Ordered]
+    exported: Mapping[tuple[str, str], Ordered]
+
+
+@query
+def virtual_service_table(view: View, _key: tuple[()]) -> VirtualServiceTable:
+    """Return every VirtualService that has hosts, divided by visibility and gateway."""
+    public: defaultdict[str, list[ResolvedVirtualService]] = defaultdict(list)
+    private: defaultdict[tuple[str, str], list[ResolvedVirtualService]] = defaultdict(list)
+    exported: defaultdict[tuple[str, str], list[ResolvedVirtualService]] = defaultdict(list)
+    found = [held for key in view.keys("VirtualService") if (held := virtual_service(view, key)) and held.hosts]
+    found.sort(key=lambda held: held.age_order)
+    for held in found:
+        own = held.key.namespace
+        for gateway in dict.fromkeys(held.gateways):
+            if "*" in held.export_to:
+                public[gateway].append(held)
+            elif "~" not in held.export_to:
+                for namespace in held.export_to:
+                    (private if namespace == own else exported)[namespace, gateway].append(held)
+    return VirtualServiceTable(
+        {gateway: tuple(group) for gateway, group in public.items()},
+        {key: tuple(group) for key, group in private.items()},
+        {key: tuple(group) for key, group in exported.items()},
+    )
+
+
+@query
+def mesh_virtual_services(view: View, namespace: str) -> Ordered:
+    """Return the VirtualServices of gateway ``mesh`` that clients of a namespace see, in order of precedence.
+
+    Those seen in their own namespace only come first, then those exported to it by name, then the public ones,
+    each oldest first; within each group, those derived from Gateway API routes of the namespace lead.
+    """
+    return gateway_virtual_services(view, (namespace, MESH_GATEWAY))
+
+
+@query
+def gateway_virtual_services(view: View, key: tuple[str, str]) -> Ordered:
+    """Return the VirtualServices bound to a gateway (``namespace/name``) that a proxy namespace sees, in order."""
+    namespace, gateway = key
+    table = virtual_service_table(view, ())
+    groups = (
+        table.private.get((namespace, gateway), ()),
+        table.exported.get((namespace, gateway), ()),
+        table.public.get(gateway, ()),
+    )
+    if not any(held.semantics == "gateway" for group in groups for held in group):
+        return groups[0] + groups[1] + groups[2]
+    ordered: list[ResolvedVirtualService] = []
+    for group in groups:
+        leading = [held for held in group if held.semantics == "gateway" and held.key.namespace == namespace]
+        ordered += leading
+        ordered += [held for held in group if held not in leading]
+    return tuple(ordered)

@@ -1,0 +1,333 @@
+"""The workload behind a proxy: its labels, place and services; and the class that follows from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from controlplane.model.kubernetes import ContainerPort
+from controlplane.model.objects import Object, ObjectKey
+from controlplane.model.proxy import Locality, Proxy
+from controlplane.model.proxy_class import ClientScope, InboundScope, InboundTarget, LabelPairs, ProxyClass
+from controlplane.model.service import Protocol, Resolution, Service, ServicePort
+from controlplane.registry.endpoints import endpoints, entry_endpoints, entry_labels, network_of, pod_locality
+from controlplane.registry.labels import REGION, SUBZONE, ZONE, augmented, labelled_locality, selects
+from controlplane.registry.memo import query
+from controlplane.registry.mesh import mesh_config
+from controlplane.registry.scopes import sidecar_for
+from controlplane.registry.services import service_table, services_of
+from controlplane.registry.store import View
+
+_TRUE = frozenset({"true", "1", "t", "yes"})
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What is known of the instance behind a proxy. ``labels`` include the topology's."""
+
+    labels: Mapping[str, str]
+    locality: Locality
+    network: str = ""
+    node: str = ""
+    ports: tuple[ContainerPort, ...] = field(default=())
+
+
+@query
+def workload(view: View, proxy: Proxy) -> Workload:
+    """Return the workload: its Pod, else a ServiceEntry endpoint of its namespace, else what the node says."""
+    pod = _pod(view, proxy)
+    if pod is not None:
+        locality = pod_locality(view, pod)
+        network = network_of(view, pod.meta.labels)
+        labels = augmented(pod.meta.labels, locality, view.cluster_id, network, pod.spec.node)
+        return Workload({**proxy.static_labels, **labels}, locality, network, pod.spec.node, pod.spec.ports)
+    labels_known = _entry(view, proxy)
+    stated = proxy.labels if labels_known is None else labels_known
+    locality = labelled_locality(stated) or _label_locality(stated) or proxy.locality
+    network = proxy.network or network_of(view, stated)
+    node = str(proxy.metadata.get("NODE_NAME", ""))
+    labels = augmented(stated, locality, view.cluster_id, network, node)
+    return Workload({**proxy.static_labels, **labels}, locality, network, node, _pod_ports(proxy))
+
+
+def _pod(view: View, proxy: Proxy) -> Object | None:
+    named = view.object("Pod", proxy.namespace, proxy.name)
+    if named is not None:
+        return named
+    for ip in proxy.ips:
+        for key in view.index("pods_with", ip):
+            pod = view.get(key)
+            if pod is not None and key.namespace == proxy.namespace and not pod.spec.host_network:
+                return pod
+    return None
+
+
+def _entry(view: View, proxy: Proxy) -> Mapping[str, str] | None:
+    """Return the labels that ServiceEntries of the namespace know for the proxy's address, or ``None``."""
+    for ip in proxy.ips:
+        for key in view.index("workload_entries_with", ip):
+            obj = view.get(key)
+            if obj is not None and key.namespace == proxy.namespace:
+                return entry_labels(obj)
+        for key in view.index("entries_with", ip):
+            entry = view.get(key)
+            if entry is None or key.namespace != proxy.namespace:
+                continue
+            for endpoint in entry.spec.endpoints:
+                if endpoint.address == ip:
+                    return dict(endpoint.labels or {})
+    return None
+
+
+def _label_locality(labels: Mapping[str, str]) -> Locality | None:
+    found = Locality(labels.get(REGION, ""), labels.get(ZONE, ""), labels.get(SUBZONE, ""))
+    return found if found.region else None
+
+
+def _pod_ports(proxy: Proxy) -> tuple[ContainerPort, ...]:
+    text = proxy.metadata.get("POD_PORTS")
+    if not isinstance(text, str):
+        return ()
+    try:
+        held = json.loads(text)
+        return tuple(
+            ContainerPort(int(port["containerPort"]), str(port.get("name", "")), str(port.get("protocol", "TCP")))
+            for port in held
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return ()  # the proxy's own word, only used to resolve names; unreadable is the same as absent
+
+
+@query
+def inbound_targets(view: View, proxy: Proxy) -> tuple[InboundTarget, ...]:
+    """Return the service ports of the workload behind a proxy, oldest service first."""
+    found: list[tuple[Service, ServicePort, int]] = []
+    held = workload(view, proxy)
+    for service in _services_in(view, proxy.namespace):
+        if service.selector and selects(service.selector, held.labels):
+            found += _selected_ports(service, held)
+    if not any(service.kubernetes for service, _, _ in found):
+        found += _by_slices(view, proxy)
+    found += _entry_targets(view, proxy)
+    found.sort(key=lambda target: (target[0].age_order[0], target[0].hostname))
+    result = {
+        InboundTarget(service.key, port.number, number): None
+        for service, port, number in found
+        if port.protocol is not Protocol.UDP
+    }
+    return tuple(result)
+
+
+def _services_in(view: View, namespace: str) -> Iterable[Service]:
+    for key in view.index("services_in", namespace):
+        yield from services_of(view, key)
+
+
+def _selected_ports(service: Service, held: Workload) -> Iterable[tuple[Service, ServicePort, int]]:
+    if service.resolution is Resolution.ALIAS:
+        return
+    seen: set[tuple[int, Protocol]] = set()
+    for port in service.ports:
+        number = port.target_port
+        if isinstance(number, str):
+            number = next((p.number for p in held.ports if p.name == number), 0)
+        if number and (number, port.protocol) not in seen:
+            seen.add((number, port.protocol))
+            yield service, port, number
+
+
+def _by_slices(view: View, proxy: Proxy) -> Iterable[tuple[Service, ServicePort, int]]:
+    for ip in proxy.ips:
+        for key in view.index("slices_with", ip):
+            obj = view.get(key)
+            if obj is None or key.namespace != proxy.namespace:
+                continue
+            numbers = dict(obj.spec.ports)
+            for service in services_of(view, ObjectKey("Service", key.namespace, obj.spec.service)):
+                for port in service.ports:
+                    number = numbers.get(port.name)
+                    if number:
+                        yield service, port, number
+
+
+def _entry_targets(view: View, proxy: Proxy) -> Iterable[tuple[Service, ServicePort, int]]:
+    for key in view.index("entries_in", proxy.namespace):
+        for service in services_of(view, key):
+            for endpoint in entry_endpoints(view, service.key):
+                port = service.port(endpoint.service_port)
+                if endpoint.address in proxy.ips and port is not None and endpoint.port:
+                    yield service, port, endpoint.port
+
+
+@query
+def source_pairs(view: View, namespace: str) -> tuple[LabelPairs, frozenset[str]]:
+    """Return the label pairs, and the label names, by which some configuration tells clients of a namespace apart."""
+    pairs: set[tuple[str, str]] = set()
+    names: set[str] = set()
+    for key in view.keys("VirtualService"):
+        obj = view.get(key)
+        for match in _matches(obj.spec) if obj is not None else ():
+            pairs.update((match.source_labels or {}).items())
+    for key in view.keys("DestinationRule"):
+        obj = view.get(key)
+        if obj is None:
+            continue
+        selector = obj.spec.workload_selector
+        if selector is not None and key.namespace == namespace:
+            pairs.update((selector.match_labels or {}).items())
+        names.update(_priority_names(obj.spec))
+    setting = mesh_config(view).locality_lb_setting
+    names.update(text.partition("=")[0] for text in (setting.failover_priority if setting is not None else ()))
+    names.update(_distribution_names(view))
+    return frozenset(pairs), frozenset(names)
+
+
+@query
+def _distribution_labels(view: View, _key: tuple[()]) -> frozenset[str]:
+    table = service_table(view, ())
+    held = {service.traffic_distribution for service in table.public}
+    held |= {service.traffic_distribution for services in table.private.values() for service in services}
+    held.discard("")
+    if not held:
+        return frozenset()
+    names = {"topology.istio.io/network", REGION, ZONE}
+    return frozenset(names | ({SUBZONE, "kubernetes.io/hostname"} if "node" in held else set()))
+
+
+def _distribution_names(view: View) -> frozenset[str]:
+    return _distribution_labels(view, ())
+
+
+def _matches(spec: Any) -> Iterable[Any]:  # noqa: ANN401 - the VirtualService model
+    for route in (*spec.http, *spec.tcp, *spec.tls):
+        yield from route.match
+
+
+def _priority_names(spec: Any) -> Iterable[str]:  # noqa: ANN401 - the DestinationRule model
+    policies = [spec.traffic_policy, *(subset.traffic_policy for subset in spec.subsets)]
+    for policy in policies:
+        levels = [policy, *policy.port_level_settings] if policy is not None else []
+        for level in levels:
+            balancer = level.load_balancer
+            setting = balancer.locality_lb_setting if balancer is not None else None
+            for text in setting.failover_priority if setting is not None else ():
+                yield text.partition("=")[0]
+
+
+@query
+def node_matters(view: View, _key: tuple[()]) -> bool:
+    """Whether some service keeps traffic on the client's node."""
+    table = service_table(view, ())
+    held = (*table.public, *(service for services in table.private.values() for service in services))
+    return any(service.node_local for service in held)
+
+
+@query
+def headless_addresses(view: View, _key: tuple[()]) -> frozenset[str]:
+    """Return the endpoint addresses of headless services that get listeners of their own."""
+    table = service_table(view, ())
+    held = (*table.public, *(service for services in table.private.values() for service in services))
+    return frozenset(
+        endpoint.address
+        for service in held
+        if service.resolution is Resolution.PASSTHROUGH and any(not port.protocol.is_http for port in service.ports)
+        for endpoint in endpoints(view, (service.hostname, service.namespace))
+    )
+
+
+@query
+def policy_pairs(view: View, namespace: str) -> LabelPairs:
+    """Return the label pairs by which policies tell the workloads of a namespace apart."""
+    pairs: set[tuple[str, str]] = set()
+    for key in view.index("peer_authentications_in", namespace):
+        obj = view.get(key)
+        selector = obj.spec.selector if obj is not None else None
+        pairs.update((selector.match_labels or {}).items() if selector is not None else ())
+    return frozenset(pairs)
+
+
+@query
+def gateway_pairs(view: View, _key: tuple[()]) -> LabelPairs:
+    """Return the label pairs by which Gateways select proxies."""
+    pairs: set[tuple[str, str]] = set()
+    for key in view.keys("Gateway"):
+        obj = view.get(key)
+        pairs.update((obj.spec.selector or {}).items() if obj is not None else ())
+    return frozenset(pairs)
+
+
+@query
+def classify(view: View, proxy: Proxy) -> ProxyClass:
+    """Reduce a proxy to its class: everything that can change its bytes, and nothing else."""
+    held = workload(view, proxy)
+    router = proxy.type == "router"
+    sidecar = None if router else sidecar_for(view, proxy.namespace, held.labels)
+    client = _client(view, proxy, held, sidecar)
+    targets = inbound_targets(view, proxy)
+    if router:
+        return ProxyClass(client, gateway_targets=targets)
+    obj = view.get(sidecar) if sidecar is not None else None
+    pairs = policy_pairs(view, proxy.namespace)
+    inbound = InboundScope(
+        namespace=proxy.namespace,
+        istio=client.istio,
+        sidecar=sidecar if obj is not None and (obj.spec.ingress or obj.spec.inbound_connection_pool) else None,
+        targets=targets,
+        labels=frozenset(pair for pair in held.labels.items() if pair in pairs),
+        ips=proxy.ips if obj is not None and obj.spec.ingress else (),
+        ipv4=client.ipv4,
+        ipv6=client.ipv6,
+        interception=client.interception,
+        idle_timeout=client.idle_timeout,
+        http10=client.http10,
+        exact_balance=_flag(proxy, "INBOUND_LISTENER_EXACT_BALANCE"),
+    )
+    return ProxyClass(client, inbound)
+
+
+def _client(view: View, proxy: Proxy, held: Workload, sidecar: ObjectKey | None) -> ClientScope:
+    pairs, names = source_pairs(view, proxy.namespace)
+    if proxy.type == "router":
+        pairs |= gateway_pairs(view, ())
+    known_ips = [ip for ip in proxy.ips if ip]
+    metadata = proxy.metadata
+    return ClientScope(
+        namespace=proxy.namespace,
+        router=proxy.type == "router",
+        istio=bool(proxy.istio_version),
+        sidecar=sidecar,
+        domain=proxy.domain,
+        ipv4=any("." in ip for ip in known_ips) or not known_ips,
+        ipv6=any(":" in ip for ip in known_ips),
+        cluster_id=proxy.cluster_id,
+        network=held.network,
+        locality=held.locality,
+        labels=frozenset(
+            (name, value) for name, value in held.labels.items() if (name, value) in pairs or name in names
+        ),
+        node=held.node if node_matters(view, ()) else "",
+        own_ips=frozenset(proxy.ips) & headless_addresses(view, ()),
+        interception=str(metadata.get("INTERCEPTION_MODE") or "REDIRECT"),
+        dns_capture=_flag(proxy, "DNS_CAPTURE"),
+        http_proxy_port=_number(metadata.get("HTTP_PROXY_PORT")),
+        idle_timeout=str(metadata.get("IDLE_TIMEOUT") or ""),
+        http10=str(metadata.get("HTTP10") or "") == "1",
+        unprivileged=_flag(proxy, "UNPRIVILEGED_POD"),
+        exact_balance=_flag(proxy, "OUTBOUND_LISTENER_EXACT_BALANCE"),
+    )
+
+
+def _flag(proxy: Proxy, name: str) -> bool:
+    return str(proxy.metadata.get(name, "")).lower() in _TRUE
+
+
+def _number(value: Any) -> int:  # noqa: ANN401 - a JSON value
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return 0
+
+
+__all__ = ["Workload", "classify", "inbound_targets", "workload"]

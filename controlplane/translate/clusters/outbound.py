@@ -1,0 +1,253 @@
+"""Outbound clusters of services: the default cluster of each port and one for each subset."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.extensions.network.dns_resolver.cares.v3 import cares_dns_resolver_pb2
+
+from controlplane.apis.mesh import MeshConfig
+from controlplane.model.proxy_class import ClientScope
+from controlplane.model.service import Endpoint, Protocol, Resolution, Service, ServicePort
+from controlplane.registry.destination_rules import Policy, Rule, policy_for
+from controlplane.registry.endpoints import PERSISTENT_SESSION, PERSISTENT_SESSION_HEADER, endpoints
+from controlplane.registry.memo import Query, query
+from controlplane.registry.mesh import mesh_config
+from controlplane.registry.peer_authentication import namespace_mode
+from controlplane.registry.store import View
+from controlplane.snapshots import Resource, ResourceType
+from controlplane.translate.clusters.metadata import config_metadata, put_services
+from controlplane.translate.clusters.names import outbound_name
+from controlplane.translate.clusters.policies import (
+    HTTP_OPTIONS,
+    circuit_breakers,
+    http_options,
+    load_balancing,
+    outlier_detection,
+    put_http_options,
+    tcp_settings,
+)
+from controlplane.translate.clusters.upstream_tls import (
+    UpstreamTls,
+    decide,
+    istio_mutual,
+    passthrough_peers_disabled,
+    put_auto_mutual,
+    stated_tls,
+)
+from controlplane.translate.endpoints import LoadKey, load_assignment
+from controlplane.translate.istio_proxy import metadata_exchange_upstream
+from controlplane.translate.locality import locality_setting
+from controlplane.translate.proxy_protocol import wrap_proxy_protocol
+
+
+class ClusterKey(NamedTuple):
+    """One outbound cluster. ``client`` is projected to what cluster bytes may depend on."""
+
+    service: Service
+    port: int
+    subset: str
+    rule: Rule | None
+    client: ClientScope
+
+    @property
+    def name(self) -> str:
+        """The cluster's name."""
+        return outbound_name(self.port, self.subset, self.service.hostname)
+
+
+@query
+def service_accounts(view: View, service: Service) -> tuple[str, ...]:
+    """Return the SPIFFE ids that servers of a service may present, sorted, trust domain aliases included."""
+    mesh = mesh_config(view)
+    held = set(service.accounts)
+    held.update(e.account for e in endpoints(view, (service.hostname, service.namespace)) if e.account)
+    own = f"spiffe://{mesh.trust_domain}/"
+    for alias in mesh.trust_domain_aliases:
+        held.update(f"spiffe://{alias}/{name.removeprefix(own)}" for name in tuple(held) if name.startswith(own))
+    return tuple(sorted(held))
+
+
+@query
+def direct_peers_disabled(view: View, key: tuple[Service, int, bool]) -> bool:
+    """Whether endpoints reached by their own address cannot all be assumed to accept mutual TLS."""
+    service, number, direct = key
+    port = service.port(number)
+    held: tuple[Endpoint, ...] = ()
+    if port is not None:
+        held = tuple(e for e in endpoints(view, (service.hostname, service.namespace)) if e.serves(port))
+    return passthrough_peers_disabled(service, _DIRECT if direct else Policy(), held)
+
+
+class _Direct:
+    simple = "PASSTHROUGH"
+
+
+_DIRECT = Policy(load_balancer=_Direct())
+
+
+def _build(view: View, key: ClusterKey) -> Resource | None:
+    """Build one outbound cluster; ``None`` for a DNS cluster without endpoints, which Envoy would not resolve."""
+    cluster = outbound_cluster(view, key)
+    if cluster is None:
+        return None
+    return Resource.of(ResourceType.CLUSTER, key.name, cluster.SerializeToString(deterministic=True))
+
+
+cds_resource: Query[ClusterKey, Resource | None] = Query(_build, isolated=True)
+cds_resource.name = "cluster"
+
+
+def outbound_cluster(view: View, key: ClusterKey) -> Cluster | None:
+    """Return an outbound cluster. Reference: envoy.config.cluster.v3.Cluster."""
+    mesh = mesh_config(view)
+    service, rule = key.service, key.rule
+    port = service.port(key.port)
+    if port is None:
+        return None
+    view.get(service.key.object)  # the key already holds what it says; recorded for provenance
+    for source in rule.sources if rule is not None else ():
+        view.get(source)
+    policy = policy_for(mesh, rule, key.subset, key.port)
+    name = key.name
+    cluster = Cluster(name=name, alt_stat_name=stat_name(mesh, service, port, key.subset) or f"{name};")
+    cluster.connect_timeout.FromTimedelta(mesh.connect_timeout)
+    if not _discovery(view, cluster, key, mesh, port):
+        return None
+    circuit_breakers(cluster, policy)
+    tcp_settings(cluster, policy, mesh.tcp_keepalive)
+    load_balancing(cluster, policy)
+    outlier_detection(cluster, policy, force_unhealthy=bool(service.traffic_distribution))
+    setting = locality_setting(mesh, service, policy)
+    if setting is not None and setting.weighted:
+        cluster.common_lb_config.locality_weighted_lb_config.SetInParent()
+    if service.labels.get(PERSISTENT_SESSION) or service.labels.get(PERSISTENT_SESSION_HEADER):
+        cluster.common_lb_config.override_host_status.statuses.extend([1, 3, 0, 5])
+    put_services(cluster, [service])
+    if not key.subset and service.mesh_external:
+        cluster.metadata.filter_metadata["istio"].fields["external"].bool_value = True
+    if key.subset:
+        cluster.metadata.filter_metadata["istio"].fields["subset"].string_value = key.subset
+    if rule is not None:
+        config_metadata(cluster, "destination-rule", rule.key)
+    _transport(view, cluster, key, mesh, port, policy)
+    if key.client.istio:
+        cluster.filters.append(metadata_exchange_upstream())
+    return cluster
+
+
+def _discovery(view: View, cluster: Cluster, key: ClusterKey, mesh: MeshConfig, port: ServicePort) -> bool:
+    """Set the discovery type; false where a DNS cluster has no endpoint to resolve."""
+    service = key.service
+    resolution = service.resolution
+    if resolution.is_dns:
+        logical = resolution is Resolution.DNS_ROUND_ROBIN or service.race_first_connect
+        cluster.type = Cluster.LOGICAL_DNS if logical else Cluster.STRICT_DNS
+        _dns(cluster, key.client, mesh, race=service.race_first_connect)
+        assignment = load_assignment(view, LoadKey(service, key.port, key.subset, key.rule, key.client))
+        if not any(part.lb_endpoints for part in assignment.endpoints):
+            return False
+        cluster.load_assignment.CopyFrom(assignment)
+        return True
+    if resolution is Resolution.PASSTHROUGH and not key.client.router:
+        cluster.type = Cluster.ORIGINAL_DST
+        if not service.kubernetes and port.target_port:
+            cluster.original_dst_lb_config.upstream_port_override.value = int(port.target_port)
+        return True
+    cluster.type = Cluster.EDS
+    cluster.eds_cluster_config.service_name = cluster.name
+    source = cluster.eds_cluster_config.eds_config
+    source.ads.SetInParent()
+    source.initial_fetch_timeout.SetInParent()
+    source.resource_api_version = 2
+    return True
+
+
+def _dns(cluster: Cluster, client: ClientScope, mesh: MeshConfig, *, race: bool) -> None:
+    if race:
+        cluster.dns_lookup_family = Cluster.ALL
+    elif client.ipv6 and not client.ipv4:
+        cluster.dns_lookup_family = Cluster.V6_ONLY
+    else:
+        cluster.dns_lookup_family = Cluster.V4_ONLY
+    resolver = cares_dns_resolver_pb2.CaresDnsResolverConfig()
+    resolver.udp_max_queries.value = 100
+    cluster.typed_dns_resolver_config.name = "envoy.network.dns_resolver.cares"
+    cluster.typed_dns_resolver_config.typed_config.Pack(resolver)
+    cluster.dns_jitter.FromMilliseconds(100)
+    cluster.dns_refresh_rate.FromTimedelta(mesh.dns_refresh_rate)
+    cluster.respect_dns_ttl = True
+
+
+def _transport(  # noqa: PLR0913, PLR0917 - the inputs of one cluster
+    view: View, cluster: Cluster, key: ClusterKey, mesh: MeshConfig, port: ServicePort, policy: Policy
+) -> None:
+    """Set HTTP options and the transport socket; TLS may add HTTP options of its own."""
+    service = key.service
+    options = http_options(port.protocol, policy, str(mesh.h2_upgrade_policy or ""))
+    http2 = (
+        options is not None
+        and options.WhichOneof("upstream_protocol_options") == "explicit_http_config"
+        and (options.explicit_http_config.HasField("http2_protocol_options"))
+    )
+    decision = decide(
+        mesh,
+        service,
+        port,
+        key.subset,
+        policy,
+        peers_disabled=_peers_disabled(view, cluster, service, port, policy),
+        accounts=service_accounts(view, service),
+    )
+    if decision.mode == "ISTIO_MUTUAL":
+        socket = istio_mutual(decision, http2=http2, istio=key.client.istio)
+        if decision.auto and cluster.type != Cluster.ORIGINAL_DST:
+            put_auto_mutual(cluster, socket)
+        else:
+            cluster.transport_socket.CopyFrom(socket)
+    elif decision.mode:
+        selected = key.rule is not None and key.rule.selector is not None
+        stated, options = stated_tls(policy.tls, service, options, http2=http2, selected=selected or key.client.router)
+        cluster.metadata.filter_metadata["istio"].fields["alpn_override"].string_value = "false"
+        if stated is not None:
+            cluster.transport_socket.CopyFrom(stated)
+    put_http_options(cluster, options)
+    wrap_proxy_protocol(cluster, policy.proxy_protocol)
+
+
+def _peers_disabled(view: View, cluster: Cluster, service: Service, port: ServicePort, policy: Policy) -> bool:
+    if policy.tls is not None or service.mesh_external:
+        return False
+    if cluster.type == Cluster.ORIGINAL_DST or service.resolution is Resolution.PASSTHROUGH:
+        direct = service.resolution is not Resolution.PASSTHROUGH
+        if direct_peers_disabled(view, (service, port.number, direct)):
+            return True
+    return namespace_mode(view, service.namespace) == "DISABLE"
+
+
+def stat_name(mesh: MeshConfig, service: Service, port: ServicePort, subset: str) -> str:
+    """Return the statistics name that the mesh's pattern gives, with its ``;``; empty without a pattern."""
+    pattern = mesh.outbound_cluster_stat_name or ""
+    if not pattern:
+        return ""
+    short = f"{service.name}.{service.namespace}" if service.kubernetes else service.hostname
+    for token, value in (
+        ("%SERVICE%", short),
+        ("%SERVICE_NAME%", service.name),
+        ("%SERVICE_FQDN%", service.hostname),
+        ("%SUBSET_NAME%", subset),
+        ("%SERVICE_PORT%", str(port.number)),
+        ("%SERVICE_PORT_NAME%", port.name),
+        ("%TARGET_PORT%", str(port.target_port)),
+    ):
+        pattern = pattern.replace(token, value)
+    return f"{pattern};"
+
+
+def usable_port(port: ServicePort) -> bool:
+    """Whether a port gets clusters at all."""
+    return port.protocol is not Protocol.UDP
+
+
+__all__ = ["HTTP_OPTIONS", "ClusterKey", "UpstreamTls", "cds_resource", "outbound_cluster", "usable_port"]

@@ -1,0 +1,80 @@
+"""Clusters that stand for no service: black hole, passthrough and inbound passthrough."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions as HttpOptions
+
+from controlplane.apis.mesh import MeshConfig
+from controlplane.registry.destination_rules import Policy
+from controlplane.registry.memo import Query
+from controlplane.registry.mesh import mesh_config
+from controlplane.registry.store import View
+from controlplane.snapshots import Resource, ResourceType
+from controlplane.translate.clusters.names import BLACK_HOLE, INBOUND_PASSTHROUGH, PASSTHROUGH
+from controlplane.translate.clusters.policies import (
+    bind_address,
+    circuit_breakers,
+    downstream_protocol,
+    put_http_options,
+    tcp_settings,
+)
+from controlplane.translate.istio_proxy import metadata_exchange_upstream
+
+IDLE_TIMEOUT_SECONDS = 300
+INBOUND_SOURCE = {False: "127.0.0.6", True: "::6"}
+
+
+class SpecialKey(NamedTuple):
+    """One special cluster by name, for an istio-proxy or not, of these IP families."""
+
+    name: str
+    istio: bool
+    ipv4: bool = True
+    ipv6: bool = False
+
+
+def inbound_sources(key: SpecialKey) -> tuple[str, ...]:
+    """Return the source addresses that inbound connections come from, the first family's first."""
+    found = [INBOUND_SOURCE[False]] if key.ipv4 else []
+    return tuple(found + ([INBOUND_SOURCE[True]] if key.ipv6 else [])) or (INBOUND_SOURCE[False],)
+
+
+def _build(view: View, key: SpecialKey) -> Resource:
+    """Build one special cluster."""
+    mesh = mesh_config(view)
+    cluster = black_hole(mesh) if key.name == BLACK_HOLE else _passthrough(mesh, key)
+    return Resource.of(ResourceType.CLUSTER, key.name, cluster.SerializeToString(deterministic=True))
+
+
+special_cluster: Query[SpecialKey, Resource | None] = Query(_build, isolated=True)
+special_cluster.name = "special_cluster"
+
+
+def black_hole(mesh: MeshConfig) -> Cluster:
+    """Return the cluster without endpoints that swallows traffic."""
+    cluster = Cluster(name=BLACK_HOLE, alt_stat_name=f"{BLACK_HOLE};", type=Cluster.STATIC)
+    cluster.connect_timeout.FromTimedelta(mesh.connect_timeout)
+    return cluster
+
+
+def _passthrough(mesh: MeshConfig, key: SpecialKey) -> Cluster:
+    cluster = Cluster(name=key.name, alt_stat_name=f"{PASSTHROUGH};", type=Cluster.ORIGINAL_DST)
+    cluster.lb_policy = Cluster.CLUSTER_PROVIDED
+    cluster.connect_timeout.FromTimedelta(mesh.connect_timeout)
+    baseline = mesh.default_traffic_policy
+    policy = Policy(connection_pool=baseline.connection_pool if baseline is not None else None)
+    circuit_breakers(cluster, policy)
+    tcp_settings(cluster, policy, mesh.tcp_keepalive)
+    options = HttpOptions()
+    options.common_http_protocol_options.idle_timeout.seconds = IDLE_TIMEOUT_SECONDS
+    downstream_protocol(options)
+    put_http_options(cluster, options)
+    if key.name == INBOUND_PASSTHROUGH:
+        first, *extra = inbound_sources(key)
+        bind_address(cluster, first, tuple(extra))
+    elif key.istio:
+        cluster.filters.append(metadata_exchange_upstream())
+    return cluster

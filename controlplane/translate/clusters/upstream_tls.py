@@ -1,0 +1,213 @@
+"""Upstream TLS: what the DestinationRule says, or mutual TLS where both ends can."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3 import base_pb2
+from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
+from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions as HttpOptions
+
+from controlplane.apis.mesh import MeshConfig
+from controlplane.model.service import Endpoint, Resolution, Service, ServicePort
+from controlplane.registry.destination_rules import Policy
+from controlplane.translate.clusters.names import sni as auto_sni
+from controlplane.translate.tls_context import sds_secret_config
+
+TLS_SOCKET = "envoy.transport_sockets.tls"
+RAW_BUFFER = "envoy.transport_sockets.raw_buffer"
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamTls:
+    """The decision for one cluster. ``mode`` is empty for plaintext; ``auto`` marks mutual TLS nobody asked for."""
+
+    mode: str = ""
+    auto: bool = False
+    sni: str = ""
+    accounts: tuple[str, ...] = ()
+
+
+def decide(  # noqa: PLR0913 - the inputs of one decision
+    mesh: MeshConfig,
+    service: Service,
+    port: ServicePort,
+    subset: str,
+    policy: Policy,
+    *,
+    peers_disabled: bool,
+    accounts: tuple[str, ...],
+) -> UpstreamTls:
+    """Return how to speak to this cluster. ``peers_disabled``: the servers are known not to accept mutual TLS."""
+    name = auto_sni(port.number, subset, service.hostname)
+    if policy.tls is not None:
+        mode = str(policy.tls.mode or "DISABLE")
+        if mode == "DISABLE":
+            return UpstreamTls()
+        if mode == "ISTIO_MUTUAL":
+            stated = tuple(policy.tls.subject_alt_names or ())
+            return UpstreamTls(mode, sni=policy.tls.sni or name, accounts=stated or accounts)
+        return UpstreamTls(mode, sni=policy.tls.sni or "")
+    if service.mesh_external or not mesh.enable_auto_mtls or peers_disabled:
+        return UpstreamTls()
+    return UpstreamTls("ISTIO_MUTUAL", auto=True, sni=name, accounts=accounts)
+
+
+def passthrough_peers_disabled(service: Service, policy: Policy, endpoints: tuple[Endpoint, ...]) -> bool:
+    """Whether endpoints reached by their own address cannot all be assumed to have a proxy."""
+    balancer = policy.load_balancer
+    direct = balancer is not None and str(balancer.simple or "") == "PASSTHROUGH"
+    if service.resolution is not Resolution.PASSTHROUGH and not direct:
+        return False
+    return not endpoints or any(endpoint.tls_mode == "disabled" for endpoint in endpoints)
+
+
+def istio_mutual(decision: UpstreamTls, *, http2: bool, istio: bool) -> base_pb2.TransportSocket:
+    """Return the mutual TLS socket of the mesh.
+
+    A stock Envoy has no metadata exchange filter, so it must not offer ``istio-peer-exchange``: an istio-proxy
+    server would answer with a preamble that nobody strips.
+    """
+    context = tls_pb2.UpstreamTlsContext(sni=decision.sni)
+    common = context.common_tls_context
+    _versions(common)
+    alpn = ["istio-peer-exchange", "istio"] if istio else ["istio"]
+    common.alpn_protocols.extend([*alpn, "h2"] if http2 else alpn)
+    common.tls_certificate_sds_secret_configs.append(sds_secret_config("default"))
+    validation = common.combined_validation_context
+    validation.default_validation_context.SetInParent()
+    for account in sorted(set(decision.accounts)):
+        validation.default_validation_context.match_typed_subject_alt_names.append(uri_san(account))
+    validation.validation_context_sds_secret_config.CopyFrom(sds_secret_config("ROOTCA"))
+    return tls_socket(context)
+
+
+def uri_san(name: str) -> common_pb2.SubjectAltNameMatcher:
+    """Match a SPIFFE id."""
+    matcher = common_pb2.SubjectAltNameMatcher(san_type=common_pb2.SubjectAltNameMatcher.URI)
+    matcher.matcher.exact = name
+    return matcher
+
+
+def stated_san(name: str) -> common_pb2.SubjectAltNameMatcher:
+    """Match a name that a user stated: a URI where it looks like one, else a DNS name."""
+    matcher = uri_san(name)
+    if "://" not in name:
+        matcher.san_type = common_pb2.SubjectAltNameMatcher.DNS
+    return matcher
+
+
+def tls_socket(context: tls_pb2.UpstreamTlsContext) -> base_pb2.TransportSocket:
+    """Wrap a context."""
+    socket = base_pb2.TransportSocket(name=TLS_SOCKET)
+    socket.typed_config.Pack(context, deterministic=True)
+    return socket
+
+
+def raw_buffer() -> base_pb2.TransportSocket:
+    """Return the plaintext socket."""
+    socket = base_pb2.TransportSocket(name=RAW_BUFFER)
+    socket.typed_config.Pack(raw_buffer_pb2.RawBuffer())
+    return socket
+
+
+def _versions(common: tls_pb2.CommonTlsContext) -> None:
+    common.tls_params.tls_minimum_protocol_version = common_pb2.TlsParameters.TLSv1_2
+    common.tls_params.tls_maximum_protocol_version = common_pb2.TlsParameters.TLSv1_3
+
+
+def stated_tls(
+    settings: Any,
+    service: Service,
+    options: HttpOptions | None,
+    *,
+    http2: bool,
+    selected: bool,
+) -> tuple[base_pb2.TransportSocket | None, HttpOptions | None]:
+    """Return the socket for modes SIMPLE and MUTUAL, and the HTTP options with what SNI needs of them.
+
+    ``selected``: the rule selects workloads; only then (or for a ConfigMap) does a sidecar honour ``credentialName``,
+    else the cluster stays plaintext, as a certificate file that is missing leaves it.
+    """
+    mode = str(settings.mode)
+    credential = settings.credential_name or ""
+    if credential and not (selected or credential.startswith("configmap://")):
+        return None, options
+    context = tls_pb2.UpstreamTlsContext(sni=settings.sni or "")
+    common = context.common_tls_context
+    _versions(common)
+    if http2:
+        common.alpn_protocols.append("h2")
+    stated = tuple(settings.subject_alt_names or ())
+    insecure = bool(settings.insecure_skip_verify)
+    if not settings.sni:
+        options = options or HttpOptions()
+        options.upstream_http_protocol_options.auto_sni = True
+        if not stated and not insecure:
+            options.upstream_http_protocol_options.auto_san_validation = True
+    names = stated or (service.accounts if not service.kubernetes else ())
+    if credential:
+        _by_credential(common, credential, mode, names, insecure=insecure)
+    elif not _by_files(common, settings, mode, names, insecure=insecure):
+        return None, options
+    return tls_socket(context), options
+
+
+def _by_credential(
+    common: tls_pb2.CommonTlsContext, credential: str, mode: str, names: tuple[str, ...], *, insecure: bool
+) -> None:
+    uri = credential if "://" in credential else f"kubernetes://{credential}"
+    if mode == "MUTUAL":
+        common.tls_certificate_sds_secret_configs.append(_ads_secret(uri))
+    if insecure:
+        return
+    validation = common.combined_validation_context
+    validation.default_validation_context.SetInParent()
+    validation.default_validation_context.match_typed_subject_alt_names.extend(stated_san(name) for name in names)
+    validation.validation_context_sds_secret_config.CopyFrom(_ads_secret(f"{uri}-cacert"))
+
+
+def _ads_secret(name: str) -> secret_pb2.SdsSecretConfig:
+    config = secret_pb2.SdsSecretConfig(name=name)
+    config.sds_config.ads.SetInParent()
+    config.sds_config.resource_api_version = 2
+    return config
+
+
+def _by_files(
+    common: tls_pb2.CommonTlsContext,
+    settings: Any,
+    mode: str,
+    names: tuple[str, ...],
+    *,
+    insecure: bool,
+) -> bool:
+    if mode == "MUTUAL":
+        if not settings.client_certificate or not settings.private_key:
+            return False
+        name = f"file-cert:{settings.client_certificate}~{settings.private_key}"
+        common.tls_certificate_sds_secret_configs.append(sds_secret_config(name))
+    if insecure:
+        common.validation_context.SetInParent()
+        return True
+    validation = common.combined_validation_context
+    validation.default_validation_context.SetInParent()
+    validation.default_validation_context.match_typed_subject_alt_names.extend(stated_san(name) for name in names)
+    if settings.ca_crl:
+        validation.default_validation_context.crl.filename = settings.ca_crl
+    root = settings.ca_certificates or "system"
+    validation.validation_context_sds_secret_config.CopyFrom(sds_secret_config(f"file-root:{root}"))
+    return True
+
+
+def put_auto_mutual(cluster: Cluster, socket: base_pb2.TransportSocket) -> None:
+    """Offer mutual TLS to endpoints that carry ``tlsMode: istio``, plaintext to the others."""
+    match = cluster.transport_socket_matches.add(name="tlsMode-istio")
+    match.match.fields["tlsMode"].string_value = "istio"
+    match.transport_socket.CopyFrom(socket)
+    match = cluster.transport_socket_matches.add(name="tlsMode-disabled")
+    match.match.SetInParent()
+    match.transport_socket.CopyFrom(raw_buffer())

@@ -1,0 +1,128 @@
+"""Access logs: the file log of the mesh configuration, on connection managers, TCP proxies and listeners."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any as Json
+
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter, ResponseFlagFilter
+from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
+from envoy.extensions.formatter.req_without_query.v3.req_without_query_pb2 import ReqWithoutQuery
+from google.protobuf.json_format import ParseDict
+
+from controlplane.apis.mesh import MeshConfig
+from controlplane.apis.mesh_providers import EnvoyFileAccessLogProvider
+from controlplane.translate.tls_context import typed
+
+#: (field of the JSON form, token of the text form), in the order of the text form; quoted ones are in the second set
+_FIELDS = (
+    ("start_time", "%START_TIME%"),
+    ("method", "%REQ(:METHOD)%"),
+    ("path", "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"),
+    ("protocol", "%PROTOCOL%"),
+    ("response_code", "%RESPONSE_CODE%"),
+    ("response_flags", "%RESPONSE_FLAGS%"),
+    ("response_code_details", "%RESPONSE_CODE_DETAILS%"),
+    ("connection_termination_details", "%CONNECTION_TERMINATION_DETAILS%"),
+    ("upstream_transport_failure_reason", "%UPSTREAM_TRANSPORT_FAILURE_REASON%"),
+    ("bytes_received", "%BYTES_RECEIVED%"),
+    ("bytes_sent", "%BYTES_SENT%"),
+    ("duration", "%DURATION%"),
+    ("upstream_service_time", "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%"),
+    ("x_forwarded_for", "%REQ(X-FORWARDED-FOR)%"),
+    ("user_agent", "%REQ(USER-AGENT)%"),
+    ("request_id", "%REQ(X-REQUEST-ID)%"),
+    ("authority", "%REQ(:AUTHORITY)%"),
+    ("upstream_host", "%UPSTREAM_HOST%"),
+    ("upstream_cluster", "%UPSTREAM_CLUSTER_RAW%"),
+    ("upstream_local_address", "%UPSTREAM_LOCAL_ADDRESS%"),
+    ("downstream_local_address", "%DOWNSTREAM_LOCAL_ADDRESS%"),
+    ("downstream_remote_address", "%DOWNSTREAM_REMOTE_ADDRESS%"),
+    ("requested_server_name", "%REQUESTED_SERVER_NAME%"),
+    ("route_name", "%ROUTE_NAME%"),
+)
+_QUOTED = frozenset(
+    {
+        "upstream_transport_failure_reason",
+        "x_forwarded_for",
+        "user_agent",
+        "request_id",
+        "authority",
+        "upstream_host",
+    }
+)
+
+
+def _default_text() -> str:
+    by_name = dict(_FIELDS)
+    words = [f"[{by_name['start_time']}]", f'"{by_name["method"]} {by_name["path"]} {by_name["protocol"]}"']
+    words += [f'"{token}"' if name in _QUOTED else token for name, token in _FIELDS[4:]]
+    return " ".join(words) + "\n"
+
+
+DEFAULT_TEXT = _default_text()
+_NO_FILTER_CHAIN = "NR"
+
+
+def access_logs(mesh: MeshConfig) -> list[AccessLog]:
+    """Return the logs of a connection manager or TCP proxy; empty where the mesh configures none."""
+    return _logs(mesh)
+
+
+def listener_access_logs(mesh: MeshConfig) -> list[AccessLog]:
+    """Return the logs of a listener, which cover what no chain took; empty where switched off."""
+    if mesh.disable_envoy_listener_log:
+        return []
+    logs = _logs(mesh)
+    for log in logs:
+        log.filter.CopyFrom(AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=[_NO_FILTER_CHAIN])))
+    return logs
+
+
+def _logs(mesh: MeshConfig) -> list[AccessLog]:
+    """Default providers replace the log of the mesh's ``accessLogFile``. Reference: MeshConfig.defaultProviders."""
+    if mesh.default_providers.access_logging:
+        providers = (mesh.provider(name) for name in mesh.default_providers.access_logging)
+        return [
+            _provider_log(mesh, provider.envoy_file_access_log)
+            for provider in providers
+            if provider is not None and provider.envoy_file_access_log is not None
+        ]
+    if not mesh.access_log_file:
+        return []
+    fields: dict[str, Json] | None = None
+    text = mesh.access_log_format
+    if mesh.access_log_encoding == "JSON":
+        fields, text = _json_fields(text), ""
+    return [_file_log(mesh.access_log_file, text, fields)]
+
+
+def _json_fields(text: str) -> dict[str, Json]:
+    if not text:
+        return dict(_FIELDS)
+    import yaml  # noqa: PLC0415 - only for a JSON format of one's own
+
+    stated = yaml.safe_load(text)
+    return stated if isinstance(stated, dict) else dict(_FIELDS)
+
+
+def _provider_log(mesh: MeshConfig, provider: EnvoyFileAccessLogProvider) -> AccessLog:
+    stated = provider.log_format
+    if stated is not None and stated.labels is not None:
+        return _file_log(provider.path, "", stated.labels or dict(_FIELDS), omit_empty=provider.omit_empty_values)
+    text = stated.text if stated is not None and stated.text else mesh.access_log_format
+    return _file_log(provider.path, text, None, omit_empty=provider.omit_empty_values)
+
+
+def _file_log(path: str, text: str, fields: Mapping[str, Json] | None, *, omit_empty: bool = False) -> AccessLog:
+    log = FileAccessLog(path=path)
+    form = log.log_format
+    form.omit_empty_values = omit_empty
+    if fields is not None:
+        ParseDict(dict(fields), form.json_format)
+        form.json_format_options.sort_properties = False
+    else:
+        form.text_format_source.inline_string = (text if text.endswith("\n") else f"{text}\n") if text else DEFAULT_TEXT
+    if "%REQ_WITHOUT_QUERY" in (text or str(fields)):
+        form.formatters.add(name="envoy.formatter.req_without_query", typed_config=typed(ReqWithoutQuery()))
+    return AccessLog(name="envoy.access_loggers.file", typed_config=typed(log))

@@ -1,0 +1,143 @@
+"""Filter chains as plans: what a chain matches and where it leads, as values that compare and can be shared."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from envoy.config.core.v3.address_pb2 import CidrRange
+from envoy.config.core.v3.base_pb2 import Metadata
+from envoy.config.listener.v3.listener_components_pb2 import FilterChainMatch
+
+from controlplane.model.service import Protocol
+
+RAW_BUFFER = "raw_buffer"
+TLS = "tls"
+PLAIN_HTTP_ALPN = ("http/1.1", "h2c")
+MTLS_HTTP_ALPN = ("istio-http/1.0", "istio-http/1.1", "istio-h2")
+MTLS_TCP_ALPN = ("istio-peer-exchange", "istio")
+ALL_ISTIO_ALPN = ("istio", "istio-peer-exchange", *MTLS_HTTP_ALPN)
+_ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, never bound
+
+
+@dataclass(frozen=True, slots=True)
+class TcpSettings:
+    """What a DestinationRule asks of a TCP proxy; the defaults ask nothing. ``tunnel`` is (host:port, use POST)."""
+
+    idle_timeout: timedelta | None = None
+    max_duration: timedelta | None = None
+    hash_source_ip: bool = False
+    tunnel: tuple[str, bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TcpTarget:
+    """Where the bytes of a connection go: clusters with weights (one cluster: the weight does not matter)."""
+
+    stat_prefix: str
+    clusters: tuple[tuple[str, int], ...]
+    settings: TcpSettings = TcpSettings()
+    protocol: Protocol = Protocol.TCP
+
+    @classmethod
+    def of(cls, cluster: str) -> TcpTarget:
+        """Send everything to one cluster, counted under its name."""
+        return cls(cluster, ((cluster, 1),))
+
+
+@dataclass(frozen=True, slots=True)
+class HttpTarget:
+    """HTTP by the route configuration of this name; ``grpc_web`` where the first service speaks it."""
+
+    route: str
+    grpc_web: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """One filter chain: everything of the match that is empty matches anything.
+
+    ``prefixes`` are CIDRs as the user wrote them. ``origin`` is the API path of the object the chain comes from.
+    """
+
+    target: TcpTarget | HttpTarget
+    transport: str = ""
+    alpn: tuple[str, ...] = ()
+    server_names: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    origin: str = ""
+    signature: Signature = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        names = frozenset(name for name in self.server_names if name != "*")
+        object.__setattr__(self, "signature", (self.transport, self.alpn, names, frozenset(_masked(self.prefixes))))
+
+    @property
+    def matches_all(self) -> bool:
+        """Whether any connection would do."""
+        return not (self.transport or self.alpn or self.wanted_names or _masked(self.prefixes))
+
+    @property
+    def wanted_names(self) -> tuple[str, ...]:
+        """The server names to match, sorted; none where any will do."""
+        return () if "*" in self.server_names else tuple(sorted(self.server_names))
+
+    @property
+    def is_http(self) -> bool:
+        """Whether the chain leads to HTTP routes."""
+        return isinstance(self.target, HttpTarget)
+
+    def for_plain_http(self, *, http10: bool = False) -> Chain:
+        """Return the chain restricted to plain HTTP, as the listener's inspector detects it."""
+        return replace(self, transport=RAW_BUFFER, alpn=plain_http_alpn(http10=http10))
+
+
+Signature = tuple[str, tuple[str, ...], frozenset[str], frozenset[str]]
+"""What two chains must not have in common: transport, protocols, server names but ``*``, masked address ranges."""
+
+
+def plain_http_alpn(*, http10: bool = False) -> tuple[str, ...]:
+    """Return the protocols that the HTTP inspector reports for HTTP in plain text."""
+    return ("http/1.0", *PLAIN_HTTP_ALPN) if http10 else PLAIN_HTTP_ALPN
+
+
+def chain_match(chain: Chain) -> FilterChainMatch:
+    """Return the match of a chain, names and address ranges sorted."""
+    return FilterChainMatch(
+        transport_protocol=chain.transport,
+        application_protocols=chain.alpn,
+        server_names=chain.wanted_names,
+        prefix_ranges=[cidr_range(text) for text in sorted(chain.prefixes) if _network(text) is not None],
+    )
+
+
+def cidr_range(text: str) -> CidrRange:
+    """Return an address or CIDR as Envoy writes it; host bits stay as they were written."""
+    address, _, length = text.partition("/")
+    bits = int(length) if length else ipaddress.ip_address(address).max_prefixlen
+    result = CidrRange(address_prefix=address)
+    result.prefix_len.value = bits
+    return result
+
+
+def _masked(prefixes: Iterable[str]) -> tuple[str, ...]:
+    return tuple(str(network) for text in prefixes if (network := _network(text)) is not None)
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """Return the range, ``None`` for one that excludes nothing or cannot be read (validation has said so)."""
+    if text.partition("/")[0] in _ANY_ADDRESS:
+        return None
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def origin_metadata(path: str) -> Metadata:
+    """Return the metadata that names the object behind a resource."""
+    metadata = Metadata()
+    metadata.filter_metadata["istio"].fields["config"].string_value = path
+    return metadata

@@ -1,0 +1,88 @@
+"""What happens when several services want one address and port: the older one decides, chains merge where they can."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from controlplane.model.service import Protocol
+from controlplane.translate.listeners.chains import Chain
+
+
+class Kind(Enum):
+    """How a listener treats connections: as HTTP, as bytes, or as whichever is detected."""
+
+    HTTP = "http"
+    TCP = "tcp"
+    AUTO = "auto"
+
+    __hash__ = object.__hash__
+
+
+#: protocols whose servers speak first or whose filter reads the bytes: they share a port with nothing else
+_EXCLUSIVE = frozenset({Protocol.MONGO, Protocol.MYSQL})
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What the services so far make of one address and port. A ``locked`` claim takes nothing more."""
+
+    kind: Kind
+    protocol: Protocol
+    chains: tuple[Chain, ...]
+    bind_to_port: bool = False
+    locked: bool = False
+
+
+def kind_of(protocol: Protocol) -> Kind:
+    """Return how a listener for a port of this protocol treats connections."""
+    if protocol is Protocol.AUTO:
+        return Kind.AUTO
+    return Kind.HTTP if protocol.is_http else Kind.TCP
+
+
+def settled(held: Claim | None, incoming: Claim, *, http10: bool = False) -> Claim:
+    """Return the claim after one more service wants the port.
+
+    HTTP needs no second chain: services share its routes. An exclusive protocol gives way to nothing and nobody.
+    """
+    if held is None:
+        return incoming
+    if held.locked or _exclusive(held.protocol, incoming.protocol):
+        return held
+    match held.kind, incoming.kind:
+        case (Kind.HTTP, Kind.HTTP) | (Kind.AUTO, Kind.HTTP):
+            return held
+        case Kind.HTTP, Kind.AUTO:
+            return replace(incoming, bind_to_port=held.bind_to_port)
+        case Kind.HTTP, Kind.TCP:
+            plain = tuple(_plain(chain, http10=http10) for chain in held.chains)
+            return replace(held, kind=Kind.AUTO, chains=_merged(plain, incoming.chains))
+        case Kind.TCP, Kind.TCP:
+            return replace(held, chains=_merged(held.chains, incoming.chains))
+        case Kind.TCP, _:
+            plain = tuple(_plain(chain, http10=http10) for chain in incoming.chains)
+            return replace(held, kind=Kind.AUTO, chains=_merged(held.chains, plain))
+        case _:
+            bytes_only = tuple(chain for chain in incoming.chains if not chain.is_http)
+            return replace(held, chains=_merged(held.chains, bytes_only))
+
+
+def _exclusive(held: Protocol, incoming: Protocol) -> bool:
+    return held is not incoming and bool({held, incoming} & _EXCLUSIVE)
+
+
+def _plain(chain: Chain, *, http10: bool) -> Chain:
+    """Restrict an HTTP chain that matched everything: from now on it is told from bytes by detection."""
+    return chain.for_plain_http(http10=http10) if chain.is_http and chain.matches_all else chain
+
+
+def _merged(held: tuple[Chain, ...], incoming: tuple[Chain, ...]) -> tuple[Chain, ...]:
+    """Add chains whose match is not there yet: Envoy refuses a listener with two equal ones."""
+    seen = {chain.signature for chain in held}
+    result = list(held)
+    for chain in incoming:
+        if chain.signature not in seen:
+            seen.add(chain.signature)
+            result.append(chain)
+    return tuple(result)

@@ -1,0 +1,178 @@
+"""The HTTP connection manager: how a proxy speaks HTTP on a chain, whichever side it is on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from envoy.config.core.v3.config_source_pb2 import ApiVersion
+from envoy.config.listener.v3.listener_components_pb2 import Filter
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+    HttpFilter,
+)
+from envoy.extensions.request_id.uuid.v3.uuid_pb2 import UuidRequestIdConfig
+
+from controlplane.apis.mesh import MeshConfig
+from controlplane.apis.mesh_proxy import DisabledHeader, ProxyHeaders
+from controlplane.translate.listeners.access_log import access_logs
+from controlplane.translate.listeners.extensions import network_filter
+from controlplane.translate.listeners.http_filters import Side, http_filters
+from controlplane.translate.listeners.network_filters import proxy_idle_timeout
+from controlplane.translate.tls_context import typed
+
+HCM = "envoy.filters.network.http_connection_manager"
+SERVER_NAME = "istio-envoy"
+#: percentage of requests traced where the mesh says nothing
+DEFAULT_SAMPLING = 1.0
+_UUID = UuidRequestIdConfig()
+_UUID.use_request_id_for_trace_sampling.value = True
+_REQUEST_ID = typed(_UUID)
+_CERT_DETAILS = frozenset({"APPEND_FORWARD", "SANITIZE_SET"})
+_UNESCAPE = "DECODE_AND_MERGE_SLASHES"
+
+
+@dataclass(frozen=True, slots=True)
+class Manager:
+    """What tells one connection manager from another.
+
+    ``routes`` is the name of a route configuration, or the configuration itself. ``http2`` is set where the
+    application is known to speak it; ``absolute_urls`` where the proxy is called as an HTTP proxy.
+    """
+
+    side: Side
+    stat_prefix: str
+    routes: str | RouteConfiguration
+    istio: bool = False
+    http2: bool = False
+    grpc_web: bool = False
+    http10: bool = False
+    absolute_urls: bool = False
+    idle_timeout: str = ""
+    policies: tuple[HttpFilter, ...] = ()
+
+
+def http_connection_manager(mesh: MeshConfig, manager: Manager) -> Filter:
+    """Return the network filter that speaks HTTP as described, with the mesh's settings."""
+    hcm = HttpConnectionManager(
+        codec_type=HttpConnectionManager.AUTO,
+        stat_prefix=manager.stat_prefix.lower() if manager.side is Side.GATEWAY else manager.stat_prefix,
+        upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
+        proxy_100_continue=True,
+        http_filters=http_filters(
+            mesh, manager.side, istio=manager.istio, grpc_web=manager.grpc_web, policies=manager.policies
+        ),
+        access_log=access_logs(mesh),
+    )
+    hcm.use_remote_address.value = manager.side is Side.GATEWAY
+    hcm.stream_idle_timeout.SetInParent()
+    hcm.request_id_extension.typed_config.CopyFrom(_REQUEST_ID)
+    _routes(hcm, manager.routes)
+    _protocols(hcm, manager)
+    _paths(hcm, mesh)
+    _tracing(hcm, mesh)
+    _headers(hcm, mesh, manager.side)
+    return network_filter(HCM, hcm)
+
+
+def _routes(hcm: HttpConnectionManager, routes: str | RouteConfiguration) -> None:
+    if isinstance(routes, RouteConfiguration):
+        hcm.route_config.CopyFrom(routes)
+        return
+    hcm.rds.route_config_name = routes
+    source = hcm.rds.config_source
+    source.ads.SetInParent()
+    source.initial_fetch_timeout.SetInParent()
+    source.resource_api_version = ApiVersion.V3
+
+
+def _protocols(hcm: HttpConnectionManager, manager: Manager) -> None:
+    idle = proxy_idle_timeout(manager.idle_timeout)
+    if idle is not None:
+        hcm.common_http_protocol_options.idle_timeout.FromTimedelta(idle)
+    if manager.side is Side.GATEWAY:
+        hcm.http_protocol_options.SetInParent()
+    if manager.http10:
+        hcm.http_protocol_options.accept_http_10 = True
+    if manager.absolute_urls:
+        hcm.http_protocol_options.allow_absolute_url.value = True
+    if manager.http2:
+        hcm.http2_protocol_options.SetInParent()
+
+
+def _paths(hcm: HttpConnectionManager, mesh: MeshConfig) -> None:
+    """Apply the mesh's path normalisation. Reference: MeshConfig.pathNormalization."""
+    kind = str(mesh.path_normalization.normalization)
+    hcm.normalize_path.value = kind != "NONE"
+    hcm.merge_slashes = kind in {"MERGE_SLASHES", _UNESCAPE}
+    hcm.path_with_escaped_slashes_action = (
+        HttpConnectionManager.UNESCAPE_AND_FORWARD if kind == _UNESCAPE else HttpConnectionManager.KEEP_UNCHANGED
+    )
+
+
+def _tracing(hcm: HttpConnectionManager, mesh: MeshConfig) -> None:
+    """Trace as the mesh says, with the tracer of the bootstrap.
+
+    Istio also writes the workload's name, revision and namespace into literal tags here; they would make the
+    listeners of every workload different, and a tracer knows them from the node, so they are left out.
+    """
+    if not mesh.enable_tracing:
+        return
+    stated = mesh.default_config.tracing
+    sampling = stated.sampling if stated is not None and stated.sampling is not None else DEFAULT_SAMPLING
+    hcm.tracing.client_sampling.value = 100
+    hcm.tracing.random_sampling.value = sampling
+    hcm.tracing.overall_sampling.value = 100
+    if stated is not None and stated.max_path_tag_length:
+        hcm.tracing.max_path_tag_length.value = stated.max_path_tag_length
+
+
+def _headers(hcm: HttpConnectionManager, mesh: MeshConfig, side: Side) -> None:
+    """Set what is said of proxy and caller in headers. Reference: ProxyConfig.proxyHeaders, gatewayTopology."""
+    stated = mesh.default_config.proxy_headers or ProxyHeaders()
+    if side is not Side.OUTBOUND:
+        hcm.server_name = SERVER_NAME
+    if stated.server is not None and stated.server.disabled:
+        hcm.server_name = ""
+        hcm.server_header_transformation = HttpConnectionManager.PASS_THROUGH
+    elif stated.server is not None and stated.server.value:
+        hcm.server_name = stated.server.value
+    if _disabled(stated.request_id):
+        hcm.generate_request_id.value = False
+    if stated.x_forwarded_port is not None and stated.x_forwarded_port.disabled is False:
+        hcm.append_x_forwarded_port = True
+    topology = mesh.default_config.gateway_topology
+    if side is Side.GATEWAY and topology is not None:
+        hcm.xff_num_trusted_hops = topology.num_trusted_proxies
+    details = _cert_forwarding(mesh, stated, side)
+    if details is None:
+        return
+    hcm.forward_client_cert_details = HttpConnectionManager.ForwardClientCertDetails.Value(details)
+    if details in _CERT_DETAILS:
+        wanted = hcm.set_current_client_cert_details
+        wanted.subject.value = True
+        wanted.cert = side is Side.GATEWAY
+        wanted.dns = True
+        wanted.uri = True
+        overrides = stated.set_current_client_cert_details or {}
+        if "subject" in overrides:
+            wanted.subject.value = overrides["subject"]
+        for name in ("cert", "chain", "dns", "uri"):
+            if name in overrides:
+                setattr(wanted, name, overrides[name])
+
+
+def _cert_forwarding(mesh: MeshConfig, stated: ProxyHeaders, side: Side) -> str | None:
+    """Return what becomes of the certificate header, ``None`` for Envoy's default (it is dropped)."""
+    topology = mesh.default_config.gateway_topology
+    if side is Side.GATEWAY:
+        details = str(topology.forward_client_cert_details) if topology is not None else "UNDEFINED"
+        fallback: str | None = "SANITIZE_SET"
+    else:
+        details = str(stated.forwarded_client_cert)
+        fallback = "APPEND_FORWARD" if side is Side.INBOUND else None
+    return fallback if details == "UNDEFINED" else details
+
+
+def _disabled(header: DisabledHeader | None) -> bool:
+    return header is not None and bool(header.disabled)

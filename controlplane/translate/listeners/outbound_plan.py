@@ -1,0 +1,299 @@
+"""Which outbound listeners a client has, and what each is made of.
+
+Services are taken in the order of the client's egress listeners; who comes first decides what an address and port is
+(see ``conflicts``). The result is a tuple of keys that hold everything the bytes depend on besides the mesh's settings:
+an equal key is the same listener, whoever asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from controlplane.apis.mesh import MeshConfig
+from controlplane.apis.sidecar import IstioEgressListener
+from controlplane.model.proxy import Locality
+from controlplane.model.proxy_class import ClientScope
+from controlplane.model.service import Protocol, Resolution, Service, ServicePort
+from controlplane.registry.endpoints import endpoints
+from controlplane.registry.memo import query
+from controlplane.registry.mesh import mesh_config
+from controlplane.registry.scopes import EgressKey, EgressListener, EgressScope, OutboundPolicy, egress_scope
+from controlplane.registry.services import aliases
+from controlplane.registry.store import View
+from controlplane.registry.virtual_services import ResolvedVirtualService
+from controlplane.translate.clusters.names import BLACK_HOLE, PASSTHROUGH
+from controlplane.translate.listeners.addresses import UNSPECIFIED, alternate_names, is_ip, service_addresses
+from controlplane.translate.listeners.chains import Chain, HttpTarget
+from controlplane.translate.listeners.conflicts import Claim, Kind, kind_of, settled
+from controlplane.translate.listeners.tcp_routes import Client, Port, routing, service_chains
+
+#: ports of the proxy itself: health, metrics; its two capture ports are the mesh's
+PROXY_PORTS = frozenset({15021, 15090})
+UNIX = "unix://"
+HTTP_PROXY_ROUTES = "http_proxy"
+_LAST_PRIVILEGED_PORT = 1023
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerScope:
+    """What a listener's bytes depend on of the proxy that holds it."""
+
+    istio: bool = False
+    http10: bool = False
+    idle_timeout: str = ""
+    exact_balance: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerKey:
+    """One outbound listener: ``port`` 0 is a unix socket, whose path ``bind`` gives.
+
+    ``unmatched`` is the cluster for connections that no chain takes, empty where one takes all. ``virtual`` is set
+    for the listener that captured traffic arrives at (``transparent``: by TPROXY), ``proxy`` for the HTTP proxy.
+    """
+
+    name: str
+    bind: str
+    port: int
+    scope: ListenerScope
+    chains: tuple[Chain, ...] = ()
+    unmatched: str = ""
+    bind_to_port: bool = False
+    virtual: bool = False
+    transparent: bool = False
+    proxy: bool = False
+
+    @property
+    def route_configurations(self) -> tuple[str, ...]:
+        """The names of the route configurations that the listener's chains lead to."""
+        return tuple(chain.target.route for chain in self.chains if isinstance(chain.target, HttpTarget))
+
+
+def outbound_listener_keys(view: View, client: ClientScope) -> tuple[ListenerKey, ...]:
+    """Return the keys of the outbound listeners that proxies of this class hold, sorted by name."""
+    known = replace(client, cluster_id="Kubernetes", network="", locality=Locality(), node="")
+    return _planned_keys(view, known)
+
+
+@query
+def _planned_keys(view: View, client: ClientScope) -> tuple[ListenerKey, ...]:
+    """Return the keys of a client's outbound listeners; only what listeners depend on may be set in the scope."""
+    mesh = mesh_config(view)
+    if mesh.proxy_listen_port <= 0:
+        return ()
+    plan = _Plan(view, mesh, client)
+    keys = [*plan.service_listeners(), *plan.proxy_listener()]
+    if client.interception != "NONE":
+        keys.append(plan.virtual_outbound())
+    return tuple(sorted(keys, key=lambda key: key.name))
+
+
+def unmatched_cluster(policy: OutboundPolicy) -> str:
+    """Return the cluster for traffic to destinations nobody knows."""
+    if policy.mode == "REGISTRY_ONLY":
+        return BLACK_HOLE
+    return policy.egress_proxy or PASSTHROUGH
+
+
+class _Plan:
+    """The claims on addresses and ports, one service after the other."""
+
+    def __init__(self, view: View, mesh: MeshConfig, client: ClientScope) -> None:
+        self.view = view
+        self.mesh = mesh
+        self.client = client
+        self.egress: EgressScope = egress_scope(view, EgressKey(client.namespace, client.sidecar))
+        self.routing = Client(view, mesh, client, self.egress.by_host)
+        self.claims: dict[tuple[str, int], Claim] = {}
+        self.scope = ListenerScope(client.istio, client.http10, client.idle_timeout, client.exact_balance)
+        self.reserved = PROXY_PORTS | {mesh.proxy_listen_port, mesh.proxy_inbound_listen_port}
+
+    def service_listeners(self) -> Iterator[ListenerKey]:
+        for listener in self.egress.listeners:
+            if listener.spec is not None and listener.spec.port is not None:
+                self._claim_stated(listener, listener.spec)
+            else:
+                self.claims = {address: replace(claim, locked=True) for address, claim in self.claims.items()}
+                self._claim_all(listener)
+        unmatched = unmatched_cluster(self.egress.outbound_policy)
+        for (bind, port), claim in self.claims.items():
+            yield self._key(bind, port, claim, unmatched)
+
+    def _key(self, bind: str, port: int, claim: Claim, unmatched: str) -> ListenerKey:
+        takes_all = any(chain.matches_all for chain in claim.chains)
+        return ListenerKey(
+            name=f"{bind}_{port}",
+            bind=bind,
+            port=port,
+            scope=self._scope(claim),
+            chains=claim.chains,
+            unmatched="" if takes_all else unmatched,
+            bind_to_port=claim.bind_to_port,
+        )
+
+    def _scope(self, claim: Claim) -> ListenerScope:
+        """Leave out what the listener's chains do not depend on, so that more proxies share it."""
+        has_http = any(chain.is_http for chain in claim.chains)
+        return self.scope if has_http else replace(self.scope, http10=False)
+
+    def _claim_stated(self, listener: EgressListener, spec: IstioEgressListener) -> None:
+        """Claim the one port that a Sidecar's egress listener states, for each service behind it."""
+        assert spec.port is not None  # noqa: S101 - the caller has looked
+        bind_to_port = self._binds(spec)
+        bind = spec.bind or (self.client.localhost if bind_to_port else "")
+        port = ServicePort(spec.port.number, spec.port.name, Protocol.parse(spec.port.protocol))
+        if self._may_bind(bind, port, bind_to_port=bind_to_port):
+            for service in listener.services:
+                if service.resolution is not Resolution.ALIAS:
+                    self._claim(listener, service, port, bind, bind_to_port=bind_to_port)
+
+    def _claim_all(self, listener: EgressListener) -> None:
+        """Claim every port of every service of a listener without a port."""
+        spec = listener.spec
+        bind_to_port = self._binds(spec)
+        bind = (spec.bind if spec is not None else "") or (self.client.localhost if bind_to_port else "")
+        wildcard = self.client.wildcard
+        for service in listener.services:
+            if service.resolution is Resolution.ALIAS:
+                continue
+            for port in service.ports:
+                if not bind and port.protocol.is_http:
+                    held = self.claims.get((wildcard, port.number))
+                    if held is not None and held.kind is Kind.AUTO:
+                        continue  # shared by all HTTP services: nothing to add
+                if port.protocol is Protocol.UDP or not self._may_bind(bind, port, bind_to_port=bind_to_port):
+                    continue
+                if not bind and self._per_endpoint(service, port):
+                    self._claim_endpoints(listener, service, port)
+                else:
+                    self._claim(listener, service, port, bind, bind_to_port=bind_to_port)
+
+    def _binds(self, spec: IstioEgressListener | None) -> bool:
+        stated = str(spec.capture_mode) if spec is not None else "DEFAULT"
+        return stated == "NONE" or (stated == "DEFAULT" and self.client.interception == "NONE")
+
+    def _may_bind(self, bind: str, port: ServicePort, *, bind_to_port: bool) -> bool:
+        """Whether the port can be listened on: not privileged without the right, not one of the proxy's own."""
+        if bind_to_port and self.client.unprivileged and 0 < port.number <= _LAST_PRIVILEGED_PORT:
+            return False
+        everywhere = bind == self.client.wildcard or (not bind and port.protocol.is_http)
+        return not (everywhere and port.number in self.reserved)
+
+    def _per_endpoint(self, service: Service, port: ServicePort) -> bool:
+        """Whether the service has no address, so that bytes for it are told apart by the address of each endpoint."""
+        if service.resolution is not Resolution.PASSTHROUGH or port.protocol.is_http:
+            return False
+        if service_addresses(service, self.client) != (UNSPECIFIED,):
+            return False
+        stays_wildcard = not service.kubernetes and service.selector is None
+        return not stays_wildcard or bool(self._endpoint_addresses(service, port))
+
+    def _endpoint_addresses(self, service: Service, port: ServicePort) -> list[str]:
+        found = endpoints(self.view, (service.hostname, service.namespace))
+        return [endpoint.address for endpoint in found if endpoint.serves(port)]
+
+    def _claim_endpoints(self, listener: EgressListener, service: Service, port: ServicePort) -> None:
+        for address in self._endpoint_addresses(service, port):
+            if is_ip(address) and address not in self.client.own_ips:
+                self._claim(listener, service, port, address, bind_to_port=False)
+
+    def _claim(
+        self, listener: EgressListener, service: Service, port: ServicePort, bind: str, *, bind_to_port: bool
+    ) -> None:
+        """Claim one port for one service; without ``bind`` at the service's own addresses, or all for HTTP."""
+        kind = kind_of(port.protocol)
+        addresses = service_addresses(service, self.client)
+        prefixes: tuple[str, ...] = ()
+        places = (bind,)
+        if not bind:
+            ranges = tuple(address for address in addresses if "/" in address)
+            single = tuple(self._place(address) for address in addresses if "/" not in address)
+            places = (self.client.wildcard,) if kind is Kind.HTTP else single
+            if kind is not Kind.HTTP:
+                for prefixes in ((each,) for each in ranges):
+                    self._settle(listener, service, port, self.client.wildcard, prefixes, bind_to_port)
+        for place in places:
+            self._settle(listener, service, port, place, (), bind_to_port)
+
+    def _place(self, address: str) -> str:
+        return self.client.wildcard if address == UNSPECIFIED else address
+
+    def _settle(
+        self,
+        listener: EgressListener,
+        service: Service,
+        port: ServicePort,
+        bind: str,
+        prefixes: tuple[str, ...],
+        bind_to_port: bool,
+    ) -> None:
+        kind = kind_of(port.protocol)
+        place = (bind, port.number)
+        held = self.claims.get(place)
+        if held is not None and held.locked:
+            return
+        chains: tuple[Chain, ...] = ()
+        wildcard = bind == self.client.wildcard
+        if kind is not Kind.HTTP:
+            names = self._server_names(service, port, bind, prefixes)
+            stated = Port(port.number, port.protocol, prefixes)
+            chains = service_chains(self.routing, service, stated, self._level4(listener, service), names)
+        if kind is not Kind.TCP:
+            http = self._http_chain(service, port, bind)
+            if kind is Kind.AUTO or wildcard:
+                http = http.for_plain_http(http10=False)
+            chains = (*chains, http)
+        claim = Claim(Kind.AUTO if wildcard and kind is Kind.HTTP else kind, port.protocol, chains, bind_to_port)
+        if held is not None and kind is Kind.HTTP and wildcard:
+            claim = replace(claim, kind=Kind.HTTP)
+        self.claims[place] = settled(held, claim)
+
+    def _http_chain(self, service: Service, port: ServicePort, bind: str) -> Chain:
+        if port.number == 0:
+            route = bind
+        elif port.protocol is Protocol.AUTO and bind != self.client.wildcard:
+            route = f"{service.hostname}:{port.number}"
+        else:
+            route = str(port.number)
+        return Chain(HttpTarget(route, grpc_web=port.protocol is Protocol.GRPC_WEB))
+
+    def _level4(self, listener: EgressListener, service: Service) -> list[ResolvedVirtualService]:
+        level4 = [held for held in listener.virtual_services if held.tcp or held.tls]
+        return routing(level4, service.hostname) if level4 else []
+
+    def _server_names(
+        self, service: Service, port: ServicePort, bind: str, prefixes: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        """Return the names that tell TLS services apart where they share an address."""
+        if not port.protocol.is_tls:
+            return ()
+        addresses = service_addresses(service, self.client)
+        ranged = any("/" in address for address in addresses)
+        shares_wildcard = addresses == (UNSPECIFIED,) and bind == self.client.wildcard
+        if not (prefixes or ranged or shares_wildcard):
+            return ()
+        names = [service.hostname]
+        for alias in aliases(self.view, self.client.namespace).get(service.hostname, ()):
+            names += [alias.hostname, *alternate_names(alias.hostname, self.client.domain)]
+        return tuple(names)
+
+    def proxy_listener(self) -> Iterator[ListenerKey]:
+        """The listener that applications use as an HTTP proxy, where the mesh or the proxy asks for one."""
+        port = self.client.http_proxy_port or self.mesh.proxy_http_port
+        if port > 0:
+            bind = self.client.localhost
+            chain = Chain(HttpTarget(HTTP_PROXY_ROUTES))
+            yield ListenerKey(f"{bind}_{port}", bind, port, self.scope, (chain,), bind_to_port=True, proxy=True)
+
+    def virtual_outbound(self) -> ListenerKey:
+        """The listener that all captured connections arrive at, and those nobody else takes stay in."""
+        return ListenerKey(
+            name="virtualOutbound",
+            bind=self.client.wildcard,
+            port=self.mesh.proxy_listen_port,
+            scope=ListenerScope(self.scope.istio, idle_timeout=self.scope.idle_timeout),
+            unmatched=unmatched_cluster(self.egress.outbound_policy),
+            virtual=True,
+            transparent=self.client.interception == "TPROXY",
+        )

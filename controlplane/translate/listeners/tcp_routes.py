@@ -1,0 +1,239 @@
+"""Chains of a TCP or TLS port: what VirtualServices route by ``tcp`` and ``tls``, else the service itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from controlplane.apis.destination_rule import ConsistentHashLB
+from controlplane.apis.mesh import MeshConfig
+from controlplane.apis.virtual_service import Destination, RouteDestination
+from controlplane.model.proxy_class import ClientScope
+from controlplane.model.service import Protocol, Resolution, Service, ServicePort
+from controlplane.registry.destination_rules import Rule, policy_for, rule_for
+from controlplane.registry.scopes import covers
+from controlplane.registry.store import View
+from controlplane.registry.virtual_services import MESH_GATEWAY, ResolvedVirtualService
+from controlplane.translate.clusters.names import BLACK_HOLE, outbound_name
+from controlplane.translate.listeners.chains import Chain, TcpSettings, TcpTarget
+
+_NO_SETTINGS = TcpSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who connects, and what it may reach by host name: all that TCP routing asks of a proxy."""
+
+    view: View
+    mesh: MeshConfig
+    scope: ClientScope
+    by_host: Mapping[str, Service]
+    gateway: str = MESH_GATEWAY
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """The port a listener is made for: ``number`` 0 is a unix socket. ``prefixes`` are the service's CIDRs."""
+
+    number: int
+    protocol: Protocol
+    prefixes: tuple[str, ...] = ()
+
+
+def routing(
+    virtual_services: Iterable[ResolvedVirtualService], hostname: str
+) -> list[ResolvedVirtualService]:
+    """Return those whose hosts overlap a host name, in either direction."""
+    return [
+        held
+        for held in virtual_services
+        if any(covers(host, hostname) or covers(hostname, host) for host in held.hosts)
+    ]
+
+
+def service_chains(
+    client: Client,
+    service: Service,
+    port: Port,
+    virtual_services: Iterable[ResolvedVirtualService],
+    server_names: tuple[str, ...],
+) -> tuple[Chain, ...]:
+    """Return the chains of one service port that is not HTTP. ``server_names`` are those of the service's own chain."""
+    found = routing(virtual_services, service.hostname)
+    if port.protocol.is_tls:
+        chains = _tls_chains(client, port, found)
+        return chains or (_default_chain(client, service, port, server_names),)
+    chains, terminal = _tcp_chains(client, port, found)
+    return chains if terminal else (*chains, _default_chain(client, service, port, ()))
+
+
+def _default_chain(client: Client, service: Service, port: Port, server_names: tuple[str, ...]) -> Chain:
+    number = service.ports[0].number if len(service.ports) == 1 else port.number
+    target = TcpTarget(
+        stat_prefix=stat_name(client.mesh, service, number, ""),
+        clusters=((outbound_name(number, "", service.hostname), 1),),
+        settings=tcp_settings(client, service, "", number),
+        protocol=port.protocol,
+    )
+    return Chain(target, server_names=server_names, prefixes=port.prefixes)
+
+
+def _tls_chains(client: Client, port: Port, found: list[ResolvedVirtualService]) -> tuple[Chain, ...]:
+    chains: dict[tuple[frozenset[str], frozenset[str]], Chain] = {}
+    for held in found:
+        for route in held.tls:
+            for match in route.match:
+                if not route.route or not accepts(client, port.number, match):
+                    continue
+                key = (frozenset(match.sni_hosts), frozenset(match.destination_subnets))
+                if key not in chains:
+                    chains[key] = Chain(
+                        target=route_target(client, held, route.route, port),
+                        server_names=tuple(match.sni_hosts),
+                        prefixes=tuple(match.destination_subnets) if port.number else (),
+                        origin=held.config_path,
+                    )
+                    if not chains[key].prefixes:
+                        chains[key] = _with_prefixes(chains[key], port.prefixes)
+    return tuple(chains.values())
+
+
+def _with_prefixes(chain: Chain, prefixes: tuple[str, ...]) -> Chain:
+    return Chain(chain.target, server_names=chain.server_names, prefixes=prefixes, origin=chain.origin)
+
+
+def _tcp_chains(
+    client: Client, port: Port, found: list[ResolvedVirtualService]
+) -> tuple[tuple[Chain, ...], bool]:
+    """Return the chains of ``tcp`` routes and whether they leave nothing to the service's own chain."""
+    chains: list[Chain] = []
+    for held in found:
+        for route in held.tcp:
+            if not route.route:
+                continue
+            passing = [match for match in route.match if accepts(client, port.number, match)]
+            target = route_target(client, held, route.route, port)
+            if not route.match or any(not match.destination_subnets or not port.number for match in passing):
+                chains.append(Chain(target, prefixes=port.prefixes, origin=held.config_path))
+                return tuple(chains), True
+            subnets = tuple(subnet for match in passing for subnet in match.destination_subnets)
+            if subnets:
+                chains.append(Chain(target, prefixes=subnets))
+                if sorted(subnets) == sorted(port.prefixes):
+                    return tuple(chains), True
+    return tuple(chains), False
+
+
+def accepts(client: Client, port: int, match: Any) -> bool:  # noqa: ANN401 - L4MatchAttributes or TLSMatchAttributes
+    """Whether the part of a match that is known beforehand holds: port, gateway, source labels and namespace."""
+    return (
+        (not match.port or match.port == port)
+        and (not match.gateways or client.gateway in match.gateways)
+        and client.scope.has_labels(match.source_labels)
+        and (not match.source_namespace or match.source_namespace == client.scope.namespace)
+    )
+
+
+def route_target(
+    client: Client, held: ResolvedVirtualService, routes: Iterable[RouteDestination], port: Port
+) -> TcpTarget:
+    """Return where a ``tcp`` or ``tls`` route leads; the first destination's DestinationRule sets the connection."""
+    weighted = list(routes)
+    first = weighted[0].destination
+    settings = _destination_settings(client, first, port)
+    if len(weighted) == 1:
+        cluster = destination_cluster(client.by_host, first, port.number)
+        prefix = _stat_prefix(client, first, port) or cluster
+        return TcpTarget(prefix, ((cluster, 1),), settings, port.protocol)
+    clusters = tuple(
+        (destination_cluster(client.by_host, each.destination, port.number), each.weight)
+        for each in weighted
+        if each.weight > 0
+    )
+    if not clusters:  # no share for anybody; validation refuses it, Envoy would refuse the whole listener
+        clusters = ((BLACK_HOLE, 1),)
+    return TcpTarget(f"{held.key.name}.{held.key.namespace}", clusters, settings, port.protocol)
+
+
+def destination_cluster(by_host: Mapping[str, Service], destination: Destination, listener_port: int) -> str:
+    """Return the cluster of a destination: its port, else the service's only one, else the listener's."""
+    service = by_host.get(destination.host)
+    host = destination.host
+    if service is not None and service.resolution is Resolution.ALIAS:
+        host = service.external_name.lower()
+    return outbound_name(_destination_port(service, destination, listener_port), destination.subset, host)
+
+
+def _destination_port(service: Service | None, destination: Destination, listener_port: int) -> int:
+    if destination.port is not None and destination.port.number:
+        return destination.port.number
+    if service is not None and len(service.ports) == 1:
+        return service.ports[0].number
+    return listener_port
+
+
+def _destination_settings(client: Client, destination: Destination, port: Port) -> TcpSettings:
+    service = client.by_host.get(destination.host)
+    if service is None:
+        return _NO_SETTINGS
+    number = _destination_port(service, destination, port.number)
+    return tcp_settings(client, service, destination.subset, number)
+
+
+def _stat_prefix(client: Client, destination: Destination, port: Port) -> str:
+    service = client.by_host.get(destination.host)
+    if service is None or not client.mesh.outbound_cluster_stat_name:
+        return ""
+    number = _destination_port(service, destination, port.number)
+    return stat_name(client.mesh, service, number, destination.subset)
+
+
+def stat_name(mesh: MeshConfig, service: Service, number: int, subset: str) -> str:
+    """Return the statistics name of a cluster as the mesh's pattern has it, else the cluster's name."""
+    pattern = mesh.outbound_cluster_stat_name
+    if not pattern:
+        return outbound_name(number, subset, service.hostname)
+    stated = service.port(number) or ServicePort(number, "", Protocol.TCP)
+    short = service.name if service.kubernetes else service.hostname
+    values = {
+        "%SERVICE%": f"{short}.{service.namespace}" if service.kubernetes else service.hostname,
+        "%SERVICE_NAME%": short,
+        "%SERVICE_FQDN%": service.hostname,
+        "%SERVICE_PORT%": str(number),
+        "%SERVICE_PORT_NAME%": stated.name,
+        "%SUBSET_NAME%": subset,
+    }
+    for name, value in values.items():
+        pattern = pattern.replace(name, value)
+    return pattern
+
+
+def tcp_settings(client: Client, service: Service, subset: str, number: int) -> TcpSettings:
+    """Return what the DestinationRule of a service asks of its TCP proxy."""
+    rule = rule_for(client.view, client.scope, service)
+    if rule is None and client.mesh.default_traffic_policy is None:
+        return _NO_SETTINGS
+    policy = policy_for(client.mesh, rule, subset, number)
+    tcp = policy.connection_pool.tcp if policy.connection_pool is not None else None
+    tunnel = policy.tunnel
+    return TcpSettings(
+        idle_timeout=tcp.idle_timeout if tcp is not None else None,
+        max_duration=tcp.max_connection_duration if tcp is not None else None,
+        hash_source_ip=_hashes_source_ip(rule, subset),
+        tunnel=(f"{tunnel.target_host}:{tunnel.target_port}", tunnel.protocol.upper() == "POST")
+        if tunnel is not None
+        else None,
+    )
+
+
+def _hashes_source_ip(rule: Rule | None, subset: str) -> bool:
+    """Whether connections are spread by the caller's address: the subset's balancer, else the rule's own."""
+    if rule is None:
+        return False
+    found = rule.subset(subset) if subset else None
+    for policy in (found.traffic_policy if found is not None else None, rule.traffic_policy):
+        if policy is not None and policy.load_balancer is not None:
+            stated: ConsistentHashLB | None = policy.load_balancer.consistent_hash
+            return stated is not None and bool(stated.use_source_ip)
+    return False

@@ -1,0 +1,201 @@
+"""Which VirtualService routes which services of one egress listener, and with which of its routes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from controlplane.apis.virtual_service import Destination, HTTPMatchRequest
+from controlplane.model.objects import ObjectKey
+from controlplane.model.proxy_class import ClientScope, LabelPairs
+from controlplane.model.service import Resolution, Service
+from controlplane.registry.destination_rules import rule_for
+from controlplane.registry.memo import query
+from controlplane.registry.scopes import EgressKey, EgressListener, egress_scope, router_scope
+from controlplane.registry.services import alias_target, visible_by_host
+from controlplane.registry.store import View
+from controlplane.registry.virtual_services import MESH_GATEWAY, ResolvedVirtualService, virtual_service
+from controlplane.translate.routes.hash_policy import destination_hash, hashed_hosts
+from controlplane.translate.routes.http_routes import Resolved, RoutesKey
+
+
+class ListenerKey(NamedTuple):
+    """One egress listener of a scope, by position."""
+
+    egress: EgressKey
+    index: int
+
+
+class HostsOf(NamedTuple):
+    """A VirtualService with the hosts it is for and what it was derived from."""
+
+    key: ObjectKey
+    hosts: tuple[str, ...]
+    semantics: str
+
+
+def egress_listener(view: View, key: ListenerKey) -> EgressListener | None:
+    """Return the listener, or ``None`` where the scope has no longer that many."""
+    listeners = egress_scope(view, key.egress).listeners
+    return listeners[key.index] if key.index < len(listeners) else None
+
+
+@query
+def virtual_service_hosts(view: View, key: ListenerKey) -> tuple[HostsOf, ...]:
+    """Return the hosts of the listener's VirtualServices, in order; a change of mere routes stops here."""
+    listener = egress_listener(view, key)
+    if listener is None:
+        return ()
+    return tuple(HostsOf(held.key, held.hosts, held.semantics) for held in listener.virtual_services)
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerServices:
+    """The services of a listener by port, in order.
+
+    ``aliases`` maps the ExternalName services among them to the host name they end at.
+    """
+
+    by_port: Mapping[int, tuple[Service, ...]]
+    every: tuple[Service, ...]
+    aliases: Mapping[str, str]
+
+
+@query
+def listener_services(view: View, key: ListenerKey) -> ListenerServices:
+    """Return the listener's services by port."""
+    listener = egress_listener(view, key)
+    if listener is None:
+        return ListenerServices({}, (), {})
+    by_port: dict[int, list[Service]] = {}
+    found: dict[str, str] = {}
+    for service in listener.services:
+        for port in service.ports:
+            held = by_port.get(port.number)
+            if held is None:
+                held = by_port[port.number] = []
+            held.append(service)
+        if service.resolution is Resolution.ALIAS:
+            target = alias_target(visible_by_host(view, key.egress.namespace).by_host, service)
+            if target is not None:
+                found[service.hostname] = target
+    return ListenerServices({port: tuple(held) for port, held in by_port.items()}, listener.services, found)
+
+
+@query
+def listener_aliases(view: View, key: tuple[ListenerKey, int]) -> Mapping[str, str]:
+    """Return the ExternalName services that have a port (0: any) with their targets; seldom any, so it seldom changes."""
+    listener, port = key
+    held = listener_services(view, listener)
+    if not held.aliases:
+        return {}
+    here = held.by_port.get(port, ()) if port else held.every
+    return {service.hostname: held.aliases[service.hostname] for service in here if service.hostname in held.aliases}
+
+
+class BindingKey(NamedTuple):
+    """One VirtualService for one kind of client at one port of an egress listener."""
+
+    virtual_service: ObjectKey
+    port: int
+    listener: ListenerKey
+    labels: LabelPairs
+
+
+@query
+def bound_routes(view: View, key: BindingKey) -> RoutesKey | None:
+    """Return which routes of a VirtualService a sidecar gets at a port; ``None`` where none is for it."""
+    held = virtual_service(view, key.virtual_service)
+    if held is None:
+        return None
+    namespace = key.listener.egress.namespace
+    matches = static_matches(held, MESH_GATEWAY, key.port, namespace, key.labels)
+    if not matches:
+        return None
+    named = destinations(held, {rule for rule, _ in matches})
+    client = ClientScope(namespace, sidecar=key.listener.egress.sidecar, labels=key.labels)
+    return RoutesKey(
+        key.virtual_service,
+        key.port,
+        matches,
+        _resolved(view, key, named),
+        destination_hashes(view, client, named),
+    )
+
+
+def static_matches(
+    held: ResolvedVirtualService, gateway: str, port: int, namespace: str, labels: LabelPairs
+) -> tuple[tuple[int, int], ...]:
+    """Return (rule, match) of all matches that can apply to a proxy at a port; -1 for a rule without matches.
+
+    A rule without matches ends the list. Where a match names gateways, it says nothing of the source.
+    """
+    found: list[tuple[int, int]] = []
+    for rule_index, rule in enumerate(held.http):
+        if not rule.match:
+            found.append((rule_index, -1))
+            break
+        for match_index, match in enumerate(rule.match):
+            if _applies(match, gateway, port, namespace, labels):
+                found.append((rule_index, match_index))
+    return tuple(found)
+
+
+def _applies(match: HTTPMatchRequest, gateway: str, port: int, namespace: str, labels: LabelPairs) -> bool:
+    if match.port and match.port != port:
+        return False
+    if match.gateways:
+        return gateway in match.gateways
+    if match.source_namespace and match.source_namespace != namespace:
+        return False
+    return all(pair in labels for pair in match.source_labels.items())
+
+
+def destinations(held: ResolvedVirtualService, rules: Iterable[int]) -> tuple[Destination, ...]:
+    """Return every destination and mirror of these rules."""
+    found: list[Destination] = []
+    for index in sorted(rules):
+        rule = held.http[index]
+        found += [entry.destination for entry in rule.route]
+        if rule.mirror is not None:
+            found.append(rule.mirror)
+        found += [mirror.destination for mirror in rule.mirrors]
+    return tuple(found)
+
+
+def _resolved(view: View, key: BindingKey, named: Iterable[Destination]) -> tuple[Resolved, ...]:
+    """Return the hosts that are aliases, or that have one port of their own where the listener has none."""
+    targets = listener_aliases(view, (key.listener, key.port))
+    if key.port and not targets:
+        return ()
+    sole: dict[str, int] = {}
+    if not key.port:
+        sole = {s.hostname: s.ports[0].number for s in listener_services(view, key.listener).every if len(s.ports) == 1}
+    hosts = sorted({destination.host for destination in named})
+    found = (Resolved(host, targets.get(host, host), sole.get(host, key.port)) for host in hosts)
+    return tuple(entry for entry in found if entry != (entry.host, entry.host, key.port))
+
+
+def destination_hashes(
+    view: View, client: ClientScope, named: Iterable[Destination]
+) -> tuple[tuple[tuple[str, str, int], bytes], ...]:
+    """Return the encoded hash policies of the destinations that have one, as the client's DestinationRules say."""
+    candidates = hashed_hosts(view, ())
+    found: dict[tuple[str, str, int], bytes] = {}
+    for destination in named:
+        if not candidates or not candidates.may_hash(destination.host):
+            continue
+        service = _reachable(view, client, destination.host)
+        policy = destination_hash(rule_for(view, client, service), destination) if service is not None else b""
+        if policy:
+            port = destination.port.number if destination.port is not None else 0
+            found[destination.host, destination.subset, port] = policy
+    return tuple(sorted(found.items()))
+
+
+def _reachable(view: View, client: ClientScope, host: str) -> Service | None:
+    """Return the service of this host name that the client's scope holds, or ``None``."""
+    if client.router:
+        return router_scope(view, client.namespace).by_host.get(host)
+    return egress_scope(view, EgressKey(client.namespace, client.sidecar)).by_host.get(host)

@@ -1,0 +1,228 @@
+"""Route configurations of gateways: the VirtualServices bound to the servers behind one route name.
+
+``http.<port>`` gathers all plaintext servers of a port, ``https.<port>.<name>.<gateway>.<namespace>`` is one server's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from envoy.config.route.v3.route_components_pb2 import VirtualHost
+
+from controlplane.model.objects import ObjectKey
+from controlplane.model.proxy_class import ClientScope, LabelPairs
+from controlplane.model.service import Resolution
+from controlplane.registry.gateways import GatewayKey, GatewayServer, merged_gateway
+from controlplane.registry.memo import query
+from controlplane.registry.scopes import covers
+from controlplane.registry.services import alias_target, best_namespace, visible_by_host
+from controlplane.registry.store import View
+from controlplane.registry.virtual_services import gateway_virtual_services, virtual_service
+from controlplane.snapshots import Resource
+from controlplane.translate.routes.claims import destination_hashes, destinations, static_matches
+from controlplane.translate.routes.defaults import route_defaults
+from controlplane.translate.routes.domains import bracketed
+from controlplane.translate.routes.http_routes import EncodedRoute, Resolved, RoutesKey, http_routes
+from controlplane.translate.routes.sidecar import empty, joined
+from controlplane.translate.routes.virtual_hosts import EncodedVirtualHost, encoded
+
+
+class GatewayRouteKey(NamedTuple):
+    """One route configuration of one kind of gateway."""
+
+    name: str
+    gateway: GatewayKey
+
+
+class BoundKey(NamedTuple):
+    """A VirtualService at one server of a Gateway; ``gateway`` is ``namespace/name``, the rest is of the proxy."""
+
+    virtual_service: ObjectKey
+    gateway: str
+    port: int
+    tls: bool
+    namespace: str
+    labels: LabelPairs
+
+
+class Origin(NamedTuple):
+    """Routes and the Gateway they are there for: what must be equal for two hosts to share a virtual host."""
+
+    gateway: str
+    routes: RoutesKey
+
+
+class GatewayHostKey(NamedTuple):
+    """A virtual host of a gateway; ``domains`` hold its own host and those that have the same routes."""
+
+    name: str
+    domains: tuple[str, ...]
+    origins: tuple[Origin, ...]
+    require_tls: bool
+
+
+@query
+def gateway_route_configuration(view: View, key: GatewayRouteKey) -> Resource:
+    """Return a gateway's route configuration; without hosts where no server of the gateway has this name."""
+    gateway = merged_gateway(view, key.gateway)
+    servers = gateway.servers_by_route.get(key.name, ()) if gateway is not None else ()
+    if not servers:
+        return empty(key.name)
+    gathered = _Hosts()
+    for server in servers:
+        _gather(view, key.gateway, server, gathered)
+    for server in servers:
+        if _redirects(server):
+            for host in server.hosts:
+                gathered.host(host, server).require_tls = True
+    keys = gathered.keys() or [GatewayHostKey(f"blackhole:{servers[0].server.port.number}", ("*",), (), False)]
+    hosts = [gateway_virtual_host(view, each) for each in keys]
+    return joined(key.name, hosts, frozenset().union(*[host.clusters for host in hosts]), None)
+
+
+def _redirects(server: GatewayServer) -> bool:
+    return server.server.tls is not None and server.server.tls.https_redirect
+
+
+def _gather(view: View, gateway: GatewayKey, server: GatewayServer, gathered: _Hosts) -> None:
+    """Add the hosts of all VirtualServices bound to a server; several of one host have their routes joined."""
+    for held in gateway_virtual_services(view, (gateway.namespace, server.name)):
+        hosts = intersection(server_hosts(server.hosts, held.key.namespace), held.hosts)
+        if not hosts:
+            continue
+        bound = BoundKey(
+            held.key,
+            server.name,
+            server.server.port.number,
+            server.server.tls is not None,
+            gateway.namespace,
+            frozenset(gateway.labels),
+        )
+        routes = gateway_routes(view, gathered.first.setdefault((server.name, held.key), bound))
+        if routes is None:
+            continue
+        for host in hosts:
+            found = gathered.host(host.lower(), server)
+            found.origins[Origin(server.name, routes)] = None
+            found.require_tls = found.require_tls or _redirects(server)
+
+
+@dataclass(slots=True)
+class _Host:
+    name: str
+    origins: dict[Origin, None] = field(default_factory=dict)
+    require_tls: bool = False
+
+
+class _Hosts:
+    """Hosts of one route configuration as they are found, in order."""
+
+    def __init__(self) -> None:
+        self.first: dict[tuple[str, ObjectKey], BoundKey] = {}
+        self._hosts: dict[str, _Host] = {}
+
+    def host(self, host: str, server: GatewayServer) -> _Host:
+        """Return the virtual host for a host, made if it is new; it is named after the first server's port."""
+        found = self._hosts.get(host)
+        if found is None:
+            found = self._hosts[host] = _Host(f"{bracketed(host)}:{server.server.port.number}")
+        return found
+
+    def keys(self) -> list[GatewayHostKey]:
+        """Return the virtual hosts sorted by name; those with equal routes are one, named after its foremost host."""
+        merged: dict[tuple[tuple[Origin, ...], bool], list[str]] = {}
+        for host in sorted(self._hosts, key=lambda name: (name.startswith("*"), -len(name), name)):
+            found = self._hosts[host]
+            merged.setdefault((tuple(found.origins), found.require_tls), []).append(host)
+        return sorted(
+            GatewayHostKey(self._hosts[hosts[0]].name, tuple(map(bracketed, hosts)), origins, require_tls)
+            for (origins, require_tls), hosts in merged.items()
+        )
+
+
+@query
+def gateway_virtual_host(view: View, key: GatewayHostKey) -> EncodedVirtualHost:
+    """Return one virtual host of a gateway; routes that every request meets come last."""
+    defaults = route_defaults(view, ())
+    routes: list[EncodedRoute] = []
+    for origin in key.origins:
+        routes += http_routes(view, origin.routes)
+    routes.sort(key=lambda route: route.catch_all)
+    head = VirtualHost(
+        name=key.name,
+        domains=key.domains,
+        require_tls=VirtualHost.ALL if key.require_tls else VirtualHost.NONE,
+        include_request_attempt_count=defaults.attempt_count,
+    )
+    return encoded(head, routes)
+
+
+@query
+def gateway_routes(view: View, key: BoundKey) -> RoutesKey | None:
+    """Return which routes of a VirtualService a gateway serves at a port; ``None`` where none is for it."""
+    held = virtual_service(view, key.virtual_service)
+    if held is None:
+        return None
+    matches = static_matches(held, key.gateway, key.port, key.namespace, key.labels)
+    if not matches:
+        return None
+    named = destinations(held, {rule for rule, _ in matches})
+    client = ClientScope(key.namespace, router=True, labels=key.labels)
+    home = held.key.namespace
+    found = {
+        name.host: gateway_destination(view, GatewayDestination(key.namespace, home, name.host)) for name in named
+    }
+    resolved = [
+        Resolved(host, target, port or key.port)
+        for host, (target, port) in sorted(found.items())
+        if target != host or port not in {0, key.port}
+    ]
+    hashes = destination_hashes(view, client, named)
+    return RoutesKey(key.virtual_service, key.port, matches, tuple(resolved), hashes, key.tls)
+
+
+class GatewayDestination(NamedTuple):
+    """A destination host as a VirtualService of ``home`` means it at a gateway of ``namespace``."""
+
+    namespace: str
+    home: str
+    host: str
+
+
+@query
+def gateway_destination(view: View, key: GatewayDestination) -> tuple[str, int]:
+    """Return the host a destination ends at, and its port where the service has only one (else 0)."""
+    index = visible_by_host(view, key.namespace).by_host
+    held = index.get(key.host, ())
+    own = tuple(service for service in held if service.namespace == key.home)
+    services = own or best_namespace(held, key.namespace)
+    if not services:
+        return key.host, 0
+    target = alias_target(index, services[0]) if services[0].resolution is Resolution.ALIAS else key.host
+    ports = {port.number for service in services for port in service.ports}
+    return target or key.host, ports.pop() if len(ports) == 1 else 0
+
+
+def server_hosts(hosts: Iterable[str], namespace: str) -> tuple[str, ...]:
+    """Return the hosts of a Gateway server that VirtualServices of a namespace may bind to, prefixes stripped."""
+    found = []
+    for text in hosts:
+        stated, slash, host = text.rpartition("/")
+        if not slash or stated == namespace:
+            found.append(host)
+    return tuple(found)
+
+
+def intersection(server: Iterable[str], stated: Iterable[str]) -> tuple[str, ...]:
+    """Return what two lists of hosts have in common: of each overlapping pair the narrower one."""
+    found: dict[str, None] = {}
+    wanted = tuple(stated)
+    for outer in server:
+        for inner in wanted:
+            if covers(outer.lower(), inner):
+                found[inner] = None
+            elif covers(inner, outer.lower()):
+                found[outer] = None
+    return tuple(found)

@@ -1,0 +1,221 @@
+"""The virtual hosts of one port together: each domain in one of them, sorted by name, most of them shared.
+
+Clients without configuration of their own see the same as a *neutral* client, one that lives in no namespace, except
+for the short names of the services of their namespace. So the neutral set is made once, and theirs are copies of it
+with those few virtual hosts replaced; whoever has more of its own gets a set built from the start, with equal result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from controlplane.model.objects import ObjectKey
+from controlplane.model.proxy_class import ClientScope
+from controlplane.registry.destination_rules import rule_for
+from controlplane.registry.memo import query
+from controlplane.registry.scopes import EgressKey
+from controlplane.registry.services import aliases
+from controlplane.registry.store import View
+from controlplane.registry.virtual_services import virtual_service
+from controlplane.translate.routes.claims import (
+    BindingKey,
+    ListenerKey,
+    bound_routes,
+    destinations,
+    egress_listener,
+    virtual_service_hosts,
+)
+from controlplane.translate.routes.domains import OTHER, OWN, neutral_domain
+from controlplane.translate.routes.hash_policy import hashed_hosts, service_hash
+from controlplane.translate.routes.selection import HostsKey, virtual_host_keys
+from controlplane.translate.routes.virtual_hosts import EncodedVirtualHost, VirtualHostKey, service_stated, virtual_host
+
+NEUTRAL = ListenerKey(EgressKey("", None), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class HostSet:
+    """Virtual hosts without clashing domains, sorted by name, and the keys they were made from.
+
+    ``domains`` are all domains of all of them, ``clusters`` all clusters.
+    """
+
+    keys: tuple[VirtualHostKey, ...]
+    hosts: tuple[EncodedVirtualHost, ...]
+    domains: frozenset[str]
+    clusters: frozenset[str]
+
+
+@query
+def host_set(view: View, key: HostsKey) -> HostSet:
+    """Return the virtual hosts of one port for one kind of client."""
+    return _derived(view, key) or _built(view, key)
+
+
+def _built(view: View, key: HostsKey) -> HostSet:
+    keys = list(virtual_host_keys(view, key))
+    hosts = [virtual_host(view, each) for each in keys]
+    _drop_shadowing(view, keys, hosts)
+    domains = frozenset().union(*[host.domain_set for host in hosts])
+    if len(domains) != sum([len(host.domain_set) for host in hosts]):
+        keys, hosts = _without_duplicates(view, keys, hosts)
+    order = sorted(range(len(hosts)), key=[host.name for host in hosts].__getitem__)
+    kept = [index for index in order if hosts[index].domains]
+    return HostSet(
+        keys=tuple([keys[index] for index in kept]),
+        hosts=tuple([hosts[index] for index in kept]),
+        domains=domains,
+        clusters=frozenset().union(*[host.clusters for host in hosts]),
+    )
+
+
+def _real_names(keys: Sequence[VirtualHostKey]) -> set[str]:
+    """Return the names no other service may take by a generated short name."""
+    real = {key.host for key in keys if key.service is not None}
+    if keys and keys[0].sight.with_port:
+        real |= {f"{key.host}:{key.port}" for key in keys if key.service is not None}
+    return real
+
+
+def _drop_shadowing(view: View, keys: list[VirtualHostKey], hosts: list[EncodedVirtualHost]) -> None:
+    """Take generated short names away that are the real name of another service."""
+    shadowing = _real_names(keys).intersection(frozenset().union(*[host.alternates for host in hosts]))
+    if not shadowing:
+        return
+    for index, host in enumerate(hosts):
+        dropped = host.alternates & shadowing
+        if dropped:
+            keys[index] = keys[index]._replace(dropped=dropped)
+            hosts[index] = virtual_host(view, keys[index])
+
+
+def _without_duplicates(
+    view: View, keys: Sequence[VirtualHostKey], hosts: Sequence[EncodedVirtualHost]
+) -> tuple[list[VirtualHostKey], list[EncodedVirtualHost]]:
+    """Leave each domain to the first virtual host that has it; one without any left goes."""
+    seen: set[str] = set()
+    kept_keys: list[VirtualHostKey] = []
+    kept_hosts: list[EncodedVirtualHost] = []
+    for key, host in zip(keys, hosts, strict=True):
+        left = tuple(name for name in host.domains if name not in seen)
+        seen.update(left)
+        if left:
+            shortened = key if left == host.domains else key._replace(only=left)
+            kept_keys.append(shortened)
+            kept_hosts.append(host if shortened is key else virtual_host(view, shortened))
+    return kept_keys, kept_hosts
+
+
+@query
+def hosts_by_domain(view: View, key: HostsKey) -> Mapping[str, int]:
+    """Return the position in ``host_set`` of each domain's virtual host."""
+    return {name: index for index, host in enumerate(host_set(view, key).hosts) for name in host.domains}
+
+
+@query
+def neutral_listener(view: View, listener: ListenerKey) -> bool:
+    """Whether an egress listener holds just what one of a client in no namespace holds."""
+    own, neutral = egress_listener(view, listener), egress_listener(view, NEUTRAL)
+    if own is None or neutral is None or own.spec is not None:
+        return False
+    return own.services == neutral.services and own.virtual_services == neutral.virtual_services
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitive:
+    """What of a neutral host set may be different for a client: each client looks these few up for itself.
+
+    ``bindings`` are VirtualServices whose routes depend on the source or on DestinationRules, ``hashed`` the positions
+    of services whose default route may have a hash policy. ``by_domain`` gives the positions of the services of each
+    DNS domain that has short names, ``real`` the real names of services. ``rigid`` is true where sharing does not pay.
+    """
+
+    bindings: tuple[BindingKey, ...]
+    hashed: tuple[int, ...]
+    by_domain: Mapping[str, tuple[int, ...]]
+    real: frozenset[str]
+    rigid: bool
+
+
+@query
+def sensitive(view: View, key: HostsKey) -> Sensitive:
+    """Return what of a neutral host set depends on the client."""
+    held = host_set(view, key)
+    candidates = hashed_hosts(view, ())
+    bound = virtual_service_hosts(view, key.listener)
+    by_domain: dict[str, list[int]] = {}
+    for index, each in enumerate(held.keys):
+        if each.shortening == OTHER:
+            by_domain.setdefault(each.host.partition(".")[2], []).append(index)
+    return Sensitive(
+        bindings=tuple(
+            BindingKey(each.key, key.port, key.listener, key.labels)
+            for each in bound
+            if depends_on_client(view, each.key)
+        ),
+        hashed=tuple(
+            index
+            for index, each in enumerate(held.keys if candidates else ())
+            if each.routes is None and candidates.may_hash(each.host)
+        ),
+        by_domain={name: tuple(found) for name, found in by_domain.items()},
+        real=frozenset(_real_names(held.keys)),
+        rigid=bool(aliases(view, key.listener.egress.namespace)) or any(e.semantics == "gateway" for e in bound),
+    )
+
+
+@query
+def depends_on_client(view: View, key: ObjectKey) -> bool:
+    """Whether different clients may get different routes of a VirtualService at the same port."""
+    held = virtual_service(view, key)
+    if held is None:
+        return False
+    if any(match.source_labels or match.source_namespace for rule in held.http for match in rule.match):
+        return True
+    candidates = hashed_hosts(view, ())
+    named = destinations(held, range(len(held.http))) if candidates else ()
+    return any(candidates.may_hash(destination.host) for destination in named)
+
+
+def _derived(view: View, key: HostsKey) -> HostSet | None:
+    """Return the neutral set with the client's short names; ``None`` where the client has more of its own."""
+    neutral = key._replace(listener=NEUTRAL, domain=neutral_domain(key.domain), labels=frozenset())
+    if key == neutral or not neutral_listener(view, key.listener):
+        return None
+    shared = sensitive(view, neutral)
+    if shared.rigid or aliases(view, key.listener.egress.namespace) or not _alike(view, key, neutral, shared):
+        return None
+    held = host_set(view, neutral)
+    positions = shared.by_domain.get(key.domain, ())
+    if not positions:
+        return held
+    keys, hosts, added = list(held.keys), list(held.hosts), set[str]()
+    for index in positions:
+        if keys[index].only is not None or keys[index].dropped:
+            return None
+        keys[index] = keys[index]._replace(shortening=OWN)
+        hosts[index] = virtual_host(view, keys[index])
+        fresh = hosts[index].domain_set - held.hosts[index].domain_set
+        if fresh & held.domains or fresh & added or hosts[index].alternates & shared.real:
+            return None
+        added |= fresh
+    return HostSet(tuple(keys), tuple(hosts), held.domains | added, held.clusters)
+
+
+def _alike(view: View, key: HostsKey, neutral: HostsKey, shared: Sensitive) -> bool:
+    """Whether the routes that depend on the client are the same for this one and the neutral one."""
+    egress = key.listener.egress
+    for binding in shared.bindings:
+        own = binding._replace(listener=key.listener, labels=key.labels)
+        if bound_routes(view, own) != bound_routes(view, binding):
+            return False
+    client = ClientScope(egress.namespace, sidecar=egress.sidecar, labels=key.labels)
+    keys = host_set(view, neutral).keys
+    for index in shared.hashed:
+        each = keys[index]
+        service = service_stated(view, each.service, each.host) if each.service is not None else None
+        rule = rule_for(view, client, service) if service is not None else None
+        if service_hash(rule, each.port) != each.hash_policy:
+            return False
+    return True

@@ -1,0 +1,176 @@
+"""One raw Kubernetes or Istio object to an ``Object``, a ``Rejected``, or ``Unused``; never an exception."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from controlplane.apis.kinds import KINDS
+from controlplane.model.objects import Meta, Object, ObjectKey, Rejected
+from controlplane.model.parse import Parsed
+from controlplane.model.parse import parse as parse_istio
+from controlplane.watchers.core_kinds import CLUSTER_SCOPED, READERS
+from controlplane.watchers.fields import Fields
+
+MAX_NAME = 253
+MAX_LABEL = 63
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+_ISTIO_GROUPS = frozenset(kind.group for kind in KINDS.values())
+_CORE_KINDS = {(group, kind): version for group, version, kind in READERS}
+
+
+@dataclass(frozen=True, slots=True)
+class Unused:
+    """An object that nothing here reads. ``kind`` has its API group (``Deployment.apps``), ``reason`` says why."""
+
+    kind: str
+    key: ObjectKey
+    reason: str = "unknown kind"
+
+
+Result = Parsed | Rejected | Unused
+
+
+def parse(obj: object, source: str) -> Result:
+    """Turn one raw object into what it is here.
+
+    ``source`` says where it was read (``path:line``). An object without a namespace is in ``default``. Fields that
+    do not fit are all reported at once, each as ``path: reason``. Nothing is raised, whatever ``obj`` is.
+    """
+    try:
+        return _parse(obj, source)
+    except Exception as error:  # noqa: BLE001 - the promise of this package: a mistake in one object stops nothing
+        return Rejected(_key_of(obj), (f"object: cannot be read ({type(error).__name__}: {error})"[:500],), source)
+
+
+def _parse(obj: object, source: str) -> Result:
+    problems: list[str] = []
+    fields = Fields(obj, "", problems)
+    api_version, kind = fields.text("apiVersion"), fields.text("kind")
+    if not problems:
+        problems += [
+            f"{name}: is required" for name, value in (("apiVersion", api_version), ("kind", kind)) if not value
+        ]
+    if problems:
+        return Rejected(_key_of(obj), tuple(problems), source)
+    group, _, version = api_version.rpartition("/")
+    if group in _ISTIO_GROUPS:
+        return _istio(fields, group, version, source)
+    served = _CORE_KINDS.get((group, kind))
+    if served is None:
+        return Unused(f"{kind}.{group}" if group else kind, _key_of(obj))
+    if version != served:
+        return Rejected(_key_of(obj), (f"apiVersion: {kind} is served as {_join(group, (served,))}",), source)
+    return _core(fields, (group, version, kind), source)
+
+
+def _istio(fields: Fields, group: str, version: str, source: str) -> Result:
+    obj, name = fields.raw_object, fields.text("kind")
+    kind = KINDS.get(name)
+    if kind is None or kind.group != group:
+        known = ", ".join(sorted(kind.name for kind in KINDS.values() if kind.group == group))
+        return Rejected(_key_of(obj), (f"kind: {group} has no {name[:MAX_LABEL]}, but {known}",), source)
+    if version not in kind.versions:
+        return Rejected(_key_of(obj), (f"apiVersion: {name} is served as {_join(group, kind.versions)}",), source)
+    result = parse_istio(name, obj, source=source)
+    if isinstance(result, Rejected):
+        return Rejected(_key_of(obj), result.problems, source)
+    return replace(result, object=_without_copy(result.object))
+
+
+def _without_copy(obj: Object) -> Object:
+    """Return the object without the copy of itself that ``kubectl apply`` leaves in its annotations."""
+    annotations = obj.meta.annotations
+    if _LAST_APPLIED not in annotations:
+        return obj
+    kept = {name: text for name, text in annotations.items() if name != _LAST_APPLIED}
+    return replace(obj, meta=replace(obj.meta, annotations=kept))
+
+
+def _core(fields: Fields, reader: tuple[str, str, str], source: str) -> Result:
+    kind = reader[2]
+    meta = _metadata(fields, kind, source)
+    spec = READERS[reader](fields, meta)
+    key = ObjectKey(kind, meta.namespace, meta.name)
+    if fields.problems:
+        return Rejected(_key_of(fields.raw_object), tuple(fields.problems), source)
+    if isinstance(spec, str):
+        return Unused(kind, key, spec)
+    return Parsed(Object(kind, meta, spec))
+
+
+def _metadata(fields: Fields, kind: str, source: str) -> Meta:
+    """Read ``metadata`` of an object of this kind; what does not fit is added to the problems of ``fields``."""
+    raw = fields.fields("metadata")
+    name = raw.text("name")
+    namespace = "" if kind in CLUSTER_SCOPED else raw.text("namespace") or "default"
+    if "name" not in raw or name == "":
+        if not raw.problems:
+            raw.problem("name", "is required")
+    else:
+        _check_name(raw, "name", name, MAX_LABEL if kind in ("Service", "Namespace") else MAX_NAME)
+    if namespace:
+        _check_name(raw, "namespace", namespace, MAX_LABEL)
+    annotations = raw.text_map("annotations")
+    annotations.pop(_LAST_APPLIED, None)
+    return Meta(
+        namespace=namespace,
+        name=name,
+        created=_created(raw),
+        labels=raw.text_map("labels"),
+        annotations=annotations,
+        generation=raw.number("generation", high=2**63 - 1) or 0,
+        source=source,
+    )
+
+
+def _check_name(raw: Fields, field: str, name: str, longest: int) -> None:
+    if len(name) > longest:
+        raw.problem(field, f"must be at most {longest} characters long, this has {len(name)}")
+    elif _SUBDOMAIN.fullmatch(name) is None:
+        raw.problem(
+            field,
+            "may hold only lower case letters, digits, '-' and '.', and begins and ends with one of the first two",
+        )
+
+
+def _created(raw: Fields) -> str:
+    """Return the creation time as Kubernetes writes it: UTC, whole seconds; empty where there is none."""
+    value = raw.raw("creationTimestamp")
+    if value is None or value == "":
+        return ""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raw.problem("creationTimestamp", "expected an RFC 3339 time")
+            return ""
+    if not isinstance(value, datetime):
+        raw.text("creationTimestamp")
+        return ""
+    aware = value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+    return aware.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _key_of(obj: object) -> ObjectKey:
+    """Return as much of the identity as can be read, so that a bad edit still finds its last good version."""
+    if not isinstance(obj, dict):
+        return ObjectKey("", "", "")
+    raw = obj.get("metadata")
+    meta: dict[Any, Any] = raw if isinstance(raw, dict) else {}
+    kind, name, namespace = (_text(value) for value in (obj.get("kind"), meta.get("name"), meta.get("namespace")))
+    if not name or kind in CLUSTER_SCOPED:
+        return ObjectKey(kind, "" if kind in CLUSTER_SCOPED else namespace, name)
+    return ObjectKey(kind, namespace or "default", name)
+
+
+def _text(value: object) -> str:
+    return value[: MAX_NAME + 1] if isinstance(value, str) else ""
+
+
+def _join(group: str, versions: tuple[str, ...]) -> str:
+    return " or ".join(f"{group}/{version}" if group else version for version in versions)

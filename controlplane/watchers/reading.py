@@ -1,0 +1,155 @@
+"""The bytes of one file to what it says: objects, refusals, warnings and kinds that are not used."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from controlplane.model.objects import Object, ObjectKey, Rejected
+from controlplane.watchers import documents
+from controlplane.model.parse import Parsed
+from controlplane.watchers.kinds import Result, Unused, parse
+
+NOWHERE = ObjectKey("", "", "")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Warned:
+    """Something odd in an object that is used all the same."""
+
+    key: ObjectKey
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One object of a piece of a file: ``offset`` counts lines from the piece's first, ``within`` names a list item."""
+
+    offset: int
+    within: str
+    result: Result
+    warnings: tuple[str, ...] = ()
+
+
+_Piece = tuple[int, tuple[_Item, ...]]
+
+
+@dataclass(slots=True)
+class Reading:
+    """What one file says.
+
+    ``pieces`` remembers the documents by a hash of their text, so that a changed file is parsed only where it
+    changed. ``unreadable`` are those that hold an object nobody can name: one that seems to be gone may be there.
+    """
+
+    objects: dict[ObjectKey, Object] = field(default_factory=dict)
+    rejections: list[Rejected] = field(default_factory=list)
+    warnings: list[Warned] = field(default_factory=list)
+    unused: Counter[tuple[str, str]] = field(default_factory=Counter)
+    unreadable: frozenset[bytes] = frozenset()
+    pieces: dict[bytes, _Piece] = field(default_factory=dict)
+
+    @classmethod
+    def refused(cls, source: str, reason: str) -> Reading:
+        """Return the reading of a file none of which can be used."""
+        return cls(rejections=[Rejected(NOWHERE, (reason,), source)], unreadable=frozenset({reason.encode()}))
+
+    def lost_in(self, after: Reading) -> bool:
+        """Whether an object of this reading is in ``after`` neither good nor refused, nor hidden in unreadable text."""
+        if after.unreadable:
+            return False
+        refused = {rejected.key for rejected in after.rejections}
+        return any(key not in refused for key in self.objects.keys() - after.objects.keys())
+
+
+def read(content: bytes, path: str, before: Reading | None = None) -> Reading:
+    """Read a file's content; ``before`` is an earlier reading of it, ``path`` how sources name it."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        return Reading.refused(f"{path}:{line}", "is not UTF-8 text")
+    reading, known = Reading(), before.pieces if before is not None else {}
+    is_json = path.endswith(".json")
+    unreadable: set[bytes] = set()
+    for line, piece in [(1, text)] if is_json else documents.chunks(text):
+        digest = hashlib.blake2b(piece.encode(), digest_size=16).digest()
+        kept = known.get(digest)
+        items = _items(piece, path, line, is_json=is_json) if kept is None else _moved(kept, path, line)
+        reading.pieces[digest] = (line, items)
+        for item in items:
+            _add(reading, item, f"{path}:{line + item.offset}{item.within}")
+            if isinstance(item.result, Rejected) and not (item.result.key.kind and item.result.key.name):
+                unreadable.add(digest)
+    reading.unreadable = frozenset(unreadable)
+    return reading
+
+
+def _items(piece: str, path: str, line: int, *, is_json: bool) -> tuple[_Item, ...]:
+    read_documents = documents.json_documents if is_json else documents.yaml_documents
+    items: list[_Item] = []
+    for document in read_documents(piece):
+        offset = document.line - 1
+        if isinstance(document, documents.Unreadable):
+            source = f"{path}:{line + offset}"
+            items.append(_Item(offset, "", Rejected(NOWHERE, (f"not readable: {document.reason}",), source)))
+        elif document.value is not None:
+            for within, raw in _flat(document.value):
+                result = parse(raw, f"{path}:{line + offset}{within}")
+                items.append(_Item(offset, within, result, document.warnings))
+    return tuple(items)
+
+
+def _flat(value: object) -> list[tuple[str, Any]]:
+    """Return the objects of a document: itself, or those of a ``List`` (also of a list of lists)."""
+    found: list[tuple[str, Any]] = []
+    waiting: list[tuple[str, Any]] = [("", value)]
+    while waiting:
+        within, raw = waiting.pop()
+        kind = raw.get("kind") if isinstance(raw, dict) else None
+        items = raw.get("items") if isinstance(raw, dict) else None
+        if isinstance(kind, str) and kind.endswith("List") and (items is None or isinstance(items, list)):
+            waiting += reversed([(f"{within} items[{at}]", item) for at, item in enumerate(items or ())])
+        else:
+            found.append((within, raw))
+    return found
+
+
+def _moved(piece: _Piece, path: str, line: int) -> tuple[_Item, ...]:
+    """Return the items of a piece that is now on another line of its file."""
+    was, items = piece
+    if was == line:
+        return items
+    return tuple(replace(item, result=_at(item.result, f"{path}:{line + item.offset}{item.within}")) for item in items)
+
+
+def _at(result: Result, source: str) -> Result:
+    match result:
+        case Parsed(object=obj):
+            return replace(result, object=replace(obj, meta=replace(obj.meta, source=source)))
+        case Rejected():
+            return replace(result, source=source)
+        case Unused():
+            return result
+
+
+def _add(reading: Reading, item: _Item, source: str) -> None:
+    """Enter one item; the first object of a key counts."""
+    match item.result:
+        case Parsed(object=obj, warnings=warnings):
+            first = reading.objects.setdefault(obj.key, obj)
+            if first is not obj:
+                reading.rejections.append(conflict(obj.key, source, first))
+                return
+            reading.warnings += [Warned(obj.key, text) for text in (*item.warnings, *warnings)]
+        case Rejected() as rejected:
+            reading.rejections.append(rejected)
+        case Unused(kind=kind, reason=reason):
+            reading.unused[kind, reason] += 1
+
+
+def conflict(key: ObjectKey, source: str, winner: Object) -> Rejected:
+    """Return the refusal of an object that something read earlier defines already."""
+    return Rejected(key, (f"metadata.name: already defined in {winner.meta.source}, which is used",), source)

@@ -1,0 +1,85 @@
+"""The control plane as a process, serving a directory of YAML on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import sys
+from datetime import timedelta
+from http import HTTPStatus
+from pathlib import Path
+
+import aiohttp
+
+from controlplane.agent.bootstrap import TcpAddress
+from controlplane.agent.process import ChildProcess
+
+LOOPBACK = "127.0.0.1"
+READY_TIMEOUT = timedelta(seconds=30)
+
+
+def free_port(preferred: int = 0, *hosts: str) -> int:
+    """Return ``preferred`` if nothing listens there, else a port that is free now, on every host (loopback if none).
+
+    Raises ``OSError`` when no port is, or a host is no address of this machine.
+    """
+    for port in (preferred, *([0] * 10)):
+        with contextlib.ExitStack() as stack:
+            try:
+                for host in hosts or (LOOPBACK,):
+                    probe = stack.enter_context(socket.socket())
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind((host, port))
+                    port = int(probe.getsockname()[1])  # noqa: PLW2901 - the next host must have the same one
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
+            return port
+    raise OSError(errno.EADDRINUSE, f"no port is free on {', '.join(hosts) or LOOPBACK}")
+
+
+class ControlPlane:
+    """``controlplane serve`` on a directory; its ports stay the same when it is started again."""
+
+    def __init__(
+        self,
+        config_dir: Path,
+        log_path: Path,
+        *,
+        xds_port: int = 0,
+        monitoring_port: int = 0,
+        xds_host: str = LOOPBACK,
+    ) -> None:
+        """Choose the ports (0: any free one); nothing runs before ``start``."""
+        self.xds = TcpAddress(xds_host, free_port(xds_port, xds_host))
+        self.monitoring = TcpAddress(LOOPBACK, free_port(monitoring_port))
+        command = [sys.executable, "-m", "controlplane", "serve", "--config-dir", str(config_dir)]
+        command += ["--xds-bind", self.xds.host, "--xds-port", str(self.xds.port)]
+        command += ["--monitoring-port", str(self.monitoring.port)]
+        self.process = ChildProcess("the control plane", command, log_path)
+
+    async def start(self) -> None:
+        """Start it and wait until it has read the directory and serves. Raises ``ProcessFailedError``."""
+        await self.process.start()
+        await self.process.wait_until(self.is_ready, READY_TIMEOUT)
+
+    async def is_ready(self) -> bool:
+        """Whether ``/ready`` of the monitoring port says yes."""
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
+                session.get(f"http://{self.monitoring}/ready") as response,
+            ):
+                return response.status == HTTPStatus.OK
+        except (OSError, aiohttp.ClientError, TimeoutError):  # not listening yet
+            return False
+
+    async def stop(self) -> None:
+        """End it politely."""
+        await self.process.stop()
+
+    async def kill(self) -> None:
+        """End it at once, as a crash would."""
+        await self.process.kill()

@@ -1,0 +1,270 @@
+"""A small mesh on loopback, to watch a change of configuration reach running proxies.
+
+Starts the control plane on ``samples/canary``, two versions of a small HTTP service, a real Envoy as ingress gateway
+and a real Envoy as the sidecar of a client; sends requests through both and shows which version answered, and why.
+Then it watches: edit the YAML and see the split change. Ctrl-C ends everything it started. Needs no privilege, no
+Kubernetes and no free port in particular.
+
+    python -m samples.run           # until Ctrl-C
+    python -m samples.run --once    # shows, checks and ends; the exit status says whether everything held
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import math
+import shutil
+import signal
+import sys
+import tempfile
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import aiohttp
+import yaml
+
+from controlplane.agent.bootstrap import Bootstrap, TcpAddress, workload
+from controlplane.agent.envoy import EnvoyNotFoundError, EnvoyProxy, envoy_binary
+from controlplane.agent.identity import LocalAuthority, spiffe_id
+from controlplane.agent.process import ProcessFailedError
+from controlplane.agent.sds import SecretServer
+from samples.backends import Backend
+from samples.control_plane import LOOPBACK, ControlPlane, free_port
+from samples.traffic import Answer, Entrance, canary_weights, outcomes, send, split, weights_problem
+
+CANARY = Path(__file__).parent / "canary"
+VERSIONS = {"v1": "127.0.0.11", "v2": "127.0.0.12"}  # as in canary/1-web.yaml
+WEB_PORT = 18080  # as in canary/1-web.yaml
+GATEWAY_PORT = 18000  # as in canary/3-gateway.yaml
+REQUESTS = 400
+WATCH_INTERVAL = timedelta(seconds=2)
+WATCH_REQUESTS = 100
+CHANGE_SIGMAS = 3.5
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """Everything that runs, and where the configuration is that it runs on."""
+
+    config_dir: Path
+    control_plane: ControlPlane
+    gateway: EnvoyProxy
+    sidecar: EnvoyProxy
+    entrances: tuple[Entrance, ...]
+
+
+def relocated(config_dir: Path, directory: Path) -> tuple[Path, dict[int, int]]:
+    """Return the directory to serve and the port in use for each of the sample's; a copy where one is taken."""
+    ports = {GATEWAY_PORT: free_port(GATEWAY_PORT), WEB_PORT: free_port(WEB_PORT, *VERSIONS.values())}
+    if all(port == default for default, port in ports.items()):
+        return config_dir, ports
+    copy = directory / "canary"
+    shutil.copytree(config_dir, copy)
+    for path in copy.glob("*.yaml"):
+        text = path.read_text()
+        for default, port in ports.items():
+            text = text.replace(str(default), str(port))
+        path.write_text(text)
+    return copy, ports
+
+
+async def start(stack: AsyncExitStack, directory: Path) -> Mesh:
+    """Start everything, each registered with ``stack`` to be ended in the opposite order.
+
+    Raises ``ProcessFailedError``, ``EnvoyNotFoundError`` or ``OSError``.
+    """
+    envoy_binary()
+    config_dir, ports = relocated(CANARY, directory)
+    for version, host in VERSIONS.items():
+        backend = Backend(version, host, ports[WEB_PORT])
+        await backend.start()
+        stack.push_async_callback(backend.stop)
+    secrets = SecretServer(LocalAuthority().issue(spiffe_id("default")), directory / "sds.sock")
+    secrets_address = await secrets.start()
+    stack.push_async_callback(secrets.stop)
+    control_plane = ControlPlane(config_dir, directory / "control-plane.log", xds_port=15010, monitoring_port=15014)
+    stack.push_async_callback(control_plane.stop)
+    await control_plane.start()
+
+    def settings(admin_port: int) -> Bootstrap:
+        admin = TcpAddress(LOOPBACK, free_port(admin_port))
+        return Bootstrap(control_plane.xds, secrets_address, admin=admin, metrics=None, health=None)
+
+    proxy_port = free_port(15080)
+    gateway = EnvoyProxy(
+        workload("router", "ingressgateway", "default", "10.0.0.1", labels={"istio": "ingressgateway"}),
+        settings(15001),
+        directory,
+    )
+    sidecar = EnvoyProxy(
+        # Nothing is intercepted: the client names its sidecar as HTTP proxy. UNPRIVILEGED_POD keeps the control
+        # plane from asking for listeners on ports below 1024.
+        workload(
+            "sidecar",
+            "client",
+            "default",
+            "10.0.0.2",
+            labels={"app": "client"},
+            metadata={
+                "INTERCEPTION_MODE": "NONE",
+                "HTTP_PROXY_PORT": str(proxy_port),
+                "UNPRIVILEGED_POD": "true",
+            },
+        ),
+        settings(15000),
+        directory,
+    )
+    for proxy in (gateway, sidecar):
+        stack.push_async_callback(proxy.stop)
+        await proxy.start()
+    for proxy in (gateway, sidecar):
+        await proxy.wait_ready()
+    entrances = (
+        Entrance(
+            "through the gateway", f"http://{LOOPBACK}:{ports[GATEWAY_PORT]}", headers={"host": "web.example.com"}
+        ),
+        Entrance("through the client's sidecar", "http://web", proxy=f"http://{LOOPBACK}:{proxy_port}"),
+    )
+    return Mesh(config_dir, control_plane, gateway, sidecar, entrances)
+
+
+def introduce(mesh: Mesh, directory: Path) -> None:
+    """Print what runs where."""
+    gateway, sidecar = mesh.entrances
+    print(f"control plane    xDS {mesh.control_plane.xds}, monitoring http://{mesh.control_plane.monitoring}")
+    print(f"configuration    {mesh.config_dir}")
+    print(f"gateway          {gateway.url} (Envoy, admin http://{mesh.gateway.settings.admin})")
+    print(f"client's sidecar {sidecar.proxy} as HTTP proxy (Envoy, admin http://{mesh.sidecar.settings.admin})")
+    print(f"logs             {directory}")
+
+
+async def show(mesh: Mesh) -> bool:
+    """Send requests through both entrances and print the outcome; return whether every expectation held."""
+    held = True
+    for entrance in mesh.entrances:
+        print(f"\nRequests {entrance.title}:")
+        for outcome in await outcomes(entrance, mesh.config_dir, REQUESTS):
+            mark = "FAILED" if outcome.problem else "ok"
+            print(f"  {mark:6} {outcome.count:4} x {outcome.request:24} {outcome.seen:32} {outcome.why}")
+            if outcome.problem:
+                print(f"         {outcome.problem}")
+                held = False
+    return held
+
+
+async def show_status(mesh: Mesh) -> bool:
+    """Print what the control plane knows of its proxies; return whether the command worked and names both."""
+    command = ["-m", "controlplane", "status", "--address", f"http://{mesh.control_plane.monitoring}"]
+    print(f"\n$ python {' '.join(command)}", flush=True)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    output = (await process.communicate())[0].decode()
+    print(output.rstrip())
+    missing = [proxy.proxy.id for proxy in (mesh.gateway, mesh.sidecar) if proxy.proxy.id not in output]
+    if process.returncode or missing:
+        print(f"  FAILED status ended with {process.returncode}, without a line for: {', '.join(missing) or 'nobody'}")
+        return False
+    return True
+
+
+def explain_next(mesh: Mesh) -> None:
+    """Print how to go on."""
+    gateway, sidecar = mesh.entrances
+    print(f"""
+Now edit the weights in {mesh.config_dir / "4-routes.yaml"} and watch the split change below. Or ask yourself:
+  curl -H 'Host: web.example.com' {gateway.url}/
+  curl -x {sidecar.proxy} -H 'canary: always' {sidecar.url}/
+Ctrl-C ends everything.
+""")
+
+
+async def watch(mesh: Mesh) -> None:
+    """Keep sending requests, and print the split whenever it differs from before by more than chance."""
+    entrance = mesh.entrances[0]
+    before: list[Answer] = []
+    while True:
+        now = await send(entrance, "/", {}, WATCH_REQUESTS)
+        if not before or differs(before, now):
+            print(f"{split(now):40} {expectation(mesh.config_dir, now)}", flush=True)
+            before = []
+        before = [*before, *now][-20 * WATCH_REQUESTS :]
+        await asyncio.sleep(WATCH_INTERVAL.total_seconds())
+
+
+def differs(before: list[Answer], now: list[Answer]) -> bool:
+    """Whether the shares of two samples differ by more than chance (two-proportion test, each kind of answer)."""
+    for kind in {(answer.status, answer.version) for answer in (*before, *now)}:
+        counts = [sum((answer.status, answer.version) == kind for answer in answers) for answers in (before, now)]
+        pooled = sum(counts) / (len(before) + len(now))
+        deviation = math.sqrt(pooled * (1 - pooled) * (1 / len(before) + 1 / len(now)))
+        if abs(counts[0] / len(before) - counts[1] / len(now)) > CHANGE_SIGMAS * deviation:
+            return True
+    return False
+
+
+def expectation(config_dir: Path, answers: list[Answer]) -> str:
+    """Return what the file asks for now, beside what was seen."""
+    try:
+        weights = canary_weights(config_dir)
+        problem = weights_problem(answers, weights)
+    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError, yaml.YAMLError) as error:
+        return f"(the file cannot be read as it is: {error})"
+    shares = " / ".join(f"{weight} {version}" for version, weight in weights.items())
+    return f"weights {shares}" + (f": not yet, {problem}" if problem else "")
+
+
+async def run(*, once: bool) -> int:
+    """Start, show and watch; return the exit status."""
+    directory = Path(tempfile.mkdtemp(prefix="controlplane-run-"))
+    succeeded = False
+    try:
+        async with AsyncExitStack() as stack:
+            mesh = await start(stack, directory)
+            introduce(mesh, directory)
+            shown = [await show(mesh), await show_status(mesh)]
+            succeeded = all(shown)
+            if not once:
+                explain_next(mesh)
+                await watch(mesh)
+    except EnvoyNotFoundError as error:
+        print(error, file=sys.stderr)
+    except (ProcessFailedError, OSError, aiohttp.ClientError) as error:
+        print(f"{error}\n", file=sys.stderr)
+    finally:
+        if succeeded:
+            shutil.rmtree(directory, ignore_errors=True)
+        else:
+            print(f"Logs and bootstraps are in {directory}", file=sys.stderr)
+    return 0 if succeeded else 1
+
+
+async def until_interrupted(*, once: bool) -> int:
+    """Run until done, or until SIGINT or SIGTERM; either ends the children first."""
+    task = asyncio.create_task(run(once=once))
+
+    def interrupt() -> None:
+        if not task.cancelling():  # a second Ctrl-C must not interrupt the ending of the children
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, interrupt)
+    with contextlib.suppress(asyncio.CancelledError):
+        return await task
+    print("Ended.")
+    return 1 if once else 0
+
+
+def main() -> None:
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser(description="Run a small mesh on loopback.")
+    parser.add_argument("--once", action="store_true", help="show and check once, then end")
+    sys.exit(asyncio.run(until_interrupted(once=parser.parse_args().once)))
+
+
+if __name__ == "__main__":
+    main()

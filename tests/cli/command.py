@@ -1,0 +1,53 @@
+"""Runs the command line as its user does: as a process, without a terminal unless one is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command printed and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+async def run(*arguments: str, environment: dict[str, str] | None = None) -> Result:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "controlplane",
+        *arguments,
+        cwd=ROOT,
+        env=_environment() | (environment or {}),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), 30)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise
+    assert process.returncode is not None
+    return Result(process.returncode, out.decode(), err.decode())
+
+
+async def modules_imported(*arguments: str) -> set[str]:
+    """Return the modules that a command imports, whatever it answers."""
+    result = await run(*arguments, environment={"PYTHONPROFILEIMPORTTIME": "1"})
+    return {line.rpartition("|")[2].strip() for line in result.err.splitlines() if line.startswith("import time:")}
+
+
+def _environment() -> dict[str, str]:
+    ours = ("CONTROLPLANE_", "PYTHONPROFILE", "FORCE_COLOR", "TERM")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}

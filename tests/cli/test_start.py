@@ -1,0 +1,78 @@
+"""What every command has in common: a fast start, exit codes, no colours without a terminal."""
+
+from __future__ import annotations
+
+import pytest
+
+from controlplane.cli.main import COMMANDS
+from tests.admin import world
+from tests.cli.command import modules_imported, run
+
+HEAVY = {"google.protobuf", "grpc", "pydantic", "kubernetes", "aiohttp", "structlog", "prometheus_client", "rich", "yaml"}
+CONFIG_DUMP = "tests/cli/config_dump.json"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["--help"], id="help"),
+        pytest.param(["status", "--help"], id="status-help"),
+        pytest.param(["serve", "--help"], id="serve-help"),
+        pytest.param(["status"], id="status"),
+        pytest.param(["proxy-config", "all", "--file", CONFIG_DUMP], id="proxy-config"),
+    ],
+)
+async def test_nothing_heavy_is_imported(arguments: list[str]) -> None:
+    async with world.serving(world.sources()) as address:
+        given = [*arguments, "--address", address] if arguments == ["status"] else arguments
+        imported = await modules_imported(*given)
+    assert "controlplane.cli" in imported
+    assert not HEAVY & imported
+    assert not {name for name in imported if name.partition(".")[0] == "envoy"}
+
+
+async def test_help_does_not_wait_for_typer() -> None:
+    assert "typer" not in await modules_imported("--help")
+
+
+async def test_help_names_every_command() -> None:
+    result = await run("--help")
+    assert result.code == 0
+    assert all(f"  {name} " in result.out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_every_command_has_help(command: str) -> None:
+    result = await run(command, "--help")
+    assert result.code == 0
+    assert result.out.startswith(f"Usage: controlplane {command} ")
+    assert "\x1b" not in result.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        pytest.param(["stats"], "No such command 'stats'. Did you mean 'status'?", id="command"),
+        pytest.param(["serve", "--bogus"], "No such option: --bogus", id="option"),
+        pytest.param(["serve", "--holdoff", "2x"], "'2x' is not a duration", id="duration"),
+        pytest.param(["serve", "--holdoff", "2s"], "--holdoff (2s) must not be longer than --max-holdoff (1s)", id="pair"),
+        pytest.param(["serve", "--xds-port", "70000"], "--xds-port must be a port number", id="port"),
+        pytest.param(["serve", "--config-dir", "/nowhere"], "/nowhere is not a directory", id="directory"),
+        pytest.param(["serve", "--log-format", "xml"], "'xml' is none of auto, console, json", id="choice"),
+        pytest.param(["status", "--address", "somewhere"], "'somewhere' is not host:port", id="address"),
+        pytest.param(["status", "--watch", "-o", "json"], "--watch shows a table", id="watch"),
+        pytest.param(["proxy-config", "cluster", "--port", "x"], "'x' is not a whole number", id="number"),
+        pytest.param(["proxy-config", "cluster", "--source", "control-plane"], "name the PROXY", id="no-proxy"),
+    ],
+)
+async def test_wrong_usage_exits_with_2_and_a_sentence(arguments: list[str], sentence: str) -> None:
+    result = await run(*arguments)
+    assert result.code == 2
+    assert sentence in result.err
+    assert result.out == ""
+
+
+async def test_a_setting_of_the_environment_is_used() -> None:
+    result = await run("serve", environment={"CONTROLPLANE_MAX_HOLDOFF": "soon"})
+    assert result.code == 2
+    assert "'soon' is not a duration" in result.err

@@ -1,0 +1,133 @@
+"""Runs the conformance cases and holds what already passes: ``passing.txt`` only grows.
+
+    python tests/conformance/check.py                 # fails when a case of the list no longer passes
+    python tests/conformance/check.py --update        # also adds the cases that pass now
+    python tests/conformance/check.py --only '^doc-'  # some of them
+
+The cases and their runner are a directory beside the checkout (``--cases``). Where there is none, this says so and ends
+well, but not in CI (``CI=true``). A case that fails is run once more alone: it may have met a busy machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+PASSING = Path(__file__).with_name("passing.txt")
+RESULTS = TOP / "build" / "conformance.json"
+LOG = TOP / "build" / "conformance.log"
+ENVOY = Path(sys.executable).with_name("envoy")
+NOT_SERVED = "gateway-api"  # a tag: the Gateway API is not served yet
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The required cases by outcome: ``exact``, right behaviour under other ``names``, or ``failed``."""
+
+    exact: frozenset[str]
+    names: frozenset[str] = frozenset()
+    failed: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, cases: Iterable[dict[str, object]]) -> Results:
+        """Sort the runner's JSON; cases that are shown but not required are left out."""
+        required = [case for case in cases if not case["optional"]]
+        exact = frozenset(str(case["case"]) for case in required if case["exact"])
+        behaviour = frozenset(str(case["case"]) for case in required if case["behaviour"])
+        return cls(exact, behaviour - exact, frozenset(str(case["case"]) for case in required) - behaviour - exact)
+
+    def __str__(self) -> str:
+        """Give the totals."""
+        total = len(self.exact) + len(self.names) + len(self.failed)
+        return (
+            f"{len(self.exact)} of {total} required cases pass, {len(self.names)} more behave right under other names, "
+            f"{len(self.failed)} fail"
+        )
+
+
+def run(cases: Path, only: str, jobs: int) -> Results:
+    """Run the cases whose file name matches ``only``.
+
+    Raises:
+        RuntimeError: the runner ended without results.
+    """
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.unlink(missing_ok=True)
+    command = [sys.executable, str(cases / "run.py"), "--cwd", str(TOP), "--python", sys.executable, "--only", only]
+    command += ["--jobs", str(jobs), "--skip-tag", NOT_SERVED, "--json", str(RESULTS), "--envoy", str(ENVOY)]
+    with LOG.open("a") as log:
+        status = subprocess.run(command, stdout=log, stderr=log, check=False).returncode
+    if not RESULTS.exists():
+        message = f"the runner ended with {status} and no results; the end of {LOG}:\n{LOG.read_text()[-2000:]}"
+        raise RuntimeError(message)
+    return Results.of(json.loads(RESULTS.read_text()))
+
+
+def read_passing(path: Path = PASSING) -> frozenset[str]:
+    """Return the names in the list, one a line."""
+    return frozenset(path.read_text().split())
+
+
+def write_passing(names: Iterable[str], path: Path = PASSING) -> None:
+    """Write the list in order."""
+    path.write_text("".join(f"{name}\n" for name in sorted(names)))
+
+
+def alone(names: Iterable[str]) -> str:
+    """Return the expression that selects exactly these cases."""
+    return rf"^({'|'.join(re.escape(name) for name in sorted(names))})\.yaml$"
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--cases", type=Path, default=TOP.parent / "shared" / "conformance", help="the runner's directory"
+    )
+    parser.add_argument("--only", default="", help="expression on a case's file name")
+    parser.add_argument("--jobs", type=int, default=2, help="cases at a time")
+    parser.add_argument("--update", action="store_true", help="add what passes now to the list")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run, compare with the list and say what changed; 1 when a listed case does not pass."""
+    options = arguments(argv)
+    if not (options.cases / "run.py").is_file():
+        print(
+            f"\n!!! CONFORMANCE TESTS SKIPPED: no {options.cases / 'run.py'}; CONFORMANCE=DIR names another place !!!\n"
+        )
+        return int(os.environ.get("CI") == "true")
+    LOG.unlink(missing_ok=True)
+    print(f"conformance: running the cases, some minutes; one line a case goes to {LOG.relative_to(TOP)}", flush=True)
+    begin = time.monotonic()
+    results = run(options.cases.resolve(), options.only, options.jobs)
+    listed = frozenset(name for name in read_passing() if re.search(options.only, f"{name}.yaml"))
+    print(f"conformance: {results}; {time.monotonic() - begin:.0f} s")
+    lost, passing = listed - results.exact, results.exact
+    if lost:
+        print(f"conformance: once more, alone: {', '.join(sorted(lost))}", flush=True)
+        again = run(options.cases.resolve(), alone(lost), 1).exact
+        lost, passing = lost - again, passing | again
+    fresh = passing - listed
+    if options.update:
+        write_passing(read_passing() | fresh)
+        print(f"conformance: {len(fresh)} cases added to {PASSING.relative_to(TOP)}")
+    elif fresh:
+        print(f"conformance: {len(fresh)} cases pass and are not in the list yet (--update adds them)")
+    for name in sorted(lost):
+        print(f"conformance: {name} passed before and does not now; see {LOG.relative_to(TOP)}")
+    return int(bool(lost))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""The list of passing cases is held, and only grows. The runner here is a few lines that write given results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conformance import check
+
+RUNNER = """
+import json, pathlib, re, sys
+options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+here = pathlib.Path(__file__).parent
+round = len(list(here.glob("round*")))
+(here / f"round{round}").touch()
+passing = (here / f"pass{round}").read_text().split()
+cases = [name for name in ("a", "b", "c", "extra") if re.search(options["--only"], name + ".yaml")]
+results = [
+    {"case": name, "optional": name == "extra", "exact": name in passing, "behaviour": name in passing} for name in cases
+]
+pathlib.Path(options["--json"]).write_text(json.dumps(results))
+"""
+
+
+@pytest.fixture
+def cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A runner whose n-th run passes the cases named in the file ``pass<n>``; nothing is written to the checkout."""
+    (tmp_path / "run.py").write_text(RUNNER)
+    monkeypatch.setattr(check, "TOP", tmp_path)
+    monkeypatch.setattr(check, "RESULTS", tmp_path / "build" / "results.json")
+    monkeypatch.setattr(check, "LOG", tmp_path / "build" / "log")
+    return tmp_path
+
+
+def run(cases: Path, listed: str, passes: list[str], *options: str) -> tuple[int, str]:
+    (cases / "passing.txt").write_text(listed)
+    for number, names in enumerate(passes):
+        (cases / f"pass{number}").write_text(names)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(check, "PASSING", cases / "passing.txt")
+        patch.setattr(check.read_passing, "__defaults__", (cases / "passing.txt",))
+        patch.setattr(check.write_passing, "__defaults__", (cases / "passing.txt",))
+        status = check.main(["--cases", str(cases), *options])
+    return status, (cases / "passing.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("listed", "passes", "options", "status", "after"),
+    [
+        pytest.param("a\nb\n", ["a b"], [], 0, "a\nb\n", id="all-pass"),
+        pytest.param("a\nb\n", ["a", ""], [], 1, "a\nb\n", id="one-lost"),
+        pytest.param("a\nb\n", ["a", "b"], [], 0, "a\nb\n", id="passes-alone"),
+        pytest.param("a\n", ["a c extra"], [], 0, "a\n", id="new-is-not-written-unasked"),
+        pytest.param("b\n", ["a c extra", ""], ["--update"], 1, "a\nb\nc\n", id="update-adds-and-keeps"),
+        pytest.param("a\nb\n", ["b"], ["--only", "^b"], 0, "a\nb\n", id="only-some"),
+        pytest.param("gone\n", ["a", ""], [], 1, "gone\n", id="case-vanished"),
+    ],
+)
+def test_list(cases: Path, listed: str, passes: list[str], options: list[str], status: int, after: str) -> None:
+    assert run(cases, listed, passes, *options) == (status, after)
+
+
+@pytest.mark.parametrize(("ci", "status"), [("true", 1), ("", 0)])
+def test_no_cases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ci: str, status: int
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    assert check.main(["--cases", str(tmp_path)]) == status
+    assert "SKIPPED" in capsys.readouterr().out
+
+
+def test_a_runner_without_results_is_an_error(cases: Path) -> None:
+    (cases / "run.py").write_text("raise SystemExit('broken runner')")
+    with pytest.raises(RuntimeError, match="broken runner"):
+        run(cases, "", [])

@@ -1,0 +1,228 @@
+"""A mesh for one test: a control plane on a directory of YAML, real Envoys, small backends, requests through them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+import yaml
+
+from controlplane.agent.bootstrap import Bootstrap, workload
+from controlplane.agent.envoy import EnvoyProxy
+from controlplane.agent.identity import LocalAuthority, spiffe_id
+from controlplane.agent.sds import SecretServer
+from controlplane.model.proxy import Proxy
+from samples.backends import Backend
+from samples.control_plane import LOOPBACK, ControlPlane, free_port
+from samples.traffic import Answer, Entrance, send
+
+HOST = "web.test"
+EVENTUALLY_SECONDS = 20.0  # a change arrives in tens of milliseconds; this is for a machine that is busy elsewhere
+Json = dict[str, Any]
+
+
+class Mesh:
+    """What runs in one test. Everything started through it ends with it, in the opposite order."""
+
+    def __init__(self, stack: AsyncExitStack, directory: Path, control_plane: ControlPlane, secrets: Path) -> None:
+        self._stack = stack
+        self._secrets = secrets
+        self.directory = directory
+        self.control_plane = control_plane
+
+    def write(self, *objects: Json) -> None:
+        """Put objects into the directory, one file each, replacing what has the same kind and name."""
+        write(self.directory / "config", *objects)
+
+    async def backend(self, version: str) -> Backend:
+        """Start a backend on a free port."""
+        backend = Backend(version, LOOPBACK)
+        await backend.start()
+        self._stack.push_async_callback(backend.stop)
+        return backend
+
+    async def sidecar(self, *, delta: bool = True) -> Entrance:
+        """Start the sidecar of a client, which takes requests as the client's HTTP proxy; ready on return."""
+        port = free_port()
+        metadata = {"INTERCEPTION_MODE": "NONE", "HTTP_PROXY_PORT": str(port), "UNPRIVILEGED_POD": "true"}
+        proxy = workload("sidecar", "client", "default", "10.0.0.2", labels={"app": "client"}, metadata=metadata)
+        await self.envoy(proxy, delta=delta)
+        return Entrance("sidecar", f"http://{HOST}", proxy=f"http://{LOOPBACK}:{port}")
+
+    async def gateway(self, *, delta: bool = True) -> Entrance:
+        """Declare an ingress gateway for every host on a free port, and start it; it listens on return."""
+        port = free_port()
+        server = {"port": {"number": port, "name": "http", "protocol": "HTTP"}, "bind": LOOPBACK, "hosts": ["*"]}
+        self.write(istio("Gateway", "ingress", selector={"istio": "ingressgateway"}, servers=[server]))
+        proxy = workload("router", "gateway", "default", "10.0.0.1", labels={"istio": "ingressgateway"})
+        await self.envoy(proxy, delta=delta)
+        entrance = Entrance("gateway", f"http://{LOOPBACK}:{port}", headers={"host": HOST})
+        await eventually(lambda: accepts(port), f"the gateway listens on {port}")
+        return entrance
+
+    async def envoy(self, proxy: Proxy, *, delta: bool = True) -> EnvoyProxy:
+        """Start an Envoy and wait until it serves."""
+        admin = self.directory / f"{proxy.name}.sock"
+        settings = Bootstrap(self.control_plane.xds, self._secrets, admin=admin, metrics=None, health=None, delta=delta)
+        envoy = EnvoyProxy(proxy, settings, self.directory)
+        self._stack.push_async_callback(envoy.stop)
+        await envoy.start()
+        await envoy.wait_ready()
+        return envoy
+
+
+@asynccontextmanager
+async def running(*objects: Json) -> AsyncIterator[Mesh]:
+    """Run a control plane on these objects; at the end the logs are printed, which pytest shows of a failed test."""
+    with tempfile.TemporaryDirectory(prefix="mesh-") as name:  # short: paths of unix sockets end at 107 bytes
+        directory = Path(name)
+        (directory / "config").mkdir()
+        write(directory / "config", *objects)
+        async with AsyncExitStack() as stack:
+            secrets = directory / "sds.sock"
+            server = SecretServer(LocalAuthority().issue(spiffe_id("default")), secrets)
+            await server.start()
+            stack.push_async_callback(server.stop)
+            control_plane = ControlPlane(directory / "config", directory / "control-plane.log")
+            stack.push_async_callback(control_plane.stop)
+            try:
+                await control_plane.start()
+                yield Mesh(stack, directory, control_plane, secrets)
+            finally:
+                print_logs(directory)
+
+
+def print_logs(directory: Path) -> None:
+    """Print the end of every log, for the report of a failed test."""
+    for path in sorted(directory.glob("*.log")):
+        print(f"--- {path.name}", *path.read_text(errors="replace").splitlines()[-30:], sep="\n")
+
+
+def write(config_dir: Path, *objects: Json) -> None:
+    """Put objects into a directory, one file each, as editors save: by renaming, never half-written."""
+    for obj in objects:
+        path = config_dir / f"{obj['kind']}-{obj['metadata']['name']}.yaml".lower()
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.write_text(yaml.safe_dump(obj))
+        os.replace(unfinished, path)  # noqa: PTH105 - says that it replaces
+
+
+def istio(kind: str, name: str, **spec: Any) -> Json:
+    """Return a networking object in the namespace ``default``."""
+    metadata = {"name": name, "namespace": "default"}
+    return {"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def service(backends: Iterable[Backend], host: str = HOST) -> Json:
+    """Return the service ``web.test``, port 80, of these backends, each labelled with its version."""
+    endpoints = [
+        {"address": backend.host, "ports": {"http": backend.port}, "labels": {"version": backend.version}}
+        for backend in backends
+    ]
+    ports = [{"number": 80, "name": "http", "protocol": "HTTP"}]
+    return istio(
+        "ServiceEntry",
+        host.split(".", 1)[0],
+        hosts=[host],
+        ports=ports,
+        location="MESH_INTERNAL",
+        resolution="STATIC",
+        endpoints=endpoints,
+    )
+
+
+def routes(*http: Json, host: str = HOST) -> Json:
+    """Return the routes of ``web.test``, for sidecars and for the gateway ``ingress``."""
+    return istio("VirtualService", host.split(".", 1)[0], hosts=[host], gateways=["mesh", "ingress"], http=list(http))
+
+
+def to(subset: str | None = None, weight: int | None = None, host: str = HOST) -> Json:
+    """Return one destination of a route."""
+    destination = {"host": host} | ({"subset": subset} if subset else {})
+    return {"destination": destination} | ({"weight": weight} if weight is not None else {})
+
+
+def subsets(*versions: str, **policy: Any) -> Json:
+    """Return subsets named after versions, and a traffic policy for all of them."""
+    named = [{"name": version, "labels": {"version": version}} for version in versions]
+    return istio("DestinationRule", "web", host=HOST, subsets=named, **({"trafficPolicy": policy} if policy else {}))
+
+
+async def accepts(port: int) -> bool:
+    """Whether something listens on this loopback port."""
+    try:
+        _, writer = await asyncio.open_connection(LOOPBACK, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = EVENTUALLY_SECONDS) -> None:
+    """Wait until ``condition`` holds; fail with ``what`` was waited for."""
+    clock = asyncio.get_running_loop()
+    deadline = clock.time() + seconds
+    while not await condition():
+        assert clock.time() < deadline, f"did not happen in {seconds:.0f} s: {what}"
+        await asyncio.sleep(0.05)
+
+
+async def eventually_all(entrance: Entrance, expected: Answer, path: str = "/", count: int = 5) -> None:
+    """Wait until every one of a few requests is answered like this."""
+
+    async def condition() -> bool:
+        return set(await send(entrance, path, {}, count)) == {expected}
+
+    await eventually(condition, f"{entrance.title} {path} answers {expected}")
+
+
+class Load:
+    """Requests that never stop, two at a time, through one entrance; each answer and each error is kept."""
+
+    def __init__(self, entrance: Entrance) -> None:
+        self._entrance = entrance
+        self._tasks: list[asyncio.Task[None]] = []
+        self.answers: list[Answer] = []
+        self.errors: list[str] = []
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [asyncio.create_task(self._send()) for _ in range(2)]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _send(self) -> None:
+        headers: Mapping[str, str] = self._entrance.headers
+        async with aiohttp.ClientSession(headers=headers) as session:
+            while True:
+                try:
+                    async with session.get(self._entrance.url + "/", proxy=self._entrance.proxy) as response:
+                        body = await response.json(content_type=None) if response.status == 200 else {}
+                        self.answers.append(Answer(response.status, body.get("version", "")))
+                except (aiohttp.ClientError, OSError) as error:
+                    self.errors.append(repr(error))
+                await asyncio.sleep(0.005)
+
+    @property
+    def failures(self) -> list[object]:
+        """Everything that was not answered with 200."""
+        return [*self.errors, *(answer for answer in self.answers if answer.status != 200)]
+
+    async def more(self, count: int) -> list[Answer]:
+        """Wait for so many further answers, and return them."""
+        start = len(self.answers)
+
+        async def enough() -> bool:
+            return len(self.answers) + len(self.errors) >= start + count
+
+        await eventually(enough, f"{count} more answers")
+        return self.answers[start:]

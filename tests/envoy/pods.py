@@ -1,0 +1,174 @@
+"""Pods without Kubernetes: network namespaces on a bridge, each with its traffic redirected to an Envoy.
+
+The bridge is in a namespace of its own, so that no firewall rule of the host sees what pods say to each other. The
+host has an address on it too, where the control plane listens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from controlplane.agent.bootstrap import Bootstrap, TcpAddress, workload
+from controlplane.agent.envoy import READY_TIMEOUT, EnvoyProxy
+from controlplane.agent.identity import LocalAuthority, spiffe_id
+from controlplane.agent.process import ChildProcess
+from controlplane.agent.sds import SecretServer
+
+PROXY_UID = 1337  # whose traffic is not redirected: it is Envoy's own
+APP_PORT = 8080
+_RUN = f"{os.getpid():x}"  # two test runs on one machine must not share names or addresses
+_SUBNET = f"198.18.{os.getpid() % 250}"  # RFC 2544: for tests of networks, never routed
+HOST_ADDRESS = f"{_SUBNET}.254"
+
+# What istio-iptables installs for `-p 15001 -z 15006 -u 1337 -m REDIRECT -i * -b * -d 15090,15021,15020`.
+REDIRECTION = f"""\
+*nat
+:ISTIO_INBOUND - [0:0]
+:ISTIO_REDIRECT - [0:0]
+:ISTIO_IN_REDIRECT - [0:0]
+:ISTIO_OUTPUT - [0:0]
+-A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports 15001
+-A ISTIO_IN_REDIRECT -p tcp -j REDIRECT --to-ports 15006
+-A PREROUTING -p tcp -j ISTIO_INBOUND
+-A ISTIO_INBOUND -p tcp --dport 15008 -j RETURN
+-A ISTIO_INBOUND -p tcp --dport 15090 -j RETURN
+-A ISTIO_INBOUND -p tcp --dport 15021 -j RETURN
+-A ISTIO_INBOUND -p tcp --dport 15020 -j RETURN
+-A ISTIO_INBOUND -p tcp -j ISTIO_IN_REDIRECT
+-A OUTPUT -j ISTIO_OUTPUT
+-A ISTIO_OUTPUT -o lo -s 127.0.0.6/32 -j RETURN
+-A ISTIO_OUTPUT -o lo ! -d 127.0.0.1/32 -p tcp ! --dport 15008 -m owner --uid-owner {PROXY_UID} -j ISTIO_IN_REDIRECT
+-A ISTIO_OUTPUT -o lo -m owner ! --uid-owner {PROXY_UID} -j RETURN
+-A ISTIO_OUTPUT -m owner --uid-owner {PROXY_UID} -j RETURN
+-A ISTIO_OUTPUT -d 127.0.0.1/32 -j RETURN
+-A ISTIO_OUTPUT -j ISTIO_REDIRECT
+COMMIT
+"""
+
+
+def command(*arguments: str, text: str | None = None) -> str:
+    """Run a command to its end and return its output. Raises ``RuntimeError`` with what it said when it fails."""
+    result = subprocess.run(arguments, input=text, capture_output=True, text=True, check=False, timeout=30)
+    if result.returncode:
+        raise RuntimeError(f"{' '.join(arguments)}: {result.stderr.strip()}")
+    return result.stdout
+
+
+@asynccontextmanager
+async def fabric() -> AsyncIterator[str]:
+    """Make the bridge, with the host on it; yield the name of its namespace."""
+    name = f"cp{_RUN}net"
+    host_side = f"cp{_RUN}h"
+    command("ip", "netns", "add", name)
+    try:
+        command("ip", "-n", name, "link", "add", "bridge", "type", "bridge")
+        command("ip", "-n", name, "link", "set", "bridge", "up")
+        command("ip", "link", "add", host_side, "type", "veth", "peer", "name", "host", "netns", name)
+        command("ip", "-n", name, "link", "set", "host", "master", "bridge", "up")
+        command("ip", "address", "add", f"{HOST_ADDRESS}/24", "dev", host_side)
+        command("ip", "link", "set", host_side, "up")
+        yield name
+    finally:
+        command("ip", "netns", "delete", name)  # with it goes every interface inside, and the other end of each
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What pods share: the bridge's namespace, a directory for their files, the control plane, who signs for them."""
+
+    network: str
+    directory: Path
+    control_plane: TcpAddress
+    authority: LocalAuthority
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A network namespace with one address, an application in it and an Envoy that takes all its traffic."""
+
+    name: str
+    address: str
+    namespace: str
+    secrets: SecretServer
+
+    async def curl(self, url: str, *arguments: str) -> tuple[int, str]:
+        """Ask from inside the pod, as its application would; return the status (0: no answer) and the body."""
+        return await curl(url, *arguments, wrapper=inside(self.namespace))
+
+
+def inside(namespace: str) -> tuple[str, ...]:
+    """Return what runs a command in a network namespace."""
+    return ("ip", "netns", "exec", namespace)
+
+
+async def curl(url: str, *arguments: str, wrapper: Sequence[str] = ()) -> tuple[int, str]:
+    """Ask with curl; return the status (0: no answer) and the body."""
+    options = ("--silent", "--max-time", "10", "--noproxy", "*", "--write-out", "\n%{http_code}")
+    process = await asyncio.create_subprocess_exec(
+        *wrapper, "curl", *options, *arguments, url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    body, _, status = (await process.communicate())[0].decode().rpartition("\n")
+    return int(status), body
+
+
+@asynccontextmanager
+async def pod(site: Site, name: str, number: int) -> AsyncIterator[Pod]:
+    """Run a pod of the namespace ``default`` whose service account has its name; its sidecar is ready."""
+    namespace = f"cp{_RUN}{number}"
+    address = f"{_SUBNET}.{number}"
+    command("ip", "netns", "add", namespace)
+    try:
+        connect(namespace, site.network, address)
+        command(*inside(namespace), "iptables-restore", text=REDIRECTION)
+        application = ChildProcess(
+            f"the application of {name}",
+            [*inside(namespace), sys.executable, "-m", "samples.backends", name, "0.0.0.0", str(APP_PORT)],
+            site.directory / f"{name}-application.log",
+        )
+        socket = site.directory / f"{name}-sds.sock"
+        secrets = SecretServer(site.authority.issue(spiffe_id("default", name)), socket)
+        proxy = workload("sidecar", name, "default", address, labels={"app": name})
+        settings = Bootstrap(site.control_plane, socket, admin=site.directory / f"{name}-admin.sock")
+        envoy = EnvoyProxy(proxy, settings, site.directory, wrapper=as_proxy(namespace))
+
+        async def answering() -> bool:
+            return application.said("answers on")
+
+        try:
+            await application.start()
+            await secrets.start()
+            socket.chmod(0o666)  # Envoy is another user
+            await envoy.start()
+            await envoy.wait_ready()
+            await application.wait_until(answering, READY_TIMEOUT)
+            yield Pod(name, address, namespace, secrets)
+        finally:
+            await envoy.stop()
+            await secrets.stop()
+            await application.stop()
+    finally:
+        command("ip", "netns", "delete", namespace)
+
+
+def connect(namespace: str, network: str, address: str) -> None:
+    """Give the pod its interface on the bridge; everything it does not know goes to the host."""
+    outer = f"pod{address.rpartition('.')[2]}"
+    command("ip", "-n", network, "link", "add", outer, "type", "veth", "peer", "name", "eth0", "netns", namespace)
+    command("ip", "-n", network, "link", "set", outer, "master", "bridge", "up")
+    command("ip", "-n", namespace, "link", "set", "lo", "up")
+    command("ip", "-n", namespace, "address", "add", f"{address}/24", "dev", "eth0")
+    command("ip", "-n", namespace, "link", "set", "eth0", "up")
+    command("ip", "-n", namespace, "route", "add", "default", "via", HOST_ADDRESS)
+
+
+def as_proxy(namespace: str) -> tuple[str, ...]:
+    """Return what runs a command in a pod as the user whose traffic is not redirected; both steps ``exec``."""
+    user = (f"--reuid={PROXY_UID}", f"--regid={PROXY_UID}", "--clear-groups")
+    return (*inside(namespace), "setpriv", *user, "--")
