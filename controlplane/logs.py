@@ -14,7 +14,8 @@ from typing import TextIO
 import structlog
 from structlog.typing import Processor
 
-_NOISY = ("asyncio", "aiohttp.access", "grpc._cython.cygrpc")  # informative only when something is looked for
+NOISY = ("asyncio", "aiohttp.access", "grpc._cython.cygrpc")
+"""Loggers that are heard below a warning only at level ``debug``."""
 
 
 def configure(level: str = "info", style: str = "auto", stream: TextIO | None = None) -> None:
@@ -69,6 +70,5 @@ def _route_standard_library(
     )
     logging.basicConfig(handlers=[handler], level=threshold, force=True)
     logging.captureWarnings(capture=True)
-    if threshold > logging.DEBUG:
-        for name in _NOISY:
-            logging.getLogger(name).setLevel(logging.WARNING)
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.NOTSET if threshold <= logging.DEBUG else logging.WARNING)

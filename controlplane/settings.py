@@ -115,9 +115,6 @@ class Settings:
         timedelta(milliseconds=100)
     )
     max_holdoff: Annotated[timedelta, Option(PUSHING, "Gather no longer than this.")] = timedelta(seconds=1)
-    drain_period: Annotated[
-        timedelta, Option(PUSHING, "How long a proxy drains a listener or cluster that was taken away.")
-    ] = timedelta(seconds=10)
 
     keepalive_interval: Annotated[timedelta, Option(CONNECTIONS, "Time between gRPC keepalive pings.")] = timedelta(
         seconds=30
@@ -136,8 +133,8 @@ class Settings:
     new_streams_per_second: Annotated[
         float, Option(CONNECTIONS, "Most new streams in a second; 0 picks 15 and 5 for each processor, at most 100.")
     ] = 0.0
-    shutdown_duration: Annotated[
-        timedelta, Option(CONNECTIONS, "What streams are given to end when the control plane stops.")
+    drain_period: Annotated[
+        timedelta, Option(CONNECTIONS, "When the control plane stops, its streams are ended one by one over this time.")
     ] = timedelta(seconds=10)
 
     log_level: Annotated[LogLevel, Option(LOGGING, "The least severe event that is logged.")] = LogLevel.INFO

@@ -34,7 +34,7 @@ from controlplane.agent.process import ProcessFailedError
 from controlplane.agent.sds import SecretServer
 from samples.backends import Backend
 from samples.control_plane import LOOPBACK, ControlPlane, free_port
-from samples.traffic import Answer, Entrance, canary_weights, outcomes, send, split, weights_problem
+from samples.traffic import Answer, Entrance, canary_weights, outcomes, send, shares, split
 
 CANARY = Path(__file__).parent / "canary"
 VERSIONS = {"v1": "127.0.0.11", "v2": "127.0.0.12"}  # as in canary/1-web.yaml
@@ -149,7 +149,7 @@ async def show(mesh: Mesh) -> bool:
         print(f"\nRequests {entrance.title}:")
         for outcome in await outcomes(entrance, mesh.config_dir, REQUESTS):
             mark = "FAILED" if outcome.problem else "ok"
-            print(f"  {mark:6} {outcome.count:4} x {outcome.request:24} {outcome.seen:32} {outcome.why}")
+            print(f"  {mark:6} {outcome.count:4} x {outcome.request:22} {outcome.seen:30} {outcome.why}")
             if outcome.problem:
                 print(f"         {outcome.problem}")
                 held = False
@@ -158,7 +158,7 @@ async def show(mesh: Mesh) -> bool:
 
 async def show_status(mesh: Mesh) -> bool:
     """Print what the control plane knows of its proxies; return whether the command worked and names both."""
-    command = ["-m", "controlplane", "status", "--address", f"http://{mesh.control_plane.monitoring}"]
+    command = ["-m", "controlplane", "status", "--address", str(mesh.control_plane.monitoring)]
     print(f"\n$ python {' '.join(command)}", flush=True)
     process = await asyncio.create_subprocess_exec(
         sys.executable, *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
@@ -184,14 +184,18 @@ Ctrl-C ends everything.
 
 
 async def watch(mesh: Mesh) -> None:
-    """Keep sending requests, and print the split whenever it differs from before by more than chance."""
+    """Keep sending requests; print the split when the file changed, or the answers did by more than chance."""
     entrance = mesh.entrances[0]
     before: list[Answer] = []
+    printed = ""
     while True:
+        wanted = described(mesh.config_dir)
         now = await send(entrance, "/", {}, WATCH_REQUESTS)
         if not before or differs(before, now):
-            print(f"{split(now):40} {expectation(mesh.config_dir, now)}", flush=True)
             before = []
+        if not before or wanted != printed:
+            print(f"{split(now):32} the file says: {wanted}", flush=True)
+            printed = wanted
         before = [*before, *now][-20 * WATCH_REQUESTS :]
         await asyncio.sleep(WATCH_INTERVAL.total_seconds())
 
@@ -207,15 +211,12 @@ def differs(before: list[Answer], now: list[Answer]) -> bool:
     return False
 
 
-def expectation(config_dir: Path, answers: list[Answer]) -> str:
-    """Return what the file asks for now, beside what was seen."""
+def described(config_dir: Path) -> str:
+    """Return what the file asks for now, or why it cannot be read; then the last good version stays in force."""
     try:
-        weights = canary_weights(config_dir)
-        problem = weights_problem(answers, weights)
-    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError, yaml.YAMLError) as error:
-        return f"(the file cannot be read as it is: {error})"
-    shares = " / ".join(f"{weight} {version}" for version, weight in weights.items())
-    return f"weights {shares}" + (f": not yet, {problem}" if problem else "")
+        return shares(canary_weights(config_dir))
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, yaml.YAMLError) as error:
+        return f"nothing of use ({' '.join(str(error).split())}), so nothing changes"
 
 
 async def run(*, once: bool) -> int:

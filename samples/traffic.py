@@ -72,15 +72,20 @@ def objects(config_dir: Path) -> Iterator[Mapping[str, Any]]:
 def canary_weights(config_dir: Path) -> dict[str, int]:
     """Return the weights of the route ``canary`` by subset, as the file says now.
 
-    Raises ``ValueError`` when there is no such route, and ``yaml.YAMLError`` while the file is half written.
+    Raises ``ValueError`` when there is no such route, and what reading YAML raises while the file is half written.
     """
     for document in objects(config_dir):
         if document["kind"] != "VirtualService":
             continue
         for route in document["spec"]["http"]:
             if route.get("name") == CANARY_ROUTE:
-                return {to["destination"]["subset"]: to.get("weight", 0) for to in route["route"]}
+                return {to["destination"]["subset"]: int(to.get("weight", 0)) for to in route["route"]}
     raise ValueError(f"no route named {CANARY_ROUTE} in {config_dir}")
+
+
+def shares(weights: Mapping[str, int]) -> str:
+    """Return weights as a short text: ``90 v1 / 10 v2``."""
+    return " / ".join(f"{weight} {version}" for version, weight in weights.items())
 
 
 def split(answers: Sequence[Answer]) -> str:
@@ -91,7 +96,7 @@ def split(answers: Sequence[Answer]) -> str:
 
 def weights_problem(answers: Sequence[Answer], weights: Mapping[str, int]) -> str:
     """Return what is wrong when these answers cannot come from these weights, else nothing."""
-    total = sum(weights.values())
+    total = sum(weights.values()) or 1
     unexpected = [answer for answer in answers if answer.status != 200 or answer.version not in weights]  # noqa: PLR2004
     if unexpected:
         return f"{len(unexpected)} unexpected answers, the first {unexpected[0]}"
@@ -111,9 +116,8 @@ async def outcomes(entrance: Entrance, config_dir: Path, count: int) -> list[Out
     testers = await send(entrance, "/", {"canary": "always"}, 20)
     broken = await send(entrance, "/broken", {}, 20)
     moved = await send(entrance, "/old/page", {}, 20)
-    shares = " / ".join(f"{weight} {version}" for version, weight in weights.items())
     return [
-        Outcome("GET /", len(mixed), split(mixed), f"route canary: weights {shares}", weights_problem(mixed, weights)),
+        Outcome("GET /", len(mixed), split(mixed), f"route canary: {shares(weights)}", weights_problem(mixed, weights)),
         Outcome(
             "GET / (canary: always)",
             len(testers),

@@ -21,7 +21,7 @@ _RESOLUTIONS = {  # istiod writes the ordinal
 }
 
 
-def registry_view(services: Iterable[Service], cluster_id: str = "Kubernetes") -> list[dict[str, Any]]:
+def registry_view(services: Iterable[Service], cluster_id: str) -> list[dict[str, Any]]:
     """Return the services, sorted by host name and namespace."""
     return [_service(service, cluster_id) for service in sorted(services, key=lambda s: (s.hostname, s.namespace))]
 
@@ -55,9 +55,7 @@ def _service(service: Service, cluster_id: str) -> dict[str, Any]:
     }
 
 
-def endpoint_view(
-    endpoints: Iterable[tuple[Service, tuple[Endpoint, ...]]], cluster_id: str = "Kubernetes"
-) -> dict[str, Any]:
+def endpoint_view(endpoints: Iterable[tuple[Service, tuple[Endpoint, ...]]], cluster_id: str) -> dict[str, Any]:
     """Return host name -> namespace -> shards of endpoints and the accounts they run as."""
     view: dict[str, Any] = {}
     for service, members in sorted(endpoints, key=lambda pair: (pair[0].hostname, pair[0].namespace)):

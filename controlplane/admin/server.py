@@ -1,53 +1,29 @@
-"""The HTTP server of the monitoring port.
+"""Serves the monitoring port.
 
-| path | result |
-|---|---|
-| ``/metrics`` | Prometheus text |
-| ``/ready`` | 200 when proxies are served, else 503 with the reason |
-| ``/healthz`` | 200 while the event loop runs |
-| ``/version`` | text |
-| ``/debug`` | the list of debug endpoints |
-| ``/debug/...`` | JSON; loopback callers only |
-
-``?pretty`` indents JSON.
+The application and aiohttp are loaded by ``start``, in a thread: they take a third of the program's whole start, and
+no proxy needs to wait for them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable
-from ipaddress import IPv6Address, ip_address
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-import structlog
-from aiohttp import web
-
-from controlplane import metrics
-from controlplane.admin.metrics_page import MetricsPage
-from controlplane.admin.registry_view import endpoint_view, registry_view, rejected_view
 from controlplane.admin.sources import AdminSources
-from controlplane.admin.sync_view import sync_view
-from controlplane.ads.sync_status import ProxyStatus
-from controlplane.snapshots import ResourceType
 
-log = structlog.get_logger()
+if TYPE_CHECKING:
+    from aiohttp.web import AppRunner
 
-SOURCES = web.AppKey("sources", AdminSources)
-PAGE = web.AppKey("page", MetricsPage)
-
-NO_PROXY_ID = "You must provide a proxyID in the query string\n"
-NOT_CONNECTED = "Proxy not connected to this Pilot instance. It may be connected to another instance.\n"
-NOT_COMPILED = "Nothing has been compiled for this proxy yet.\n"
-
-Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_APPLICATION = "controlplane.admin.application"
 
 
 class AdminServer:
     """Serves the monitoring port from ``start`` until ``stop``."""
 
     def __init__(self, sources: AdminSources) -> None:
-        self._runner = web.AppRunner(application(sources), access_log=None, keepalive_timeout=90, shutdown_timeout=1)
+        self._sources = sources
+        self._runner: AppRunner | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listen, and return the port, which is chosen by the system if 0 was asked for.
@@ -55,164 +31,19 @@ class AdminServer:
         Raises:
             OSError: the address cannot be listened on.
         """
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
-        await site.start()
-        bound: int = self._runner.addresses[0][1]
+        await asyncio.to_thread(import_module, _APPLICATION)
+        from aiohttp import web  # noqa: PLC0415 - see the module's docstring
+
+        from controlplane.admin.application import application  # noqa: PLC0415 - the same
+
+        runner = web.AppRunner(application(self._sources), access_log=None, keepalive_timeout=90, shutdown_timeout=1)
+        self._runner = runner
+        await runner.setup()
+        await web.TCPSite(runner, host, port).start()
+        bound: int = runner.addresses[0][1]
         return bound
 
     async def stop(self) -> None:
-        """Close the port and end what is being answered."""
-        await self._runner.cleanup()
-
-
-def application(sources: AdminSources) -> web.Application:
-    """Return the application of the monitoring port."""
-    app = web.Application(middlewares=[_errors, _access])
-    app[SOURCES] = sources
-    app[PAGE] = MetricsPage(sources)
-    app.router.add_get("/metrics", _metrics)
-    app.router.add_get("/ready", _ready)
-    app.router.add_get("/healthz", _healthz)
-    app.router.add_get("/version", _version)
-    app.router.add_get("/debug", _index)
-    for path, (respond, _) in DEBUG_ENDPOINTS.items():
-        app.router.add_get(path, respond)
-    return app
-
-
-def is_loopback(peer: str | None) -> bool:
-    """Whether a caller's address is this machine's own; a caller without an address is not trusted."""
-    try:
-        address = ip_address((peer or "").partition("%")[0])
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return (mapped or address).is_loopback
-
-
-@web.middleware
-async def _access(request: web.Request, handler: Respond) -> web.StreamResponse:
-    if request.path.startswith("/debug/") and not is_loopback(request.remote):
-        return web.Response(status=401, text="Debug endpoints answer callers on loopback only.\n")
-    return await handler(request)
-
-
-@web.middleware
-async def _errors(request: web.Request, handler: Respond) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except (web.HTTPException, asyncio.CancelledError, ConnectionError):
-        raise
-    except Exception:  # a bug of ours: told to the caller and logged, the other endpoints go on
-        log.exception("admin.failed", path=request.path)
-        return web.Response(status=500, text="Internal error; the log of the control plane says more.\n")
-
-
-async def _metrics(request: web.Request) -> web.Response:
-    page = request.app[PAGE].render()
-    return web.Response(body=page, headers={"Content-Type": metrics.CONTENT_TYPE})
-
-
-async def _ready(request: web.Request) -> web.Response:
-    ready, reason = request.app[SOURCES].ready()
-    return web.Response(status=200 if ready else 503, text="" if ready else f"{reason}\n")
-
-
-async def _healthz(_request: web.Request) -> web.Response:
-    return web.Response(text="ok\n")
-
-
-async def _version(request: web.Request) -> web.Response:
-    return web.Response(text=request.app[SOURCES].version)
-
-
-async def _index(_request: web.Request) -> web.Response:
-    lines = [f"{path}\n    {text}\n" for path, (_, text) in DEBUG_ENDPOINTS.items()]
-    return web.Response(text="".join(lines))
-
-
-async def _syncz(request: web.Request) -> web.Response:
-    return _json(request, sync_view(request.app[SOURCES], request.query.get("namespace", "")))
-
-
-async def _connections(request: web.Request) -> web.Response:
-    statuses = sorted(request.app[SOURCES].connections(), key=lambda status: status.connection_id)
-    clients = [
-        {
-            "connectionId": status.connection_id,
-            "connectedAt": status.connected_at.isoformat(),
-            "address": status.peer,
-        }
-        for status in statuses
-    ]
-    return _json(request, {"totalClients": len(clients), "clients": clients})
-
-
-async def _registryz(request: web.Request) -> web.Response:
-    return _json(request, registry_view(request.app[SOURCES].services()))
-
-
-async def _endpointz(request: web.Request) -> web.Response:
-    return _json(request, endpoint_view(request.app[SOURCES].endpoints()))
-
-
-async def _rejectedz(request: web.Request) -> web.Response:
-    return _json(request, rejected_view(request.app[SOURCES].rejected()))
-
-
-async def _config_dump(request: web.Request) -> web.Response:
-    from controlplane.admin.config_dump import SHORT_NAMES, config_dump  # noqa: PLC0415 - Envoy's messages load slowly
-
-    sources = request.app[SOURCES]
-    proxy_id = request.query.get("proxyID", "")
-    if not proxy_id:
-        return web.Response(status=400, text=NO_PROXY_ID)
-    status = find_connection(list(sources.connections()), proxy_id)
-    if status is None:
-        return web.Response(status=404, text=NOT_CONNECTED)
-    snapshot = sources.snapshot(status.connection_id)
-    if snapshot is None:
-        return web.Response(status=404, text=NOT_COMPILED)
-    asked = [name for name in request.query.get("types", "").upper().split(",") if name]
-    unknown = sorted(set(asked) - SHORT_NAMES.keys())
-    if unknown:
-        return web.Response(
-            status=400, text=f"No such types: {', '.join(unknown)}; there are {', '.join(SHORT_NAMES)}\n"
-        )
-    types = {SHORT_NAMES[name] for name in asked} or set(SHORT_NAMES.values()) - {ResourceType.ENDPOINT}
-    if "include_eds" in request.query:
-        types.add(ResourceType.ENDPOINT)
-    return _json(request, config_dump(snapshot, types))
-
-
-def find_connection(statuses: list[ProxyStatus], proxy_id: str) -> ProxyStatus | None:
-    """Return the connection that is meant: by its id, else by its proxy's id, else by a part of its id.
-
-    Of several, the one that connected last: a proxy that reconnects may still have its old stream.
-    """
-    for matches in (
-        [status for status in statuses if status.connection_id == proxy_id],
-        [status for status in statuses if status.proxy.id == proxy_id],
-        [status for status in statuses if proxy_id in status.connection_id],
-    ):
-        if matches:
-            return max(matches, key=lambda status: status.connected_at)
-    return None
-
-
-def _json(request: web.Request, value: Any) -> web.Response:  # noqa: ANN401 - any JSON value
-    indent = 4 if "pretty" in request.query else None
-    return web.Response(text=json.dumps(value, indent=indent) + "\n", content_type="application/json")
-
-
-DEBUG_ENDPOINTS: dict[str, tuple[Respond, str]] = {
-    "/debug/syncz": (_syncz, "What each proxy was sent, acknowledged and refused; ?namespace="),
-    "/debug/connections": (_connections, "Connected proxies"),
-    "/debug/registryz": (_registryz, "Services"),
-    "/debug/endpointz": (_endpointz, "Endpoints by service"),
-    "/debug/endpointShardz": (_endpointz, "The same, by istiod's newer name"),
-    "/debug/rejectedz": (_rejectedz, "Objects that were refused, and why"),
-    "/debug/config_dump": (_config_dump, "What a proxy should hold; ?proxyID=, &types=CDS,LDS, &include_eds"),
-}
-"""Path -> what answers it and what it shows."""
+        """Close the port and end what is being answered; nothing if it never started."""
+        if self._runner is not None:
+            await self._runner.cleanup()

@@ -18,7 +18,8 @@ class AdminSources:
     ``ready`` gives whether proxies are served, and otherwise the reason why not. ``snapshot`` takes a connection id and
     gives ``None`` where there is no such connection or nothing compiled yet. ``behind`` takes a connection id, a type
     and a resource name and gives the objects that the resource was made from, empty where it is unknown.
-    ``identity`` names this instance (pod or host name), ``version`` the program.
+    ``identity`` names this instance (pod or host name), ``version`` the program, ``cluster_id`` the
+    Kubernetes cluster.
     """
 
     ready: Callable[[], tuple[bool, str]]
@@ -30,3 +31,4 @@ class AdminSources:
     rejected: Callable[[], Iterable[Rejected]]
     identity: str
     version: str = "unknown"
+    cluster_id: str = "Kubernetes"

@@ -107,16 +107,19 @@ EMPTY = Contents(MappingProxyType({}))
 
 
 class Edition:
-    """One snapshot, with a contents per type."""
+    """One snapshot. ``contents`` has an entry for each type, and one for ``None``, types that we know nothing of."""
 
     def __init__(self, snapshot: Snapshot, contents: Mapping[ResourceType, Contents]) -> None:
         self.snapshot = snapshot
         self.revision = snapshot.revision
-        self._contents = contents
+        self.contents: Mapping[ResourceType | None, Contents] = {**_NOTHING, **contents}
 
     def of(self, type_: ResourceType | None) -> Contents:
-        """Return the contents of a type; ``None`` is a type that we know nothing of."""
-        return self._contents.get(type_, EMPTY) if type_ is not None else EMPTY
+        """Return the contents of a type."""
+        return self.contents[type_]
+
+
+_NOTHING: Mapping[ResourceType | None, Contents] = dict.fromkeys((*ResourceType, None), EMPTY)
 
 
 class Library:

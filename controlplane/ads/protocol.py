@@ -115,14 +115,17 @@ def _nack(state: StreamState, watch: Watch, request: Request, now: float) -> tup
 
 
 def _stale(state: StreamState, watch: Watch, request: Request) -> tuple[StreamState, Kind]:
-    """Take a request whose nonce is not the last one sent.
+    """Take a request whose nonce is not that of the last response: it acknowledges nothing and gets no answer.
 
-    SotW: ignored; the proxy states all its names again when it answers the newer response ("A nonce becomes stale").
-    Delta: it answers nothing, but what it adds or drops is said only once and holds.
+    Delta: what it adds or drops is said only once, and holds. SotW: a proxy that wants more names while a response is
+    on its way to it says so under the nonce before ("a race condition that may arise here"). The names are noted, so
+    that listeners wait for load assignments already asked for; the answer comes after that response is answered.
     """
-    if not _additive(state):
+    if _additive(state):
+        return _resubscribe(state, watch, request, Kind.STALE)
+    if watch.flight is None or request.nonce != watch.acked_nonce or not request.subscribe:
         return state, Kind.STALE
-    return _resubscribe(state, watch, request, Kind.STALE)
+    return state.putting(_restated(watch, request)), Kind.STALE
 
 
 def _additive(state: StreamState) -> bool:
@@ -143,10 +146,11 @@ def _acknowledged(watch: Watch) -> Watch:
     doubtful, due = watch.doubtful - flight.names, watch.due
     if doubtful and flight.cures:
         doubtful, due = NO_NAMES, union(due, doubtful)
-    watch = watch._replace(lingering=(), unknown=False, refused=None) if not doubtful and not due else _lingering(watch)
+    watch = watch._replace(lingering=(), unknown=False) if not doubtful and not due else _lingering(watch)
+    refused = watch.refused if doubtful else None
     return watch._replace(
         flight=None, acked_nonce=flight.nonce, acked_version=flight.version, acked_revision=flight.revision,
-        doubtful=doubtful, due=due,
+        doubtful=doubtful, due=due, refused=refused,
     )  # fmt: skip
 
 
@@ -161,8 +165,10 @@ def _lingering(watch: Watch) -> Watch:
 
 
 def _resubscribe(state: StreamState, watch: Watch, request: Request, kind: Kind) -> tuple[StreamState, Kind]:
-    if _additive(state):
-        return state.putting(_changed(watch, request)), kind
+    if state.variant is Variant.DELTA:
+        if request.subscribe or request.unsubscribe:
+            watch = _changed(watch, request)
+        return state.putting(watch), kind
     if not request.nonce and watch.acked_nonce:
         # SotW without a nonce from a proxy that has known one: it starts again with nothing.
         return _first(state._replace(watches={**state.watches, watch.type_url: _closed(watch)}), request)
@@ -197,8 +203,13 @@ def _restated(watch: Watch, request: Request) -> Watch:
 
 
 def _forgiven(before: Watch, watch: Watch) -> Watch:
-    """Drop the refusal once the proxy no longer wants anything that it was about."""
-    return watch._replace(refused=None) if before.doubtful and not watch.doubtful else watch
+    """Drop the refusal once the proxy no longer wants anything that it was about.
+
+    If it still wants some of it, the reason may have been among the rest: what it wants is worth another try.
+    """
+    if len(before.doubtful) == len(watch.doubtful):
+        return watch
+    return watch._replace(due=union(watch.due, watch.doubtful), doubtful=NO_NAMES, refused=None)
 
 
 def _changed(watch: Watch, request: Request) -> Watch:
@@ -207,8 +218,6 @@ def _changed(watch: Watch, request: Request) -> Watch:
     "The server must resend any newly requested resources, even if it previously sent those": a name is due also when
     it was subscribed already.
     """
-    if not request.subscribe and not request.unsubscribe:
-        return watch
     wildcard = (watch.wildcard or WILDCARD in request.subscribe) and WILDCARD not in request.unsubscribe
     added, dropped = request.subscribe - _STAR, request.unsubscribe - _STAR
     due = union(watch.due - dropped, added)

@@ -58,9 +58,14 @@ E = TypeVar("E", bound=Encoded)
 
 
 class _Step(NamedTuple):
-    """What a watch needs: a response or none, all names that it changes at the proxy, and what is retained then."""
+    """What a watch needs: a response or none.
+
+    ``names`` are new or changed, or due; ``touched`` are those and all others that the response changes at the proxy.
+    ``retained`` is what is retained then.
+    """
 
     plan: Plan | None
+    names: Names
     touched: Names
     retained: frozenset[Resource]
 
@@ -71,10 +76,11 @@ def respond(state: StreamState, encode: Callable[[Plan], E], now: float) -> tupl
     Call it until it gives ``None``, and again after each request and each new snapshot.
     """
     moved = True
+    goal = state.edition.contents
     while moved:
         moved = False
         for watch in state.watches.values():
-            contents = state.edition.of(watch.type)
+            contents = goal[watch.type]
             if watch.sent is contents and not watch.due and not watch.owed and not watch.retained:
                 continue
             if watch.closed or _unanswered(state, watch, now) or _held_back(state, watch, now):
@@ -92,16 +98,17 @@ def respond(state: StreamState, encode: Callable[[Plan], E], now: float) -> tupl
 
 def overdue_at(state: StreamState, now: float) -> float | None:
     """Return when something that waits for an answer may go out without one; ``None`` if nothing waits."""
-    times = [
-        watch.flight.sent_at + state.patience
-        for watch in state.watches.values()
-        if watch.flight is not None and now < watch.flight.sent_at + state.patience
-    ]
-    return min(times) if times and any(_pending(state, watch) for watch in state.watches.values()) else None
+    if not any(_pending(state, watch) for watch in state.watches.values()):
+        return None
+    flights = [watch.flight for watch in state.watches.values() if watch.flight is not None]
+    times = [flight.sent_at + state.patience for flight in flights if now < flight.sent_at + state.patience]
+    return min(times, default=None)
 
 
 def _pending(state: StreamState, watch: Watch) -> bool:
-    return not watch.closed and bool(watch.sent is not state.edition.of(watch.type) or watch.due or watch.owed)
+    if watch.sent is state.edition.contents[watch.type] and not watch.due and not watch.owed:
+        return False
+    return not watch.closed
 
 
 def _unanswered(state: StreamState, watch: Watch, now: float) -> bool:
@@ -141,18 +148,19 @@ def _step(state: StreamState, watch: Watch, contents: Contents) -> _Step:
     if extras:
         touched = touched.union(resource.name for resource in extras)
     if not touched and not watch.owed:
-        return _Step(None, NO_NAMES, retained)
+        return _Step(None, NO_NAMES, NO_NAMES, retained)
     if state.variant is Variant.DELTA:
         if watch.type is ResourceType.EXTENSION:
             gone = NO_NAMES  # Envoy collects extensions by itself; a removal breaks the listeners that still use one
-        return _Step(Plan(state.variant, watch.type_url, contents, names, extras, gone), touched, retained)
+        return _Step(Plan(state.variant, watch.type_url, contents, names, extras, gone), names, touched, retained)
     if watch.type in FULL_SETS:
         # "Must include the complete state of the world ... even if they did not change."
-        names = contents.names if watch.wildcard else contents.split(watch.names)[0]
-        extras |= retained
-    elif not names and not extras and not watch.owed:
-        return _Step(None, NO_NAMES, retained)  # "no mechanism to tell the client that resources have been deleted"
-    return _Step(Plan(state.variant, watch.type_url, contents, names, extras), touched, retained)
+        everything = contents.names if watch.wildcard else contents.split(watch.names)[0]
+        plan = Plan(state.variant, watch.type_url, contents, everything, extras | retained)
+        return _Step(plan, names, touched, retained)
+    if not names and not extras and not watch.owed:
+        return _Step(None, NO_NAMES, NO_NAMES, retained)  # "no mechanism to tell the client that resources have been deleted"
+    return _Step(Plan(state.variant, watch.type_url, contents, names, extras), names, touched, retained)
 
 
 def _common(some: Names, subscribed: Names) -> Names:
@@ -264,14 +272,13 @@ def _sent(state: StreamState, watch: Watch, step: _Step, encoded: Encoded, now: 
         lingering=lingering, nonce=flight.nonce, version=flight.version, revision=flight.revision, sent_at=now,
     )  # fmt: skip
     state = state.putting(watch)
-    return _warming(state, touched) if watch.type is ResourceType.CLUSTER and touched else state
+    return _warming(state, step.names) if watch.type is ResourceType.CLUSTER and step.names else state
 
 
 def _adds(watch: Watch, step: _Step) -> bool:
-    names = step.plan.names if step.plan is not None else NO_NAMES
     if watch.owed:  # from nothing, or from what the proxy said it holds; then any of these may be new
-        return bool(names)
-    return any(name not in watch.sent.resources for name in step.touched & names)
+        return bool(step.names)
+    return any(name not in watch.sent.resources or name in watch.doubtful for name in step.names)
 
 
 def _warming(state: StreamState, clusters: Names) -> StreamState:

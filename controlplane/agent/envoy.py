@@ -1,4 +1,4 @@
-"""Running an Envoy: find the binary, start it from a bootstrap, wait until it serves, ask its admin interface."""
+"""Running an Envoy: find the binary, start it from a bootstrap, wait until it serves, ask what it thinks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 
@@ -86,30 +86,27 @@ class EnvoyProxy:
     async def is_ready(self) -> bool:
         """Whether the admin interface calls Envoy ready: live, not draining."""
         try:
-            status, _ = await self._admin("GET", "/ready")
+            status, _ = await self._admin("/ready")
         except (OSError, aiohttp.ClientError, TimeoutError):  # not listening yet
             return False
         return status == HTTPStatus.OK
 
-    async def admin(self, path: str, *, method: str = "GET") -> str:
-        """Return the answer of the admin interface. Raises ``ProcessFailedError`` when it is no success."""
-        status, text = await self._admin(method, path)
+    async def stats(self, pattern: str) -> Mapping[str, int]:
+        """Return the counters and gauges whose names match a regular expression somewhere.
+
+        Raises ``ProcessFailedError`` when the admin interface refuses, ``aiohttp.ClientError`` when it is gone.
+        """
+        status, text = await self._admin(f"/stats?format=json&filter={quote(pattern)}")
         if status != HTTPStatus.OK:
-            raise ProcessFailedError(self.process.failure(f"answered {status} to {path}: {text.strip()}"))
-        return text
+            raise ProcessFailedError(self.process.failure(f"answered {status} when asked for stats: {text.strip()}"))
+        named = json.loads(text)["stats"]
+        return {stat["name"]: stat["value"] for stat in named if isinstance(stat.get("value"), int)}
 
-    async def stats(self, prefix: str) -> Mapping[str, int]:
-        """Return the counters and gauges whose names start with ``prefix``, an escaped regular expression."""
-        answer = json.loads(await self.admin(f"/stats?format=json&filter=^{prefix}"))
-        return {stat["name"]: stat["value"] for stat in answer["stats"] if isinstance(stat.get("value"), int)}
+    async def rejected(self) -> Mapping[str, int]:
+        """Return how many updates of each kind Envoy refused since it started; nothing when it took them all."""
+        return {name: count for name, count in (await self.stats(r"update_rejected$")).items() if count}
 
-    async def config_dump(self, resource: str) -> list[dict[str, Any]]:
-        """Return one kind of resource as Envoy holds it: ``dynamic_active_clusters``, ``dynamic_listeners``, ..."""
-        answer = json.loads(await self.admin(f"/config_dump?resource={resource}"))
-        configs: list[dict[str, Any]] = answer.get("configs", [])
-        return configs
-
-    async def _admin(self, method: str, path: str) -> tuple[int, str]:
+    async def _admin(self, path: str) -> tuple[int, str]:
         where = self.settings.admin
         if isinstance(where, TcpAddress):
             connector: aiohttp.BaseConnector = aiohttp.TCPConnector()
@@ -119,6 +116,6 @@ class EnvoyProxy:
             base = "http://envoy"
         async with (
             aiohttp.ClientSession(connector=connector, timeout=_ADMIN_TIMEOUT) as session,
-            session.request(method, base + path) as response,
+            session.get(base + path) as response,
         ):
             return response.status, await response.text()

@@ -5,5 +5,5 @@ case, or every problem at once. ``validation`` holds the rules a schema cannot s
 the registry or Envoy.
 
 What may go wrong: fields newer than these models. Readers drop them with a warning; a strict reader refuses them.
-Modules are imported on first use (see ``kinds``), and models build their validators on first use, to keep start-up short.
+Modules are imported on first use (see ``kinds``) and validators built on first use, to keep start-up short.
 """

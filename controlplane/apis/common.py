@@ -26,7 +26,7 @@ MAX_PORT = 65535
 ONE_MILLISECOND = timedelta(milliseconds=1)
 
 _UNIT_MICROSECONDS = {"ns": 0.001, "us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6, "h": 3600e6}
-_NUMBER_UNIT = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")  # noqa: RUF001 - the micro sign is Go's own spelling
+_NUMBER_UNIT = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
 _DURATION = re.compile(rf"[-+]?(?:0|(?:{_NUMBER_UNIT.pattern})+)")
 _MAX_DURATION = timedelta(seconds=315_576_000_000)
 

@@ -11,7 +11,7 @@ __all__ = ["Gateway", "Port", "Server", "ServerTLSMode", "ServerTLSSettings", "T
 
 
 class Server(ApiModel):
-    """One port with the hosts it serves; a host is ``host`` or ``namespace/host``. ``bind`` empty means all addresses."""
+    """One port with the hosts it serves, each ``host`` or ``namespace/host``; an empty ``bind`` means all addresses."""
 
     port: Port
     bind: str = ""

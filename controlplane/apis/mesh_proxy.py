@@ -54,7 +54,7 @@ class ProxyProtocolConfiguration(ApiModel):
 
 
 class Topology(ApiModel):
-    """What stands in front of a gateway: trusted proxies (for the client's address) and who sets certificate headers."""
+    """What stands in front of a gateway: trusted proxies (for the client's address), who sets certificate headers."""
 
     num_trusted_proxies: UInt32 = 0
     forward_client_cert_details: ForwardClientCertDetails = ForwardClientCertDetails.UNDEFINED
@@ -139,7 +139,7 @@ class ProxyHeaders(ApiModel):
 
 
 class ProxyConfig(ApiModel):
-    """Settings of proxies, mesh-wide or (``proxy.istio.io/config``) of one pod; most are read by the injector and agent.
+    """Settings of proxies, of the mesh or (``proxy.istio.io/config``) of a pod; most are for the injector and agent.
 
     ``concurrency`` ``None`` follows the CPU limit, 0 means one thread a CPU. Maps and lists are empty by default.
     """

@@ -23,7 +23,7 @@ ROOT = "spec"
 
 @dataclass(frozen=True, slots=True)
 class ParsedSpec:
-    """What a ``spec`` gave. ``model`` is ``None`` exactly when there are ``problems``; warnings may stand beside both."""
+    """What a ``spec`` gave: ``model`` is ``None`` exactly when there are ``problems``; warnings stand beside both."""
 
     model: ApiModel | None
     problems: tuple[Problem, ...] = ()
@@ -78,7 +78,7 @@ def _second_look(kind: str, raw: object, subject: Subject, error: ValidationErro
     return ParsedSpec(None if problems else model, problems, (*ignored, *report.warnings))
 
 
-def _without(raw: object, locations: Sequence[tuple[int | str, ...]]) -> object | None:
+def _without(raw: object, locations: Sequence[tuple[int | str, ...]]) -> Any:  # noqa: ANN401 - unread YAML
     """A copy without the broken fields; ``None`` where one is not simply a key that can be left out."""
     if not locations:
         return raw

@@ -52,8 +52,8 @@ class JWTPresence(StrEnum):
 class JWTRule(ApiModel):
     """An issuer, its keys (``jwks`` or where to fetch them) and where its tokens stand.
 
-    ``issuer`` ``None`` takes any issuer. No location means the ``Authorization`` header and the parameter ``access_token``; no audience accepts any.
-    ``timeout`` is for fetching keys, ``None`` means 5 s.
+    ``issuer`` ``None`` takes any issuer, no audience accepts any. No location means the ``Authorization`` header and
+    the parameter ``access_token``. ``timeout`` is for fetching keys, ``None`` means 5 s.
     """
 
     issuer: NonEmpty | None = None

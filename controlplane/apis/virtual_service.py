@@ -113,7 +113,7 @@ class RouteDestination(ApiModel):
 
 
 class RegexRewrite(ApiModel):
-    """A path rewrite by RE2: what ``match`` finds becomes ``rewrite`` (``\\1`` names a group)."""
+    r"""A path rewrite by RE2: what ``match`` finds becomes ``rewrite`` (``\1`` names a group)."""
 
     match: str = ""
     rewrite: str = ""

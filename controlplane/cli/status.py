@@ -50,7 +50,9 @@ class Output(Enum):
 
 @app.command(cls=PlainCommand)
 def status(
-    proxy: Annotated[str, typer.Argument(metavar="PROXY", help="One proxy, as NAME.NAMESPACE or NAME; all where none is given.")] = "",
+    proxy: Annotated[
+        str, typer.Argument(metavar="PROXY", help="One proxy, as NAME.NAMESPACE or NAME; all where none is given.")
+    ] = "",
     namespace: Annotated[str, typer.Option("--namespace", "-n", help="Only proxies of this namespace.")] = "",
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print the answer.")] = Output.TABLE,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again each second, until Ctrl-C.")] = False,

@@ -63,9 +63,7 @@ def workload_mode(view: View, key: WorkloadKey) -> WorkloadMtls:
     if key.namespace == mesh_config(view).root_namespace:
         return WorkloadMtls(mode)
     policy = _oldest(
-        obj
-        for obj in _policies(view, key.namespace)
-        if (selector := _selector(obj)) and selector.items() <= key.labels
+        obj for obj in _policies(view, key.namespace) if (selector := _selector(obj)) and selector.items() <= key.labels
     )
     if policy is None:
         return WorkloadMtls(mode)

@@ -123,9 +123,7 @@ class _Names:
         )
 
     def _weighted(self, routes: Iterable[Any]) -> tuple[Any, ...]:
-        return tuple(
-            route.model_copy(update={"destination": self._destination(route.destination)}) for route in routes
-        )
+        return tuple(route.model_copy(update={"destination": self._destination(route.destination)}) for route in routes)
 
     def _destination(self, destination: Any) -> Any:  # noqa: ANN401 - apis Destination
         host = self.host(destination.host or "")
@@ -149,9 +147,7 @@ def virtual_service(view: View, key: ObjectKey) -> ResolvedVirtualService | None
         if delegate is None or delegate.hosts or not delegate.export_to & {"*", key.namespace}:
             continue
         sources.append(named)
-        http.extend(
-            merged for held in delegate.http if held.delegate is None and (merged := merged_route(route, held))
-        )
+        http.extend(merged for held in delegate.http if held.delegate is None and (merged := merged_route(route, held)))
     return replace(root, http=tuple(http), sources=tuple(dict.fromkeys(sources)))
 
 

@@ -72,7 +72,7 @@ def ads_secret_config(name: str) -> SdsSecretConfig:
 def mesh_downstream_context(mesh: MeshConfig, alpn: Iterable[str]) -> DownstreamTlsContext:
     """Ask a caller for a certificate of the mesh: signed by its root, of one of its trust domains.
 
-    The cipher list and lower bound are the mesh's ``meshMTLS``. Reference: Istio, mutual TLS of a sidecar's server side.
+    The cipher list and the lower bound are the mesh's ``meshMTLS``. Reference: MeshConfig.meshMTLS.
     """
     common = CommonTlsContext(alpn_protocols=list(alpn))
     settings = mesh.mesh_mtls

@@ -12,10 +12,12 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
 
     from yaml import events
     from yaml._yaml import CParser
@@ -165,10 +167,9 @@ def _plain(text: str) -> Scalar:
     return text
 
 
-def _scalar(event: events.ScalarEvent) -> Scalar:
-    if event.implicit[0]:
-        return _plain(event.value)
-    if event.implicit[1] or event.tag in (_STR_TAG, "!"):
+def _tagged(event: events.ScalarEvent) -> Scalar:
+    """Return the value of a scalar with a tag."""
+    if event.tag in (_STR_TAG, "!"):
         return event.value
     if event.tag in _PLAIN_TAGS:
         return _plain(event.value)
@@ -223,26 +224,47 @@ class _Builder:
         self._size = 0
         self._copied = 0
 
+    def steps(self, events: ModuleType) -> dict[type, Callable[[Any], None]]:
+        """Return what to do with each type of ``yaml.events``; a table, since this runs for every word of a file."""
+        return {
+            events.ScalarEvent: self.scalar,
+            events.MappingStartEvent: partial(self.begin, dict),
+            events.SequenceStartEvent: partial(self.begin, list),
+            events.MappingEndEvent: self.end,
+            events.SequenceEndEvent: self.end,
+            events.AliasEvent: self.alias,
+        }
+
     def scalar(self, event: events.ScalarEvent) -> None:
         self._size += 1
-        frame = self._stack[-1] if self._stack else None
-        merge = frame is not None and frame.key is _Missing and event.value == "<<" and event.implicit[0]
-        if merge and frame is not None and type(frame.value) is dict:
-            frame.key = _Merge
-            return
-        value = _scalar(event)
+        value: Scalar = event.value
+        if event.implicit[0]:
+            if (
+                value == "<<"
+                and self._stack
+                and self._stack[-1].key is _Missing
+                and type(self._stack[-1].value) is dict
+            ):
+                self._stack[-1].key = _Merge
+                return
+            value = _plain(event.value)
+        elif not event.implicit[1]:
+            value = _tagged(event)
         if event.anchor is not None:
             self._anchors[event.anchor] = (value, 1)
         self._place(value, event)
 
-    def begin(self, event: events.CollectionStartEvent, value: list[Any] | dict[str, Any]) -> None:
-        if event.tag not in (_LIST_TAGS if type(value) is list else _DICT_TAGS):
+    def begin(self, kind: type[list[Any] | dict[str, Any]], event: events.CollectionStartEvent) -> None:
+        if event.tag not in (_LIST_TAGS if kind is list else _DICT_TAGS):
             raise _BadDocumentError(_line(event), f"tag {event.tag} is not allowed")
         if len(self._stack) >= MAX_DEPTH:
             raise _BadDocumentError(_line(event), f"nested deeper than {MAX_DEPTH} levels")
-        self._stack.append(_Frame(value, event.anchor, self._size))
+        if not self._stack:
+            self.line = _line(event)
+        self._stack.append(_Frame(kind(), event.anchor, self._size))
         self._size += 1
-        self._anchors.pop(event.anchor, None)
+        if event.anchor is not None:
+            self._anchors.pop(event.anchor, None)
 
     def end(self, event: events.Event) -> None:
         frame = self._stack.pop()
@@ -266,12 +288,13 @@ class _Builder:
     def _place(self, value: object, event: events.Event) -> None:
         if not self._stack:
             self.root = value
+            self.line = self.line or _line(event)
             return
         frame = self._stack[-1]
         if type(frame.value) is list:
             frame.value.append(value)
         elif frame.key is _Missing:
-            frame.key = key = _key(value, _line(event))
+            frame.key = key = value if type(value) is str else _key(value, _line(event))
             if key in frame.value:
                 line = _line(event)
                 self.warnings.append(f"key {key!r} is repeated on line {line} of the document; the last one is used")
@@ -291,21 +314,11 @@ def _stream(parser: CParser) -> Iterator[Document]:
     from yaml import events  # noqa: PLC0415 - as above
 
     builder = _Builder()
+    steps = builder.steps(events)
     while (event := parser.get_event()) is not None:
-        kind = type(event)
-        if kind is events.ScalarEvent:
-            builder.line = builder.line or _line(event)
-            builder.scalar(event)
-        elif kind is events.MappingStartEvent:
-            builder.line = builder.line or _line(event)
-            builder.begin(event, {})
-        elif kind is events.SequenceStartEvent:
-            builder.line = builder.line or _line(event)
-            builder.begin(event, [])
-        elif kind in (events.MappingEndEvent, events.SequenceEndEvent):
-            builder.end(event)
-        elif kind is events.AliasEvent:
-            builder.alias(event)
-        elif kind is events.DocumentEndEvent:
-            yield Document(builder.root, builder.line or 1, tuple(builder.warnings))
+        if (step := steps.get(type(event))) is not None:
+            step(event)
+        elif type(event) is events.DocumentEndEvent:
+            yield Document(builder.root, builder.line, tuple(builder.warnings))
             builder = _Builder()
+            steps = builder.steps(events)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from controlplane.model.objects import Object, ObjectKey, Rejected
-from controlplane.watchers import documents
 from controlplane.model.parse import Parsed
+from controlplane.watchers import documents
 from controlplane.watchers.kinds import Result, Unused, parse
 
 NOWHERE = ObjectKey("", "", "")

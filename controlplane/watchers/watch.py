@@ -1,5 +1,4 @@
 """Which paths below a directory changed, as the operating system reports it."""
-# ruff: noqa: PTH - paths are compared as text
 
 from __future__ import annotations
 
@@ -80,7 +79,7 @@ class DirectoryWatch:
 
 def _identity(path: str) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)
+        found = os.stat(path)  # noqa: PTH116 - paths are text here
     except OSError:
         return None
     return found.st_dev, found.st_ino

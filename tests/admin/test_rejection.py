@@ -49,7 +49,11 @@ RATINGS = "outbound|9080||ratings.shop.svc.cluster.local"
         pytest.param("route: unknown cluster 'x'", ["80"], ["80"], ("80",), id="the-only-one-subscribed"),
         pytest.param("timeout after 80 ms", ["80", "81"], ["80", "81"], (), id="a-number-is-not-a-name"),
         pytest.param(
-            "Invalid TLS context for kubernetes://edge", ["kubernetes://edge"], None, ("kubernetes://edge",), id="quoted"
+            "Invalid TLS context for kubernetes://edge",
+            ["kubernetes://edge"],
+            None,
+            ("kubernetes://edge",),
+            id="quoted",
         ),
         pytest.param("something else", ["a", "b"], None, (), id="nothing-told"),
     ],

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from controlplane.admin.server import DEBUG_ENDPOINTS, NO_PROXY_ID, NOT_CONNECTED, application, is_loopback
+from controlplane.admin.application import DEBUG_ENDPOINTS, NO_PROXY_ID, NOT_CONNECTED, application, is_loopback
 from controlplane.admin.sources import AdminSources
 from controlplane.snapshots import ResourceType
 from tests.admin import world

@@ -98,7 +98,10 @@ def load_assignments() -> list[dict[str, Any]]:
     ]
     zone = {"region": "r1", "zone": "z1"}
     return [
-        {"cluster_name": REVIEWS, "endpoints": [{"locality": zone, "lb_endpoints": members, "load_balancing_weight": 4}]},
+        {
+            "cluster_name": REVIEWS,
+            "endpoints": [{"locality": zone, "lb_endpoints": members, "load_balancing_weight": 4}],
+        },
         {"cluster_name": REVIEWS_V2, "endpoints": [{"locality": zone, "lb_endpoints": members[:1]}]},
     ]
 
@@ -154,7 +157,10 @@ def listeners(folder: Path) -> list[dict[str, Any]]:
             **_address("0.0.0.0", 9080),
             **loose,
             "filter_chains": [
-                {"filters": [_http(rds=_rds(folder, 0, "9080"))], "filter_chain_match": {"application_protocols": ["http/1.1", "h2c"]}}
+                {
+                    "filters": [_http(rds=_rds(folder, 0, "9080"))],
+                    "filter_chain_match": {"application_protocols": ["http/1.1", "h2c"]},
+                }
             ],
             "default_filter_chain": {"filters": [_tcp("PassthroughCluster")]},
         },

@@ -28,7 +28,7 @@ ADDRESSES PORT  MATCH                                                DESTINATION
 0.0.0.0   9080  App: http/1.1,h2c                                    Route: 9080
 0.0.0.0   9080  ALL                                                  PassthroughCluster
 0.0.0.0   15006 SNI: reviews.shop; Trans: tls; Addr: 10.0.0.0/8:8080 Cluster: inbound|8080||
-"""
+"""  # noqa: E501 - as wide as the table is
 LISTENER_TYPES = """\
 ADDRESSES PORT  TYPE
 0.0.0.0   80    HTTP
@@ -188,7 +188,9 @@ async def test_beside_a_running_envoy(tmp_path: Path) -> None:
     for theirs, own in zip(envoys, ours, strict=True):
         expected = [line.split() for line in theirs.out.splitlines() if line.split()[0] not in static]
         got = [line.split() for line in own.out.splitlines()]
-        assert [row for row in got if row[0] != "10.0.0.7:9080"] == [row for row in expected if row[0] != "10.0.0.7:9080"]
+        assert [row for row in got if row[0] != "10.0.0.7:9080"] == [
+            row for row in expected if row[0] != "10.0.0.7:9080"
+        ]
     assert misnamed.code == 0
     assert f"calls itself {mesh.NODE_ID}, not other.shop" in misnamed.err
 

@@ -8,7 +8,17 @@ from controlplane.cli.main import COMMANDS
 from tests.admin import world
 from tests.cli.command import modules_imported, run
 
-HEAVY = {"google.protobuf", "grpc", "pydantic", "kubernetes", "aiohttp", "structlog", "prometheus_client", "rich", "yaml"}
+HEAVY = {
+    "google.protobuf",
+    "grpc",
+    "pydantic",
+    "kubernetes",
+    "aiohttp",
+    "structlog",
+    "prometheus_client",
+    "rich",
+    "yaml",
+}
 CONFIG_DUMP = "tests/cli/config_dump.json"
 
 
@@ -55,7 +65,9 @@ async def test_every_command_has_help(command: str) -> None:
         pytest.param(["stats"], "No such command 'stats'. Did you mean 'status'?", id="command"),
         pytest.param(["serve", "--bogus"], "No such option: --bogus", id="option"),
         pytest.param(["serve", "--holdoff", "2x"], "'2x' is not a duration", id="duration"),
-        pytest.param(["serve", "--holdoff", "2s"], "--holdoff (2s) must not be longer than --max-holdoff (1s)", id="pair"),
+        pytest.param(
+            ["serve", "--holdoff", "2s"], "--holdoff (2s) must not be longer than --max-holdoff (1s)", id="pair"
+        ),
         pytest.param(["serve", "--xds-port", "70000"], "--xds-port must be a port number", id="port"),
         pytest.param(["serve", "--config-dir", "/nowhere"], "/nowhere is not a directory", id="directory"),
         pytest.param(["serve", "--log-format", "xml"], "'xml' is none of auto, console, json", id="choice"),

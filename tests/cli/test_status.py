@@ -20,7 +20,6 @@ from controlplane.cli.age import age
 from tests.admin import world
 from tests.cli.command import ROOT, run
 
-
 TABLE = """\
 NAME           CLUSTER        CDS               LDS              EDS              RDS              ECDS        ISTIOD       VERSION
 api-1.prod     Kubernetes     STALE (3h20m)     ERROR (15m)      IGNORED          NOT SENT         IGNORED     istiod-0

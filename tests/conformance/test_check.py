@@ -17,7 +17,8 @@ round = len(list(here.glob("round*")))
 passing = (here / f"pass{round}").read_text().split()
 cases = [name for name in ("a", "b", "c", "extra") if re.search(options["--only"], name + ".yaml")]
 results = [
-    {"case": name, "optional": name == "extra", "exact": name in passing, "behaviour": name in passing} for name in cases
+    {"case": name, "optional": name == "extra", "exact": name in passing, "behaviour": name in passing}
+    for name in cases
 ]
 pathlib.Path(options["--json"]).write_text(json.dumps(results))
 """

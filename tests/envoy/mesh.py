@@ -33,6 +33,7 @@ class Mesh:
     def __init__(self, stack: AsyncExitStack, directory: Path, control_plane: ControlPlane, secrets: Path) -> None:
         self._stack = stack
         self._secrets = secrets
+        self._envoys: list[EnvoyProxy] = []
         self.directory = directory
         self.control_plane = control_plane
 
@@ -73,8 +74,14 @@ class Mesh:
         envoy = EnvoyProxy(proxy, settings, self.directory)
         self._stack.push_async_callback(envoy.stop)
         await envoy.start()
+        self._envoys.append(envoy)
         await envoy.wait_ready()
         return envoy
+
+    async def nothing_was_rejected(self) -> None:
+        """Fail when an Envoy refused anything that the control plane sent it."""
+        for envoy in self._envoys:
+            assert await envoy.rejected() == {}, f"{envoy.proxy.id} refused an update; see its log"
 
 
 @asynccontextmanager
@@ -93,7 +100,9 @@ async def running(*objects: Json) -> AsyncIterator[Mesh]:
             stack.push_async_callback(control_plane.stop)
             try:
                 await control_plane.start()
-                yield Mesh(stack, directory, control_plane, secrets)
+                mesh = Mesh(stack, directory, control_plane, secrets)
+                yield mesh
+                await mesh.nothing_was_rejected()
             finally:
                 print_logs(directory)
 

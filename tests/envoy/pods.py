@@ -149,6 +149,7 @@ async def pod(site: Site, name: str, number: int) -> AsyncIterator[Pod]:
             await envoy.wait_ready()
             await application.wait_until(answering, READY_TIMEOUT)
             yield Pod(name, address, namespace, secrets)
+            assert await envoy.rejected() == {}, f"{name} refused an update; see its log"
         finally:
             await envoy.stop()
             await secrets.stop()

@@ -15,9 +15,20 @@ if TYPE_CHECKING:
     from controlplane.apis.common import ApiModel
 
 _KEYS = frozenset(
-    "source.ip remote.ip source.namespace source.principal source.serviceAccount source.trustDomain "
-    "request.auth.principal request.auth.audiences request.auth.presenter destination.ip destination.port "
-    "connection.sni".split()
+    [
+        "source.ip",
+        "remote.ip",
+        "source.namespace",
+        "source.principal",
+        "source.serviceAccount",
+        "source.trustDomain",
+        "request.auth.principal",
+        "request.auth.audiences",
+        "request.auth.presenter",
+        "destination.ip",
+        "destination.port",
+        "connection.sni",
+    ]
 )
 _NESTED_KEY = re.compile(r"(request\.headers|request\.auth\.claims|experimental\.envoy\.filters\.[^\[]+)(\[.+\])+")
 _IDENTITY_KEYS = (

@@ -9,7 +9,7 @@ from controlplane.apis.validation import primitives
 from controlplane.apis.validation.report import Findings, Report, Subject
 
 if TYPE_CHECKING:
-    from controlplane.apis.envoy_filter import EnvoyConfigObjectPatch, EnvoyFilter
+    from controlplane.apis.envoy_filter import EnvoyConfigObjectMatch, EnvoyConfigObjectPatch, EnvoyFilter
 
 _LISTENER = {
     ApplyTo.LISTENER,
@@ -40,29 +40,31 @@ def _check_patch(report: Report, path: str, each: EnvoyConfigObjectPatch) -> Non
         report.error(f"{path}.patch.operation", "is required")
     elif patch.operation is not PatchOperation.REMOVE and patch.value is None:
         report.error(f"{path}.patch.value", f"is required with {patch.operation}")
-    match = each.match
-    if match is None:
-        return
+    if each.match is not None:
+        _check_match(report, f"{path}.match", each.apply_to, each.match)
+
+
+def _check_match(report: Report, path: str, apply_to: ApplyTo, match: EnvoyConfigObjectMatch) -> None:
     if match.proxy is not None and match.proxy.proxy_version:
-        where = f"{path}.match.proxy.proxyVersion"
+        where = f"{path}.proxy.proxyVersion"
         if len(match.proxy.proxy_version) > primitives.MAX_REGEX:
             report.warn(where, f"has more than {primitives.MAX_REGEX} characters")
         elif problem := primitives.regex_problem(match.proxy.proxy_version):
             report.error(where, problem)
     given = [name for name in ("listener", "route_configuration", "cluster") if getattr(match, name) is not None]
     wanted = {
-        "listener": each.apply_to in _LISTENER,
-        "route_configuration": each.apply_to in _ROUTE,
-        "cluster": each.apply_to is ApplyTo.CLUSTER,
+        "listener": apply_to in _LISTENER,
+        "route_configuration": apply_to in _ROUTE,
+        "cluster": apply_to is ApplyTo.CLUSTER,
     }
     if any(wanted.values()):
         for name in given:
             if not wanted[name]:
                 alias = type(match).model_fields[name].alias
-                report.error(f"{path}.match.{alias}", f"does not suit applyTo {each.apply_to}")
+                report.error(f"{path}.{alias}", f"does not suit applyTo {apply_to}")
     chain = match.listener.filter_chain if match.listener is not None else None
     named = chain.filter if chain is not None else None
     if named is not None and not named.name:
-        report.error(f"{path}.match.listener.filterChain.filter.name", "is required")
+        report.error(f"{path}.listener.filterChain.filter.name", "is required")
     if named is not None and named.sub_filter is not None and not named.sub_filter.name:
-        report.error(f"{path}.match.listener.filterChain.filter.subFilter.name", "is required")
+        report.error(f"{path}.listener.filterChain.filter.subFilter.name", "is required")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from controlplane.apis.common import Percent
     from controlplane.apis.validation.report import Report
     from controlplane.apis.virtual_service import (
+        Abort,
         CorsPolicy,
         Destination,
         Headers,
@@ -29,15 +30,46 @@ MAX_BODY = 1024 * 1024
 LARGE_BODY = 100 * 1024
 _MIN_PERCENT = 0.0001
 _RETRY_ON = frozenset(
-    "5xx gateway-error reset reset-before-request connect-failure retriable-4xx refused-stream retriable-status-codes "
-    "retriable-headers envoy-ratelimited http3-post-connect-failure cancelled deadline-exceeded internal "
-    "resource-exhausted unavailable".split()
+    [
+        "5xx",
+        "gateway-error",
+        "reset",
+        "reset-before-request",
+        "connect-failure",
+        "retriable-4xx",
+        "refused-stream",
+        "retriable-status-codes",
+        "retriable-headers",
+        "envoy-ratelimited",
+        "http3-post-connect-failure",
+        "cancelled",
+        "deadline-exceeded",
+        "internal",
+        "resource-exhausted",
+        "unavailable",
+    ]
 ) | {str(int(status)) for status in HTTPStatus}
-_METHODS = frozenset("GET HEAD POST PUT PATCH DELETE CONNECT OPTIONS TRACE *".split())
+_METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*"])
 _GRPC_STATUSES = frozenset(
-    "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED "
-    "UNAUTHENTICATED RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE "
-    "DATA_LOSS".split()
+    [
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "UNAUTHENTICATED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+    ]
 )
 
 
@@ -182,7 +214,7 @@ def _check_headers(report: Report, path: str, headers: Headers | None) -> None:
 def _check_authority(report: Report, path: str, route: HTTPRoute) -> None:
     """The authority is set in one place only."""
     request = route.headers.request if route.headers is not None else None
-    named = [] if request is None else [name for name in (*request.set, *request.add)]
+    named = [] if request is None else [*request.set, *request.add]
     count = sum(name.lower() in {":authority", "host"} for name in named)
     if count + bool(route.rewrite is not None and route.rewrite.authority) > 1:
         report.error(path, "the authority can be set in one place only (rewrite or headers)")
@@ -254,17 +286,20 @@ def _check_fault(report: Report, path: str, fault: HTTPFaultInjection) -> None:
         elif fault.delay.fixed_delay is None:
             report.error(f"{path}.delay.fixedDelay", "is required")
     if fault.abort is not None:
-        abort, where = fault.abort, f"{path}.abort"
-        if abort.http2_error is not None:
-            report.error(f"{where}.http2Error", "is not supported")
-        elif abort.http_status is not None:
-            if not 200 <= abort.http_status < 600:  # noqa: PLR2004 - Envoy's range
-                report.error(f"{where}.httpStatus", f"{abort.http_status} must be in the range 200-599")
-        elif abort.grpc_status is not None:
-            if abort.grpc_status not in _GRPC_STATUSES:
-                report.error(f"{where}.grpcStatus", f"{abort.grpc_status!r} is not a gRPC status")
-        else:
-            report.warn(where, "names no status and does nothing")
+        _check_abort(report, f"{path}.abort", fault.abort)
+
+
+def _check_abort(report: Report, where: str, abort: Abort) -> None:
+    if abort.http2_error is not None:
+        report.error(f"{where}.http2Error", "is not supported")
+    elif abort.http_status is not None:
+        if not 200 <= abort.http_status < 600:  # noqa: PLR2004 - Envoy's range
+            report.error(f"{where}.httpStatus", f"{abort.http_status} must be in the range 200-599")
+    elif abort.grpc_status is not None:
+        if abort.grpc_status not in _GRPC_STATUSES:
+            report.error(f"{where}.grpcStatus", f"{abort.grpc_status!r} is not a gRPC status")
+    else:
+        report.warn(where, "names no status and does nothing")
 
 
 def _check_cors(report: Report, path: str, cors: CorsPolicy) -> None:

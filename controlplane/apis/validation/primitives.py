@@ -166,10 +166,10 @@ def check_targets(
     report: Report, single: PolicyTargetReference | None, several: Sequence[PolicyTargetReference]
 ) -> None:
     """The kinds a policy can be attached to."""
-    named = [("spec.targetRef", single)] if single is not None else []
+    named = [] if single is None else [("spec.targetRef", single)]
     named += [(f"spec.targetRefs[{index}]", each) for index, each in enumerate(several)]
     for path, target in named:
-        if target is not None and (target.group, target.kind) not in _TARGET_KINDS:
+        if (target.group, target.kind) not in _TARGET_KINDS:
             report.error(path, f"cannot be attached to {target.group}/{target.kind}")
 
 

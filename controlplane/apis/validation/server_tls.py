@@ -8,16 +8,29 @@ from controlplane.apis.common import TLSProtocol
 from controlplane.apis.tls import ServerTLSMode
 
 if TYPE_CHECKING:
-    from controlplane.apis.tls import ServerTLSSettings
+    from controlplane.apis.tls import ServerTLSSettings, TLSCertificate
     from controlplane.apis.validation.report import Report
 
 _PASSTHROUGH = {ServerTLSMode.PASSTHROUGH, ServerTLSMode.AUTO_PASSTHROUGH}
 _MUTUAL = {ServerTLSMode.MUTUAL, ServerTLSMode.OPTIONAL_MUTUAL}
 CIPHER_SUITES = frozenset(
-    "ECDHE-ECDSA-AES128-GCM-SHA256 ECDHE-RSA-AES128-GCM-SHA256 ECDHE-ECDSA-AES256-GCM-SHA384 "
-    "ECDHE-RSA-AES256-GCM-SHA384 ECDHE-ECDSA-CHACHA20-POLY1305 ECDHE-RSA-CHACHA20-POLY1305 "
-    "ECDHE-ECDSA-AES128-SHA ECDHE-RSA-AES128-SHA ECDHE-ECDSA-AES256-SHA ECDHE-RSA-AES256-SHA "
-    "AES128-GCM-SHA256 AES256-GCM-SHA384 AES128-SHA AES256-SHA DES-CBC3-SHA".split()
+    [
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+        "ECDHE-RSA-AES128-GCM-SHA256",
+        "ECDHE-ECDSA-AES256-GCM-SHA384",
+        "ECDHE-RSA-AES256-GCM-SHA384",
+        "ECDHE-ECDSA-CHACHA20-POLY1305",
+        "ECDHE-RSA-CHACHA20-POLY1305",
+        "ECDHE-ECDSA-AES128-SHA",
+        "ECDHE-RSA-AES128-SHA",
+        "ECDHE-ECDSA-AES256-SHA",
+        "ECDHE-RSA-AES256-SHA",
+        "AES128-GCM-SHA256",
+        "AES256-GCM-SHA384",
+        "AES128-SHA",
+        "AES256-SHA",
+        "DES-CBC3-SHA",
+    ]
 )
 
 
@@ -64,11 +77,16 @@ def _check_material(report: Report, path: str, tls: ServerTLSSettings) -> None:
         report.error(f"{path}.caCrl", "needs a mode that verifies clients")
     if tls.credential_name or tls.credential_names:
         return
-    pairs = [(f"{path}.tlsCertificates[{index}]", each) for index, each in enumerate(tls.tls_certificates)]
-    for where, certificate in pairs or [(path, tls)]:
-        if not certificate.server_certificate:
-            report.error(f"{where}.serverCertificate", f"is required with {tls.mode}")
-        if not certificate.private_key:
-            report.error(f"{where}.privateKey", f"is required with {tls.mode}")
+    for index, each in enumerate(tls.tls_certificates):
+        _check_pair(report, f"{path}.tlsCertificates[{index}]", each, tls.mode)
+    if not tls.tls_certificates:
+        _check_pair(report, path, tls, tls.mode)
     if tls.mode in _MUTUAL and not (tls.ca_certificates or any(each.ca_certificates for each in tls.tls_certificates)):
         report.error(f"{path}.caCertificates", f"is required with {tls.mode}")
+
+
+def _check_pair(report: Report, path: str, pair: TLSCertificate | ServerTLSSettings, mode: ServerTLSMode) -> None:
+    if not pair.server_certificate:
+        report.error(f"{path}.serverCertificate", f"is required with {mode}")
+    if not pair.private_key:
+        report.error(f"{path}.privateKey", f"is required with {mode}")

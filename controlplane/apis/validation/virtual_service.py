@@ -1,4 +1,4 @@
-"""Rules of VirtualService. Those on single HTTP routes are in ``http_route``, on unreachable ones in ``reachability``."""
+"""Rules of VirtualService. Those of single HTTP routes are in ``http_route``, unreachable ones in ``reachability``."""
 
 from __future__ import annotations
 

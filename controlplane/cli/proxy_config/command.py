@@ -142,6 +142,8 @@ def _differ(origin: Origin, kinds: Sequence[str]) -> None:
     for kind, lines in differences.items():
         print(f"{kind} Don't Match" if lines else f"{kind} Match")
         print("".join(f"{line}\n" for line in lines), end="")
+    if warming := held.warming():
+        print(f"Warning: Envoy does not use these yet, it is still warming: {', '.join(warming)}", file=sys.stderr)
     if any(differences.values()):
         raise typer.Exit(1)
 

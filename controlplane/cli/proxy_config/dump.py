@@ -56,6 +56,13 @@ class Dump:
         static = self._entries("ListenersConfigDump", ["static_listeners"])
         return [*active, *(entry["listener"] for entry in static if "listener" in entry)]
 
+    def warming(self) -> list[str]:
+        """Return the names of the clusters and listeners that Envoy was given and does not use yet."""
+        clusters = self._entries("ClustersConfigDump", ["dynamic_warming_clusters"])
+        listeners = self._entries("ListenersConfigDump", ["dynamic_listeners"])
+        names = [entry.get("cluster", {}).get("name", "") for entry in clusters]
+        return sorted([*names, *(entry.get("name", "") for entry in listeners if "warming_state" in entry)])
+
     def routes(self, *, dynamic: bool = False) -> list[Json]:
         """Return the route configurations; with ``dynamic`` without those written inside a listener."""
         names = ["dynamic_route_configs"] if dynamic else ["dynamic_route_configs", "static_route_configs"]

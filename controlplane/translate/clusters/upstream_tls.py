@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from envoy.config.core.v3 import base_pb2
 from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions as HttpOptions
+from envoy.type.matcher.v3 import string_pb2
 
 from controlplane.apis.mesh import MeshConfig
 from controlplane.model.service import Endpoint, Resolution, Service, ServicePort
@@ -79,25 +81,15 @@ def istio_mutual(decision: UpstreamTls, *, http2: bool, istio: bool) -> base_pb2
     common.tls_certificate_sds_secret_configs.append(sds_secret_config("default"))
     validation = common.combined_validation_context
     validation.default_validation_context.SetInParent()
-    for account in sorted(set(decision.accounts)):
-        validation.default_validation_context.match_typed_subject_alt_names.append(uri_san(account))
+    names = exact_names(sorted(set(decision.accounts)))
+    validation.default_validation_context.match_subject_alt_names.extend(names)
     validation.validation_context_sds_secret_config.CopyFrom(sds_secret_config("ROOTCA"))
     return tls_socket(context)
 
 
-def uri_san(name: str) -> common_pb2.SubjectAltNameMatcher:
-    """Match a SPIFFE id."""
-    matcher = common_pb2.SubjectAltNameMatcher(san_type=common_pb2.SubjectAltNameMatcher.URI)
-    matcher.matcher.exact = name
-    return matcher
-
-
-def stated_san(name: str) -> common_pb2.SubjectAltNameMatcher:
-    """Match a name that a user stated: a URI where it looks like one, else a DNS name."""
-    matcher = uri_san(name)
-    if "://" not in name:
-        matcher.san_type = common_pb2.SubjectAltNameMatcher.DNS
-    return matcher
+def exact_names(names: Iterable[str]) -> list[string_pb2.StringMatcher]:
+    """Match server names of any type, as Istio does. Reference: CertificateValidationContext.match_subject_alt_names."""
+    return [string_pb2.StringMatcher(exact=name) for name in names]
 
 
 def tls_socket(context: tls_pb2.UpstreamTlsContext) -> base_pb2.TransportSocket:
@@ -166,7 +158,7 @@ def _by_credential(
         return
     validation = common.combined_validation_context
     validation.default_validation_context.SetInParent()
-    validation.default_validation_context.match_typed_subject_alt_names.extend(stated_san(name) for name in names)
+    validation.default_validation_context.match_subject_alt_names.extend(exact_names(names))
     validation.validation_context_sds_secret_config.CopyFrom(_ads_secret(f"{uri}-cacert"))
 
 
@@ -195,7 +187,7 @@ def _by_files(
         return True
     validation = common.combined_validation_context
     validation.default_validation_context.SetInParent()
-    validation.default_validation_context.match_typed_subject_alt_names.extend(stated_san(name) for name in names)
+    validation.default_validation_context.match_subject_alt_names.extend(exact_names(names))
     if settings.ca_crl:
         validation.default_validation_context.crl.filename = settings.ca_crl
     root = settings.ca_certificates or "system"

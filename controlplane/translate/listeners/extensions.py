@@ -21,7 +21,7 @@ _PEER_METADATA = "type.googleapis.com/io.istio.http.peer_metadata.Config"
 _TCP_METADATA_EXCHANGE = "type.googleapis.com/envoy.tcp.metadataexchange.config.MetadataExchange"
 _ALPN = "type.googleapis.com/istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig"
 _STATS = "type.googleapis.com/stats.PluginConfig"
-_DISCOVERY = [{"istio_headers": {}}, {"workload_discovery": {}}]
+_DISCOVERY: list[dict[str, Json]] = [{"istio_headers": {}}, {"workload_discovery": {}}]
 
 
 def typed_struct(type_url: str, value: dict[str, Json]) -> Any:

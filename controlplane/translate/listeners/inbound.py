@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from envoy.config.core.v3.base_pb2 import TrafficDirection
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain, ListenerFilter
+from envoy.config.listener.v3.listener_components_pb2 import ListenerFilterChainMatchPredicate as Predicate
 from envoy.config.listener.v3.listener_pb2 import Listener
 
 from controlplane.apis.mesh import MeshConfig
@@ -33,7 +34,6 @@ from controlplane.translate.listeners.listener_filters import (
     ORIGINAL_DESTINATION,
     ORIGINAL_SOURCE,
     TLS_INSPECTOR,
-    Predicate,
     disabled_where,
     on_ports,
 )
@@ -146,4 +146,4 @@ def _tls_disabled(needed: dict[int, bool]) -> Predicate | None:
     if needed.get(0, False):
         return on_ports(port for port, tls in needed.items() if port and not tls)
     wanted = on_ports(port for port, tls in needed.items() if port and tls)
-    return Predicate(not_match=wanted) if wanted is not None else None
+    return Predicate(not_match=wanted)

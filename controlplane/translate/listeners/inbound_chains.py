@@ -105,9 +105,7 @@ def _filters(mesh: MeshConfig, scope: InboundScope, port: InboundPort, *, http: 
     filters = [TCP_METADATA_EXCHANGE] if scope.istio else []
     if not http:
         target = TcpTarget(port.tcp_stat_prefix, ((port.cluster, 1),), protocol=port.protocol)
-        return filters + tcp_filters(
-            mesh, target, istio=scope.istio, inbound=True, idle_timeout=scope.idle_timeout
-        )
+        return filters + tcp_filters(mesh, target, istio=scope.istio, inbound=True, idle_timeout=scope.idle_timeout)
     manager = Manager(
         side=Side.INBOUND,
         stat_prefix=port.http_stat_prefix,

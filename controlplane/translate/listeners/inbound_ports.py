@@ -76,7 +76,9 @@ def inbound_ports(view: View, scope: InboundScope, stat_pattern: str) -> tuple[I
     found: dict[int, InboundPort] = {}
     for target in scope.targets:
         if target.target_port not in found:
-            service = next((held for held in services_of(view, target.service.object) if held.key == target.service), None)
+            service = next(
+                (held for held in services_of(view, target.service.object) if held.key == target.service), None
+            )
             port = _service_port(scope, target, service, modes, stat_pattern) if service is not None else None
             if port is not None:
                 found[target.target_port] = port

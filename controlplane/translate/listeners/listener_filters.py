@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from envoy.config.listener.v3.listener_components_pb2 import ListenerFilter, ListenerFilterChainMatchPredicate
+from envoy.config.listener.v3.listener_components_pb2 import ListenerFilter
+from envoy.config.listener.v3.listener_components_pb2 import ListenerFilterChainMatchPredicate as Predicate
 from envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2 import HttpInspector
 from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
 from envoy.extensions.filters.listener.original_src.v3.original_src_pb2 import OriginalSrc
@@ -17,7 +18,6 @@ from controlplane.translate.tls_context import typed
 _TLS_BUFFER_BYTES = 512
 #: mark of packets that must not be captured again under TPROXY
 _TPROXY_MARK = 1337
-Predicate = ListenerFilterChainMatchPredicate
 
 
 def _tls_inspector() -> ListenerFilter:

@@ -127,9 +127,7 @@ def _filters(mesh: MeshConfig, key: ListenerKey, chain: Chain) -> list[Filter]:
 
 
 def _passthrough_chain(mesh: MeshConfig, key: ListenerKey) -> FilterChain:
-    filters = tcp_filters(
-        mesh, TcpTarget.of(key.unmatched), istio=key.scope.istio, idle_timeout=key.scope.idle_timeout
-    )
+    filters = tcp_filters(mesh, TcpTarget.of(key.unmatched), istio=key.scope.istio, idle_timeout=key.scope.idle_timeout)
     chain = FilterChain(name=PASSTHROUGH_CHAIN, filters=filters)
     chain.filter_chain_match.SetInParent()
     return chain

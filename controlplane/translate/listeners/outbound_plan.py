@@ -96,6 +96,18 @@ def unmatched_cluster(policy: OutboundPolicy) -> str:
     return policy.egress_proxy or PASSTHROUGH
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """One port of one service that wants a listener; ``bind`` empty leaves the address to the service."""
+
+    listener: EgressListener
+    service: Service
+    port: ServicePort
+    bind: str
+    bind_to_port: bool
+    prefixes: tuple[str, ...] = ()
+
+
 class _Plan:
     """The claims on addresses and ports, one service after the other."""
 
@@ -146,7 +158,7 @@ class _Plan:
         if self._may_bind(bind, port, bind_to_port=bind_to_port):
             for service in listener.services:
                 if service.resolution is not Resolution.ALIAS:
-                    self._claim(listener, service, port, bind, bind_to_port=bind_to_port)
+                    self._claim(_Wanted(listener, service, port, bind, bind_to_port))
 
     def _claim_all(self, listener: EgressListener) -> None:
         """Claim every port of every service of a listener without a port."""
@@ -164,10 +176,11 @@ class _Plan:
                         continue  # shared by all HTTP services: nothing to add
                 if port.protocol is Protocol.UDP or not self._may_bind(bind, port, bind_to_port=bind_to_port):
                     continue
+                wanted = _Wanted(listener, service, port, bind, bind_to_port)
                 if not bind and self._per_endpoint(service, port):
-                    self._claim_endpoints(listener, service, port)
+                    self._claim_endpoints(wanted)
                 else:
-                    self._claim(listener, service, port, bind, bind_to_port=bind_to_port)
+                    self._claim(wanted)
 
     def _binds(self, spec: IstioEgressListener | None) -> bool:
         stated = str(spec.capture_mode) if spec is not None else "DEFAULT"
@@ -193,61 +206,44 @@ class _Plan:
         found = endpoints(self.view, (service.hostname, service.namespace))
         return [endpoint.address for endpoint in found if endpoint.serves(port)]
 
-    def _claim_endpoints(self, listener: EgressListener, service: Service, port: ServicePort) -> None:
-        for address in self._endpoint_addresses(service, port):
+    def _claim_endpoints(self, wanted: _Wanted) -> None:
+        for address in self._endpoint_addresses(wanted.service, wanted.port):
             if is_ip(address) and address not in self.client.own_ips:
-                self._claim(listener, service, port, address, bind_to_port=False)
+                self._settle(replace(wanted, bind=address))
 
-    def _claim(
-        self, listener: EgressListener, service: Service, port: ServicePort, bind: str, *, bind_to_port: bool
-    ) -> None:
-        """Claim one port for one service; without ``bind`` at the service's own addresses, or all for HTTP."""
-        kind = kind_of(port.protocol)
-        addresses = service_addresses(service, self.client)
-        prefixes: tuple[str, ...] = ()
-        places = (bind,)
-        if not bind:
-            ranges = tuple(address for address in addresses if "/" in address)
-            single = tuple(self._place(address) for address in addresses if "/" not in address)
-            places = (self.client.wildcard,) if kind is Kind.HTTP else single
-            if kind is not Kind.HTTP:
-                for prefixes in ((each,) for each in ranges):
-                    self._settle(listener, service, port, self.client.wildcard, prefixes, bind_to_port)
-        for place in places:
-            self._settle(listener, service, port, place, (), bind_to_port)
+    def _claim(self, wanted: _Wanted) -> None:
+        """Claim one port for one service; without ``bind`` at the service's own addresses, or at all for HTTP."""
+        if wanted.bind:
+            self._settle(wanted)
+        elif wanted.port.protocol.is_http:
+            self._settle(replace(wanted, bind=self.client.wildcard))
+        else:
+            for address in service_addresses(wanted.service, self.client):
+                if "/" in address:
+                    self._settle(replace(wanted, bind=self.client.wildcard, prefixes=(address,)))
+                else:
+                    place = self.client.wildcard if address == UNSPECIFIED else address
+                    self._settle(replace(wanted, bind=place))
 
-    def _place(self, address: str) -> str:
-        return self.client.wildcard if address == UNSPECIFIED else address
-
-    def _settle(
-        self,
-        listener: EgressListener,
-        service: Service,
-        port: ServicePort,
-        bind: str,
-        prefixes: tuple[str, ...],
-        bind_to_port: bool,
-    ) -> None:
-        kind = kind_of(port.protocol)
-        place = (bind, port.number)
+    def _settle(self, wanted: _Wanted) -> None:
+        port = wanted.port
+        place = (wanted.bind, port.number)
         held = self.claims.get(place)
         if held is not None and held.locked:
             return
+        kind = kind_of(port.protocol)
+        wildcard = wanted.bind == self.client.wildcard
         chains: tuple[Chain, ...] = ()
-        wildcard = bind == self.client.wildcard
         if kind is not Kind.HTTP:
-            names = self._server_names(service, port, bind, prefixes)
-            stated = Port(port.number, port.protocol, prefixes)
-            chains = service_chains(self.routing, service, stated, self._level4(listener, service), names)
+            stated = Port(port.number, port.protocol, wanted.prefixes)
+            level4 = self._level4(wanted.listener, wanted.service)
+            chains = service_chains(self.routing, wanted.service, stated, level4, self._server_names(wanted))
         if kind is not Kind.TCP:
-            http = self._http_chain(service, port, bind)
-            if kind is Kind.AUTO or wildcard:
-                http = http.for_plain_http(http10=False)
-            chains = (*chains, http)
-        claim = Claim(Kind.AUTO if wildcard and kind is Kind.HTTP else kind, port.protocol, chains, bind_to_port)
-        if held is not None and kind is Kind.HTTP and wildcard:
-            claim = replace(claim, kind=Kind.HTTP)
-        self.claims[place] = settled(held, claim)
+            http = self._http_chain(wanted.service, port, wanted.bind)
+            chains = (*chains, http.for_plain_http() if kind is Kind.AUTO or wildcard else http)
+        if held is None and wildcard and kind is Kind.HTTP:
+            kind = Kind.AUTO  # what is not HTTP passes on, so bytes may join
+        self.claims[place] = settled(held, Claim(kind, port.protocol, chains, wanted.bind_to_port))
 
     def _http_chain(self, service: Service, port: ServicePort, bind: str) -> Chain:
         if port.number == 0:
@@ -262,16 +258,15 @@ class _Plan:
         level4 = [held for held in listener.virtual_services if held.tcp or held.tls]
         return routing(level4, service.hostname) if level4 else []
 
-    def _server_names(
-        self, service: Service, port: ServicePort, bind: str, prefixes: tuple[str, ...]
-    ) -> tuple[str, ...]:
+    def _server_names(self, wanted: _Wanted) -> tuple[str, ...]:
         """Return the names that tell TLS services apart where they share an address."""
-        if not port.protocol.is_tls:
+        service = wanted.service
+        if not wanted.port.protocol.is_tls:
             return ()
         addresses = service_addresses(service, self.client)
         ranged = any("/" in address for address in addresses)
-        shares_wildcard = addresses == (UNSPECIFIED,) and bind == self.client.wildcard
-        if not (prefixes or ranged or shares_wildcard):
+        shares_wildcard = addresses == (UNSPECIFIED,) and wanted.bind == self.client.wildcard
+        if not (ranged or shares_wildcard):
             return ()
         names = [service.hostname]
         for alias in aliases(self.view, self.client.namespace).get(service.hostname, ()):

@@ -41,9 +41,7 @@ class Port:
     prefixes: tuple[str, ...] = ()
 
 
-def routing(
-    virtual_services: Iterable[ResolvedVirtualService], hostname: str
-) -> list[ResolvedVirtualService]:
+def routing(virtual_services: Iterable[ResolvedVirtualService], hostname: str) -> list[ResolvedVirtualService]:
     """Return those whose hosts overlap a host name, in either direction."""
     return [
         held
@@ -103,9 +101,7 @@ def _with_prefixes(chain: Chain, prefixes: tuple[str, ...]) -> Chain:
     return Chain(chain.target, server_names=chain.server_names, prefixes=prefixes, origin=chain.origin)
 
 
-def _tcp_chains(
-    client: Client, port: Port, found: list[ResolvedVirtualService]
-) -> tuple[tuple[Chain, ...], bool]:
+def _tcp_chains(client: Client, port: Port, found: list[ResolvedVirtualService]) -> tuple[tuple[Chain, ...], bool]:
     """Return the chains of ``tcp`` routes and whether they leave nothing to the service's own chain."""
     chains: list[Chain] = []
     for held in found:

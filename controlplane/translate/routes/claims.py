@@ -24,7 +24,7 @@ class ListenerKey(NamedTuple):
     """One egress listener of a scope, by position."""
 
     egress: EgressKey
-    index: int
+    position: int
 
 
 class HostsOf(NamedTuple):
@@ -38,7 +38,7 @@ class HostsOf(NamedTuple):
 def egress_listener(view: View, key: ListenerKey) -> EgressListener | None:
     """Return the listener, or ``None`` where the scope has no longer that many."""
     listeners = egress_scope(view, key.egress).listeners
-    return listeners[key.index] if key.index < len(listeners) else None
+    return listeners[key.position] if key.position < len(listeners) else None
 
 
 @query
@@ -85,7 +85,7 @@ def listener_services(view: View, key: ListenerKey) -> ListenerServices:
 
 @query
 def listener_aliases(view: View, key: tuple[ListenerKey, int]) -> Mapping[str, str]:
-    """Return the ExternalName services that have a port (0: any) with their targets; seldom any, so it seldom changes."""
+    """Return the ExternalName services that have a port (0: any) with their targets; most meshes have none."""
     listener, port = key
     held = listener_services(view, listener)
     if not held.aliases:

@@ -53,7 +53,7 @@ def unlimited(action: RouteAction) -> RouteAction:
 
 
 def default_route(hostname: str, port: int, defaults: RouteDefaults, hash_policy: bytes = b"") -> Route:
-    """Return the route to a service port that no VirtualService claims; ``hash_policy`` is an encoded ``HashPolicy``."""
+    """Return the route to a service port that no VirtualService claims; ``hash_policy`` is encoded, or empty."""
     action = unlimited(RouteAction(cluster=outbound_name(port, "", hostname)))
     action.append_x_forwarded_host = defaults.forwarded_host
     retry = retry_policy(defaults.retry)
@@ -83,6 +83,4 @@ def catch_all(policy: OutboundPolicy, defaults: RouteDefaults) -> VirtualHost:
         route.route.append_x_forwarded_host = defaults.forwarded_host
     else:
         route.direct_response.status = _BAD_GATEWAY
-    return VirtualHost(
-        name=name, domains=["*"], routes=[route], include_request_attempt_count=defaults.attempt_count
-    )
+    return VirtualHost(name=name, domains=["*"], routes=[route], include_request_attempt_count=defaults.attempt_count)

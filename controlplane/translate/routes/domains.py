@@ -1,7 +1,7 @@
 """The domains under which a client may address a service: full name, short names, addresses.
 
 A Kubernetes proxy's own DNS domain is ``<namespace>.svc.<domain>``; a service of its namespace has the short name
-``name``, any other ``name.namespace``. Elsewhere a short name is what the proxy's and the service's domains do not share.
+``name``, any other ``name.namespace``. Elsewhere a short name is what the two domains do not share.
 """
 
 from __future__ import annotations

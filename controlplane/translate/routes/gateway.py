@@ -21,6 +21,7 @@ from controlplane.registry.services import alias_target, best_namespace, visible
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import gateway_virtual_services, virtual_service
 from controlplane.snapshots import Resource
+from controlplane.translate.listeners.gateway import GatewayScope
 from controlplane.translate.routes.claims import destination_hashes, destinations, static_matches
 from controlplane.translate.routes.defaults import route_defaults
 from controlplane.translate.routes.domains import bracketed
@@ -29,7 +30,7 @@ from controlplane.translate.routes.sidecar import empty, joined
 from controlplane.translate.routes.virtual_hosts import EncodedVirtualHost, encoded
 
 
-class GatewayRouteKey(NamedTuple):
+class MergedRouteKey(NamedTuple):
     """One route configuration of one kind of gateway."""
 
     name: str
@@ -63,11 +64,24 @@ class GatewayHostKey(NamedTuple):
     require_tls: bool
 
 
+class GatewayRouteKey(NamedTuple):
+    """One route configuration of a gateway proxy."""
+
+    name: str
+    scope: GatewayScope
+
+
 @query
 def gateway_route_configuration(view: View, key: GatewayRouteKey) -> Resource:
+    """Return a gateway's route configuration; proxies that serve the same Gateways share it."""
+    return merged_route_configuration(view, MergedRouteKey(key.name, key.scope.gateway))
+
+
+@query
+def merged_route_configuration(view: View, key: MergedRouteKey) -> Resource:
     """Return a gateway's route configuration; without hosts where no server of the gateway has this name."""
     gateway = merged_gateway(view, key.gateway)
-    servers = gateway.servers_by_route.get(key.name, ()) if gateway is not None else ()
+    servers = gateway.servers_by_route.get(key.name, ())
     if not servers:
         return empty(key.name)
     gathered = _Hosts()
@@ -76,7 +90,7 @@ def gateway_route_configuration(view: View, key: GatewayRouteKey) -> Resource:
     for server in servers:
         if _redirects(server):
             for host in server.hosts:
-                gathered.host(host, server).require_tls = True
+                gathered.host(host.rpartition("/")[2].lower(), server).require_tls = True
     keys = gathered.keys() or [GatewayHostKey(f"blackhole:{servers[0].server.port.number}", ("*",), (), False)]
     hosts = [gateway_virtual_host(view, each) for each in keys]
     return joined(key.name, hosts, frozenset().union(*[host.clusters for host in hosts]), None)
@@ -98,7 +112,7 @@ def _gather(view: View, gateway: GatewayKey, server: GatewayServer, gathered: _H
             server.server.port.number,
             server.server.tls is not None,
             gateway.namespace,
-            frozenset(gateway.labels),
+            gateway.labels,
         )
         routes = gateway_routes(view, gathered.first.setdefault((server.name, held.key), bound))
         if routes is None:
@@ -171,9 +185,7 @@ def gateway_routes(view: View, key: BoundKey) -> RoutesKey | None:
     named = destinations(held, {rule for rule, _ in matches})
     client = ClientScope(key.namespace, router=True, labels=key.labels)
     home = held.key.namespace
-    found = {
-        name.host: gateway_destination(view, GatewayDestination(key.namespace, home, name.host)) for name in named
-    }
+    found = {name.host: gateway_destination(view, GatewayDestination(key.namespace, home, name.host)) for name in named}
     resolved = [
         Resolved(host, target, port or key.port)
         for host, (target, port) in sorted(found.items())

@@ -13,8 +13,6 @@ from controlplane.registry.destination_rules import Rule, full_host
 from controlplane.registry.memo import query
 from controlplane.registry.store import View
 
-HashPolicy = RouteAction.HashPolicy
-
 
 @dataclass(frozen=True, slots=True)
 class HashedHosts:
@@ -92,7 +90,7 @@ def hash_policy(stated: ConsistentHashLB | None) -> bytes:
     """Return the encoded ``HashPolicy`` for what is hashed, or empty bytes where nothing is."""
     if stated is None:
         return b""
-    out = HashPolicy()
+    out = RouteAction.HashPolicy()
     if stated.http_header_name:
         out.header.header_name = stated.http_header_name
     elif stated.http_cookie is not None:
@@ -109,4 +107,4 @@ def hash_policy(stated: ConsistentHashLB | None) -> bytes:
         out.query_parameter.name = stated.http_query_parameter_name
     else:
         return b""
-    return out.SerializeToString(deterministic=True)
+    return bytes(out.SerializeToString(deterministic=True))

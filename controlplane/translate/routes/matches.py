@@ -92,10 +92,8 @@ def claim_matcher(name: str, value: StringMatch, *, inverted: bool) -> MetadataM
     ``name`` is ``@request.auth.claims.a.b`` (dots separate) or ``@request.auth.claims[a][b]`` (dots are kept).
     """
     rest = name[len(CLAIMS) :]
-    if rest.startswith("["):
-        keys = re.findall(r"\[([^\]]*)\]", rest)
-    else:
-        keys = [key for key in rest.split(".") if key]
+    bracketed = rest.startswith("[")
+    keys = re.findall(r"\[([^\]]*)\]", rest) if bracketed else [key for key in rest.split(".") if key]
     if _asks_presence(value):
         found = ValueMatcher(present_match=True)
     else:

@@ -10,10 +10,10 @@ from envoy.type.v3.percent_pb2 import FractionalPercent
 from controlplane.apis.virtual_service import Destination, HTTPRoute, Percent
 from controlplane.translate.routes.fault import millionths
 
-RequestMirrorPolicy = RouteAction.RequestMirrorPolicy
 
-
-def mirror_policies(route: HTTPRoute, cluster_of: Callable[[Destination], str]) -> Iterable[RequestMirrorPolicy]:
+def mirror_policies(
+    route: HTTPRoute, cluster_of: Callable[[Destination], str]
+) -> Iterable[RouteAction.RequestMirrorPolicy]:
     """Yield the mirror policies of a route: ``mirror`` first, then ``mirrors``; a share of zero is none."""
     if route.mirror is not None:
         share = _share(route.mirror_percentage, route.mirror_percent)
@@ -31,8 +31,8 @@ def _share(percentage: Percent | None, percent: int | None) -> FractionalPercent
     return FractionalPercent(numerator=100 if percent is None else percent, denominator=FractionalPercent.HUNDRED)
 
 
-def _policy(cluster: str, share: FractionalPercent) -> RequestMirrorPolicy:
-    policy = RequestMirrorPolicy(cluster=cluster, disable_shadow_host_suffix_append=True)
+def _policy(cluster: str, share: FractionalPercent) -> RouteAction.RequestMirrorPolicy:
+    policy = RouteAction.RequestMirrorPolicy(cluster=cluster, disable_shadow_host_suffix_append=True)
     policy.runtime_fraction.default_value.CopyFrom(share)
     policy.trace_sampled.value = False
     return policy

@@ -126,9 +126,7 @@ class _Selection:
 
     def _http_ports(self, service: Service) -> tuple[int, ...]:
         wanted = self._key.port
-        return tuple(
-            port.number for port in service.ports if port.protocol.routes_http and wanted in (0, port.number)
-        )
+        return tuple(port.number for port in service.ports if port.protocol.routes_http and wanted in (0, port.number))
 
     def _sight(self, port: int) -> Sight:
         sight = self._key.sight

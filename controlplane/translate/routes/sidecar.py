@@ -159,9 +159,7 @@ def _detected_hosts(view: View, key: HostsKey, name: str) -> tuple[EncodedVirtua
     return (virtual_host(view, held.keys[found.pop()]._replace(only=("*",))),)
 
 
-def joined(
-    name: str, hosts: Iterable[EncodedVirtualHost], clusters: frozenset[str], rest: CatchAll | None
-) -> Resource:
+def joined(name: str, hosts: Iterable[EncodedVirtualHost], clusters: frozenset[str], rest: CatchAll | None) -> Resource:
     """Return a route configuration put together from encoded virtual hosts, the one for unknown hosts last."""
     parts = [delimited(_NAME_FIELD, name.encode()), *[host.body for host in hosts]]
     if rest is not None:

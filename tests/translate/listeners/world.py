@@ -60,7 +60,7 @@ def _listeners(view: View, held: ProxyClass) -> tuple[Resource, ...]:
 
 
 def sidecar(namespace: str = "default", ip: str = "10.9.0.1", **more: Any) -> Proxy:
-    """Return a sidecar's proxy; ``metadata`` and ``labels`` as the node gives them. ``istio=False`` is a stock Envoy."""
+    """Return a sidecar's proxy, with metadata and labels as a node gives them; ``istio=False`` is a stock Envoy."""
     version = "1.27.0" if more.pop("istio", True) else ""
     return Proxy(
         "sidecar", f"app.{namespace}", (ip,), namespace, f"{namespace}.svc.cluster.local", istio_version=version, **more

@@ -1,0 +1,206 @@
+"""Measures the control plane under load, beside the least that a gRPC server could do: ``make bench``.
+
+A synthetic mesh in files, the real server, simulated proxies (delta ADS). Then the floor: a bare gRPC server that sends
+the same bytes to the same proxies. Both on this machine in one run, so that their ratio means something on any machine;
+the aims and istiod's figures are of one machine with 1,000 services, 10 endpoints each, and 500 proxies.
+
+    python -m bench.run                  # the table
+    python -m bench.run --scaling        # processor time of one endpoint change by the size of the mesh
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.client import Client, build
+from bench.mesh import Mesh
+from bench.phases import Figures, Phases, Plan
+from bench.subject import ControlPlane, Floor
+
+TOP = Path(__file__).resolve().parents[1]
+SIZES = (100, 1_000, 5_000)
+
+Results = Mapping[str, Figures]
+Figure = Callable[[Results], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: what ``figure`` reads from the results, and what it should be at most."""
+
+    name: str
+    unit: str
+    figure: Figure
+    aim: float | None
+    istiod: float | None
+
+
+def cpu(phase: str, unit: timedelta) -> Figure:
+    """Return the reader of a phase's processor time per change."""
+    return lambda results: results[phase].cpu_each / unit if phase in results else None
+
+
+def median(phase: str, unit: timedelta) -> Figure:
+    """Return the reader of a phase's median time to the last proxy."""
+
+    def figure(results: Results) -> float | None:
+        middle = results[phase].median if phase in results else None
+        return None if middle is None else middle / unit
+
+    return figure
+
+
+def bytes_of(phase: str) -> Figure:
+    """Return the reader of a phase's received bytes, in GB."""
+    return lambda results: results[phase].bytes / 1e9 if phase in results else None
+
+
+def reconnect_share(results: Results) -> float | None:
+    """Return what a reconnect sends again, in per cent of the first connect."""
+    if "reconnect" not in results or not results["connect"].bytes:
+        return None
+    return 100 * results["reconnect"].bytes / results["connect"].bytes
+
+
+def peak_memory(results: Results) -> float:
+    """Return the most memory the server ever held, in MB."""
+    return max(figures.peak_bytes for figures in results.values()) / 1e6
+
+
+MS, S = timedelta(milliseconds=1), timedelta(seconds=1)
+ROWS = (
+    Row("first connect, CPU", "s", cpu("connect", S), 3.0, 54.9),
+    Row("first connect, to the last response", "s", lambda r: r["connect"].elapsed / S, None, 52.7),
+    Row("first connect, sent", "GB", bytes_of("connect"), 1.27, 1.27),
+    Row("idle for 5 s, CPU", "ms", cpu("idle", MS), None, None),
+    Row("endpoint change, CPU", "ms", cpu("endpoint", MS), 90, 143),
+    Row("endpoint change, to the last proxy", "ms", median("endpoint", MS), 60, 199),
+    Row("burst of 200 endpoint changes, CPU", "s", cpu("burst", S), 0.5, 1.04),
+    Row("burst of 200 endpoint changes, to the last proxy", "s", median("burst", S), 0.6, 1.9),
+    Row("VirtualService change, CPU", "s", cpu("virtual-service", S), 0.5, 6.1),
+    Row("VirtualService change, to the last proxy", "s", median("virtual-service", S), 0.6, 5.7),
+    Row("new service, CPU", "s", cpu("new-service", S), 0.5, 5.4),
+    Row("new service, to the last proxy", "s", median("new-service", S), 0.6, 4.0),
+    Row("reconnect, CPU", "s", cpu("reconnect", S), 1.0, 57.0),
+    Row("reconnect, sent again", "%", reconnect_share, 1.0, 100.0),
+    Row("memory, peak", "MB", peak_memory, 400, 960),
+)
+
+
+def number(value: float | None) -> str:
+    """Return three significant digits, or a dash."""
+    return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def comparison(measured: Results, floor: Results) -> Table:
+    """Return the table of every figure beside its aim, the floor's, and istiod's."""
+    table = Table("figure", "unit", "measured", "aim", "floor", "times floor", "istiod")
+    for row in ROWS:
+        got, least = row.figure(measured), row.figure(floor)
+        ratio = got / least if got is not None and least else None
+        over = got is not None and row.aim is not None and got > row.aim
+        shown = f"[red]{number(got)}[/red]" if over else number(got)
+        table.add_row(row.name, row.unit, shown, number(row.aim), number(least), number(ratio), number(row.istiod))
+    return table
+
+
+def scaling_table(by_size: Mapping[int, Results]) -> Table:
+    """Return the table of one endpoint change by the number of services."""
+    table = Table("services", "CPU of an endpoint change, ms", "to the last proxy, ms", "first connect, CPU s")
+    for size, results in by_size.items():
+        figures = (cpu("endpoint", MS)(results), median("endpoint", MS)(results), cpu("connect", S)(results))
+        table.add_row(f"{size:,}", *(number(figure) for figure in figures))
+    return table
+
+
+def problems(server: str, results: Results) -> Iterable[str]:
+    """Say what makes a run's figures doubtful."""
+    for phase, figures in results.items():
+        if figures.missed:
+            yield f"{server}, {phase}: {figures.missed} not seen by every proxy in time"
+        if figures.lost:
+            yield f"{server}, {phase}: streams were lost {figures.lost} times"
+        if phase in {"connect", "endpoint"} and not figures.messages:
+            yield f"{server}, {phase}: nothing was sent"
+
+
+class Bench:
+    """One size of mesh and fleet, and the place for everything that a run writes."""
+
+    def __init__(self, options: argparse.Namespace, work: Path, binary: Path) -> None:
+        self._options, self._work, self._binary = options, work, binary
+
+    def control_plane(self, services: int, plan: Plan, recordings: Path | None = None) -> Results:
+        """Measure the real server on a fresh mesh of this many services."""
+        mesh = self._mesh(services)
+        mesh.directory.mkdir()
+        mesh.write()
+        log = self._work / f"server-{services}.log"
+        with ControlPlane(mesh, log) as subject, self._client() as client:
+            return Phases(subject, client, mesh, recordings).run(plan)
+
+    def floor(self, services: int, plan: Plan, recordings: Path) -> Results:
+        """Measure the bare server with what the real one sent."""
+        with Floor(recordings, self._work / "floor.log") as subject, self._client() as client:
+            return Phases(subject, client, self._mesh(services)).run(plan)
+
+    def _mesh(self, services: int) -> Mesh:
+        directory = self._work / f"mesh-{services}"
+        return Mesh(directory, services, self._options.endpoints, self._options.namespaces)
+
+    def _client(self) -> Client:
+        return Client(self._binary, self._options.proxies, self._options.namespaces)
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--services", type=int, default=1_000)
+    parser.add_argument("--endpoints", type=int, default=10, help="endpoints of each service")
+    parser.add_argument("--namespaces", type=int, default=20)
+    parser.add_argument("--proxies", type=int, default=500)
+    parser.add_argument("--changes", type=int, default=10, help="changes of each kind")
+    parser.add_argument("--scaling", action="store_true", help="an endpoint change at 100, 1,000 and 5,000 services")
+    parser.add_argument("--json", type=Path, help="also write the figures there")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run and print; 1 when something was lost on the way, so that the figures are doubtful."""
+    options, console = arguments(argv), Console(width=None if sys.stdout.isatty() else 130)
+    (TOP / "build").mkdir(exist_ok=True)
+    binary = build(TOP / "build" / "xdsload")
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        work = Path(name)
+        bench, recordings = Bench(options, work, binary), work / "recordings"
+        recordings.mkdir()
+        if options.scaling:
+            plan = Plan(options.changes, kinds=("endpoint",), reconnect=False)
+            runs = {f"{size} services": bench.control_plane(size, plan) for size in SIZES}
+            console.print(scaling_table(dict(zip(SIZES, runs.values(), strict=True))))
+        else:
+            plan = Plan(options.changes)
+            runs = {"control plane": bench.control_plane(options.services, plan, recordings)}
+            runs["floor"] = bench.floor(options.services, plan, recordings)
+            console.print(comparison(runs["control plane"], runs["floor"]))
+    if options.json:
+        results = {run: {phase: asdict(figures) for phase, figures in got.items()} for run, got in runs.items()}
+        options.json.write_text(json.dumps(results, indent=1, default=lambda value: value.total_seconds()))
+    doubts = [doubt for run, got in runs.items() for doubt in problems(run, got)]
+    for doubt in doubts:
+        console.print(f"[red]{doubt}[/red]")
+    return int(bool(doubts))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""TLS of a gateway's server: which certificate it shows, and what it asks of the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from envoy.extensions.transport_sockets.tls.v3.common_pb2 import CertificateValidationContext, TlsParameters
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, DownstreamTlsContext
+
+from controlplane.apis.common import TLSProtocol
+from controlplane.apis.mesh import MeshConfig
+from controlplane.apis.tls import ServerTLSMode, ServerTLSSettings
+from controlplane.translate.tls_context import (
+    FILE_CERTIFICATE,
+    FILE_ROOT,
+    PEER_EXCHANGE,
+    ROOT_CERTIFICATE,
+    WORKLOAD_CERTIFICATE,
+    ads_secret_config,
+    sds_secret_config,
+)
+
+_ALPN = ("h2", "http/1.1")
+_BUILTIN = "builtin://"
+_INVALID = "invalid://"
+_KUBERNETES = "kubernetes://"
+_VERBATIM = (_KUBERNETES, "kubernetes-gateway://", "configmap://")
+_CA_SUFFIX = "-cacert"
+_TLS_VERSIONS = {
+    TLSProtocol.TLSV1_0: TlsParameters.TLSv1_0,
+    TLSProtocol.TLSV1_1: TlsParameters.TLSv1_1,
+    TLSProtocol.TLSV1_2: TlsParameters.TLSv1_2,
+    TLSProtocol.TLSV1_3: TlsParameters.TLSv1_3,
+}
+_CIPHERS = frozenset(
+    {f"ECDHE-{key}-AES{bits}-SHA" for key in ("ECDSA", "RSA") for bits in (128, 256)}
+    | {f"ECDHE-{key}-CHACHA20-POLY1305" for key in ("ECDSA", "RSA")}
+    | {f"ECDHE-{key}-{cipher}" for key in ("ECDSA", "RSA") for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384")}
+    | {"AES128-GCM-SHA256", "AES256-GCM-SHA384", "AES128-SHA", "AES256-SHA", "DES-CBC3-SHA"}
+)
+
+
+def server_tls_context(mesh: MeshConfig, tls: ServerTLSSettings, *, http: bool, istio: bool) -> DownstreamTlsContext:
+    """Return how a server ends TLS. ``http``: what is inside is HTTP; only then is metadata not exchanged over TCP."""
+    mutual = tls.mode in {ServerTLSMode.MUTUAL, ServerTLSMode.ISTIO_MUTUAL}
+    context = DownstreamTlsContext()
+    context.require_client_certificate.value = mutual
+    common = context.common_tls_context
+    exchanges = tls.mode is ServerTLSMode.ISTIO_MUTUAL and not http and istio
+    common.alpn_protocols.extend((PEER_EXCHANGE, *_ALPN) if exchanges else _ALPN)
+    if tls.mode is ServerTLSMode.ISTIO_MUTUAL:
+        common.tls_certificate_sds_secret_configs.append(sds_secret_config(WORKLOAD_CERTIFICATE))
+        _combined(common, tls, sds_secret_config(ROOT_CERTIFICATE))
+        return context
+    parameters = _parameters(mesh, tls)
+    if parameters is not None:
+        common.tls_params.CopyFrom(parameters)
+    certificates = _credentials(tls)
+    if certificates:
+        _credential_context(common, tls, certificates)
+    else:
+        _file_context(common, tls)
+    return context
+
+
+def _asks_caller(tls: ServerTLSSettings) -> bool:
+    return tls.mode in {ServerTLSMode.MUTUAL, ServerTLSMode.OPTIONAL_MUTUAL}
+
+
+def _credentials(tls: ServerTLSSettings) -> Sequence[str]:
+    return (tls.credential_name,) if tls.credential_name else tls.credential_names
+
+
+def _credential_context(common: CommonTlsContext, tls: ServerTLSSettings, names: Sequence[str]) -> None:
+    """Use Secrets by name; the caller is checked against the first one's authority, or one named for it."""
+    common.tls_certificate_sds_secret_configs.extend(_credential(name) for name in names)
+    if _asks_caller(tls):
+        stated = tls.ca_cert_credential_name
+        _combined(common, tls, _credential(stated) if stated else _authority(names[0]))
+    elif tls.subject_alt_names:
+        common.validation_context.CopyFrom(_validation(tls))
+
+
+def _file_context(common: CommonTlsContext, tls: ServerTLSSettings) -> None:
+    """Use files at the proxy, which its agent reads; without any, the workload's own certificate."""
+    files = [(each.server_certificate, each.private_key) for each in tls.tls_certificates]
+    if tls.server_certificate:
+        files.append((tls.server_certificate, tls.private_key))
+    names = [f"{FILE_CERTIFICATE}{certificate}~{key}" for certificate, key in files]
+    common.tls_certificate_sds_secret_configs.extend(
+        sds_secret_config(name) for name in names or (WORKLOAD_CERTIFICATE,)
+    )
+    if _asks_caller(tls):
+        root = f"{FILE_ROOT}{tls.ca_certificates}" if tls.ca_certificates else ROOT_CERTIFICATE
+        _combined(common, tls, sds_secret_config(root))
+        if tls.ca_crl:
+            common.combined_validation_context.default_validation_context.crl.filename = tls.ca_crl
+
+
+def _credential(name: str) -> SdsSecretConfig:
+    if name.startswith(_BUILTIN):
+        return sds_secret_config(WORKLOAD_CERTIFICATE)
+    if name.startswith(_INVALID):
+        return ads_secret_config(_INVALID)
+    return ads_secret_config(secret_name(name))
+
+
+def _authority(name: str) -> SdsSecretConfig:
+    if name.startswith(_BUILTIN):
+        return sds_secret_config(ROOT_CERTIFICATE)
+    return ads_secret_config(secret_name(name) + _CA_SUFFIX)
+
+
+def secret_name(credential: str) -> str:
+    """Return how a credential is asked for: ``kubernetes://name`` unless it says where it is itself."""
+    return credential if credential.startswith(_VERBATIM) else f"{_KUBERNETES}{credential.removeprefix('sds://')}"
+
+
+def _combined(common: CommonTlsContext, tls: ServerTLSSettings, root: SdsSecretConfig) -> None:
+    common.combined_validation_context.default_validation_context.CopyFrom(_validation(tls))
+    common.combined_validation_context.validation_context_sds_secret_config.CopyFrom(root)
+
+
+def _validation(tls: ServerTLSSettings) -> CertificateValidationContext:
+    context = CertificateValidationContext(
+        verify_certificate_spki=tls.verify_certificate_spki, verify_certificate_hash=tls.verify_certificate_hash
+    )
+    for name in tls.subject_alt_names:
+        context.match_subject_alt_names.add(exact=name)
+    if tls.insecure_skip_verify:
+        context.trust_chain_verification = CertificateValidationContext.ACCEPT_UNTRUSTED
+    return context
+
+
+def _parameters(mesh: MeshConfig, tls: ServerTLSSettings) -> TlsParameters | None:
+    """Return the bounds of the protocol, the server's over the mesh's ``tlsDefaults``; ``None`` without either."""
+    baseline = mesh.tls_defaults
+    lowest = tls.min_protocol_version
+    ciphers, curves = _known_ciphers(tls.cipher_suites), tuple(tls.ecdh_curves)
+    if baseline is not None:
+        lowest = baseline.min_protocol_version if lowest is TLSProtocol.TLS_AUTO else lowest
+        ciphers = ciphers or _known_ciphers(baseline.cipher_suites)
+        curves = curves or tuple(baseline.ecdh_curves)
+    parameters = TlsParameters(cipher_suites=ciphers, ecdh_curves=curves)
+    if lowest in _TLS_VERSIONS:
+        parameters.tls_minimum_protocol_version = _TLS_VERSIONS[lowest]
+    if tls.max_protocol_version in _TLS_VERSIONS:
+        parameters.tls_maximum_protocol_version = _TLS_VERSIONS[tls.max_protocol_version]
+    return parameters if parameters.ByteSize() else None
+
+
+def _known_ciphers(stated: Iterable[str]) -> tuple[str, ...]:
+    """Drop ciphers that Envoy would refuse the listener for, and repetitions."""
+    return tuple(
+        dict.fromkeys(name for name in stated if name in _CIPHERS or name in {"", "ALL"} or not name[:1].isalnum())
+    )

@@ -1,0 +1,86 @@
+"""``serve`` as a process, with a directory of files, from its start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.cli.command import ROOT, run
+
+SERVICE = """\
+apiVersion: v1
+kind: Service
+metadata: {name: reviews, namespace: shop}
+spec:
+  clusterIP: 10.96.0.9
+  selector: {app: reviews}
+  ports: [{name: http, port: 9080}]
+"""
+REFUSED = """\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews, namespace: shop}
+spec: {hosts: 7}
+"""
+
+
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """Run the control plane on free ports; give the process and its monitoring port, once it serves."""
+    ports = ["--xds-port", "0", "--monitoring-port", "0"]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "controlplane", "serve", "--config-dir", str(folder), *ports, "--drain-period", "1s"),
+        cwd=ROOT,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(60):
+            event = await _event(process.stderr, "app.serving")
+        yield process, event["monitoring"]
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def _event(lines: asyncio.StreamReader, name: str) -> dict[str, Any]:
+    seen = []
+    async for line in lines:
+        seen.append(line)
+        event: dict[str, Any] = json.loads(line)
+        if event["event"] == name:
+            return event
+    raise AssertionError(b"".join(seen).decode())
+
+
+async def test_from_start_to_end(tmp_path: Path) -> None:
+    (tmp_path / "shop.yaml").write_text(f"{SERVICE}---\n{REFUSED}")
+    async with serving(tmp_path) as (process, address):
+        async with aiohttp.ClientSession(f"http://{address}") as session:
+            async with session.get("/ready") as response:
+                assert response.status == 200
+            async with session.get("/debug/registryz") as response:
+                hosts = [service["hostname"] for service in await response.json()]
+            async with session.get("/debug/rejectedz") as response:
+                refused = await response.json()
+            async with session.get("/metrics") as response:
+                page = await response.text()
+        status = await run("status", "--address", address)
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(20):
+            code = await process.wait()
+    assert "reviews.shop.svc.cluster.local" in hosts
+    assert [(each["kind"], each["name"]) for each in refused] == [("VirtualService", "reviews")]
+    assert "\npilot_services 1.0\n" in page
+    assert (status.code, status.err) == (0, "")
+    assert code == 0

@@ -1,0 +1,121 @@
+"""Settings, their durations, and the options that are made of them."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from controlplane.cli import serve
+from controlplane.settings import Settings, environment_variable, flag, format_duration, parse_duration
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0", timedelta()),
+        ("100ms", timedelta(milliseconds=100)),
+        ("1s", timedelta(seconds=1)),
+        ("2m30s", timedelta(minutes=2, seconds=30)),
+        ("1.5h", timedelta(minutes=90)),
+        ("250us", timedelta(microseconds=250)),
+    ],
+)
+def test_parse_duration(text: str, expected: timedelta) -> None:
+    assert parse_duration(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "1", "s", "-1s", "1 s", "1d", "1s2", "one second", "9" * 40 + "h"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="duration"):
+        parse_duration(text)
+
+
+@given(st.timedeltas(min_value=timedelta(), max_value=timedelta(days=400)))
+def test_a_written_duration_reads_as_the_same(duration: timedelta) -> None:
+    assert parse_duration(format_duration(duration)) == duration
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"xds_port": -1}, "--xds-port must be a port number"),
+        ({"monitoring_port": 65536}, "--monitoring-port must be a port number"),
+        ({"new_streams_per_second": -1.0}, "--new-streams-per-second must not be negative"),
+        ({"max_receive_message_size": 0}, "--max-receive-message-size must be at least 1"),
+        ({"keepalive_interval": timedelta()}, "--keepalive-interval must be at least 1ms"),
+        ({"holdoff": timedelta(seconds=2)}, "--holdoff .2s. must not be longer than --max-holdoff .1s."),
+        ({"config_dir": Path("/nowhere")}, "/nowhere is not a directory"),
+    ],
+)
+def test_values_that_make_no_sense(values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        Settings(**values)
+
+
+def test_xds_is_on_loopback_only_with_files(tmp_path: Path) -> None:
+    assert Settings().xds_host == "0.0.0.0"
+    assert Settings(config_dir=tmp_path).xds_host == "127.0.0.1"
+    assert Settings(config_dir=tmp_path, xds_bind="10.0.0.1").xds_host == "10.0.0.1"
+
+
+def test_stream_rate() -> None:
+    assert Settings(new_streams_per_second=3).stream_rate == 3
+    assert 15 < Settings().stream_rate <= 100
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """What ``run`` was called with; it does not run."""
+    import controlplane.app  # noqa: PLC0415 - the whole program: only where it is needed
+
+    calls: list[Settings] = []
+    monkeypatch.setattr(controlplane.app, "run", calls.append)
+    return calls
+
+
+def test_without_options_the_defaults_hold(started: list[Settings]) -> None:
+    result = CliRunner().invoke(serve.app, [])
+    assert (result.exit_code, result.output) == (0, "")
+    assert started == [Settings()]
+
+
+def test_options_reach_the_settings(started: list[Settings], tmp_path: Path) -> None:
+    arguments = ["--config-dir", str(tmp_path), "--holdoff", "250ms", "--log-level", "DEBUG", "--xds-port", "0"]
+    CliRunner().invoke(serve.app, arguments)
+    (settings,) = started
+    assert settings.config_dir == tmp_path
+    assert (settings.holdoff, settings.log_level, settings.xds_port) == (timedelta(milliseconds=250), "debug", 0)
+
+
+@pytest.mark.parametrize("setting", fields(Settings), ids=lambda setting: str(setting.name))
+def test_every_setting_has_a_flag_and_a_variable(setting: Any, started: list[Settings], tmp_path: Path) -> None:
+    other = _another(setting.default, tmp_path)
+    text = format_duration(other) if isinstance(other, timedelta) else str(other)
+    CliRunner().invoke(serve.app, [flag(setting.name), text])
+    CliRunner().invoke(serve.app, [], env={environment_variable(setting.name): text})
+    assert started == [Settings(**{setting.name: other})] * 2
+    assert started[0] != Settings()
+
+
+def _another(default: Any, folder: Path) -> Any:
+    if default is None:
+        return folder
+    if isinstance(default, timedelta):
+        return default - timedelta(milliseconds=1)
+    if isinstance(default, (int, float)):
+        return default + 1
+    if kinds := [each for each in getattr(type(default), "__members__", {}).values() if each is not default]:
+        return kinds[0]
+    return f"{default}x"
+
+
+def test_the_options_are_the_settings_and_nothing_else() -> None:
+    assert list(inspect.signature(serve.serve).parameters) == [setting.name for setting in fields(Settings)]

@@ -1,0 +1,158 @@
+"""The laws of the compiler: what it keeps is what it would build, and it does no work that changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from controlplane.compiler.compiler import Compiler, Session
+from controlplane.model.objects import ChangeSet, Object, ObjectKey
+from controlplane.model.proxy import Proxy
+from controlplane.registry.store import Registry
+from controlplane.snapshots import ResourceType
+from tests.compiler.histories import PROXIES, edit, manifest, parsed
+
+
+async def opened(compiler: Compiler, proxies: tuple[Proxy, ...]) -> list[Session]:
+    return [await compiler.open(proxy, lambda: None) for proxy in proxies]
+
+
+def contents(session: Session) -> dict[ResourceType, dict[str, bytes]]:
+    return {
+        type_: {name: resource.body for name, resource in resources.items()}
+        for type_, resources in session.snapshot.resources.items()
+    }
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_kept_snapshots_equal_a_build_from_scratch(seed: int) -> None:
+    """After any history of edits each kept snapshot is, byte for byte, the one a fresh compiler builds."""
+
+    async def history() -> None:
+        rng = random.Random(seed)
+        held: dict[ObjectKey, Object] = {}
+        kept = Compiler(Registry())
+        sessions = await opened(kept, PROXIES)
+        for step in range(25):
+            await kept.apply(edit(rng, held))
+            if step % 3 and step != 24:
+                continue
+            fresh = Compiler(Registry())
+            await fresh.apply(ChangeSet(upserts=tuple(held.values())))
+            for session, scratch in zip(sessions, await opened(fresh, PROXIES), strict=True):
+                where = f"seed {seed}, step {step}, {session.proxy.id}"
+                assert contents(session) == contents(scratch), where
+
+    asyncio.run(history())
+
+
+def _mesh(count: int) -> list[Object]:
+    objects = []
+    for number in range(count):
+        namespace, name = f"ns-{number % 20}", f"svc-{number}"
+        objects.append(_service(namespace, name, number))
+        objects.append(_slice(namespace, name, [f"10.2.{number >> 8}.{number & 255}"]))
+    return objects
+
+
+def _service(namespace: str, name: str, number: int) -> Object:
+    spec = {"clusterIP": f"10.0.{number >> 8}.{number & 255}", "ports": [{"name": "http", "port": 80}]}
+    return parsed(manifest("v1", "Service", namespace, name, spec=spec))
+
+
+def _slice(namespace: str, name: str, addresses: list[str]) -> Object:
+    return parsed(
+        manifest(
+            "discovery.k8s.io/v1",
+            "EndpointSlice",
+            namespace,
+            name,
+            labels={"kubernetes.io/service-name": name},
+            addressType="IPv4",
+            ports=[{"name": "http", "port": 8080, "protocol": "TCP"}],
+            endpoints=[{"addresses": [address], "conditions": {"ready": True}} for address in addresses],
+        )
+    )
+
+
+CLIENTS = tuple(
+    Proxy("sidecar", f"c{n}.ns-{n}", (f"10.3.0.{n + 1}",), f"ns-{n}", f"ns-{n}.svc.cluster.local") for n in range(5)
+)
+BUILDS = ("load_assignment", "cluster", "special_cluster", "inbound_cluster", "_outbound_listener")
+
+
+def test_scaling_one_service_of_a_thousand_rebuilds_one_target() -> None:
+    """Only the load assignment of the scaled service runs, and every class gets the same new resource."""
+
+    async def scale() -> None:
+        compiler = Compiler(Registry())
+        await compiler.apply(ChangeSet(upserts=tuple(_mesh(1000))))
+        sessions = await opened(compiler, CLIENTS)
+        before = [session.snapshot for session in sessions]
+        runs = dict(compiler.registry.memo.runs)
+        await compiler.apply(ChangeSet(upserts=(_slice("ns-7", "svc-7", ["10.2.0.7", "10.2.9.9"]),)))
+        after = compiler.registry.memo.runs
+        assert {name: after[name] - runs.get(name, 0) for name in BUILDS if after.get(name) != runs.get(name)} == {
+            "load_assignment": 1
+        }
+        name = "outbound|80||svc-7.ns-7.svc.cluster.local"
+        changed = [session.snapshot.of(ResourceType.ENDPOINT)[name] for session in sessions]
+        assert all(resource is changed[0] for resource in changed)
+        for session, old in zip(sessions, before, strict=True):
+            for type_ in (ResourceType.CLUSTER, ResourceType.LISTENER, ResourceType.ROUTE):
+                assert session.snapshot.of(type_) is old.of(type_), type_
+
+    asyncio.run(scale())
+
+
+def test_an_equal_object_changes_nothing() -> None:
+    """Applying the same objects again runs nothing and tells nobody."""
+
+    async def repeat() -> None:
+        compiler = Compiler(Registry())
+        await compiler.apply(ChangeSet(upserts=tuple(_mesh(20))))
+        told: list[str] = []
+        session = await compiler.open(CLIENTS[0], lambda: told.append("changed"))
+        runs, snapshot = dict(compiler.registry.memo.runs), session.snapshot
+        assert not await compiler.apply(ChangeSet(upserts=tuple(_mesh(20))))
+        assert (compiler.registry.memo.runs, session.snapshot, told) == (runs, snapshot, [])
+
+    asyncio.run(repeat())
+
+
+def test_a_change_outside_the_scope_of_a_class_is_no_work_for_it() -> None:
+    """A Sidecar that imports its own namespace only: a change elsewhere leaves the class's snapshot as it is."""
+
+    async def elsewhere() -> None:
+        compiler = Compiler(Registry())
+        scope = parsed(
+            manifest("networking.istio.io/v1", "Sidecar", "ns-1", "default", spec={"egress": [{"hosts": ["./*"]}]})
+        )
+        await compiler.apply(ChangeSet(upserts=(*_mesh(40), scope)))
+        told: list[str] = []
+        session = await compiler.open(CLIENTS[1], lambda: told.append("changed"))
+        assert "outbound|80||svc-1.ns-1.svc.cluster.local" in session.snapshot.of(ResourceType.CLUSTER)
+        assert "outbound|80||svc-2.ns-2.svc.cluster.local" not in session.snapshot.of(ResourceType.CLUSTER)
+        before = session.snapshot
+        await compiler.apply(ChangeSet(upserts=(_slice("ns-2", "svc-2", ["10.2.9.1"]),)))
+        assert (session.snapshot, told) == (before, [])
+        assert session.snapshot is before
+
+    asyncio.run(elsewhere())
+
+
+def test_provenance_names_the_objects_behind_a_resource() -> None:
+    """A load assignment is made of its service and its slice."""
+
+    async def provenance() -> None:
+        compiler = Compiler(Registry())
+        await compiler.apply(ChangeSet(upserts=tuple(_mesh(3))))
+        await compiler.open(CLIENTS[0], lambda: None)
+        name = "outbound|80||svc-1.ns-1.svc.cluster.local"
+        behind = compiler.behind(CLIENTS[0], ResourceType.ENDPOINT, name)
+        assert ObjectKey("EndpointSlice", "ns-1", "svc-1") in behind
+        assert ObjectKey("EndpointSlice", "ns-2", "svc-2") not in behind
+
+    asyncio.run(provenance())

@@ -1,0 +1,448 @@
+"""A directory of YAML as a source: real files, the real watcher, and what a change of them changes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Self
+
+import pytest
+from structlog.testing import capture_logs
+
+from controlplane.model.objects import ChangeSet, ObjectKey
+from controlplane.watchers.files import FileSource
+
+PATIENCE = 5.0
+
+
+def service(name: str, port: int = 80, namespace: str = "shop") -> str:
+    """Return the manifest of a Service."""
+    return (
+        f"apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}}}\n"
+        f"spec: {{clusterIP: 10.0.0.1, ports: [{{port: {port}, name: http}}]}}\n"
+    )
+
+
+def key(name: str) -> ObjectKey:
+    """Return the key of a Service."""
+    return ObjectKey("Service", "shop", name)
+
+
+def put(path: Path, text: str | bytes) -> None:
+    """Write a file beside its place and rename it there."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(text if isinstance(text, bytes) else text.encode())
+    temporary.rename(path)
+
+
+def names(change: ChangeSet) -> list[str]:
+    """Return the names of the objects to store."""
+    return sorted(obj.meta.name for obj in change.upserts)
+
+
+class Watched:
+    """A loaded source whose changes are read one at a time."""
+
+    def __init__(self, directory: Path) -> None:
+        self.source = FileSource(directory)
+        self.first = self.source.load()
+        self._changes = self.source.changes()
+        self._next: asyncio.Task[ChangeSet] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._begin()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        if self._next is not None:
+            self._next.cancel()
+            await asyncio.gather(self._next, return_exceptions=True)
+        await self._changes.aclose()  # type: ignore[attr-defined] # an async generator
+
+    def _begin(self) -> None:
+        async def following(changes: AsyncIterator[ChangeSet]) -> ChangeSet:
+            return await anext(changes)
+
+        self._next = asyncio.create_task(following(self._changes))
+
+    async def next(self) -> ChangeSet:
+        """Return the next change set."""
+        assert self._next is not None
+        change = await asyncio.wait_for(asyncio.shield(self._next), PATIENCE)
+        self._begin()
+        return change
+
+    async def until(self, name: str, port: int) -> int:
+        """Wait until a Service has this port; return how many change sets it took."""
+        count = 1
+        while not any(o.meta.name == name and o.spec.ports[0].number == port for o in (await self.next()).upserts):
+            count += 1
+        return count
+
+
+def test_load_reads_every_manifest_of_the_tree(tmp_path: Path) -> None:
+    """All suffixes, all documents, lists; not what begins with a dot or ends otherwise."""
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "a.yaml").write_text(f"# comment\n---\n{service('a1')}---\n\n---\n{service('a2')}")
+    (tmp_path / "deep" / "b.yml").write_text(service("b"))
+    (tmp_path / "deep" / "er" / "c.json").write_text(
+        json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "c"}})
+    )
+    items = "".join(f"- {line}" for line in [service(n).replace("\n", "\n  ").rstrip() + "\n" for n in ("d1", "d2")])
+    (tmp_path / "d.yaml").write_text(f"apiVersion: v1\nkind: List\nitems:\n{items}")
+    for skipped in (".e.yaml", ".git/f.yaml", "notes.txt", "g.yaml~"):
+        (tmp_path / skipped).write_text(service("skipped"))
+    source = FileSource(tmp_path)
+    change = source.load()
+    assert names(change) == ["a1", "a2", "b", "c", "d1", "d2"]
+    assert (change.deletes, change.rejections, source.rejected) == ((), (), {})
+    sources = {obj.meta.name: obj.meta.source for obj in change.upserts}
+    assert sources["a2"] == f"{tmp_path}/a.yaml:10"
+    assert sources["d2"] == f"{tmp_path}/d.yaml:1 items[1]"
+
+
+def test_one_bad_object_does_not_stop_the_others(tmp_path: Path) -> None:
+    """Each refusal has its line; every other object of the file applies, also beside broken YAML."""
+    path = tmp_path / "a.yaml"
+    path.write_text("---\n".join([service("a"), service("bad", 70000), "a: [\n", service("b"), service("c" * 300)]))
+    source = FileSource(tmp_path)
+    with capture_logs() as logs:
+        change = source.load()
+    assert names(change) == ["a", "b"]
+    assert {at: rejected.problems for at, rejected in source.rejected.items()} == {
+        f"{path}:6": ("spec.ports[0].port: must be between 1 and 65535",),
+        f"{path}:12": ("not readable: did not find expected node content",),
+        f"{path}:18": ("metadata.name: must be at most 63 characters long, this has 300",),
+    }
+    assert set(change.rejections) == set(source.rejected.values())
+    rejected = [entry for entry in logs if entry["event"] == "registry.rejected"]
+    assert [entry["object"] for entry in rejected][:2] == ["Service shop/bad", None]
+    with capture_logs() as logs:
+        assert source.load() == ChangeSet()
+    assert logs == []
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "reason"),
+    [
+        pytest.param(b"\x7fELF\x00\xff\xfe\x01" * 100, 1, "is not UTF-8 text", id="binary"),
+        pytest.param(b"a: 1\nb: \xff\n", 2, "is not UTF-8 text", id="latin-1"),
+        pytest.param(b"\x00\x01\x02", 1, "not readable: control characters are not allowed", id="control"),
+        pytest.param(b"just text", 1, "object: expected a mapping, got text", id="text"),
+        pytest.param(b"- 1\n", 1, "object: expected a mapping, got a list", id="list"),
+        pytest.param(b"metadata: {}\n", 1, "apiVersion: is required", id="no-object"),
+    ],
+)
+def test_file_that_holds_no_object(tmp_path: Path, content: bytes, line: int, reason: str) -> None:
+    """A refusal with line and reason, and the other files apply; later it keeps what the file had."""
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content)
+    (tmp_path / "good.yaml").write_text(service("good"))
+    source = FileSource(tmp_path)
+    assert names(source.load()) == ["good"]
+    assert source.rejected[f"{path}:{line}"].problems[0] == reason
+    put(path, service("was-bad"))
+    assert names(source.load()) == ["was-bad"]
+    assert source.rejected == {}
+    put(path, content)
+    change = source.load()
+    assert (change.upserts, change.deletes) == ((), ())
+    assert [rejected.problems[0] for rejected in change.rejections] == [reason]
+    put(path, "")
+    assert source.load().deletes == (key("was-bad"),)
+
+
+def test_odd_files(tmp_path: Path) -> None:
+    """A pipe is not opened, a dangling link is nothing, links to directories are followed once."""
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "dangling.yaml").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "directory.yaml").mkdir()
+    (tmp_path / "directory.yaml" / "a.yaml").write_text(service("a"))
+    (tmp_path / "directory.yaml" / "loop").symlink_to(tmp_path)
+    source = FileSource(tmp_path)
+    assert names(source.load()) == ["a"]
+    assert [r.problems for r in source.rejected.values()] == [("not readable: not a regular file",)]
+
+
+def test_missing_directory_is_a_rejection(tmp_path: Path) -> None:
+    """It may come later; nothing is raised."""
+    source = FileSource(tmp_path / "later")
+    assert [r.problems for r in source.load().rejections] == [
+        ("is not a directory; objects read from it before are kept",)
+    ]
+    (tmp_path / "later").mkdir()
+    (tmp_path / "later" / "a.yaml").write_text(service("a"))
+    assert names(source.load()) == ["a"]
+    assert source.rejected == {}
+
+
+def test_bad_edit_keeps_the_last_good_version(tmp_path: Path) -> None:
+    """No delete while the object is wrong; when it disappears, so do its refusal and its last good version."""
+    path = tmp_path / "a.yaml"
+    path.write_text(service("a") + "---\n" + service("b"))
+    source = FileSource(tmp_path)
+    source.load()
+    put(path, service("a", 70000) + "---\n" + service("b", 81))
+    change = source.load()
+    assert (names(change), change.deletes) == (["b"], ())
+    assert [rejected.key for rejected in change.rejections] == [key("a")]
+    put(path, service("a") + "---\n" + service("b", 81))
+    assert names(source.load()) == ["a"], "unchanged, but its refusal is over"
+    put(path, service("a", 70000) + "---\n" + service("b", 81))
+    source.load()
+    put(path, service("b", 81))
+    assert source.load() == ChangeSet(deletes=(key("a"),))
+    assert source.rejected == {}
+
+
+def test_broken_document_keeps_its_object_through_other_edits(tmp_path: Path) -> None:
+    """Nobody can tell whose text is broken, so nothing that went with it is deleted; what goes later is."""
+    path = tmp_path / "a.yaml"
+    good, broken = service("a"), service("a") + "oops: [\n"
+    path.write_text("---\n".join([good, service("b"), service("c")]))
+    source = FileSource(tmp_path)
+    source.load()
+    put(path, "---\n".join([broken, service("b"), service("c")]))
+    assert source.load().deletes == ()
+    put(path, "---\n".join([broken, service("b", 81), service("c")]))
+    change = source.load()
+    assert (names(change), change.deletes) == (["b"], ())
+    put(path, "---\n".join([broken, service("b", 81)]))
+    assert source.load().deletes == (key("c"),)
+    put(path, service("b", 81))
+    assert source.load().deletes == (key("a"),)
+
+
+def test_object_moved_and_broken_at_once_keeps_its_last_good_version(tmp_path: Path) -> None:
+    """The file is another, the object the same."""
+    (tmp_path / "a.yaml").write_text(service("a"))
+    source = FileSource(tmp_path)
+    source.load()
+    (tmp_path / "a.yaml").unlink()
+    (tmp_path / "b.yaml").write_text(service("a", 70000))
+    change = source.load()
+    assert (change.upserts, change.deletes) == ((), ())
+    assert [rejected.key for rejected in change.rejections] == [key("a")]
+    (tmp_path / "b.yaml").unlink()
+    assert source.load().deletes == (key("a"),)
+
+
+def test_two_files_define_one_object(tmp_path: Path) -> None:
+    """The first by path wins, the other is refused; when the winner goes the other takes over."""
+    one, two = tmp_path / "1.yaml", tmp_path / "2.yaml"
+    two.write_text(service("a", 82))
+    source = FileSource(tmp_path)
+    source.load()
+    put(one, service("a", 81))
+    change = source.load()
+    assert [obj.spec.ports[0].number for obj in change.upserts] == [81]
+    reason = f"metadata.name: already defined in {one}:1, which is used"
+    assert [(r.key, r.problems, r.source) for r in change.rejections] == [(key("a"), (reason,), f"{two}:1")]
+    put(two, service("a", 83))
+    assert source.load() == ChangeSet()
+    one.unlink()
+    change = source.load()
+    assert [obj.spec.ports[0].number for obj in change.upserts] == [83]
+    assert (change.deletes, source.rejected) == ((), {})
+
+
+def test_one_file_defines_an_object_twice(tmp_path: Path) -> None:
+    """The first wins here too."""
+    (tmp_path / "a.yaml").write_text(service("a", 81) + "---\n" + service("a", 82))
+    source = FileSource(tmp_path)
+    change = source.load()
+    assert [obj.spec.ports[0].number for obj in change.upserts] == [81]
+    assert [r.source for r in change.rejections] == [f"{tmp_path}/a.yaml:6"]
+
+
+def test_unused_kinds_are_counted_and_named_once(tmp_path: Path) -> None:
+    """They are no error."""
+    manifest = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n---\n"
+    (tmp_path / "a.yaml").write_text(manifest * 3)
+    source = FileSource(tmp_path)
+    with capture_logs() as logs:
+        assert source.load() == ChangeSet()
+        put(tmp_path / "b.yaml", manifest)
+        source.load()
+    assert [(entry["event"], entry["kind"], entry["count"]) for entry in logs] == [
+        ("watchers.kind_unused", "Deployment.apps", 3)
+    ]
+    assert source.unused == {"Deployment.apps": 4}
+    (tmp_path / "a.yaml").unlink()
+    source.load()
+    assert source.unused == {"Deployment.apps": 1}
+
+
+def test_unknown_field_is_a_warning_told_once(tmp_path: Path) -> None:
+    """The rest of the object is used; a repeated key is a warning too."""
+    text = """
+    apiVersion: networking.istio.io/v1
+    kind: VirtualService
+    metadata: {name: a}
+    spec:
+      hosts: [a]
+      gatewayz: [x]
+      http: [{route: [{destination: {host: a}}]}]
+      hosts: [b]
+    """
+    (tmp_path / "a.yaml").write_text(text)
+    source = FileSource(tmp_path)
+    with capture_logs() as logs:
+        (obj,) = source.load().upserts
+        put(tmp_path / "a.yaml", text + "# touched\n")
+        assert source.load() == ChangeSet()
+    assert obj.spec.hosts == ("b",)
+    told = [entry["problem"] for entry in logs if entry["event"] == "watchers.unknown_field"]
+    assert len(told) == len(source.warnings) == 2
+    assert any("gatewayz" in problem for problem in told)
+    assert any("'hosts' is repeated" in problem for problem in told)
+
+
+async def test_rename_into_place_is_one_change(tmp_path: Path) -> None:
+    """Only what differs is sent, also of a file with many objects."""
+    path = tmp_path / "a.yaml"
+    path.write_text("---\n".join(service(f"s{i}") for i in range(50)))
+    async with Watched(tmp_path) as watched:
+        assert len(watched.first.upserts) == 50
+        put(path, "---\n".join(["# longer\n", *(service(f"s{i}", 81 if i == 7 else 80) for i in range(50))]))
+        change = await watched.next()
+        assert (names(change), change.deletes, change.rejections) == (["s7"], (), ())
+
+
+async def test_files_come_change_and_go(tmp_path: Path) -> None:
+    """New, written in place, deleted, moved; directories as well."""
+    async with Watched(tmp_path) as watched:
+        (tmp_path / "a.yaml").write_text(service("a"))
+        await watched.until("a", 80)
+        (tmp_path / "a.yaml").write_text(service("a", 81))
+        await watched.until("a", 81)
+        (tmp_path / "new").mkdir()
+        (tmp_path / "new" / "b.yaml").write_text(service("b"))
+        await watched.until("b", 80)
+        (tmp_path / "a.yaml").unlink()
+        assert (await watched.next()) == ChangeSet(deletes=(key("a"),))
+        (tmp_path / "new").rename(tmp_path / "other")
+        put(tmp_path / "c.yaml", service("c"))
+        await watched.until("c", 80)
+        put(tmp_path / "other" / "b.yaml", service("b", 81))
+        await watched.until("b", 81)
+        shutil.rmtree(tmp_path / "other")
+        assert (await watched.next()) == ChangeSet(deletes=(key("b"),))
+
+
+async def test_change_between_load_and_watch_is_not_lost(tmp_path: Path) -> None:
+    """Whatever happened before the watch began is found when it begins."""
+    watched = Watched(tmp_path)
+    (tmp_path / "a.yaml").write_text(service("a"))
+    async with watched:
+        assert names(await watched.next()) == ["a"]
+
+
+async def test_write_in_place_does_not_flap(tmp_path: Path) -> None:
+    """A file that is truncated before it is written again has not lost its objects, nor one that is replaced."""
+    path = tmp_path / "a.yaml"
+    path.write_text(service("a"))
+    async with Watched(tmp_path) as watched:
+        with path.open("w") as file:
+            await asyncio.sleep(0.008)
+            file.write(service("a", 81))
+        assert await watched.until("a", 81) == 1
+        path.unlink()
+        await asyncio.sleep(0.008)
+        path.write_text(service("a", 82))
+        assert await watched.until("a", 82) == 1
+
+
+async def test_object_removed_in_place(tmp_path: Path) -> None:
+    """Left alone, the file is believed."""
+    path = tmp_path / "a.yaml"
+    path.write_text(service("a") + "---\n" + service("b"))
+    async with Watched(tmp_path) as watched:
+        path.write_text(service("a"))
+        assert await watched.next() == ChangeSet(deletes=(key("b"),))
+
+
+async def test_config_map_mount(tmp_path: Path) -> None:
+    """Kubernetes swaps one link; the files are links through it."""
+    for version, port in (("..1", 80), ("..2", 81)):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "a.yaml").write_text(service("a", port))
+    (tmp_path / "..data").symlink_to("..1")
+    (tmp_path / "a.yaml").symlink_to("..data/a.yaml")
+    async with Watched(tmp_path) as watched:
+        assert names(watched.first) == ["a"]
+        (tmp_path / "..data_tmp").symlink_to("..2")
+        (tmp_path / "..data_tmp").rename(tmp_path / "..data")
+        assert await watched.until("a", 81) == 1
+
+
+async def test_directory_that_is_replaced(tmp_path: Path) -> None:
+    """A new directory of the same name is watched in turn, and one that was missing."""
+    directory = tmp_path / "mesh"
+    async with Watched(directory) as watched:
+        directory.mkdir()
+        (directory / "a.yaml").write_text(service("a"))
+        await watched.until("a", 80)
+        directory.rename(tmp_path / "old")
+        directory.mkdir()
+        (directory / "a.yaml").write_text(service("a", 81))
+        await watched.until("a", 81)
+        put(directory / "a.yaml", service("a", 82))
+        await watched.until("a", 82)
+
+
+async def test_burst_is_gathered(tmp_path: Path) -> None:
+    """Two hundred renames of one file are far fewer changes, and the last one arrives."""
+    path = tmp_path / "a.yaml"
+    path.write_text(service("a"))
+    async with Watched(tmp_path) as watched:
+        put(path, service("a", 99))
+        await watched.until("a", 99)
+
+        def burst() -> None:
+            for port in range(1000, 1200):
+                put(path, service("a", port))
+
+        writing = asyncio.create_task(asyncio.to_thread(burst))
+        assert await watched.until("a", 1199) < 150
+        await writing
+
+
+async def test_ten_megabytes_do_not_block_the_event_loop(tmp_path: Path) -> None:
+    """Parsing happens beside the loop, and only the documents that changed are parsed again."""
+    pad = "# " + "x" * 20_000 + "\n"
+    documents = [pad + service(f"s{i}") for i in range(500)]
+    big = tmp_path / "big.yaml"
+    async with Watched(tmp_path) as watched:
+        put(big, "---\n".join(documents))
+        assert big.stat().st_size > 10_000_000
+        longest, last = 0.0, asyncio.get_running_loop().time()
+        arrival = asyncio.create_task(watched.next())
+        while not arrival.done():
+            await asyncio.sleep(0.002)
+            now = asyncio.get_running_loop().time()
+            longest, last = max(longest, now - last), now
+        assert len(arrival.result().upserts) == 500
+        assert longest < 1.0
+        put(big, "---\n".join([*documents[:-1], pad + service("s499", 81)]))
+        assert names(await watched.next()) == ["s499"]
+
+
+async def test_closing_ends_the_watch(tmp_path: Path) -> None:
+    """Nothing keeps waiting after the consumer has gone."""
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - counted
+    async with Watched(tmp_path) as watched:
+        put(tmp_path / "a.yaml", service("a"))
+        await watched.next()
+    for _ in range(200):
+        running = [thread for thread in threading.enumerate() if thread.name.startswith("watch-files")]
+        if not running and len(os.listdir("/proc/self/fd")) <= before:  # noqa: PTH208 - counted
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("the operating system's watch was not released")
