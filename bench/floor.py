@@ -1,8 +1,8 @@
 """The least that a gRPC server in Python can do for the same proxies: send bytes that are already there.
 
 It decodes each request, as any server must, and answers from recordings of what the control plane sent to one proxy;
-all streams are given the same bytes object. No configuration, no translation, no acknowledgement kept. What the control plane needs beyond this
-is its own work.
+all streams are given the same bytes object. No configuration, no translation, no acknowledgement kept. What the control
+plane needs beyond this is its own work.
 
     python -m bench.floor RECORDINGS PORT
 

@@ -104,7 +104,9 @@ def number(value: float | None) -> str:
 
 def comparison(measured: Results, floor: Results) -> Table:
     """Return the table of every figure beside its aim, the floor's, and istiod's."""
-    table = Table("figure", "unit", "measured", "aim", "floor", "times floor", "istiod")
+    table = Table("figure", "unit")
+    for column in ("measured", "aim", "floor", "times floor", "istiod"):
+        table.add_column(column, justify="right")
     for row in ROWS:
         got, least = row.figure(measured), row.figure(floor)
         ratio = got / least if got is not None and least else None

@@ -1,9 +1,9 @@
 """The monitoring port: metrics, readiness, and what the control plane knows, as JSON for people and for our CLI.
 
-``server`` runs the ``application`` that answers HTTP; it is given one ``AdminSources`` of functions and asks them when somebody looks, so nothing
-is kept up to date for nobody. The other modules turn values into istiod's JSON shapes: ``sync_view`` what each proxy
-holds, ``registry_view`` services and endpoints, ``config_dump`` a snapshot as Envoy would show it, ``rejection``
-the resources that a proxy's refusal names, ``metrics_page`` the Prometheus text.
+``server`` runs the ``application`` that answers HTTP; it is given one ``AdminSources`` of functions and asks them when
+somebody looks, so nothing is kept up to date for nobody. The other modules turn values into istiod's JSON shapes:
+``sync_view`` what each proxy holds, ``registry_view`` services and endpoints, ``config_dump`` a snapshot as Envoy
+would show it, ``rejection`` the resources that a proxy's refusal names, ``metrics_page`` the Prometheus text.
 
 Debug endpoints answer loopback callers only, until there is authentication. Nothing here changes anything. An error
 of ours is a 500 and one log event; a proxy that is not connected is a 404 with istiod's words.

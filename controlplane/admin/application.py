@@ -29,7 +29,7 @@ from controlplane.admin.registry_view import endpoint_view, registry_view, rejec
 from controlplane.admin.sources import AdminSources
 from controlplane.admin.sync_view import sync_view
 from controlplane.ads.sync_status import ProxyStatus
-from controlplane.snapshots import ResourceType
+from controlplane.snapshots import ResourceType, Snapshot
 
 log = structlog.get_logger()
 
@@ -39,6 +39,16 @@ PAGE = web.AppKey("page", MetricsPage)
 NO_PROXY_ID = "You must provide a proxyID in the query string\n"
 NOT_CONNECTED = "Proxy not connected to this Pilot instance. It may be connected to another instance.\n"
 NOT_COMPILED = "Nothing has been compiled for this proxy yet.\n"
+
+DUMPED = {
+    "CDS": ResourceType.CLUSTER,
+    "EDS": ResourceType.ENDPOINT,
+    "LDS": ResourceType.LISTENER,
+    "RDS": ResourceType.ROUTE,
+    "SDS": ResourceType.SECRET,
+    "ECDS": ResourceType.EXTENSION,
+}
+"""What ``?types=`` of a configuration dump may name."""
 
 Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -141,8 +151,6 @@ async def _rejectedz(request: web.Request) -> web.Response:
 
 
 async def _config_dump(request: web.Request) -> web.Response:
-    from controlplane.admin.config_dump import SHORT_NAMES, config_dump  # noqa: PLC0415 - Envoy's messages load slowly
-
     sources = request.app[SOURCES]
     proxy_id = request.query.get("proxyID", "")
     if not proxy_id:
@@ -153,16 +161,25 @@ async def _config_dump(request: web.Request) -> web.Response:
     snapshot = sources.snapshot(status.connection_id)
     if snapshot is None:
         return web.Response(status=404, text=NOT_COMPILED)
-    asked = [name for name in request.query.get("types", "").upper().split(",") if name]
-    unknown = sorted(set(asked) - SHORT_NAMES.keys())
-    if unknown:
+    asked = {name for name in request.query.get("types", "").upper().split(",") if name}
+    text = await asyncio.to_thread(_dump_text, snapshot, asked, "include_eds" in request.query, _indent(request))
+    if text is None:
         return web.Response(
-            status=400, text=f"No such types: {', '.join(unknown)}; there are {', '.join(SHORT_NAMES)}\n"
+            status=400, text=f"?types= may name {', '.join(DUMPED)}, and not {', '.join(sorted(asked))}\n"
         )
-    types = {SHORT_NAMES[name] for name in asked} or set(SHORT_NAMES.values()) - {ResourceType.ENDPOINT}
-    if "include_eds" in request.query:
+    return web.Response(text=text, content_type="application/json")
+
+
+def _dump_text(snapshot: Snapshot, asked: set[str], endpoints: bool, indent: int | None) -> str | None:  # noqa: FBT001
+    """Return the dump as JSON, ``None`` if unknown types are asked for; off the event loop, it may take seconds."""
+    from controlplane.admin.config_dump import config_dump  # noqa: PLC0415 - Envoy's messages load slowly
+
+    if asked - DUMPED.keys():
+        return None
+    types = {DUMPED[name] for name in asked} or set(DUMPED.values()) - {ResourceType.ENDPOINT}
+    if endpoints:
         types.add(ResourceType.ENDPOINT)
-    return _json(request, config_dump(snapshot, types))
+    return json.dumps(config_dump(snapshot, types), indent=indent) + "\n"
 
 
 def find_connection(statuses: list[ProxyStatus], proxy_id: str) -> ProxyStatus | None:
@@ -181,8 +198,11 @@ def find_connection(statuses: list[ProxyStatus], proxy_id: str) -> ProxyStatus |
 
 
 def _json(request: web.Request, value: Any) -> web.Response:  # noqa: ANN401 - any JSON value
-    indent = 4 if "pretty" in request.query else None
-    return web.Response(text=json.dumps(value, indent=indent) + "\n", content_type="application/json")
+    return web.Response(text=json.dumps(value, indent=_indent(request)) + "\n", content_type="application/json")
+
+
+def _indent(request: web.Request) -> int | None:
+    return 4 if "pretty" in request.query else None
 
 
 DEBUG_ENDPOINTS: dict[str, tuple[Respond, str]] = {

@@ -38,16 +38,6 @@ _LOADABLE = ("envoy.", "xds.", "udpa.")
 _REDACTED = b"[redacted]"
 _ADMIN = "type.googleapis.com/envoy.admin.v3."
 
-SHORT_NAMES = {
-    "CDS": ResourceType.CLUSTER,
-    "EDS": ResourceType.ENDPOINT,
-    "LDS": ResourceType.LISTENER,
-    "RDS": ResourceType.ROUTE,
-    "SDS": ResourceType.SECRET,
-    "ECDS": ResourceType.EXTENSION,
-}
-"""What ``?types=`` may name."""
-
 
 def config_dump(snapshot: Snapshot, types: Collection[ResourceType]) -> dict[str, Any]:
     """Return the dump with a section for each of these types, in Envoy's order of sections."""

@@ -30,9 +30,9 @@ from controlplane.translate.routes.sidecar import RouteKey, route_configuration
 
 
 class Target(NamedTuple):
-    """One thing to build: a query that returns a ``Resource`` (or ``None``: nothing to serve), and its key."""
+    """One thing to build: an isolated query that returns a ``Resource`` (``None``: nothing to serve), and its key."""
 
-    query: Query[Any, Resource | None]
+    query: Query[Any, Any]
     key: Hashable
 
 
@@ -266,7 +266,14 @@ def routes(view: View, client: ClientScope) -> Targets:
         listener = outbound_listener(view, key)
         if listener is not None:
             names |= listener.route_configurations
-    return {name: Target(route_configuration, RouteKey(name, client)) for name in sorted(names)}
+    return {name: Target(_route_configuration, RouteKey(name, client)) for name in sorted(names)}
+
+
+def _isolated_routes(view: View, key: RouteKey) -> Resource | None:
+    return route_configuration(view, key)
+
+
+_route_configuration: Query[RouteKey, Resource | None] = Query(_isolated_routes, isolated=True)
 
 
 @query
@@ -283,7 +290,14 @@ def gateway_routes(view: View, scope: GatewayScope) -> Targets:
         listener = gateway_listener(view, key)
         if listener is not None:
             names |= listener.route_configurations
-    return {name: Target(gateway_route_configuration, GatewayRouteKey(name, scope)) for name in sorted(names)}
+    return {name: Target(_gateway_routes, GatewayRouteKey(name, scope)) for name in sorted(names)}
+
+
+def _isolated_gateway_routes(view: View, key: GatewayRouteKey) -> Resource | None:
+    return gateway_route_configuration(view, key)
+
+
+_gateway_routes: Query[GatewayRouteKey, Resource | None] = Query(_isolated_gateway_routes, isolated=True)
 
 
 __all__ = ["Part", "Target", "Targets", "parts"]

@@ -49,7 +49,7 @@ class SliceEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class EndpointSlice:
-    """``EndpointSlice``; ``service`` is the label ``kubernetes.io/service-name``, ``ports`` are (name, number) pairs."""
+    """``EndpointSlice``; ``service`` is its label ``kubernetes.io/service-name``, ``ports`` are (name, number)."""
 
     service: str
     address_type: str = "IPv4"

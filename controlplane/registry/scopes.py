@@ -107,11 +107,10 @@ def router_scope(view: View, namespace: str) -> EgressScope:
 
 def outbound_policy(view: View, sidecar: Object | None) -> OutboundPolicy:
     """Return the policy for unknown destinations; a Sidecar's replaces the mesh's as a whole."""
-    mesh = mesh_config(view).outbound_traffic_policy
+    mesh: Any = mesh_config(view).outbound_traffic_policy
     stated: Any = sidecar.spec.outbound_traffic_policy if sidecar is not None else None
     if stated is None:
-        mode = str(getattr(mesh, "mode", None) or "ALLOW_ANY") if mesh is not None else "ALLOW_ANY"
-        return OutboundPolicy(mode, "")
+        return OutboundPolicy(str(mesh.mode) if mesh is not None else "ALLOW_ANY")
     mode = str(stated.mode or "REGISTRY_ONLY")
     proxy = stated.egress_proxy
     cluster = ""
@@ -260,9 +259,10 @@ def _named(virtual_service: ResolvedVirtualService, namespace: str) -> Iterable[
             yield http.mirror
         for mirror in http.mirrors:
             yield mirror.destination
-    for tcp in (*virtual_service.tcp, *virtual_service.tls):
-        for weighted in tcp.route:
-            yield weighted.destination
+    for tcp in virtual_service.tcp:
+        yield from (weighted.destination for weighted in tcp.route)
+    for tls in virtual_service.tls:
+        yield from (weighted.destination for weighted in tls.route)
 
 
 def _add(merged: dict[str, Service], service: Service) -> None:

@@ -70,8 +70,9 @@ def test_warnings_are_logged() -> None:
 def test_exceptions_are_part_of_the_object() -> None:
     stream = io.StringIO()
     logs.configure(stream=stream)
+    nothing: dict[str, str] = {}
     try:
-        _ = {}["gone"]
+        nothing["gone"]
     except KeyError:
         structlog.get_logger().exception("admin.failed")
         logging.getLogger("x").exception("failed too")

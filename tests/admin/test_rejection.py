@@ -30,6 +30,14 @@ RATINGS = "outbound|9080||ratings.shop.svc.cluster.local"
             id="clusters-in-the-order-of-the-message",
         ),
         pytest.param(
+            f"Error adding/updating cluster(s) {RATINGS}: cluster manager: cluster '{RATINGS}' did not provide one. "
+            f"Check cluster documentation., {REVIEWS}: cluster manager: cluster '{REVIEWS}' did not provide one.",
+            [RATINGS, REVIEWS],
+            None,
+            (RATINGS, REVIEWS),
+            id="clusters-as-envoy-1.40-says-it",
+        ),
+        pytest.param(
             f"Error adding/updating cluster(s) {REVIEWS}: names {RATINGS}",
             [RATINGS, REVIEWS],
             None,

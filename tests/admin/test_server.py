@@ -134,7 +134,7 @@ async def test_rejectedz() -> None:
         pytest.param(
             "/debug/config_dump?proxyID=web-1.shop&types=CDS,XDS",
             400,
-            "No such types: XDS; there are CDS, EDS, LDS, RDS, SDS, ECDS\n",
+            "?types= may name CDS, EDS, LDS, RDS, SDS, ECDS, and not CDS, XDS\n",
             id="unknown-type",
         ),
     ],

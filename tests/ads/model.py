@@ -105,7 +105,7 @@ class Envoy:
         self.spoken.clear()
         self.last_refused.clear()
         self.warming.clear()  # nothing a server could know: see the docstring of the convergence test
-        self.began_with_state = bool(self.held[CDS])
+        self.began_with_state = any(self.held.values())
         self._request(CDS)
         if self.subscribed[EDS]:
             self._request(EDS)

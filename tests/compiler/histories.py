@@ -6,8 +6,9 @@ import random
 from typing import Any
 
 from controlplane.model.objects import ChangeSet, Object, ObjectKey
+from controlplane.model.parse import Parsed
 from controlplane.model.proxy import Locality, Proxy
-from controlplane.watchers.kinds import Parsed, parse
+from controlplane.watchers.kinds import parse
 
 NAMESPACES = ("default", "shop", "istio-system")
 NAMES = ("web", "cart", "db")
@@ -79,7 +80,10 @@ def pod(rng: random.Random, namespace: str, name: str) -> dict[str, Any]:
         f"{name}-{n}",
         labels=labels,
         spec={"nodeName": rng.choice(["n1", "n2"]), "serviceAccountName": rng.choice(["a", "b"]), "containers": []},
-        status={"podIP": f"10.1.{NAMESPACES.index(namespace)}.{n}", "conditions": [{"type": "Ready", "status": "True"}]},
+        status={
+            "podIP": f"10.1.{NAMESPACES.index(namespace)}.{n}",
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
     )
 
 
@@ -193,7 +197,8 @@ def mesh(rng: random.Random, _namespace: str, _name: str) -> dict[str, Any]:
 
 
 MAKERS = (
-    service, service, endpoint_slice, endpoint_slice, pod, pod, node, destination_rule, virtual_service, virtual_service,
+    service, service, endpoint_slice, endpoint_slice, pod, pod, node, destination_rule, virtual_service,
+    virtual_service,
     service_entry, sidecar, gateway, peer_authentication, mesh,
 )  # fmt: skip
 
@@ -204,7 +209,9 @@ def edit(rng: random.Random, held: dict[ObjectKey, Object]) -> ChangeSet:
         key = rng.choice(sorted(held))
         del held[key]
         return ChangeSet(deletes=(key,))
-    made = [parsed(rng.choice(MAKERS)(rng, rng.choice(NAMESPACES), rng.choice(NAMES))) for _ in range(rng.randint(1, 3))]
+    made = [
+        parsed(rng.choice(MAKERS)(rng, rng.choice(NAMESPACES), rng.choice(NAMES))) for _ in range(rng.randint(1, 3))
+    ]
     unique = {obj.key: obj for obj in made}
     held.update(unique)
     return ChangeSet(upserts=tuple(unique.values()))
@@ -216,5 +223,6 @@ PROXIES = (
           locality=Locality("r1", "z1", "a"), istio_version="1.32.0"),
     Proxy("sidecar", "x.default", ("10.7.0.9",), "default", "default.svc.cluster.local",
           metadata={"INTERCEPTION_MODE": "NONE", "HTTP_PROXY_PORT": "15080"}),
-    Proxy("router", "gw.istio-system", ("10.7.0.1",), "istio-system", "istio-system.svc.cluster.local", {"istio": "gw"}),
+    Proxy("router", "gw.istio-system", ("10.7.0.1",), "istio-system", "istio-system.svc.cluster.local",
+          {"istio": "gw"}),
 )  # fmt: skip

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 
 from controlplane.agent.envoy import EnvoyNotFoundError, envoy_binary
+from tests.envoy.mesh import Mesh, running
 
 
 def missing(what: str) -> None:
@@ -34,3 +37,20 @@ def pods() -> None:
     tools = [tool for tool in ("ip", "iptables-restore", "setpriv", "curl") if shutil.which(tool) is None]
     if tools:
         missing(f"needs {', '.join(tools)}: apt-get install iproute2 iptables util-linux curl")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def long_running() -> AsyncIterator[Mesh]:
+    """One control plane for all tests: starting one costs more than most tests do."""
+    async with running() as mesh:
+        yield mesh
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def mesh(long_running: Mesh) -> AsyncIterator[Mesh]:
+    """A mesh without objects and backends, emptied again at the end."""
+    try:
+        yield long_running
+        await long_running.reset()
+    finally:
+        long_running.print_logs()

@@ -1,4 +1,4 @@
-"""A mesh for one test: a control plane on a directory of YAML, real Envoys, small backends, requests through them."""
+"""A mesh for tests: a control plane on a directory of YAML, real Envoys, small backends, requests through them."""
 
 from __future__ import annotations
 
@@ -23,74 +23,93 @@ from samples.control_plane import LOOPBACK, ControlPlane, free_port
 from samples.traffic import Answer, Entrance, send
 
 HOST = "web.test"
+GATEWAYS = ["mesh", "ingress-delta", "ingress-sotw"]
 EVENTUALLY_SECONDS = 20.0  # a change arrives in tens of milliseconds; this is for a machine that is busy elsewhere
 Json = dict[str, Any]
 
 
 class Mesh:
-    """What runs in one test. Everything started through it ends with it, in the opposite order."""
+    """What runs: one control plane and its proxies for many tests, objects and backends for each.
+
+    Everything started through it ends with it, in the opposite order.
+    """
 
     def __init__(self, stack: AsyncExitStack, directory: Path, control_plane: ControlPlane, secrets: Path) -> None:
         self._stack = stack
+        self._directory = directory
         self._secrets = secrets
         self._envoys: list[EnvoyProxy] = []
-        self.directory = directory
+        self._entrances: dict[str, Entrance] = {}
+        self._gateways: list[Json] = []
+        self._objects: dict[tuple[str, str], Json] = {}
+        self._backends: list[Backend] = []
         self.control_plane = control_plane
 
     def write(self, *objects: Json) -> None:
-        """Put objects into the directory, one file each, replacing what has the same kind and name."""
-        write(self.directory / "config", *objects)
+        """Declare objects, replacing those of the same kind and name; all that is declared changes in one moment."""
+        self._objects |= {(obj["kind"], obj["metadata"]["name"]): obj for obj in objects}
+        write(self._directory / "config" / "mesh.yaml", *self._gateways, *self._objects.values())
+
+    async def reset(self) -> None:
+        """Forget the objects and stop the backends of one test. Fail when a proxy refused anything meanwhile."""
+        self._objects.clear()
+        self.write()
+        while self._backends:
+            await self._backends.pop().stop()
+        for envoy in self._envoys:
+            assert await envoy.rejected() == {}, f"{envoy.proxy.id} refused an update; see its log"
 
     async def backend(self, version: str) -> Backend:
         """Start a backend on a free port."""
         backend = Backend(version, LOOPBACK)
         await backend.start()
-        self._stack.push_async_callback(backend.stop)
+        self._backends.append(backend)
         return backend
 
     async def sidecar(self, *, delta: bool = True) -> Entrance:
-        """Start the sidecar of a client, which takes requests as the client's HTTP proxy; ready on return."""
-        port = free_port()
-        metadata = {"INTERCEPTION_MODE": "NONE", "HTTP_PROXY_PORT": str(port), "UNPRIVILEGED_POD": "true"}
-        proxy = workload("sidecar", "client", "default", "10.0.0.2", labels={"app": "client"}, metadata=metadata)
-        await self.envoy(proxy, delta=delta)
-        return Entrance("sidecar", f"http://{HOST}", proxy=f"http://{LOOPBACK}:{port}")
+        """Return the sidecar of a client, which takes requests as the client's HTTP proxy; started when first asked."""
+        name = f"client-{form(delta=delta)}"
+        if name not in self._entrances:
+            port = free_port()
+            metadata = {"INTERCEPTION_MODE": "NONE", "HTTP_PROXY_PORT": str(port), "UNPRIVILEGED_POD": "true"}
+            await self._envoy(workload("sidecar", name, "default", "10.0.0.2", metadata=metadata), delta=delta)
+            self._entrances[name] = Entrance(name, f"http://{HOST}", proxy=f"http://{LOOPBACK}:{port}")
+        return self._entrances[name]
 
     async def gateway(self, *, delta: bool = True) -> Entrance:
-        """Declare an ingress gateway for every host on a free port, and start it; it listens on return."""
-        port = free_port()
-        server = {"port": {"number": port, "name": "http", "protocol": "HTTP"}, "bind": LOOPBACK, "hosts": ["*"]}
-        self.write(istio("Gateway", "ingress", selector={"istio": "ingressgateway"}, servers=[server]))
-        proxy = workload("router", "gateway", "default", "10.0.0.1", labels={"istio": "ingressgateway"})
-        await self.envoy(proxy, delta=delta)
-        entrance = Entrance("gateway", f"http://{LOOPBACK}:{port}", headers={"host": HOST})
-        await eventually(lambda: accepts(port), f"the gateway listens on {port}")
-        return entrance
+        """Return an ingress gateway for every host, declared and started when first asked; it listens."""
+        name = f"ingress-{form(delta=delta)}"
+        if name not in self._entrances:
+            port = free_port()
+            server = {"port": {"number": port, "name": "http", "protocol": "HTTP"}, "bind": LOOPBACK, "hosts": ["*"]}
+            self._gateways.append(istio("Gateway", name, selector={"istio": name}, servers=[server]))
+            self.write()
+            await self._envoy(workload("router", name, "default", "10.0.0.1", labels={"istio": name}), delta=delta)
+            await eventually(lambda: accepts(port), f"{name} listens on {port}")
+            self._entrances[name] = Entrance(name, f"http://{LOOPBACK}:{port}", headers={"host": HOST})
+        return self._entrances[name]
 
-    async def envoy(self, proxy: Proxy, *, delta: bool = True) -> EnvoyProxy:
+    async def _envoy(self, proxy: Proxy, *, delta: bool) -> None:
         """Start an Envoy and wait until it serves."""
-        admin = self.directory / f"{proxy.name}.sock"
+        admin = self._directory / f"{proxy.name}.sock"
         settings = Bootstrap(self.control_plane.xds, self._secrets, admin=admin, metrics=None, health=None, delta=delta)
-        envoy = EnvoyProxy(proxy, settings, self.directory)
+        envoy = EnvoyProxy(proxy, settings, self._directory)
         self._stack.push_async_callback(envoy.stop)
         await envoy.start()
-        self._envoys.append(envoy)
         await envoy.wait_ready()
-        return envoy
+        self._envoys.append(envoy)
 
-    async def nothing_was_rejected(self) -> None:
-        """Fail when an Envoy refused anything that the control plane sent it."""
-        for envoy in self._envoys:
-            assert await envoy.rejected() == {}, f"{envoy.proxy.id} refused an update; see its log"
+    def print_logs(self) -> None:
+        """Print the end of every log, which pytest shows of a failed test."""
+        print_logs(self._directory)
 
 
 @asynccontextmanager
-async def running(*objects: Json) -> AsyncIterator[Mesh]:
-    """Run a control plane on these objects; at the end the logs are printed, which pytest shows of a failed test."""
+async def running() -> AsyncIterator[Mesh]:
+    """Run a control plane that has nothing to serve yet."""
     with tempfile.TemporaryDirectory(prefix="mesh-") as name:  # short: paths of unix sockets end at 107 bytes
         directory = Path(name)
         (directory / "config").mkdir()
-        write(directory / "config", *objects)
         async with AsyncExitStack() as stack:
             secrets = directory / "sds.sock"
             server = SecretServer(LocalAuthority().issue(spiffe_id("default")), secrets)
@@ -98,28 +117,26 @@ async def running(*objects: Json) -> AsyncIterator[Mesh]:
             stack.push_async_callback(server.stop)
             control_plane = ControlPlane(directory / "config", directory / "control-plane.log")
             stack.push_async_callback(control_plane.stop)
-            try:
-                await control_plane.start()
-                mesh = Mesh(stack, directory, control_plane, secrets)
-                yield mesh
-                await mesh.nothing_was_rejected()
-            finally:
-                print_logs(directory)
+            await control_plane.start()
+            yield Mesh(stack, directory, control_plane, secrets)
+
+
+def form(*, delta: bool) -> str:
+    """Return the name of a form of xDS."""
+    return "delta" if delta else "sotw"
 
 
 def print_logs(directory: Path) -> None:
-    """Print the end of every log, for the report of a failed test."""
+    """Print the end of every log of a directory."""
     for path in sorted(directory.glob("*.log")):
         print(f"--- {path.name}", *path.read_text(errors="replace").splitlines()[-30:], sep="\n")
 
 
-def write(config_dir: Path, *objects: Json) -> None:
-    """Put objects into a directory, one file each, as editors save: by renaming, never half-written."""
-    for obj in objects:
-        path = config_dir / f"{obj['kind']}-{obj['metadata']['name']}.yaml".lower()
-        unfinished = path.with_suffix(".unfinished")
-        unfinished.write_text(yaml.safe_dump(obj))
-        os.replace(unfinished, path)  # noqa: PTH105 - says that it replaces
+def write(path: Path, *objects: Json) -> None:
+    """Write objects to one file as editors save: by renaming, never half-written."""
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(yaml.safe_dump_all(objects))
+    os.replace(unfinished, path)  # noqa: PTH105 - says that it replaces
 
 
 def istio(kind: str, name: str, **spec: Any) -> Json:
@@ -147,8 +164,8 @@ def service(backends: Iterable[Backend], host: str = HOST) -> Json:
 
 
 def routes(*http: Json, host: str = HOST) -> Json:
-    """Return the routes of ``web.test``, for sidecars and for the gateway ``ingress``."""
-    return istio("VirtualService", host.split(".", 1)[0], hosts=[host], gateways=["mesh", "ingress"], http=list(http))
+    """Return the routes of ``web.test``, for sidecars and for every gateway."""
+    return istio("VirtualService", host.split(".", 1)[0], hosts=[host], gateways=GATEWAYS, http=list(http))
 
 
 def to(subset: str | None = None, weight: int | None = None, host: str = HOST) -> Json:

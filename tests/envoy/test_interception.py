@@ -96,7 +96,7 @@ async def running() -> AsyncIterator[Cluster]:
         config_dir = directory / "config"
         config_dir.mkdir()
         subnet = HOST_ADDRESS.rpartition(".")[0]
-        write(config_dir, *objects(f"{subnet}.1", f"{subnet}.2"))
+        write(config_dir / "pods.yaml", *objects(f"{subnet}.1", f"{subnet}.2"))
         try:
             async with AsyncExitStack() as stack:
                 network = await stack.enter_async_context(fabric())
@@ -153,7 +153,7 @@ async def test_a_request_between_pods_goes_through_both_sidecars_with_mutual_tls
 async def strict_refuses_plaintext(cluster: Cluster) -> None:
     """After PeerAuthentication STRICT only the mesh is served."""
     strict = kube("PeerAuthentication", "default", "security.istio.io/v1", spec={"mtls": {"mode": "STRICT"}})
-    write(cluster.config_dir, strict)
+    write(cluster.config_dir / "strict.yaml", strict)
 
     async def refused() -> bool:
         return (await curl(f"http://{cluster.server.address}:{APP_PORT}/"))[0] == 0

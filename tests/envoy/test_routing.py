@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 
 from samples.traffic import Answer, Entrance, send, weights_problem
-from tests.envoy.mesh import Mesh, eventually, eventually_all, routes, running, service, subsets, to
+from tests.envoy.mesh import Mesh, eventually, eventually_all, routes, service, subsets, to
 
 OK_V1, OK_V2 = Answer(200, "v1", "/"), Answer(200, "v2", "/")
 
 
-@pytest.fixture
-async def mesh() -> AsyncIterator[Mesh]:
-    """A control plane without configuration yet."""
-    async with running() as mesh:
-        yield mesh
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def entrance(mesh: Mesh, through: str, *, delta: bool) -> Entrance:

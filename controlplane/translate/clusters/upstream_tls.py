@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3 import base_pb2
@@ -13,6 +12,7 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tl
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions as HttpOptions
 from envoy.type.matcher.v3 import string_pb2
 
+from controlplane.apis.destination_rule import ClientTLSSettings
 from controlplane.apis.mesh import MeshConfig
 from controlplane.model.service import Endpoint, Resolution, Service, ServicePort
 from controlplane.registry.destination_rules import Policy
@@ -88,7 +88,7 @@ def istio_mutual(decision: UpstreamTls, *, http2: bool, istio: bool) -> base_pb2
 
 
 def exact_names(names: Iterable[str]) -> list[string_pb2.StringMatcher]:
-    """Match server names of any type, as Istio does. Reference: CertificateValidationContext.match_subject_alt_names."""
+    """Match server names of any type. Reference: CertificateValidationContext.match_subject_alt_names."""
     return [string_pb2.StringMatcher(exact=name) for name in names]
 
 
@@ -112,7 +112,7 @@ def _versions(common: tls_pb2.CommonTlsContext) -> None:
 
 
 def stated_tls(
-    settings: Any,
+    settings: ClientTLSSettings,
     service: Service,
     options: HttpOptions | None,
     *,
@@ -171,7 +171,7 @@ def _ads_secret(name: str) -> secret_pb2.SdsSecretConfig:
 
 def _by_files(
     common: tls_pb2.CommonTlsContext,
-    settings: Any,
+    settings: ClientTLSSettings,
     mode: str,
     names: tuple[str, ...],
     *,
