@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
+from itertools import groupby
 from time import perf_counter
 
 import structlog
@@ -27,9 +28,11 @@ from controlplane.compiler.holdoff import Holdoff
 from controlplane.model.objects import ChangeSet, Object, ObjectKey, Rejected
 from controlplane.model.service import Endpoint, Service
 from controlplane.registry.endpoints import endpoints
+from controlplane.registry.findings import Finding, findings
 from controlplane.registry.mesh import MESH_CONFIG_MAP, SYSTEM_NAMESPACE
 from controlplane.registry.services import service_table
 from controlplane.registry.store import Registry
+from controlplane.registry.untranslated import UntranslatedFields
 from controlplane.settings import Settings
 from controlplane.snapshots import ResourceType
 from controlplane.watchers.files import FileSource
@@ -73,6 +76,9 @@ class ControlPlane:
         self._registry = Registry(settings.domain_suffix, settings.cluster_id)
         self._compiler = Compiler(self._registry)
         self._mesh_problem: Rejected | None = None
+        self._untranslated = UntranslatedFields()
+        self._findings: tuple[Finding, ...] = ()
+        self._registry.memo.keep(findings, ())
         self._listed = False
         self._stopping = False
         directory = settings.config_dir
@@ -114,9 +120,19 @@ class ControlPlane:
 
     async def _apply(self, changes: ChangeSet) -> None:
         started = perf_counter()
-        if await self._compiler.apply(self._checked(changes)):
+        checked = self._checked(changes)
+        if await self._compiler.apply(checked):
             metrics.PUSH_TRIGGERS.labels("config").inc()
             metrics.COMPILE_TIME.observe(perf_counter() - started)
+            self._untranslated.note(checked)
+            self._find()
+
+    def _find(self) -> None:
+        """Look for mistakes between objects; each is logged when it appears."""
+        before, found = self._findings, self._registry.memo.get(findings, ())
+        self._findings = found or ()
+        for new in sorted(set(self._findings) - set(before)):
+            log.warning("registry.finding", object=str(new.key), path=new.path, reason=new.reason)
 
     def _checked(self, changes: ChangeSet) -> ChangeSet:
         """Keep the last good mesh configuration where a new one cannot be read."""
@@ -167,8 +183,13 @@ class ControlPlane:
         return self._compiler.behind(status.proxy, type_, name) if status is not None else ()
 
     def _rejected(self) -> Iterable[Rejected]:
-        held = tuple(self._files.rejected.values())
-        return held if self._mesh_problem is None else (*held, self._mesh_problem)
+        yield from self._files.rejected.values()
+        if self._mesh_problem is not None:
+            yield self._mesh_problem
+        for key, found in groupby(self._findings, key=lambda finding: finding.key):  # used, but worth a look too
+            obj = self._registry.objects.get(key)
+            source = obj.meta.source if obj is not None else ""
+            yield Rejected(key, tuple(f"{finding.path}: {finding.reason}" for finding in found), source)
 
 
 def _mesh_problem(obj: Object) -> Rejected | None:

@@ -112,7 +112,8 @@ class Edition:
     def __init__(self, snapshot: Snapshot, contents: Mapping[ResourceType, Contents]) -> None:
         self.snapshot = snapshot
         self.revision = snapshot.revision
-        self.contents: Mapping[ResourceType | None, Contents] = {**_NOTHING, **contents}
+        self.contents: dict[ResourceType | None, Contents] = dict(_NOTHING)
+        self.contents.update(contents.items())
 
     def of(self, type_: ResourceType | None) -> Contents:
         """Return the contents of a type."""

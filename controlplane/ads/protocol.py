@@ -13,7 +13,6 @@ from functools import lru_cache
 from controlplane.ads.contents import EMPTY, NO_NAMES, Contents, Edition, Names, placeholder
 from controlplane.ads.watch import EDS, TYPES, WILDCARD, Kind, Refused, Request, StreamState, Variant, Watch, union
 
-
 _STAR: Names = frozenset({WILDCARD})
 _MOST_LINGERING = 4
 
@@ -46,11 +45,11 @@ def _first(state: StreamState, request: Request) -> tuple[StreamState, Kind]:
     type_ = TYPES.get(request.type_url)
     known = state.watches.get(request.type_url)
     if state.variant is Variant.SOTW and not request.subscribe and type_ is not None and not type_.wildcard:
-        # "If the list of resource names becomes empty ... no longer interested in any resources."
+        # An empty list of names means that the proxy wants none ("Unsubscribing From Resources").
         closed = known or Watch(request.type_url, type_, closed=True, owed=False)
         return state.putting(closed), Kind.UNSUBSCRIBE
     contents = state.edition.of(type_)
-    # "The client has never explicitly subscribed to any resource names: treat that identically to '*'."
+    # A client that never named anything is treated as having named all: the legacy wildcard.
     legacy = not request.subscribe and type_ is not None and type_.wildcard
     wildcard = (legacy or WILDCARD in request.subscribe) and WILDCARD not in request.unsubscribe
     names = request.subscribe - _STAR if WILDCARD in request.subscribe else request.subscribe
@@ -60,7 +59,8 @@ def _first(state: StreamState, request: Request) -> tuple[StreamState, Kind]:
         # Names that the proxy holds count as subscribed, as with istiod; Envoy names them in both places.
         held = contents.names if request.held is contents.versions else frozenset(request.held)
         names = union(names, held - request.unsubscribe if request.unsubscribe else held)
-        names = contents.names if names == contents.names else names
+        if names is not contents.names and names == contents.names:
+            names = contents.names
     watch = Watch(request.type_url, type_, wildcard, legacy, names, resumed=request.resumed)
     if request.held:
         watch = _resumed(state, watch, request, contents)
@@ -80,11 +80,8 @@ def _resumed(state: StreamState, watch: Watch, request: Request, contents: Conte
     are equal resources whichever replica gave them.
     """
     held, resources = request.held, contents.resources
-    if (
-        held is contents.versions
-        and (watch.wildcard or watch.names is contents.names)
-        and not watch.names - held.keys()
-    ):
+    everything = watch.names is contents.names or (watch.wildcard and not watch.names - contents.names)
+    if held is contents.versions and everything:
         return watch._replace(sent=contents)
     scope = contents.names if watch.wildcard else contents.split(watch.names)[0]
     due = {name for name in scope if held.get(name) != resources[name].version}
@@ -123,7 +120,7 @@ def _stale(state: StreamState, watch: Watch, request: Request) -> tuple[StreamSt
     """
     if _additive(state):
         return _resubscribe(state, watch, request, Kind.STALE)
-    if watch.flight is None or request.nonce != watch.acked_nonce or not request.subscribe:
+    if watch.flight is None or not request.subscribe:
         return state, Kind.STALE
     return state.putting(_restated(watch, request)), Kind.STALE
 

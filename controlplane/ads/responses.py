@@ -159,7 +159,9 @@ def _step(state: StreamState, watch: Watch, contents: Contents) -> _Step:
         plan = Plan(state.variant, watch.type_url, contents, everything, extras | retained)
         return _Step(plan, names, touched, retained)
     if not names and not extras and not watch.owed:
-        return _Step(None, NO_NAMES, NO_NAMES, retained)  # "no mechanism to tell the client that resources have been deleted"
+        return _Step(
+            None, NO_NAMES, NO_NAMES, retained
+        )  # "no mechanism to tell the client that resources have been deleted"
     return _Step(Plan(state.variant, watch.type_url, contents, names, extras), names, touched, retained)
 
 
@@ -276,9 +278,11 @@ def _sent(state: StreamState, watch: Watch, step: _Step, encoded: Encoded, now: 
 
 
 def _adds(watch: Watch, step: _Step) -> bool:
-    if watch.owed:  # from nothing, or from what the proxy said it holds; then any of these may be new
+    """Whether the response may bring clusters that the proxy lacks: new ones, refused ones, or all at the beginning."""
+    if watch.owed:
         return bool(step.names)
-    return any(name not in watch.sent.resources or name in watch.doubtful for name in step.names)
+    known, unsure = watch.sent.resources, union(watch.doubtful, watch.due)
+    return any(name not in known or name in unsure for name in step.names)
 
 
 def _warming(state: StreamState, clusters: Names) -> StreamState:

@@ -13,7 +13,7 @@ import itertools
 import secrets
 import weakref
 from collections import OrderedDict, defaultdict
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError
 from controlplane.ads.contents import NO_NAMES, Contents, Edition, Names
 from controlplane.ads.refusal import Refusal, StreamRefused
 from controlplane.ads.responses import Plan
-from controlplane.ads.watch import TYPES, WILDCARD, Request, Variant
+from controlplane.ads.watch import TYPES, Request, Variant
 from controlplane.snapshots import Resource
 
 CACHE_SIZE_BYTES = 64 << 20
@@ -30,6 +30,8 @@ _CACHE_ENTRIES = 4096
 _LONGEST_REASON = 8192  # characters of Envoy's message that are kept: the status of every proxy is held in memory
 
 Message = Any  # DiscoveryRequest | DeltaDiscoveryRequest, which come without types
+
+_BESIDE_STATE = ("node", "type_url", "response_nonce", "error_detail", "resource_names_unsubscribe")
 
 
 class Response(NamedTuple):
@@ -164,7 +166,7 @@ class Decoder:
 
     def __init__(self, variant: Variant) -> None:
         self._variant = variant
-        self._held: weakref.WeakKeyDictionary[Contents, DeltaDiscoveryRequest] = weakref.WeakKeyDictionary()
+        self._held: weakref.WeakKeyDictionary[Contents, tuple[Message, Message]] = weakref.WeakKeyDictionary()
         self._named: OrderedDict[bytes, Names] = OrderedDict()
 
     def message(self, body: bytes) -> Message:
@@ -193,26 +195,51 @@ class Decoder:
             # The version is no more than a sign that the proxy had state before: what it names is never consulted.
             resumed = bool(message.version_info)
             return Request(message.type_url, message.response_nonce, error, self._names(message), resumed=resumed)
-        type_url, nonce = message.type_url, message.response_nonce
-        unsubscribe = frozenset(message.resource_names_unsubscribe) if message.resource_names_unsubscribe else NO_NAMES
         if message.initial_resource_versions:
-            contents = edition.of(TYPES.get(type_url))
-            subscribe = _subscribed(message, contents)
-            held = contents.versions if self._holds(message, contents) else dict(message.initial_resource_versions)
-            return Request(type_url, nonce, error, subscribe, unsubscribe, held, resumed=True)
-        subscribe = frozenset(message.resource_names_subscribe) if message.resource_names_subscribe else NO_NAMES
-        return Request(type_url, nonce, error, subscribe, unsubscribe)
+            return self._resumption(message, error, edition)
+        subscribe, unsubscribe = message.resource_names_subscribe, message.resource_names_unsubscribe
+        return Request(
+            message.type_url,
+            message.response_nonce,
+            error,
+            frozenset(subscribe) if subscribe else NO_NAMES,
+            frozenset(unsubscribe) if unsubscribe else NO_NAMES,
+        )
 
-    def _holds(self, message: DeltaDiscoveryRequest, contents: Contents) -> bool:
-        """Whether the proxy holds exactly these contents; compares messages, five times faster than reading names."""
-        if len(message.initial_resource_versions) != len(contents.resources):
-            return False
-        expected = self._held.get(contents)
-        if expected is None:
-            expected = self._held[contents] = DeltaDiscoveryRequest(initial_resource_versions=contents.versions)
-        for field in ("node", "type_url", "response_nonce", "resource_names_subscribe", "resource_names_unsubscribe"):
+    def _resumption(self, message: Message, error: str | None, edition: Edition) -> Request:
+        """Read a request with ``initial_resource_versions``: thousands of names from each proxy that reconnects.
+
+        It is compared with the two forms that say "I hold exactly this": with all names subscribed, which Envoy
+        sorts, and with the wildcard. Comparing messages costs a fraction of reading their names.
+        """
+        type_url, nonce, dropped = message.type_url, message.response_nonce, message.resource_names_unsubscribe
+        contents = edition.of(TYPES.get(type_url))
+        unsubscribe = frozenset(dropped) if dropped else NO_NAMES
+        names = message.resource_names_subscribe
+        subscribe = frozenset(names) if len(names) <= 1 else None
+        for field in _BESIDE_STATE if subscribe is None else (*_BESIDE_STATE, "resource_names_subscribe"):
             message.ClearField(field)
-        return bool(message == expected)
+        if len(message.initial_resource_versions) == len(contents.resources):
+            all_named, unnamed = self._forms(contents)
+            if message == (all_named if subscribe is None else unnamed):
+                subscribe = contents.names if subscribe is None else subscribe
+                return Request(type_url, nonce, error, subscribe, unsubscribe, contents.versions, resumed=True)
+        if subscribe is None:
+            subscribe = frozenset(names)
+            subscribe = contents.names if subscribe == contents.names else subscribe
+        held: Mapping[str, str] = dict(message.initial_resource_versions)
+        held = contents.versions if held == contents.versions else held
+        return Request(type_url, nonce, error, subscribe, unsubscribe, held, resumed=True)
+
+    def _forms(self, contents: Contents) -> tuple[Message, Message]:
+        forms = self._held.get(contents)
+        if forms is None:
+            unnamed = DeltaDiscoveryRequest(initial_resource_versions=contents.versions)
+            all_named = DeltaDiscoveryRequest()
+            all_named.CopyFrom(unnamed)
+            all_named.resource_names_subscribe.extend(sorted(contents.names))
+            forms = self._held[contents] = (all_named, unnamed)
+        return forms
 
     def _names(self, message: DiscoveryRequest) -> Names:
         """Return the names of a SotW request, which repeats all of them with every acknowledgement."""
@@ -227,13 +254,3 @@ class Decoder:
             if len(self._named) > 256:  # noqa: PLR2004 - subscriptions that differ among the proxies of now
                 self._named.popitem(last=False)
         return names
-
-
-def _subscribed(message: DeltaDiscoveryRequest, contents: Contents) -> Names:
-    names = message.resource_names_subscribe
-    if not names:
-        return NO_NAMES
-    if len(names) == 1 and names[0] == WILDCARD:
-        return frozenset((WILDCARD,))
-    subscribed = frozenset(names)
-    return contents.names if subscribed == contents.names else subscribed

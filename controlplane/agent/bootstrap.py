@@ -33,6 +33,10 @@ UNLIMITED_CONNECTIONS = {  # what Envoy does anyway, said so that it does not wa
     },
 }
 
+# Between attempts to reach the control plane Envoy waits a random part of an interval that doubles up to this; its own
+# limit of 30 s leaves a proxy without changes for long after a restart.
+RECONNECT = {"retry_back_off": {"base_interval": "0.5s", "max_interval": "5s"}}
+
 Json = dict[str, Any]
 
 
@@ -159,7 +163,7 @@ def bootstrap(proxy: Proxy, settings: Bootstrap) -> Json:
                 "api_type": api_type,
                 "transport_api_version": "V3",
                 "set_node_on_first_message_only": True,
-                "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
+                "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER, "retry_policy": RECONNECT}}],
             },
         },
         "static_resources": {"clusters": clusters, "listeners": listeners},

@@ -1,11 +1,12 @@
 """``status``: whether every proxy has what the control plane wants it to have.
 
-Reads ``/debug/syncz``. The keys that only this control plane adds are used where they are there; an istiod's answer
-gives the table too.
+Reads ``/debug/syncz``, and ``/debug/rejectedz`` for objects with problems. The keys that only this control plane adds
+are used where they are there; an istiod's answer gives the table too.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -66,6 +67,8 @@ def status(
     last good one. NOT SENT: asked for the type and was sent nothing yet. IGNORED: never asked for the type.
     In parentheses, the time since the last version was sent.
 
+    Objects with problems follow on standard error, each with every reason.
+
     Exits with 1 if a proxy has refused something, or the control plane does not answer.
     """
     split_address(address)
@@ -80,6 +83,8 @@ def status(
         fail(str(error))
     if output is Output.TABLE:
         print_text(_view(proxies, single=bool(proxy)))
+        if not proxy and (problems := _problems(address, namespace)):
+            print(f"\n{problems}", file=sys.stderr)
     else:
         print_value(proxies, output.value)
     if any(_state(each, name)[0] == "ERROR" for each in proxies for name in _type_names(each)):
@@ -133,6 +138,23 @@ def _proxies(address: str, namespace: str, proxy: str) -> list[Json]:
         if matches:
             return matches
     raise Unanswered(f"Proxy {proxy} is not connected to the control plane at {address}")
+
+
+def _problems(address: str, namespace: str) -> str:
+    """Return a paragraph on the objects that are refused or do not do what they say; empty where there are none."""
+    try:
+        answer = fetch_json(address, "/debug/rejectedz", "control plane")
+    except Unanswered:  # an istiod has no such page, and that it answers at all was just seen
+        return ""
+    found = [each for each in answer or [] if not namespace or each.get("namespace") in {namespace, ""}]
+    if not found:
+        return ""
+    lines = ["1 object has problems:" if len(found) == 1 else f"{len(found)} objects have problems:"]
+    for each in found:
+        name, source = _object(each) if each.get("kind") else "", each.get("source", "")
+        lines.append(f"  {name} ({source})" if name and source else f"  {name or source}")
+        lines.extend(f"    {problem}" for problem in each.get("problems", ()))
+    return "\n".join(lines)
 
 
 def _namespace(proxy: Json) -> str:

@@ -11,8 +11,7 @@ from controlplane.model.service import Protocol, Resolution, Service
 from controlplane.registry.destination_rules import Rule, destination_rules, policy_for, rule_for
 from controlplane.registry.memo import Query, query
 from controlplane.registry.mesh import mesh_config
-from controlplane.registry.scopes import EgressKey, EgressScope, egress_scope, router_scope
-from controlplane.registry.services import service_table, visible_by_host, visible_services
+from controlplane.registry.scopes import EgressKey, reachable_services
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
 from controlplane.translate.clusters.inbound import InboundKey, inbound_cluster, inbound_ports
@@ -51,88 +50,33 @@ def parts(proxy_class: ProxyClass) -> tuple[Part, ...]:
     """Return the parts that make up a class's inventory, in push order."""
     client = proxy_class.client
     shared = (
-        Part(ResourceType.CLUSTER, outbound_clusters, client),
-        Part(ResourceType.ENDPOINT, load_assignments, client),
+        Part(ResourceType.CLUSTER, outbound_clusters, proxy_class.reaching),
+        Part(ResourceType.ENDPOINT, load_assignments, proxy_class.reaching),
     )
     if client.router:
         scope = GatewayScope(client, proxy_class.gateway_targets)
         return (
             *shared,
-            Part(ResourceType.CLUSTER, special_clusters, (client, None)),
+            Part(ResourceType.CLUSTER, special_clusters, SpecialScope(client.istio, client.ipv4, client.ipv6)),
             Part(ResourceType.LISTENER, gateway_listeners, scope),
             Part(ResourceType.ROUTE, gateway_routes, scope),
         )
     return (
         *shared,
-        Part(ResourceType.CLUSTER, special_clusters, (client, proxy_class.inbound)),
-        Part(ResourceType.LISTENER, outbound_listeners, client),
+        Part(
+            ResourceType.CLUSTER,
+            special_clusters,
+            SpecialScope(client.istio, client.ipv4, client.ipv6, proxy_class.inbound),
+        ),
+        Part(ResourceType.LISTENER, outbound_listeners, proxy_class.listening),
         Part(ResourceType.LISTENER, inbound_listener_targets, proxy_class.inbound),
-        Part(ResourceType.ROUTE, routes, client),
+        Part(ResourceType.ROUTE, routes, RouteScope(client, proxy_class.listening)),
     )
-
-
-def shared_key(view: View, client: ClientScope) -> ClientScope:
-    """Project a client to what outbound clusters and endpoints may depend on.
-
-    A namespace in which nothing is different from any other is blank, so that all such share one inventory.
-    """
-    return replace(
-        client,
-        namespace="" if client.sidecar is None and _ordinary(view, client.namespace) else client.namespace,
-        domain="",
-        own_ips=frozenset(),
-        interception="REDIRECT",
-        dns_capture=False,
-        http_proxy_port=0,
-        idle_timeout="",
-        http10=False,
-        unprivileged=False,
-        exact_balance=False,
-    )
-
-
-@query
-def _named_namespaces(view: View, _key: tuple[()]) -> frozenset[str]:
-    """Namespaces that some DestinationRule names in its ``exportTo``."""
-    return frozenset(
-        name
-        for key in view.keys("DestinationRule")
-        if (obj := view.get(key)) is not None
-        for name in obj.spec.export_to
-    )
-
-
-@query
-def _ordinary(view: View, namespace: str) -> bool:
-    """Whether clients of a namespace reach the same clusters as those of any other ordinary namespace."""
-    if namespace == mesh_config(view).root_namespace or namespace in _named_namespaces(view, ()):
-        return False
-    if service_table(view, ()).private.get(namespace) or destination_rules(view, namespace).local:
-        return False
-    return len(visible_by_host(view, namespace).by_host) == len(visible_services(view, namespace))
-
-
-def scope_of(view: View, client: ClientScope) -> EgressScope:
-    """Return what the client reaches."""
-    if client.router:
-        return router_scope(view, client.namespace)
-    return egress_scope(view, EgressKey(client.namespace, client.sidecar))
 
 
 @query
 def outbound_clusters(view: View, client: ClientScope) -> Targets:
-    """Return the service clusters of a client."""
-    shared = shared_key(view, client)
-    return _outbound_clusters(view, shared) if shared == client else shared_clusters(view, shared)
-
-
-@query
-def shared_clusters(view: View, client: ClientScope) -> Targets:
     """Return the service clusters of all clients that project to this one."""
-    return _outbound_clusters(view, client)
-
-
-def _outbound_clusters(view: View, client: ClientScope) -> Targets:
     plain = _blank(client)
     found: dict[str, Target] = {}
     for service, rule in _ruled(view, client):
@@ -148,18 +92,7 @@ def _outbound_clusters(view: View, client: ClientScope) -> Targets:
 
 @query
 def load_assignments(view: View, client: ClientScope) -> Targets:
-    """Return the load assignments of a client's EDS clusters."""
-    shared = shared_key(view, client)
-    return _load_assignments(view, shared) if shared == client else shared_load_assignments(view, shared)
-
-
-@query
-def shared_load_assignments(view: View, client: ClientScope) -> Targets:
     """Return the load assignments of all clients that project to this one."""
-    return _load_assignments(view, client)
-
-
-def _load_assignments(view: View, client: ClientScope) -> Targets:
     mesh = mesh_config(view)
     plain = _blank(client)
     found: dict[str, Target] = {}
@@ -193,7 +126,7 @@ def _ruled(view: View, client: ClientScope) -> list[tuple[Service, Rule | None]]
     own = bool(destination_rules(view, client.namespace).local or destination_rules(view, client.namespace).private)
     root = bool(destination_rules(view, mesh_config(view).root_namespace).exported)
     found: list[tuple[Service, Rule | None]] = []
-    for service in scope_of(view, client).services:
+    for service in reachable_services(view, EgressKey(client.namespace, client.sidecar)):
         if service.resolution is Resolution.ALIAS:
             continue
         namespace = service.namespace
@@ -218,13 +151,22 @@ def _placed(client: ClientScope, plain: ClientScope) -> ClientScope:
     return replace(plain, locality=client.locality, labels=client.labels, node=client.node, network=client.network)
 
 
+class SpecialScope(NamedTuple):
+    """What clusters that stand for no service depend on; ``inbound`` is ``None`` for a router."""
+
+    istio: bool
+    ipv4: bool
+    ipv6: bool
+    inbound: InboundScope | None = None
+
+
 @query
-def special_clusters(view: View, key: tuple[ClientScope, InboundScope | None]) -> Targets:
+def special_clusters(view: View, scope: SpecialScope) -> Targets:
     """Return the clusters that stand for no service, and the inbound ones."""
-    client, inbound = key
+    inbound = scope.inbound
 
     def special(name: str) -> Target:
-        return Target(special_cluster, SpecialKey(name, client.istio, client.ipv4, client.ipv6))
+        return Target(special_cluster, SpecialKey(name, scope.istio, scope.ipv4, scope.ipv6))
 
     found = {BLACK_HOLE: special(BLACK_HOLE)}
     if inbound is None:
@@ -258,15 +200,29 @@ def _pick_inbound(view: View, key: tuple[InboundScope, str]) -> Resource | None:
 _inbound_listener: Query[tuple[InboundScope, str], Resource | None] = Query(_pick_inbound, isolated=True)
 
 
+class RouteScope(NamedTuple):
+    """A sidecar as a client, and as far as its listeners go, which name its route configurations."""
+
+    client: ClientScope
+    listening: ClientScope
+
+
 @query
-def routes(view: View, client: ClientScope) -> Targets:
-    """Return the route configurations that a sidecar's listeners name."""
+def route_names(view: View, listening: ClientScope) -> tuple[str, ...]:
+    """Return the names of the route configurations that a sidecar's listeners lead to, sorted."""
     names: set[str] = set()
-    for key in outbound_listener_keys(view, client):
+    for key in outbound_listener_keys(view, listening):
         listener = outbound_listener(view, key)
         if listener is not None:
             names |= listener.route_configurations
-    return {name: Target(_route_configuration, RouteKey(name, client)) for name in sorted(names)}
+    return tuple(sorted(names))
+
+
+@query
+def routes(view: View, scope: RouteScope) -> Targets:
+    """Return the route configurations of a sidecar."""
+    names = route_names(view, scope.listening)
+    return {name: Target(_route_configuration, RouteKey(name, scope.client)) for name in names}
 
 
 def _isolated_routes(view: View, key: RouteKey) -> Resource | None:

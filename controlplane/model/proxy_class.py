@@ -97,9 +97,13 @@ class InboundScope:
 class ProxyClass:
     """What a proxy is to the compiler.
 
-    ``gateway_targets`` is filled for routers, for the ports of their Gateways; ``inbound`` for sidecars.
+    ``client`` is the proxy as a client; ``reaching`` and ``listening`` are its projections to what clusters and
+    outbound listeners may depend on, equal for many clients. ``gateway_targets`` is filled for routers, for the
+    ports of their Gateways; ``inbound`` for sidecars.
     """
 
     client: ClientScope
+    reaching: ClientScope
+    listening: ClientScope
     inbound: InboundScope | None = None
     gateway_targets: tuple[InboundTarget, ...] = ()

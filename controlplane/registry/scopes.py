@@ -12,7 +12,7 @@ from controlplane.model.service import Protocol, Service
 from controlplane.registry.labels import selects
 from controlplane.registry.memo import query
 from controlplane.registry.mesh import mesh_config
-from controlplane.registry.services import best_namespace, visible_by_host, visible_services
+from controlplane.registry.services import best_namespace, sees_only_public, visible_by_host, visible_services
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import ResolvedVirtualService, mesh_virtual_services
 
@@ -86,23 +86,48 @@ def egress_scope(view: View, key: EgressKey) -> EgressScope:
     obj = view.get(key.sidecar) if key.sidecar is not None else None
     virtual_services = mesh_virtual_services(view, key.namespace)
     if obj is None:
-        services = visible_services(view, key.namespace)
         listener = EgressListener(None, default_services(view, key.namespace), virtual_services)
-        merged = _merged(view, key.namespace, (listener,), every=services)
-        return EgressScope((listener,), tuple(merged.values()), merged, outbound_policy(view, None))
+        merged = default_merged(view, key.namespace)
+        return EgressScope((listener,), merged.services, merged.by_host, outbound_policy(view, None))
     specs = tuple(obj.spec.egress)
     stated = specs or (None,)
     listeners = tuple(_listener(view, key.namespace, spec, virtual_services) for spec in stated)
-    merged = _merged(view, key.namespace, listeners)
-    return EgressScope(listeners, tuple(merged.values()), merged, outbound_policy(view, obj))
+    by_host = _merged(view, key.namespace, listeners)
+    return EgressScope(listeners, tuple(by_host.values()), by_host, outbound_policy(view, obj))
+
+
+def reachable_services(view: View, key: EgressKey) -> tuple[Service, ...]:
+    """Return the services that clusters are made for; without a Sidecar resource no VirtualService matters."""
+    if key.sidecar is None:
+        return default_merged(view, key.namespace).services
+    return egress_scope(view, key).services
 
 
 @query
 def router_scope(view: View, namespace: str) -> EgressScope:
     """Return what gateways of a namespace reach: every visible service, no Sidecar resource."""
     listener = EgressListener(None, default_services(view, namespace), ())
-    merged = _merged(view, namespace, (listener,), destinations=False)
-    return EgressScope((listener,), tuple(merged.values()), merged, outbound_policy(view, None))
+    merged = default_merged(view, namespace)
+    return EgressScope((listener,), merged.services, merged.by_host, outbound_policy(view, None))
+
+
+@dataclass(frozen=True, slots=True)
+class MergedServices:
+    """Services merged by host name; ``services`` are the values of ``by_host``."""
+
+    services: tuple[Service, ...]
+    by_host: Mapping[str, Service] = field(repr=False)
+
+
+@query
+def default_merged(view: View, namespace: str) -> MergedServices:
+    """Return everything a namespace sees, merged by host name; one value for all that see only what is public."""
+    if namespace and sees_only_public(view, namespace):
+        return default_merged(view, "")
+    merged: dict[str, Service] = {}
+    for service in default_services(view, namespace):
+        _add(merged, service)
+    return MergedServices(tuple(merged.values()), merged)
 
 
 def outbound_policy(view: View, sidecar: Object | None) -> OutboundPolicy:
@@ -124,6 +149,8 @@ def outbound_policy(view: View, sidecar: Object | None) -> OutboundPolicy:
 def default_services(view: View, namespace: str) -> tuple[Service, ...]:
     """Return the visible services with one namespace for each host name; the shared tuple where nothing clashes."""
     every = visible_services(view, namespace)
+    if namespace and sees_only_public(view, namespace):
+        return every
     by_host = visible_by_host(view, namespace).by_host
     if len(by_host) == len(every):
         return every
@@ -204,27 +231,19 @@ def _listener(
     )
 
 
-def _merged(
-    view: View,
-    namespace: str,
-    listeners: tuple[EgressListener, ...],
-    *,
-    every: tuple[Service, ...] | None = None,
-    destinations: bool = True,
-) -> dict[str, Service]:
+def _merged(view: View, namespace: str, listeners: tuple[EgressListener, ...]) -> dict[str, Service]:
     """Merge the services of all listeners by host name, then add what imported VirtualServices route to."""
     merged: dict[str, Service] = {}
     for listener in listeners:
         for service in listener.services:
             _add(merged, service)
-    if destinations and every is None:
-        index = visible_by_host(view, namespace).by_host
-        for listener in listeners:
-            for host, ports in _destinations(listener.virtual_services, namespace):
-                for service in best_namespace(index.get(host, ()), namespace):
-                    trimmed = _trimmed(service, ports)
-                    if trimmed is not None:
-                        _add(merged, trimmed)
+    index = visible_by_host(view, namespace).by_host
+    for listener in listeners:
+        for host, ports in _destinations(listener.virtual_services, namespace):
+            for service in best_namespace(index.get(host, ()), namespace):
+                trimmed = _trimmed(service, ports)
+                if trimmed is not None:
+                    _add(merged, trimmed)
     return merged
 
 

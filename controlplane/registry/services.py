@@ -208,7 +208,7 @@ def visible_services(view: View, namespace: str) -> tuple[Service, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ServiceIndex:
-    """Visible services by host name; ``order`` keeps the first of each host name in visibility order."""
+    """Visible services by host name, each tuple in order of visibility."""
 
     by_host: Mapping[str, tuple[Service, ...]]
 
@@ -216,10 +216,20 @@ class ServiceIndex:
 @query
 def visible_by_host(view: View, namespace: str) -> ServiceIndex:
     """Return the services visible in a namespace by host name."""
+    if namespace and not service_table(view, ()).private.get(namespace):
+        return visible_by_host(view, "")  # one index for all namespaces that see only what is public
     found: defaultdict[str, list[Service]] = defaultdict(list)
     for service in visible_services(view, namespace):
         found[service.hostname].append(service)
     return ServiceIndex({host: tuple(services) for host, services in found.items()})
+
+
+@query
+def sees_only_public(view: View, namespace: str) -> bool:
+    """Whether a namespace sees just the public services, and no two namespaces offer it the same host name."""
+    if service_table(view, ()).private.get(namespace):
+        return False
+    return len(visible_by_host(view, "").by_host) == len(visible_services(view, ""))
 
 
 def best_namespace(services: Iterable[Service], own: str) -> tuple[Service, ...]:
@@ -235,6 +245,8 @@ def best_namespace(services: Iterable[Service], own: str) -> tuple[Service, ...]
 @query
 def aliases(view: View, namespace: str) -> Mapping[str, tuple[Service, ...]]:
     """Return, by the host name they end at, the ExternalName services visible in a namespace, chains flattened."""
+    if namespace and not service_table(view, ()).private.get(namespace):
+        return aliases(view, "")
     index = visible_by_host(view, namespace).by_host
     found: defaultdict[str, list[Service]] = defaultdict(list)
     for service in visible_services(view, namespace):

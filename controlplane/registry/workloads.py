@@ -12,6 +12,7 @@ from controlplane.model.objects import Object, ObjectKey
 from controlplane.model.proxy import Locality, Proxy
 from controlplane.model.proxy_class import ClientScope, InboundScope, InboundTarget, LabelPairs, ProxyClass
 from controlplane.model.service import Protocol, Resolution, Service, ServicePort
+from controlplane.registry.audience import listening, reaching
 from controlplane.registry.endpoints import endpoints, entry_endpoints, entry_labels, network_of, pod_locality
 from controlplane.registry.labels import REGION, SUBZONE, ZONE, augmented, labelled_locality, selects
 from controlplane.registry.memo import query
@@ -266,8 +267,9 @@ def classify(view: View, proxy: Proxy) -> ProxyClass:
     sidecar = None if router else sidecar_for(view, proxy.namespace, held.labels)
     client = _client(view, proxy, held, sidecar)
     targets = inbound_targets(view, proxy)
+    reach, listen = reaching(view, client), listening(view, client)
     if router:
-        return ProxyClass(client, gateway_targets=targets)
+        return ProxyClass(client, reach, listen, gateway_targets=targets)
     obj = view.get(sidecar) if sidecar is not None else None
     pairs = policy_pairs(view, proxy.namespace)
     inbound = InboundScope(
@@ -284,7 +286,7 @@ def classify(view: View, proxy: Proxy) -> ProxyClass:
         http10=client.http10,
         exact_balance=_flag(proxy, "INBOUND_LISTENER_EXACT_BALANCE"),
     )
-    return ProxyClass(client, inbound)
+    return ProxyClass(client, reach, listen, inbound)
 
 
 def _client(view: View, proxy: Proxy, held: Workload, sidecar: ObjectKey | None) -> ClientScope:

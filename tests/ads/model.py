@@ -97,6 +97,9 @@ class Envoy:
         self.last_refused: dict[str, frozenset[tuple[str, str]]] = {}
         self.outbox: deque[Request] = deque()
         self.began_with_state = False
+        self.dangling: dict[
+            str, frozenset[str]
+        ] = {}  # clusters that the snapshot never had, by version of who names them
 
     def connect(self) -> None:
         """Begin a stream: say again what is subscribed, and in delta what is held."""
@@ -162,6 +165,8 @@ class Envoy:
         changed = {r.name for r in resources if held.get(r.name) != r}
         if url in {LDS, RDS}:
             self._check_references(sent, resources)
+            clusters = sent.edition.of(ResourceType.CLUSTER).names
+            self.dangling.update({r.version: r.clusters - clusters for r in resources})
         if url == CDS:
             self._check_removals(sent, removed & held.keys())
         for name in removed if removals else ():
@@ -202,7 +207,8 @@ class Envoy:
             current = sent.edition.of(TYPES[url]).resources
             for resource in self.held[url].values():
                 if current.get(resource.name) != resource:
-                    assert not resource.clusters & removed, f"{resource} still names one of {removed}"
+                    still = resource.clusters & removed - self.dangling[resource.version]
+                    assert not still, f"{resource} still names {still}"
 
 
 class Conversation:
@@ -248,8 +254,9 @@ class Conversation:
         def encode(plan: Plan) -> Sent:
             nonce = str(next(self.numbers))
             unanswered = [s for s in self.inbox if s.plan.type_url == plan.type_url]
-            unanswered += [r for r in self.envoy.outbox if r.type_url == plan.type_url and r.nonce and self._answers(r)]
+            answers = [r for r in self.envoy.outbox if r.type_url == plan.type_url and r.nonce and self._answers(r)]
             assert not unanswered, f"a second {plan.type_url} in flight: {unanswered}"
+            assert not answers, f"a second {plan.type_url} before the server read {answers}"
             return Sent(nonce, nonce, plan, self.state.edition)
 
         while True:

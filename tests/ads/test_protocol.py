@@ -55,7 +55,7 @@ class Talk:
         return kind
 
     def replies(self) -> list[Reply]:
-        found = []
+        found: list[Reply] = []
         while True:
             self.state, reply = respond(self.state, self._encode, self.now)
             if reply is None:
@@ -81,7 +81,7 @@ class Talk:
             assert self.ask(reply.url, *names, nonce=reply.nonce) is Kind.ACK
 
 
-def snapshot(before: Snapshot | None = None, **parts: str) -> Snapshot:
+def snapshot(before: Snapshot | None = None, /, **parts: str) -> Snapshot:
     """Build a snapshot: ``clusters="a b2"`` is cluster ``a`` and cluster ``b`` in version 2.
 
     Listeners and routes may say what they refer to: ``l>a,b`` names clusters, ``l>/r`` a route configuration. Types

@@ -82,5 +82,9 @@ async def test_from_start_to_end(tmp_path: Path) -> None:
     assert "reviews.shop.svc.cluster.local" in hosts
     assert [(each["kind"], each["name"]) for each in refused] == [("VirtualService", "reviews")]
     assert "\npilot_services 1.0\n" in page
-    assert (status.code, status.err) == (0, "")
+    assert status.code == 0
+    assert status.err.splitlines()[1:3] == [
+        "1 object has problems:",
+        f"  VirtualService shop/reviews ({tmp_path}/shop.yaml:9)",
+    ]
     assert code == 0

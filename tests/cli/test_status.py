@@ -10,13 +10,17 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
 from aiohttp import web
 
+from controlplane.admin.sources import AdminSources
+from controlplane.ads.sync_status import ProxyStatus
 from controlplane.cli.age import age
+from controlplane.model.objects import ObjectKey, Rejected
 from tests.admin import world
 from tests.cli.command import ROOT, run
 
@@ -46,15 +50,41 @@ async def answering(body: Any, status: int = 200) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
+def all_objects_good(*statuses: ProxyStatus) -> AdminSources:
+    return replace(world.sources(*statuses), rejected=list)
+
+
 async def test_table_sorted_by_name_and_exit_code_of_an_error() -> None:
-    async with world.serving(world.sources()) as address:
+    async with world.serving(all_objects_good()) as address:
         result = await run("status", "--address", address)
     assert result.out == TABLE
     assert (result.code, result.err) == (1, "")
 
 
+async def test_objects_with_problems_follow_on_standard_error() -> None:
+    unreadable = Rejected(ObjectKey("", "", ""), ("is not UTF-8 text",), "shop.yaml:3")
+    missing = Rejected(ObjectKey("VirtualService", "prod", "api"), ("spec.http[0]: a", "spec.http[1]: b"), "api.yaml:1")
+    asked = replace(world.sources(), rejected=lambda: [missing, unreadable])
+    async with world.serving(asked) as address:
+        every = await run("status", "--address", address)
+        shop = await run("status", "-n", "shop", "--address", address)
+        one = await run("status", "web-1", "--address", address)
+    assert every.out == TABLE
+    assert every.err.splitlines() == [
+        "",
+        "2 objects have problems:",
+        "  shop.yaml:3",
+        "    is not UTF-8 text",
+        "  VirtualService prod/api (api.yaml:1)",
+        "    spec.http[0]: a",
+        "    spec.http[1]: b",
+    ]
+    assert shop.err.splitlines() == ["", "1 object has problems:", "  shop.yaml:3", "    is not UTF-8 text"]
+    assert one.err == ""
+
+
 async def test_all_well_exits_with_0() -> None:
-    async with world.serving(world.sources(world.healthy())) as address:
+    async with world.serving(all_objects_good(world.healthy())) as address:
         result = await run("status", "--address", address)
     assert (result.code, result.err) == (0, "")
     assert "web-1.shop" in result.out

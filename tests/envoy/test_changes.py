@@ -71,7 +71,7 @@ async def test_the_control_plane_is_killed_and_comes_back(mesh: Mesh) -> None:
         async def moved() -> bool:
             return {answer.version for answer in await load.more(20)} == {"v2"}
 
-        # Envoy waits longer and longer between attempts to reconnect, up to half a minute.
+        # Envoy waits longer and longer between attempts to reconnect.
         await eventually(moved, "the proxy reconnects and gets the change", seconds=60)
         await load.more(50)
         assert load.failures == []

@@ -167,9 +167,9 @@ async def test_a_refused_object_leaves_the_last_good_one_in_force(mesh: Mesh) ->
     mesh.write(routes({"route": [to("v2", 100) | {"weight": "many"}]}))
 
     async def refused() -> bool:
-        return mesh.control_plane.process.said("virtualservice-web.yaml")
+        return mesh.control_plane.process.said("registry.rejected")
 
-    await eventually(refused, "the control plane's log names the file")
+    await eventually(refused, "the control plane says so in its log")
     assert set(await send(web, "/", {}, 20)) == {OK_V1}
     mesh.write(routes({"route": [to("v2")]}))
     await eventually_all(web, OK_V2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from envoy.config.core.v3.address_pb2 import CidrRange
@@ -68,16 +68,19 @@ class Chain:
     server_names: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
     origin: str = ""
-    signature: Signature = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
+    @property
+    def signature(self) -> Signature:
+        """What no other chain of the listener may have in common with this one."""
         names = frozenset(name for name in self.server_names if name != "*")
-        object.__setattr__(self, "signature", (self.transport, self.alpn, names, frozenset(_masked(self.prefixes))))
+        return (self.transport, self.alpn, names, frozenset(_masked(self.prefixes)))
 
     @property
     def matches_all(self) -> bool:
         """Whether any connection would do."""
-        return not (self.transport or self.alpn or self.wanted_names or _masked(self.prefixes))
+        if self.transport or self.alpn:
+            return False
+        return not (self.server_names and self.wanted_names) and not (self.prefixes and _masked(self.prefixes))
 
     @property
     def wanted_names(self) -> tuple[str, ...]:
@@ -91,7 +94,8 @@ class Chain:
 
     def for_plain_http(self, *, http10: bool = False) -> Chain:
         """Return the chain restricted to plain HTTP, as the listener's inspector detects it."""
-        return replace(self, transport=RAW_BUFFER, alpn=plain_http_alpn(http10=http10))
+        alpn = plain_http_alpn(http10=http10)
+        return Chain(self.target, RAW_BUFFER, alpn, self.server_names, self.prefixes, self.origin)
 
 
 Signature = tuple[str, tuple[str, ...], frozenset[str], frozenset[str]]

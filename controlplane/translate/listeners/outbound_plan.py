@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from controlplane.apis.mesh import MeshConfig
 from controlplane.apis.sidecar import IstioEgressListener
-from controlplane.model.proxy import Locality
 from controlplane.model.proxy_class import ClientScope
 from controlplane.model.service import Protocol, Resolution, Service, ServicePort
+from controlplane.registry.audience import listening
 from controlplane.registry.endpoints import endpoints
 from controlplane.registry.memo import query
 from controlplane.registry.mesh import mesh_config
@@ -64,6 +65,10 @@ class ListenerKey:
     transparent: bool = False
     proxy: bool = False
 
+    def __hash__(self) -> int:
+        """Hash what nearly always tells listeners apart; hashing the chains would cost more than comparing them."""
+        return hash((self.name, self.unmatched))
+
     @property
     def route_configurations(self) -> tuple[str, ...]:
         """The names of the route configurations that the listener's chains lead to."""
@@ -72,8 +77,7 @@ class ListenerKey:
 
 def outbound_listener_keys(view: View, client: ClientScope) -> tuple[ListenerKey, ...]:
     """Return the keys of the outbound listeners that proxies of this class hold, sorted by name."""
-    known = replace(client, cluster_id="Kubernetes", network="", locality=Locality(), node="")
-    return _planned_keys(view, known)
+    return _planned_keys(view, listening(view, client))
 
 
 @query
@@ -96,8 +100,7 @@ def unmatched_cluster(policy: OutboundPolicy) -> str:
     return policy.egress_proxy or PASSTHROUGH
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
+class _Wanted(NamedTuple):
     """One port of one service that wants a listener; ``bind`` empty leaves the address to the service."""
 
     listener: EgressListener
@@ -209,21 +212,21 @@ class _Plan:
     def _claim_endpoints(self, wanted: _Wanted) -> None:
         for address in self._endpoint_addresses(wanted.service, wanted.port):
             if is_ip(address) and address not in self.client.own_ips:
-                self._settle(replace(wanted, bind=address))
+                self._settle(wanted._replace(bind=address))
 
     def _claim(self, wanted: _Wanted) -> None:
         """Claim one port for one service; without ``bind`` at the service's own addresses, or at all for HTTP."""
         if wanted.bind:
             self._settle(wanted)
         elif wanted.port.protocol.is_http:
-            self._settle(replace(wanted, bind=self.client.wildcard))
+            self._settle(wanted._replace(bind=self.client.wildcard))
         else:
             for address in service_addresses(wanted.service, self.client):
                 if "/" in address:
-                    self._settle(replace(wanted, bind=self.client.wildcard, prefixes=(address,)))
+                    self._settle(wanted._replace(bind=self.client.wildcard, prefixes=(address,)))
                 else:
                     place = self.client.wildcard if address == UNSPECIFIED else address
-                    self._settle(replace(wanted, bind=place))
+                    self._settle(wanted._replace(bind=place))
 
     def _settle(self, wanted: _Wanted) -> None:
         port = wanted.port

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from controlplane.apis.destination_rule import ConsistentHashLB
@@ -11,7 +11,7 @@ from controlplane.apis.mesh import MeshConfig
 from controlplane.apis.virtual_service import Destination, RouteDestination
 from controlplane.model.proxy_class import ClientScope
 from controlplane.model.service import Protocol, Resolution, Service, ServicePort
-from controlplane.registry.destination_rules import Rule, policy_for, rule_for
+from controlplane.registry.destination_rules import Rule, destination_rules, policy_for, rule_for
 from controlplane.registry.scopes import covers
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import MESH_GATEWAY, ResolvedVirtualService
@@ -30,6 +30,17 @@ class Client:
     scope: ClientScope
     by_host: Mapping[str, Service]
     gateway: str = MESH_GATEWAY
+    _ruled: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
+
+    def has_rules(self, namespace: str) -> bool:
+        """Whether any DestinationRule may apply to services of a namespace; most have none to look for."""
+        found = self._ruled.get(namespace)
+        if found is None:
+            own = destination_rules(self.view, self.scope.namespace)
+            levels = (namespace, self.mesh.root_namespace)
+            found = bool(own.local or own.private) or any(destination_rules(self.view, n).exported for n in levels)
+            self._ruled[namespace] = found
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +218,7 @@ def stat_name(mesh: MeshConfig, service: Service, number: int, subset: str) -> s
 
 def tcp_settings(client: Client, service: Service, subset: str, number: int) -> TcpSettings:
     """Return what the DestinationRule of a service asks of its TCP proxy."""
-    rule = rule_for(client.view, client.scope, service)
+    rule = rule_for(client.view, client.scope, service) if client.has_rules(service.namespace) else None
     if rule is None and client.mesh.default_traffic_policy is None:
         return _NO_SETTINGS
     policy = policy_for(client.mesh, rule, subset, number)

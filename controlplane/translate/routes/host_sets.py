@@ -50,10 +50,12 @@ class HostSet:
 @query
 def host_set(view: View, key: HostsKey) -> HostSet:
     """Return the virtual hosts of one port for one kind of client."""
-    return _derived(view, key) or _built(view, key)
+    return _derived(view, key) or built(view, key)
 
 
-def _built(view: View, key: HostsKey) -> HostSet:
+@query
+def built(view: View, key: HostsKey) -> HostSet:
+    """Return the virtual hosts of one port, nothing shared but the encoded virtual hosts themselves."""
     keys = list(virtual_host_keys(view, key))
     hosts = [virtual_host(view, each) for each in keys]
     _drop_shadowing(view, keys, hosts)

@@ -115,7 +115,7 @@ def test_short_name_does_not_shadow_a_real_host() -> None:
 
 def test_duplicate_domain_belongs_to_the_first() -> None:
     """Two services with one address: the address reaches the older one."""
-    world = World(service("a"), service("b"))
+    world = World(service("a", clusterIP="10.0.0.1"), service("b", clusterIP="10.0.0.1"))
     found = world.routes()
     assert "10.0.0.1" in virtual_host(found, "a.default.svc.cluster.local:80").domains
     assert "10.0.0.1" not in virtual_host(found, "b.default.svc.cluster.local:80").domains

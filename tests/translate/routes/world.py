@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
+from zlib import crc32
 
 import yaml
 from envoy.config.route.v3.route_components_pb2 import Route, VirtualHost
@@ -13,13 +14,14 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from controlplane.model.objects import ChangeSet, Object, ObjectKey
+from controlplane.model.parse import Parsed
 from controlplane.model.proxy_class import ClientScope, InboundTarget
 from controlplane.registry.gateways import GatewayKey
 from controlplane.registry.store import Registry
 from controlplane.snapshots import Resource
 from controlplane.translate.routes.gateway import MergedRouteKey, merged_route_configuration
 from controlplane.translate.routes.sidecar import RouteKey, route_configuration
-from controlplane.watchers.kinds import Parsed, parse
+from controlplane.watchers.kinds import parse
 
 CLIENT = ClientScope("default", domain="default.svc.cluster.local")
 
@@ -36,7 +38,9 @@ def objects(text: str) -> tuple[Object, ...]:
 
 def service(name: str, namespace: str = "default", ports: Iterable[int] = (80,), **more: Any) -> str:
     """Write a Kubernetes Service with HTTP ports; ``more`` goes into ``spec``."""
-    spec = {"clusterIP": "10.0.0.1", "ports": [{"name": f"http-{port}", "port": port} for port in ports], **more}
+    number = crc32(f"{namespace}/{name}".encode())
+    address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+    spec = {"clusterIP": address, "ports": [{"name": f"http-{port}", "port": port} for port in ports], **more}
     return _written("v1", "Service", name, namespace, spec)
 
 
@@ -79,6 +83,12 @@ class World:
         """Store objects; those written before with the same name are replaced."""
         changes = ChangeSet(tuple(obj for text in documents for obj in objects(text)))
         self.registry.memo.invalidate(self.registry.apply(changes))
+
+    def again(self) -> World:
+        """Return a world with the same objects and nothing remembered."""
+        world = World()
+        world.registry.apply(ChangeSet(tuple(self.registry.objects.values())))
+        return world
 
     def remove(self, kind: str, name: str, namespace: str = "default") -> None:
         """Drop an object."""

@@ -1,0 +1,78 @@
+"""Findings: objects that are valid and used, and that do not do what their author wants because of another object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from controlplane.apis.virtual_service import Destination
+from controlplane.model.objects import ObjectKey
+from controlplane.registry.destination_rules import Lookup, rules_for
+from controlplane.registry.memo import Query, query
+from controlplane.registry.services import best_namespace, visible_by_host
+from controlplane.registry.store import View
+from controlplane.registry.virtual_services import ResolvedVirtualService, undelegated
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Finding:
+    """One mistake in one object: ``path`` of the field as ``spec.http[0].route[1].destination.subset``, and why."""
+
+    key: ObjectKey
+    path: str
+    reason: str
+
+
+@query
+def missing_subsets(view: View, key: ObjectKey) -> tuple[Finding, ...]:
+    """Return the destinations of a VirtualService whose subset no DestinationRule names, in order of their paths.
+
+    The rules are those that clients of the object's own namespace find; clients elsewhere may find others. Such a
+    destination stays in the route with the name of a cluster that does not exist: Envoy answers with 503.
+    """
+    held = undelegated(view, key)
+    if held is None:
+        return ()
+    return tuple(
+        Finding(
+            key,
+            f"{path}.subset",
+            f"no DestinationRule for {destination.host} that namespace {key.namespace} sees has a subset named"
+            f' "{destination.subset}"; what is sent there is answered with 503',
+        )
+        for path, destination in _destinations(held)
+        if destination.subset and not _named(view, key.namespace, destination)
+    )
+
+
+def _destinations(held: ResolvedVirtualService) -> Iterator[tuple[str, Destination]]:
+    """Yield every destination with its path; resolving names moves none of them."""
+    for index, http in enumerate(held.http):
+        rule = f"spec.http[{index}]"
+        for at, weighted in enumerate(http.route):
+            yield f"{rule}.route[{at}].destination", weighted.destination
+        if http.mirror is not None:
+            yield f"{rule}.mirror", http.mirror
+        for at, mirror in enumerate(http.mirrors):
+            yield f"{rule}.mirrors[{at}].destination", mirror.destination
+    for index, tls in enumerate(held.tls):
+        for at, choice in enumerate(tls.route):
+            yield f"spec.tls[{index}].route[{at}].destination", choice.destination
+    for index, tcp in enumerate(held.tcp):
+        for at, choice in enumerate(tcp.route):
+            yield f"spec.tcp[{index}].route[{at}].destination", choice.destination
+
+
+def _named(view: View, namespace: str, destination: Destination) -> bool:
+    known = best_namespace(visible_by_host(view, namespace).by_host.get(destination.host, ()), namespace)
+    lookup = Lookup(namespace, destination.host, known[0].namespace if known else "")
+    return any(rule.subset(destination.subset) is not None for rule in rules_for(view, lookup))
+
+
+def _findings(view: View, _key: tuple[()]) -> tuple[Finding, ...]:
+    return tuple(finding for key in view.keys("VirtualService") for finding in missing_subsets(view, key))
+
+
+findings: Query[tuple[()], tuple[Finding, ...] | None] = Query(_findings, isolated=True)
+"""Every finding there is now, sorted by object; ``None`` where the first attempt to list them failed (our bug)."""
+findings.name = "findings"

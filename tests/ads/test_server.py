@@ -1,0 +1,239 @@
+"""The service over real gRPC on the loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import timedelta
+
+import grpc
+import pytest
+from google.rpc.status_pb2 import Status
+
+from controlplane.ads.server import NOT_READY, ServerOptions
+from controlplane.ads.sync_status import Sync
+from controlplane.ads.watch import CDS, EDS, Variant
+from controlplane.snapshots import Resource, ResourceType, Snapshot
+from tests.ads.client import Client, OneSnapshot, serving
+
+C, E = ResourceType.CLUSTER, ResourceType.ENDPOINT
+
+both = pytest.mark.parametrize("variant", list(Variant), ids=["sotw", "delta"])
+
+
+def snapshot(revision: int, size: int = 1, **endpoints: int) -> Snapshot:
+    """Build a snapshot with a cluster and a load assignment per name; the number is the assignment's content."""
+    clusters = {name: Resource.of(C, name, name.encode()) for name in endpoints}
+    assignments = {name: Resource.of(E, name, str(n).encode() * size) for name, n in endpoints.items()}
+    return Snapshot(revision, {C: clusters, E: assignments})
+
+
+def bodies(response: object) -> list[bytes]:
+    resources = list(response.resources)  # type: ignore[attr-defined]
+    return [getattr(resource, "resource", resource).value for resource in resources]
+
+
+async def eventually(condition: object) -> None:
+    for _ in range(500):
+        if condition():  # type: ignore[operator]
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come true within 5 s")
+
+
+@both
+async def test_subscribe_acknowledge_push(variant: Variant) -> None:
+    source = OneSnapshot(snapshot(1, a=1, b=1))
+    async with serving(source) as (server, port):
+        client = Client(port, variant)
+        await client.ask(CDS)
+        clusters = await client.read()
+        assert (clusters.type_url, bodies(clusters)) == (CDS, [b"a", b"b"])
+        await client.ask(CDS, response_nonce=clusters.nonce)
+        await client.ask(EDS, "a", "b")
+        endpoints = await client.read()
+        assert bodies(endpoints) == [b"1", b"1"]
+        await client.ask(EDS, *(["a", "b"] if variant is Variant.SOTW else []), response_nonce=endpoints.nonce)
+
+        def synced() -> bool:
+            types = server.connections.statuses()[0].types
+            return len(types) == 2 and all(status.sync is Sync.SYNCED for status in types.values())
+
+        await eventually(synced)
+        source.publish(source.snapshot.replacing(2, [Resource.of(E, "b", b"2")]))
+        pushed = await client.read()
+        assert (pushed.type_url, bodies(pushed)) == (EDS, [b"2"])
+        assert pushed.nonce != endpoints.nonce
+        (status,) = server.connections.statuses()
+        assert status.connection_id == "app.shop-1"
+        assert status.types[E].sync is Sync.STALE
+        assert (status.types[E].sent_revision, status.types[E].acked_revision) == (2, 1)
+        assert status.types[C].acked_revision == 2, "nothing of it changed in revision 2"
+        await client.close()
+        await eventually(lambda: not source.sessions and not len(server.connections))
+
+
+async def test_delta_resources_carry_name_and_version() -> None:
+    source = OneSnapshot(snapshot(1, a=1))
+    async with serving(source) as (_, port):
+        client = Client(port, Variant.DELTA)
+        await client.ask(EDS, "a", "nowhere")
+        response = await client.read()
+        assert [(r.name, r.version) for r in response.resources] == [
+            (name, Resource.of(E, name, body).version) for name, body in (("a", b"1"), ("nowhere", b""))
+        ]
+        assert {r.resource.type_url for r in response.resources} == {EDS}
+        await client.close()
+
+
+async def test_streams_in_the_same_state_get_the_same_bytes() -> None:
+    source = OneSnapshot(snapshot(1, a=1, b=2))
+    async with serving(source) as (_, port):
+        clients = [Client(port, Variant.DELTA) for _ in range(3)]
+        received = []
+        for client in clients:
+            await client.ask(EDS, "a", "b")
+            received.append(await client.read_bytes())
+        assert len(set(received)) == 1
+        for client in clients:
+            await client.close()
+
+
+async def test_reconnect_with_everything_gets_an_empty_response() -> None:
+    names = {f"service-{i}": i for i in range(50)}
+    source = OneSnapshot(snapshot(1, **names))
+    async with serving(source) as (_, port):
+        for changed in (set(), {"service-7"}):
+            client = Client(port, Variant.DELTA)
+            held = {r.name: "old" if r.name in changed else r.version for r in source.snapshot.of(E).values()}
+            await client.ask(EDS, *sorted(names), initial_resource_versions=held)
+            response = await client.read()
+            assert {r.name for r in response.resources} == changed
+            await client.close()
+
+
+@both
+async def test_refusal_is_shown_with_its_message(variant: Variant) -> None:
+    source = OneSnapshot(snapshot(1, a=1))
+    async with serving(source) as (server, port):
+        client = Client(port, variant)
+        await client.ask(CDS)
+        response = await client.read()
+        await client.ask(CDS, response_nonce=response.nonce, error_detail=Status(message="no such filter"))
+        await eventually(lambda: server.connections.statuses()[0].types[C].sync is Sync.ERROR)
+        status = server.connections.statuses()[0].types[C]
+        assert status.rejection is not None
+        assert (status.rejection.message, status.rejection.nonce) == ("no such filter", response.nonce)
+        assert status.rejection.version == status.sent_version
+        await client.close()
+
+
+async def test_slow_reader_holds_up_nobody_and_gets_the_latest() -> None:
+    """It has one response on the way and then gets the newest, whatever came between."""
+    size = 4_000_000
+    source = OneSnapshot(snapshot(1, size, a=1))
+    async with serving(source) as (server, port):
+        slow, quick = Client(port, Variant.DELTA), Client(port, Variant.DELTA)
+        for client in (slow, quick):
+            await client.ask(EDS, "a")
+            response = await client.read()
+            await client.ask(EDS, response_nonce=response.nonce)
+        await eventually(lambda: all(s.types[E].sync is Sync.SYNCED for s in server.connections.statuses()))
+        for n in range(2, 8):
+            source.publish(snapshot(n, size, a=n))
+            response = await quick.read()
+            assert bodies(response)[0][:1] == str(n).encode()
+            await quick.ask(EDS, response_nonce=response.nonce)
+        first = await slow.read()
+        await slow.ask(EDS, response_nonce=first.nonce)
+        last = await slow.read()
+        assert (bodies(first)[0][:1], bodies(last)[0][:1]) == (b"2", b"7")
+        await slow.close()
+        await quick.close()
+
+
+@pytest.mark.parametrize(
+    ("node_id", "reason"),
+    [
+        ("", "missing node information"),
+        ("x", 'node.id "x" must have four parts type~ip~name.namespace~domain'),
+        ("ztunnel~10.0.0.1~a.b~b.svc", 'type "ztunnel" is not served here'),
+    ],
+)
+async def test_bad_node_is_told_why(node_id: str, reason: str) -> None:
+    async with serving(OneSnapshot(snapshot(1))) as (_, port):
+        client = Client(port, Variant.SOTW, node_id)
+        await client.ask(CDS)
+        code, details = await client.ended()
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
+        assert reason in details
+        await client.close()
+
+
+async def test_bytes_that_are_no_request() -> None:
+    async with serving(OneSnapshot(snapshot(1))) as (server, port):
+        client = Client(port, Variant.DELTA)
+        await client.call.write(b"\xff\xff\xff")
+        code, details = await client.ended()
+        assert (code, details) == (grpc.StatusCode.INVALID_ARGUMENT, "the request is no delta discovery request")
+        assert len(server.connections) == 0
+        await client.close()
+
+
+async def test_not_ready() -> None:
+    async with serving(OneSnapshot(snapshot(1)), ready=lambda: False) as (_, port):
+        client = Client(port, Variant.DELTA)
+        assert await client.ended() == (grpc.StatusCode.UNAVAILABLE, NOT_READY)
+        await client.close()
+
+
+async def test_new_streams_are_limited() -> None:
+    """At two a second the fourth of four at once would wait longer than a second."""
+    async with serving(OneSnapshot(snapshot(1)), ServerOptions(new_streams_per_second=2)) as (server, port):
+        clients = [Client(port, Variant.DELTA) for _ in range(4)]
+        for client in clients:
+            await client.ask(CDS)
+        await eventually(lambda: len(server.connections) == 3)
+        codes = [client.call.code() for client in clients]
+        done, pending = await asyncio.wait([asyncio.ensure_future(code) for code in codes], timeout=0.2)
+        assert [task.result() for task in done] == [grpc.StatusCode.RESOURCE_EXHAUSTED]
+        for client in clients:
+            await client.close()
+        await asyncio.wait(pending)
+
+
+async def test_drain_ends_streams_one_by_one_and_lets_nobody_in() -> None:
+    async with serving(OneSnapshot(snapshot(1, a=1))) as (server, port):
+        clients = [Client(port, Variant.DELTA) for _ in range(3)]
+        for client in clients:
+            await client.ask(CDS)
+            await client.read()
+        began = time.monotonic()
+        stopping = asyncio.create_task(server.stop(timedelta(seconds=1)))
+        ends = []
+        for client in clients:
+            assert (await client.ended())[0] is grpc.StatusCode.OK
+            ends.append(time.monotonic() - began)
+        await stopping
+        assert ends[-1] - ends[0] > 0.4, "they ended together"
+        assert time.monotonic() - began < 3
+        for client in clients:
+            await client.close()
+
+
+async def test_failing_source_costs_its_own_stream_only() -> None:
+    class Broken(OneSnapshot):
+        async def open(self, proxy, changed):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+            if proxy.name == "bad":
+                raise RuntimeError("a bug")
+            return await super().open(proxy, changed)
+
+    async with serving(Broken(snapshot(1, a=1))) as (server, port):
+        good, bad = Client(port, Variant.DELTA), Client(port, Variant.DELTA, "sidecar~10.0.0.2~bad.shop~shop.svc")
+        await good.ask(CDS)
+        await bad.ask(CDS)
+        assert await bad.ended() == (grpc.StatusCode.INTERNAL, "internal error")
+        assert bodies(await good.read()) == [b"a"]
+        assert len(server.connections) == 1
+        await good.close()
+        await bad.close()

@@ -1,0 +1,133 @@
+"""Bytes: what other protobuf implementations read from ours, and what is shared."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+from envoy.service.discovery.v3.discovery_pb2 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+    DiscoveryRequest,
+    DiscoveryResponse,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controlplane.ads.admission import StreamRate
+from controlplane.ads.contents import Contents, Difference, Library
+from controlplane.ads.refusal import StreamRefused
+from controlplane.ads.responses import Plan
+from controlplane.ads.watch import CDS, EDS, Variant
+from controlplane.ads.wire import Decoder, Encoder
+from controlplane.snapshots import Resource, ResourceType, Snapshot
+
+E = ResourceType.ENDPOINT
+resources = st.dictionaries(st.text(max_size=200), st.binary(max_size=400), max_size=6)
+
+
+def contents(bodies: dict[str, bytes]) -> Contents:
+    return Contents({name: Resource.of(E, name, body) for name, body in bodies.items()})
+
+
+@given(bodies=resources, removed=st.frozensets(st.text(max_size=200), max_size=3))
+def test_delta_response(bodies: dict[str, bytes], removed: frozenset[str]) -> None:
+    shared = contents(bodies)
+    response = Encoder().encode(Plan(Variant.DELTA, EDS, shared, shared.names, removed=removed), 0, 7)
+    read = DeltaDiscoveryResponse.FromString(response.body)
+    assert {r.name: (r.version, r.resource.type_url, r.resource.value) for r in read.resources} == {
+        name: (resource.version, EDS, resource.body) for name, resource in shared.resources.items()
+    }
+    assert list(read.removed_resources) == sorted(removed)
+    assert (read.type_url, read.nonce, read.system_version_info) == (EDS, response.nonce, response.version)
+
+
+@given(bodies=resources)
+def test_sotw_response(bodies: dict[str, bytes]) -> None:
+    shared = contents(bodies)
+    response = Encoder().encode(Plan(Variant.SOTW, EDS, shared, shared.names), 0, 7)
+    read = DiscoveryResponse.FromString(response.body)
+    assert [(r.type_url, r.value) for r in read.resources] == [(EDS, bodies[name]) for name in sorted(bodies)]
+    assert (read.type_url, read.nonce, read.version_info) == (EDS, response.nonce, response.version)
+
+
+def test_a_nonce_is_not_used_twice_on_a_stream() -> None:
+    """The stream that would see it again gets another response, which then serves the streams after it."""
+    encoder, shared = Encoder(), contents({"a": b"1"})
+    plan = Plan(Variant.DELTA, EDS, shared, shared.names)
+    first = encoder.encode(plan, after=0, revision=1)
+    assert encoder.encode(plan, after=0, revision=1) is first
+    again = encoder.encode(plan, after=first.sequence, revision=1)
+    assert again.nonce != first.nonce
+    assert again.version == first.version
+    assert encoder.encode(plan, after=first.sequence, revision=1) is again
+    assert encoder.encode(plan, after=0, revision=1) is again
+
+
+def test_responses_are_bounded_and_die_with_their_contents() -> None:
+    encoder = Encoder(size_bytes=10_000)
+    kept = [contents({"a": bytes(3000)}) for _ in range(10)]
+    for shared in kept:
+        encoder.encode(Plan(Variant.DELTA, EDS, shared, shared.names), 0, 1)
+        assert encoder.size_bytes <= 10_000
+    del shared
+    kept.clear()
+    gc.collect()
+    assert encoder.size_bytes == 0
+
+
+def test_library_gives_one_object_for_one_mapping() -> None:
+    library = Library()
+    old = Snapshot(1, {E: {"a": Resource.of(E, "a", b"1")}, ResourceType.CLUSTER: {}})
+    new = old.replacing(2, [Resource.of(ResourceType.CLUSTER, "c", b"1")])
+    first, second = library.edition(old), library.edition(new)
+    assert library.edition(old) is first
+    assert first.of(E) is second.of(E)
+    assert first.of(ResourceType.CLUSTER) is not second.of(ResourceType.CLUSTER)
+
+
+def test_difference_is_by_version_and_computed_once() -> None:
+    old, new = contents({"a": b"1", "b": b"1", "c": b"1"}), contents({"a": b"1", "b": b"2", "d": b"1"})
+    assert new.since(old) == Difference(frozenset({"b", "d"}), frozenset({"c"}))
+    assert new.since(old) is new.since(old)
+
+
+def test_what_a_proxy_holds_is_recognised_unread() -> None:
+    edition = Library().edition(Snapshot(1, {E: {f"s{i}": Resource.of(E, f"s{i}", b"%d" % i) for i in range(20)}}))
+    shared, decoder = edition.of(E), Decoder(Variant.DELTA)
+    for held in (dict(shared.versions), dict(shared.versions) | {"s3": "old"}, {"s1": "x"}):
+        message = DeltaDiscoveryRequest(
+            type_url=EDS, initial_resource_versions=held, resource_names_subscribe=sorted(shared.names)
+        )
+        request = decoder.request(decoder.message(message.SerializeToString()), edition)
+        assert request.held == held
+        assert (request.held is shared.versions) == (held == shared.versions)
+        assert request.subscribe is shared.names
+        assert request.resumed
+
+
+def test_sotw_names_are_shared() -> None:
+    decoder, edition = Decoder(Variant.SOTW), Library().edition(Snapshot())
+    names = [f"s{i}" for i in range(20)]
+    read = [
+        decoder.request(
+            decoder.message(
+                DiscoveryRequest(type_url=EDS, resource_names=names, response_nonce=nonce).SerializeToString()
+            ),
+            edition,
+        )
+        for nonce in ("1", "2")
+    ]
+    assert read[0].subscribe == set(names)
+    assert read[0].subscribe is read[1].subscribe
+    assert decoder.request(DiscoveryRequest(type_url=CDS, version_info="1"), edition).resumed
+
+
+def test_stream_rate() -> None:
+    now = 0.0
+    rate = StreamRate(2, clock=lambda: now)
+    assert [rate.reserve() for _ in range(3)] == [0, 0.5, 1.0]
+    with pytest.raises(StreamRefused, match="request rate limit exceeded"):
+        rate.reserve()
+    now = 10.0
+    assert rate.reserve() == 0

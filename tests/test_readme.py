@@ -1,0 +1,131 @@
+"""What the README says is done here: its commands run, its bootstrap connects an Envoy, its targets exist.
+
+The commands run as they stand; only ports are others than the default ones, so that they are free.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[1]
+README = (TOP / "README.md").read_text()
+PROGRAM = ".venv/bin/python -m controlplane "
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+COMMANDS = [line for language, text in BLOCKS if language == "sh" for line in text.splitlines()]
+ASKING = [command for command in COMMANDS if command.startswith(PROGRAM) and " serve " not in command]
+TARGETS = sorted(set(re.findall(r"(?:`|^)make ([a-z-]+)", README + (TOP / "CONTRIBUTING.md").read_text(), re.M)))
+PATIENCE_SECONDS = 30
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def arguments(command: str) -> list[str]:
+    """Split a command, with the environment that these tests run in in place of ``.venv``."""
+    return shlex.split(command.replace(".venv/bin", str(Path(sys.executable).parent)))
+
+
+@contextmanager
+def running(command: str, env: dict[str, str], cwd: Path, log: Path) -> Iterator[None]:
+    with log.open("w") as output:
+        process = subprocess.Popen(arguments(command), cwd=cwd, env=env, stdout=output, stderr=output)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def connected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment in which the README's control plane and Envoy are found, both running and connected."""
+    directory = tmp_path_factory.mktemp("readme")
+    xds, monitoring, admin = free_port(), free_port(), free_port()
+    env = {
+        **os.environ,
+        "CONTROLPLANE_XDS_PORT": str(xds),
+        "CONTROLPLANE_MONITORING_PORT": str(monitoring),
+        "CONTROLPLANE_ADDRESS": f"127.0.0.1:{monitoring}",
+        "CONTROLPLANE_ENVOY_ADMIN": f"127.0.0.1:{admin}",
+        "PYTHONPATH": str(TOP),
+        "NO_COLOR": "1",
+    }
+    (directory / "samples").symlink_to(TOP / "samples")
+    (copy,) = [command for command in COMMANDS if command.startswith("mkdir")]
+    subprocess.run(["sh", "-c", copy], cwd=directory, check=True)
+    for text in [text for language, text in BLOCKS if language == "yaml"]:
+        name = text.splitlines()[0].removeprefix("# ")
+        (directory / name).write_text(text.replace("15010", str(xds)).replace("15000", str(admin)))
+    (serve,) = [command for command in COMMANDS if " serve " in command]
+    (envoy,) = [command for command in COMMANDS if "bin/envoy" in command]
+    envoy += " --use-dynamic-base-id --concurrency 1"
+    with (
+        running(serve, env, directory, directory / "serve.log"),
+        running(envoy, env, directory, directory / "envoy.log"),
+    ):
+        wait_until_synced(env)
+        yield env
+
+
+def wait_until_synced(env: dict[str, str]) -> str:
+    """Return what ``status`` shows once the Envoy has acknowledged all four types, or when patience ends."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while (shown := run(f"{PROGRAM}status", env).stdout).count("SYNCED") < 4 and time.monotonic() < end:
+        time.sleep(0.2)
+    return shown
+
+
+def run(command: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(arguments(command), cwd=TOP, env=env, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("command", ASKING)
+def test_command(connected: dict[str, str], command: str) -> None:
+    """Each works while the README's Envoy is connected."""
+    result = run(command, connected)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_envoy_takes_what_it_is_sent(connected: dict[str, str]) -> None:
+    shown = wait_until_synced(connected)
+    assert "client.default" in shown
+    assert shown.count("SYNCED") >= 4, shown
+    assert "ERROR" not in shown, shown
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_target_exists(target: str) -> None:
+    """``make -n`` fails for a target that there is no rule for."""
+    subprocess.run(["make", "-n", target], cwd=TOP, check=True, capture_output=True)
+
+
+def test_two_commands_are_all() -> None:
+    assert {"make run", "make test"} <= set(COMMANDS)
+
+
+def test_help_lists_the_targets() -> None:
+    """Also those that the README does not name."""
+    listed = subprocess.run(["make", "help"], cwd=TOP, check=True, capture_output=True, text=True).stdout
+    targets = {line.split()[0] for line in listed.splitlines()}
+    assert {"run", "test", "test-unit", "test-envoy", "test-conformance", "lint", "bench", "install"} <= targets
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_links_lead_somewhere(document: str) -> None:
+    """Files named by a link or as a path in the tree exist."""
+    for target in re.findall(r"\]\(([^):]+)\)", (TOP / document).read_text()):
+        assert (TOP / target).exists(), target
