@@ -24,7 +24,8 @@ PROGRAM = ".venv/bin/python -m controlplane "
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 COMMANDS = [line for language, text in BLOCKS if language == "sh" for line in text.splitlines()]
 ASKING = [command for command in COMMANDS if command.startswith(PROGRAM) and " serve " not in command]
-TARGETS = sorted(set(re.findall(r"(?:`|^)make ([a-z-]+)", README + (TOP / "CONTRIBUTING.md").read_text(), re.M)))
+PROSE = README + (TOP / "CONTRIBUTING.md").read_text()
+TARGETS = sorted(set(re.findall(r"(?:`|^)make ([a-z-]+)", PROSE, re.MULTILINE)))
 PATIENCE_SECONDS = 30
 
 

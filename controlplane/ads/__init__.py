@@ -1,6 +1,17 @@
 """Streams snapshots to proxies over ADS and knows what each has acknowledged.
 
-``protocol`` is the xDS protocol as pure values and steps, for state of the world and delta alike; ``stream``
-drives one proxy's core over an abstract byte transport; ``server`` binds it to gRPC; ``sync_status`` is what
-the rest of the program may ask about connected proxies.
+Bytes of requests come in, bytes of responses go out. In reading order:
+
+* ``source``: what the server asks of the compiler: a session per proxy, with the newest snapshot of its class.
+* ``contents``: snapshots as all streams of a class share them; differences are computed once.
+* ``watch``, ``protocol``, ``responses``: the xDS protocol as pure values and steps, for state of the world and
+  delta alike: what a request means, and what is sent next.
+* ``wire``: requests decoded, responses put together from encoded parts; streams in the same state get one object.
+* ``node``: who the proxy is. ``stream``: one proxy's core driven over an abstract byte transport.
+* ``server``, ``admission``, ``connections``: gRPC, how many streams are let in, and those that are open.
+* ``sync_status``: what the rest of the program may ask about connected proxies. ``observer``: what it may count.
+
+What may go wrong: a malformed request or node ends its stream with the reason (``StreamRefused``); a refused
+response leaves the proxy with what it had and shows in its status; a proxy that does not answer holds up only
+itself, and for a limited time; an error of our own ends one stream, which the proxy opens anew.
 """

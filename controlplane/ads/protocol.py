@@ -107,7 +107,9 @@ def _nack(state: StreamState, watch: Watch, request: Request, now: float) -> tup
         # A refusal of a response that we have since replaced: worth showing, but it answers nothing in flight.
         return _resubscribe(state, watch, request, Kind.NACK) if _additive(state) else (state.putting(watch), Kind.NACK)
     if flight is not None:
-        watch = _lingering(watch)._replace(flight=None, doubtful=union(watch.doubtful, flight.names))
+        before = _lingering(watch)._replace(flight=None, doubtful=union(watch.doubtful, flight.names))
+        # The proxy may have dropped some of these names since, and with them the reason.
+        watch = before if watch.wildcard else _forgiven(before, before._replace(doubtful=before.doubtful & watch.names))
     return _resubscribe(state, watch, request, Kind.NACK)
 
 

@@ -24,7 +24,7 @@ from controlplane.ads.refusal import Refusal, StreamRefused
 from controlplane.ads.responses import Plan, overdue_at, respond
 from controlplane.ads.source import Session, SnapshotSource
 from controlplane.ads.sync_status import ProxyStatus, Rejection, Sync, TypeStatus
-from controlplane.ads.watch import TYPES, Kind, StreamState, Variant, Watch
+from controlplane.ads.watch import TYPES, Kind, Request, StreamState, Variant, Watch
 from controlplane.ads.wire import Decoder, Encoder, Message, Response
 from controlplane.model.proxy import Proxy
 from controlplane.snapshots import Snapshot
@@ -175,7 +175,7 @@ class Stream:
         state, kind = receive(self._state, request, time.time())
         self._state = state
         if kind is Kind.NACK:
-            self._log_nack(state.watches[request.type_url])
+            self._log_nack(state.watches[request.type_url], request)
         elif kind is Kind.STALE:
             self._serving.observer.expired(request.type_url)
 
@@ -215,16 +215,15 @@ class Stream:
             unknown.add(type_url)
             log.warning("ads.unknown_type", type_url=type_url, proxy=self.proxy.id)
 
-    def _log_nack(self, watch: Watch) -> None:
-        refused = watch.refused
+    def _log_nack(self, watch: Watch, request: Request) -> None:
         self._serving.observer.refused(watch.type_url)
         log.warning(
             "ads.nack",
             proxy=self.proxy.id,
             type_url=watch.type_url,
-            rejected=refused.version if refused is not None else None,
+            rejected=watch.version if request.nonce == watch.nonce else None,
             serving=watch.acked_version or None,
-            reason=refused.message if refused is not None else None,
+            reason=request.error,
         )
 
     def status(self, connection_id: str) -> ProxyStatus:

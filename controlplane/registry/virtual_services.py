@@ -159,12 +159,13 @@ class VirtualServiceTable:
     """All VirtualServices that route something, oldest first, by gateway and by who sees them.
 
     ``public`` is keyed by gateway; ``private`` (seen in their own namespace) and ``exported`` (seen in others,
-    by name) by namespace and gateway.
+    by name) by namespace and gateway. ``derived`` says whether any was made from Gateway API routes.
     """
 
     public: Mapping[str, Ordered]
     private: Mapping[tuple[str, str], Ordered]
     exported: Mapping[tuple[str, str], Ordered]
+    derived: bool = False
 
 
 @query
@@ -187,6 +188,7 @@ def virtual_service_table(view: View, _key: tuple[()]) -> VirtualServiceTable:
         {gateway: tuple(group) for gateway, group in public.items()},
         {key: tuple(group) for key, group in private.items()},
         {key: tuple(group) for key, group in exported.items()},
+        derived=any(held.semantics == "gateway" for held in found),
     )
 
 
@@ -197,21 +199,24 @@ def mesh_virtual_services(view: View, namespace: str) -> Ordered:
     Those seen in their own namespace only come first, then those exported to it by name, then the public ones,
     each oldest first; within each group, those derived from Gateway API routes of the namespace lead.
     """
-    return gateway_virtual_services(view, (namespace, MESH_GATEWAY))
+    return _ordered(view, namespace, MESH_GATEWAY)
 
 
 @query
 def gateway_virtual_services(view: View, key: tuple[str, str]) -> Ordered:
     """Return the VirtualServices bound to a gateway (``namespace/name``) that a proxy namespace sees, in order."""
-    namespace, gateway = key
+    return _ordered(view, *key)
+
+
+def _ordered(view: View, namespace: str, gateway: str) -> Ordered:
     table = virtual_service_table(view, ())
     groups = (
         table.private.get((namespace, gateway), ()),
         table.exported.get((namespace, gateway), ()),
         table.public.get(gateway, ()),
     )
-    if not any(held.semantics == "gateway" for group in groups for held in group):
-        return groups[0] + groups[1] + groups[2]
+    if not table.derived:
+        return groups[0] + groups[1] + groups[2]  # one and the same tuple where only the public ones are seen
     ordered: list[ResolvedVirtualService] = []
     for group in groups:
         leading = [held for held in group if held.semantics == "gateway" and held.key.namespace == namespace]

@@ -11,7 +11,7 @@ from envoy.service.discovery.v3.discovery_pb2 import (
     DiscoveryRequest,
     DiscoveryResponse,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.ads.admission import StreamRate
@@ -30,6 +30,7 @@ def contents(bodies: dict[str, bytes]) -> Contents:
     return Contents({name: Resource.of(E, name, body) for name, body in bodies.items()})
 
 
+@settings(deadline=None, max_examples=50)
 @given(bodies=resources, removed=st.frozensets(st.text(max_size=200), max_size=3))
 def test_delta_response(bodies: dict[str, bytes], removed: frozenset[str]) -> None:
     shared = contents(bodies)
@@ -42,6 +43,7 @@ def test_delta_response(bodies: dict[str, bytes], removed: frozenset[str]) -> No
     assert (read.type_url, read.nonce, read.system_version_info) == (EDS, response.nonce, response.version)
 
 
+@settings(deadline=None, max_examples=50)
 @given(bodies=resources)
 def test_sotw_response(bodies: dict[str, bytes]) -> None:
     shared = contents(bodies)

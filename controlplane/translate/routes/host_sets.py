@@ -38,13 +38,13 @@ NEUTRAL = ListenerKey(EgressKey("", None), 0)
 class HostSet:
     """Virtual hosts without clashing domains, sorted by name, and the keys they were made from.
 
-    ``domains`` are all domains of all of them, ``clusters`` all clusters.
+    ``clusters`` are all clusters of all of them; ``catches_all`` says whether one is for every host there is.
     """
 
     keys: tuple[VirtualHostKey, ...]
     hosts: tuple[EncodedVirtualHost, ...]
-    domains: frozenset[str]
     clusters: frozenset[str]
+    catches_all: bool
 
 
 @query
@@ -67,8 +67,8 @@ def built(view: View, key: HostsKey) -> HostSet:
     return HostSet(
         keys=tuple([keys[index] for index in kept]),
         hosts=tuple([hosts[index] for index in kept]),
-        domains=domains,
         clusters=frozenset().union(*[host.clusters for host in hosts]),
+        catches_all="*" in domains,
     )
 
 
@@ -130,12 +130,14 @@ class Sensitive:
 
     ``bindings`` are VirtualServices whose routes depend on the source or on DestinationRules, ``hashed`` the positions
     of services whose default route may have a hash policy. ``by_domain`` gives the positions of the services of each
-    DNS domain that has short names, ``real`` the real names of services. ``rigid`` is true where sharing does not pay.
+    DNS domain that has short names. ``domains`` are all of them, ``real`` the real names of services. ``rigid``
+    is true where sharing does not pay.
     """
 
     bindings: tuple[BindingKey, ...]
     hashed: tuple[int, ...]
     by_domain: Mapping[str, tuple[int, ...]]
+    domains: frozenset[str]
     real: frozenset[str]
     rigid: bool
 
@@ -162,6 +164,7 @@ def sensitive(view: View, key: HostsKey) -> Sensitive:
             if each.routes is None and candidates.may_hash(each.host)
         ),
         by_domain={name: tuple(found) for name, found in by_domain.items()},
+        domains=frozenset().union(*[host.domain_set for host in held.hosts]),
         real=frozenset(_real_names(held.keys)),
         rigid=bool(aliases(view, key.listener.egress.namespace)) or any(e.semantics == "gateway" for e in bound),
     )
@@ -199,10 +202,10 @@ def _derived(view: View, key: HostsKey) -> HostSet | None:
         keys[index] = keys[index]._replace(shortening=OWN)
         hosts[index] = virtual_host(view, keys[index])
         fresh = hosts[index].domain_set - held.hosts[index].domain_set
-        if fresh & held.domains or fresh & added or hosts[index].alternates & shared.real:
+        if fresh & shared.domains or fresh & added or hosts[index].alternates & shared.real:
             return None
         added |= fresh
-    return HostSet(tuple(keys), tuple(hosts), held.domains | added, held.clusters)
+    return HostSet(tuple(keys), tuple(hosts), held.clusters, held.catches_all)
 
 
 def _alike(view: View, key: HostsKey, neutral: HostsKey, shared: Sensitive) -> bool:

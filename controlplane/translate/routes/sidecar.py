@@ -6,7 +6,7 @@ listener (``unix:///path``) or ``http_proxy``. Whatever is asked for is answered
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from controlplane.model.service import Protocol
 from controlplane.registry.memo import query
 from controlplane.registry.scopes import EgressKey, OutboundPolicy, egress_scope
 from controlplane.registry.store import View
-from controlplane.snapshots import Resource, ResourceType
+from controlplane.snapshots import Resource, ResourceType, content_version
 from controlplane.translate.routes.claims import ListenerKey
 from controlplane.translate.routes.defaults import catch_all, route_defaults
 from controlplane.translate.routes.domains import Sight
@@ -72,6 +72,7 @@ class CatchAll:
     """The last virtual host of a sidecar's route configuration, encoded as a field of it."""
 
     body: bytes
+    version: str
     clusters: frozenset[str]
 
 
@@ -80,7 +81,7 @@ def catch_all_host(view: View, key: EgressKey) -> CatchAll:
     """Return the virtual host for unknown hosts."""
     host = catch_all(outbound_policy_of(view, key), route_defaults(view, ()))
     body = delimited(VIRTUAL_HOSTS_FIELD, host.SerializeToString(deterministic=True))
-    return CatchAll(body, frozenset({host.routes[0].route.cluster} - {""}))
+    return CatchAll(body, content_version(body), frozenset({host.routes[0].route.cluster} - {""}))
 
 
 @query
@@ -130,7 +131,7 @@ def shared_route_configuration(view: View, key: SharedRouteKey) -> Resource:
         return joined(key.name, hosts, frozenset().union(*[host.clusters for host in hosts]), None)
     held = host_set(view, hosts_key)
     # a VirtualService for every host leaves nothing to the catch-all
-    return joined(key.name, held.hosts, held.clusters, rest if "*" not in held.domains else None)
+    return joined(key.name, held.hosts, held.clusters, rest if not held.catches_all else None)
 
 
 def listening_port(name: str) -> int | None:
@@ -159,14 +160,22 @@ def _detected_hosts(view: View, key: HostsKey, name: str) -> tuple[EncodedVirtua
     return (virtual_host(view, held.keys[found.pop()]._replace(only=("*",))),)
 
 
-def joined(name: str, hosts: Iterable[EncodedVirtualHost], clusters: frozenset[str], rest: CatchAll | None) -> Resource:
-    """Return a route configuration put together from encoded virtual hosts, the one for unknown hosts last."""
+def joined(
+    name: str, hosts: Collection[EncodedVirtualHost], clusters: frozenset[str], rest: CatchAll | None
+) -> Resource:
+    """Return a route configuration put together from encoded virtual hosts, the one for unknown hosts last.
+
+    Its version is made of theirs: as good as a hash of all bytes, which would cost more than putting them together.
+    """
     parts = [delimited(_NAME_FIELD, name.encode()), *[host.body for host in hosts]]
+    versions = [name, *[host.version for host in hosts]]
     if rest is not None:
         parts.append(rest.body)
+        versions.append(rest.version)
         clusters |= rest.clusters
     parts.append(_SETTINGS)
-    return Resource.of(ResourceType.ROUTE, name, b"".join(parts), clusters)
+    version = content_version("".join(versions).encode())
+    return Resource(ResourceType.ROUTE, name, version, b"".join(parts), clusters)
 
 
 def empty(name: str) -> Resource:

@@ -13,6 +13,7 @@ from controlplane.model.service import Service
 from controlplane.registry.memo import query
 from controlplane.registry.services import services_of
 from controlplane.registry.store import View
+from controlplane.snapshots import content_version
 from controlplane.translate.routes.defaults import default_route, route_defaults
 from controlplane.translate.routes.domains import Alias, Domains, Sight, bracketed, service_domains
 from controlplane.translate.routes.http_routes import EncodedRoute, RoutesKey, http_routes
@@ -49,6 +50,7 @@ class EncodedVirtualHost:
     """A virtual host as a field of a route configuration: tag, length and message.
 
     ``domains`` are in order, ``domain_set`` the same as a set, ``alternates`` the generated short names among them.
+    ``version`` stands for ``body``, so that who joins many of them need not hash them again.
     """
 
     name: str
@@ -57,6 +59,7 @@ class EncodedVirtualHost:
     alternates: frozenset[str]
     clusters: frozenset[str]
     body: bytes
+    version: str
 
 
 @query
@@ -113,11 +116,13 @@ def encoded(
         parts.append(delimited(ROUTES_FIELD, route.body))
         clusters |= route.clusters
     domains = tuple(head.domains)
+    body = delimited(VIRTUAL_HOSTS_FIELD, b"".join(parts))
     return EncodedVirtualHost(
         name=head.name,
         domains=domains,
         domain_set=frozenset(domains),
         alternates=alternates,
         clusters=frozenset(clusters),
-        body=delimited(VIRTUAL_HOSTS_FIELD, b"".join(parts)),
+        body=body,
+        version=content_version(body),
     )

@@ -102,9 +102,7 @@ def described(chain: FilterChain) -> tuple[str, list[str], str, bool]:
             ],
             id="auto-permissive",
         ),
-        pytest.param(
-            "foo", "STRICT", [("tls", MTLS_HTTP, "http", True), ("tls", [], "tcp", True)], id="auto-strict"
-        ),
+        pytest.param("foo", "STRICT", [("tls", MTLS_HTTP, "http", True), ("tls", [], "tcp", True)], id="auto-strict"),
         pytest.param(
             "foo",
             "DISABLE",
@@ -179,7 +177,7 @@ data: {mesh: '{defaultInboundHttpRetryPolicy: %s}'}
         pytest.param("grpc-web", "", None, id="grpc-web"),
         pytest.param(
             "http",
-            "{attempts: 5, retryOn: 'reset,connect-failure', backoff: 10ms}",
+            '{attempts: 5, retryOn: "reset,connect-failure", backoff: 10ms}',
             (5, "reset,connect-failure", 10),
             id="mesh",
         ),

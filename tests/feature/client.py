@@ -1,0 +1,252 @@
+"""A small ADS client: follows a proxy's way from clusters to endpoints and from listeners to routes.
+
+It asserts what the xDS protocol promises in every response, acknowledges each, and keeps what it was given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from enum import Enum
+from typing import Any
+
+import grpc
+import grpc.aio
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.base_pb2 import Node
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
+from envoy.service.discovery.v3.discovery_pb2 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+    DiscoveryRequest,
+    DiscoveryResponse,
+)
+
+SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
+MESSAGES = (Cluster, ClusterLoadAssignment, Listener, RouteConfiguration)
+CDS, EDS, LDS, RDS = (f"type.googleapis.com/{message.DESCRIPTOR.full_name}" for message in MESSAGES)
+DECODED = dict(zip((CDS, EDS, LDS, RDS), MESSAGES, strict=True))
+NODE_ID = "sidecar~10.9.0.1~client-1.shop~shop.svc.cluster.local"
+#: what a change may take on a machine that is busy elsewhere; it takes tens of milliseconds
+EVENTUALLY_SECONDS = 30.0
+
+Held = dict[str, dict[str, tuple[str, bytes]]]
+
+
+class Variant(Enum):
+    """The two forms of the protocol."""
+
+    SOTW = "StreamAggregatedResources"
+    DELTA = "DeltaAggregatedResources"
+
+
+class Client:
+    """One proxy. ``held`` is type URL -> name -> (version, bytes); SotW has one version for a whole response."""
+
+    def __init__(self, variant: Variant, call: Any, node_id: str) -> None:
+        self.held: Held = {url: {} for url in DECODED}
+        self.responses: list[str] = []
+        self.ended = asyncio.Event()
+        self._variant = variant
+        self._call = call
+        self._node: Node | None = Node(id=node_id)
+        self._nonces: set[str] = set()
+        self._subscribed: defaultdict[str, set[str]] = defaultdict(set)
+        self._versions: dict[str, str] = {}
+        self._changed = asyncio.Event()
+        self._failure: BaseException | None = None
+
+    async def until(self, holds: Callable[[], bool], what: str = "") -> None:
+        """Wait for a condition on ``held``; fail with what is held where it does not come."""
+        try:
+            async with asyncio.timeout(EVENTUALLY_SECONDS):
+                while not holds():
+                    self._raise()
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            names = {url.rpartition(".")[2]: sorted(resources) for url, resources in self.held.items()}
+            raise AssertionError(f"{what or holds} did not come true; held: {names}") from None
+        self._raise()
+
+    def copy(self) -> Held:
+        """Return what is held now."""
+        return {url: dict(resources) for url, resources in self.held.items()}
+
+    def bodies(self) -> dict[str, dict[str, bytes]]:
+        """Return what is held, without versions."""
+        return {
+            url: {name: body for name, (_, body) in resources.items()} for url, resources in self.held.items()
+        }
+
+    def message(self, url: str, name: str) -> Any:
+        """Return one resource, decoded."""
+        return DECODED[url].FromString(self.held[url][name][1])
+
+    def has(self, url: str, name: str) -> bool:
+        return name in self.held[url]
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that clusters and listeners refer to is there."""
+        wanted = self._wanted(EDS), self._wanted(RDS)
+        return bool(self.held[CDS] and self.held[LDS]) and wanted == (set(self.held[EDS]), set(self.held[RDS]))
+
+    async def run(self) -> None:
+        """Speak until the server ends the stream, or an assertion fails."""
+        try:
+            for url in (CDS, LDS):
+                await self._ask(url, subscribe={"*"} if self._variant is Variant.DELTA else set())
+            while (response := await self._call.read()) is not grpc.aio.EOF:
+                await self._take(response)
+                self._changed.set()
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.OK}:
+                self._failure = error
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - raised in the test, which waits elsewhere
+            self._failure = error
+        finally:
+            self.ended.set()
+            self._changed.set()
+
+    def _raise(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    async def _take(self, response: Any) -> None:
+        url = response.type_url
+        assert url in self._subscribed, f"nobody asked for {url}"
+        assert response.nonce, "a response without a nonce cannot be acknowledged"
+        assert response.nonce not in self._nonces, "a nonce names one response"
+        self._nonces.add(response.nonce)
+        self.responses.append(url)
+        if self._variant is Variant.DELTA:
+            self._take_delta(url, response)
+        else:
+            self._take_whole(url, response)
+        await self._ask(url, nonce=response.nonce)
+        for cause, effect in ((CDS, EDS), (LDS, RDS)):
+            if url == cause and self._wanted(effect) != self._subscribed[effect]:
+                await self._subscribe(effect)
+
+    def _take_delta(self, url: str, response: DeltaDiscoveryResponse) -> None:
+        names = [resource.name for resource in response.resources]
+        assert len(names) == len(set(names)), "a resource is there once in a response"
+        assert not set(names) & set(response.removed_resources), "either changed or removed"
+        assert names or response.removed_resources or self.responses.count(url) == 1, "a response says something"
+        for resource in response.resources:
+            name = _checked_name(url, resource.resource)
+            assert name == resource.name
+            assert url in {CDS, LDS} or name in self._subscribed[url], f"{name} was not asked for"
+            assert resource.version
+            before = self.held[url].get(name)
+            assert before is None or before[0] != resource.version, f"{name} was sent again as it is"
+            self.held[url][name] = (resource.version, resource.resource.value)
+        for name in response.removed_resources:
+            self.held[url].pop(name, None)
+
+    def _take_whole(self, url: str, response: DiscoveryResponse) -> None:
+        assert response.version_info
+        names = [_checked_name(url, resource) for resource in response.resources]
+        assert len(names) == len(set(names)), "a resource is there once in a response"
+        assert url in {CDS, LDS} or set(names) <= self._subscribed[url], "only what was asked for"
+        found = {
+            name: (response.version_info, resource.value)
+            for name, resource in zip(names, response.resources, strict=True)
+        }
+        # CDS and LDS give the whole state; of the other types a response may hold only some of the names
+        self.held[url] = found if url in {CDS, LDS} else self.held[url] | found
+        self._versions[url] = response.version_info
+
+    def _wanted(self, url: str) -> set[str]:
+        """Return the names that the clusters or listeners held refer to."""
+        if url == EDS:
+            clusters = (self.message(CDS, name) for name in self.held[CDS])
+            return {c.eds_cluster_config.service_name or c.name for c in clusters if c.type == Cluster.EDS}
+        return {route for name in self.held[LDS] for route in _routes(self.message(LDS, name))}
+
+    async def _subscribe(self, url: str) -> None:
+        wanted, before = self._wanted(url), self._subscribed[url]
+        self.held[url] = {name: body for name, body in self.held[url].items() if name in wanted}
+        await self._ask(url, subscribe=wanted - before, unsubscribe=before - wanted)
+
+    async def _ask(
+        self, url: str, nonce: str = "", subscribe: Iterable[str] = (), unsubscribe: Iterable[str] = ()
+    ) -> None:
+        subscribe, unsubscribe = set(subscribe), set(unsubscribe)
+        self._subscribed[url] = (self._subscribed[url] | subscribe) - unsubscribe
+        node, self._node = self._node, None
+        if self._variant is Variant.DELTA:
+            request = DeltaDiscoveryRequest(
+                node=node,
+                type_url=url,
+                response_nonce=nonce,
+                resource_names_subscribe=sorted(subscribe),
+                resource_names_unsubscribe=sorted(unsubscribe),
+            )
+        else:
+            self._last = getattr(self, "_last", {})
+            self._last[url] = nonce or self._last.get(url, "")
+            request = DiscoveryRequest(
+                node=node,
+                type_url=url,
+                response_nonce=self._last[url],
+                version_info=self._versions.get(url, ""),
+                resource_names=sorted(self._subscribed[url]),
+            )
+        await self._call.write(request)
+
+
+def _checked_name(url: str, resource: Any) -> str:
+    """Return the name that a resource has in itself."""
+    assert resource.type_url == url
+    message = DECODED[url].FromString(resource.value)
+    name: str = message.cluster_name if url == EDS else message.name
+    assert name
+    return name
+
+
+def _routes(listener: Any) -> Iterable[str]:
+    chains = [*listener.filter_chains]
+    if listener.HasField("default_filter_chain"):
+        chains.append(listener.default_filter_chain)
+    for chain in chains:
+        for network_filter in chain.filters:
+            if network_filter.typed_config.Is(HttpConnectionManager.DESCRIPTOR):
+                manager = HttpConnectionManager.FromString(network_filter.typed_config.value)
+                if manager.rds.route_config_name:
+                    yield manager.rds.route_config_name
+
+
+@asynccontextmanager
+async def connected(address: str, variant: Variant = Variant.DELTA, node_id: str = NODE_ID) -> AsyncIterator[Client]:
+    """Connect a proxy and wait until it has everything; fail afterwards if a response broke the protocol."""
+    types = {
+        Variant.SOTW: (DiscoveryRequest, DiscoveryResponse),
+        Variant.DELTA: (DeltaDiscoveryRequest, DeltaDiscoveryResponse),
+    }
+    request, response = types[variant]
+    async with grpc.aio.insecure_channel(address) as channel:
+        method = channel.stream_stream(
+            SERVICE + variant.value,
+            request_serializer=request.SerializeToString,
+            response_deserializer=response.FromString,
+        )
+        client = Client(variant, method(), node_id)
+        task = asyncio.create_task(client.run())
+        try:
+            await client.until(lambda: client.complete, "a complete configuration")
+            yield client
+            client._raise()  # noqa: SLF001 - ours
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
