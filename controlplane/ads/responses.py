@@ -123,7 +123,7 @@ def _held_back(state: StreamState, watch: Watch, now: float) -> bool:
     if clusters is None:
         return False
     # A proxy that begins with nothing serves nothing yet: its first listeners need not wait for answers.
-    careful = bool(watch.nonce) or watch.resumed or clusters.resumed
+    careful = bool(watch.nonce) or any(other.resumed for other in state.watches.values())
     if clusters.flight is not None and _unanswered(state, clusters, now):
         goal = state.edition.of(clusters.type)
         if clusters.due or clusters.owed or goal.since(clusters.sent).changed or (careful and clusters.flight.adds):

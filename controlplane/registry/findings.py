@@ -64,9 +64,20 @@ def _destinations(held: ResolvedVirtualService) -> Iterator[tuple[str, Destinati
 
 
 def _named(view: View, namespace: str, destination: Destination) -> bool:
-    known = best_namespace(visible_by_host(view, namespace).by_host.get(destination.host, ()), namespace)
-    lookup = Lookup(namespace, destination.host, known[0].namespace if known else "")
+    lookup = Lookup(namespace, destination.host, _namespace_of(view, destination.host, namespace))
     return any(rule.subset(destination.subset) is not None for rule in rules_for(view, lookup))
+
+
+def _namespace_of(view: View, host: str, client: str) -> str:
+    """Return the namespace of the service that a client means, empty for an unknown one.
+
+    The name of a Kubernetes service says it: to look among all visible services of each namespace would cost more.
+    """
+    name, found, _ = host.partition(f".svc.{view.domain}")
+    if found:
+        return name.partition(".")[2]
+    known = best_namespace(visible_by_host(view, client).by_host.get(host, ()), client)
+    return known[0].namespace if known else ""
 
 
 def _findings(view: View, _key: tuple[()]) -> tuple[Finding, ...]:

@@ -45,11 +45,7 @@ NOT_TRANSLATED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "Gateway": ("servers[].defaultEndpoint",),
         "Sidecar": ("egress[].port.targetPort", "ingress[].tls"),
-        "VirtualService": (
-            "http[].fault.abort.http2Error",
-            "http[].fault.delay.exponentialDelay",
-            "tcp[].match[].sourceSubnet",
-        ),
+        "VirtualService": ("tcp[].match[].sourceSubnet",),
     }
 )
 """Ends of the paths, by kind, of what is not translated; where it is a message, all of its fields are meant."""
@@ -58,7 +54,7 @@ NOT_TRANSLATED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 def untranslated(obj: Object) -> tuple[str, ...]:
     """Return the paths of what the user gave in an object and nothing translates, sorted.
 
-    A path is as ``used_fields`` gives it, after ``spec.``: ``spec.http[].fault.abort.http2Error``. A message that is
+    A path is as ``used_fields`` gives it, after ``spec.``: ``spec.tcp[].match[].sourceSubnet``. A message that is
     not translated is named without its fields, a kind that is not as ``spec``.
     """
     if obj.kind in KINDS_NOT_TRANSLATED:

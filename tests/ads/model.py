@@ -92,6 +92,7 @@ class Envoy:
         self.subscribed: dict[str, set[str]] = {EDS: set(), RDS: set()}
         self.refused: dict[str, set[str]] = {url: set() for url in (CDS, EDS, LDS, RDS)}
         self.warming: set[str] = set()
+        self.told: set[str] = set()  # clusters whose removal was sent, refused or not
         self.nonces: dict[str, str] = {}
         self.spoken: set[str] = set()  # types requested on this stream
         self.last_refused: dict[str, frozenset[tuple[str, str]]] = {}
@@ -107,6 +108,7 @@ class Envoy:
         self.nonces.clear()
         self.spoken.clear()
         self.last_refused.clear()
+        self.told.clear()
         self.warming.clear()  # nothing a server could know: see the docstring of the convergence test
         self.began_with_state = any(self.held.values())
         self._request(CDS)
@@ -142,6 +144,11 @@ class Envoy:
         if url in {CDS, LDS}:  # the others are sent again when a cluster warms anew, or when asked for
             assert sent.pairs != self.last_refused.get(url) or not sent.pairs, "a refused response was sent again"
         self.last_refused.pop(url, None)
+        if url == CDS:
+            names = {r.name for r in sent.resources}
+            gone = set(sent.plan.removed) if self.variant is Variant.DELTA else self.held[CDS].keys() - names
+            self._check_removals(sent, gone & self.held[CDS].keys() - self.told)
+            self.told = (self.told - names) | gone  # a refused removal comes again, whatever is used by then
         bad = {r.name for r in sent.resources if BAD.encode() in r.body}
         if not bad:
             self.refused[url] -= {r.name for r in sent.resources}
@@ -167,8 +174,6 @@ class Envoy:
             self._check_references(sent, resources)
             clusters = sent.edition.of(ResourceType.CLUSTER).names
             self.dangling.update({r.version: r.clusters - clusters for r in resources})
-        if url == CDS:
-            self._check_removals(sent, removed & held.keys())
         for name in removed if removals else ():
             if url not in {EDS, RDS}:  # Envoy ignores removals of these
                 held.pop(name, None)

@@ -32,6 +32,7 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 MESSAGES = (Cluster, ClusterLoadAssignment, Listener, RouteConfiguration)
 CDS, EDS, LDS, RDS = (f"type.googleapis.com/{message.DESCRIPTOR.full_name}" for message in MESSAGES)
+EFFECTS = {CDS: EDS, LDS: RDS}
 DECODED = dict(zip((CDS, EDS, LDS, RDS), MESSAGES, strict=True))
 NODE_ID = "sidecar~10.9.0.1~client-1.shop~shop.svc.cluster.local"
 #: what a change may take on a machine that is busy elsewhere; it takes tens of milliseconds
@@ -60,6 +61,9 @@ class Client:
         self._nonces: set[str] = set()
         self._subscribed: defaultdict[str, set[str]] = defaultdict(set)
         self._versions: dict[str, str] = {}
+        #: what changed clusters and listeners wait for, and may be told again; Envoy warms them with it
+        self._warming: defaultdict[str, set[str]] = defaultdict(set)
+        self._last: defaultdict[str, str] = defaultdict(str)
         self._changed = asyncio.Event()
         self._failure: BaseException | None = None
 
@@ -82,9 +86,7 @@ class Client:
 
     def bodies(self) -> dict[str, dict[str, bytes]]:
         """Return what is held, without versions."""
-        return {
-            url: {name: body for name, (_, body) in resources.items()} for url, resources in self.held.items()
-        }
+        return {url: {name: body for name, (_, body) in resources.items()} for url, resources in self.held.items()}
 
     def message(self, url: str, name: str) -> Any:
         """Return one resource, decoded."""
@@ -134,9 +136,9 @@ class Client:
         else:
             self._take_whole(url, response)
         await self._ask(url, nonce=response.nonce)
-        for cause, effect in ((CDS, EDS), (LDS, RDS)):
-            if url == cause and self._wanted(effect) != self._subscribed[effect]:
-                await self._subscribe(effect)
+        effect = EFFECTS.get(url)
+        if effect is not None and self._wanted(effect) != self._subscribed[effect]:
+            await self._subscribe(effect)
 
     def _take_delta(self, url: str, response: DeltaDiscoveryResponse) -> None:
         names = [resource.name for resource in response.resources]
@@ -149,8 +151,12 @@ class Client:
             assert url in {CDS, LDS} or name in self._subscribed[url], f"{name} was not asked for"
             assert resource.version
             before = self.held[url].get(name)
-            assert before is None or before[0] != resource.version, f"{name} was sent again as it is"
+            same = before is not None and before[0] == resource.version
+            assert not same or name in self._warming[url], f"{name} was sent again as it is"
+            self._warming[url].discard(name)
             self.held[url][name] = (resource.version, resource.resource.value)
+            if url in EFFECTS:
+                self._warming[EFFECTS[url]].update(_references(url, resource.resource.value))
         for name in response.removed_resources:
             self.held[url].pop(name, None)
 
@@ -169,10 +175,8 @@ class Client:
 
     def _wanted(self, url: str) -> set[str]:
         """Return the names that the clusters or listeners held refer to."""
-        if url == EDS:
-            clusters = (self.message(CDS, name) for name in self.held[CDS])
-            return {c.eds_cluster_config.service_name or c.name for c in clusters if c.type == Cluster.EDS}
-        return {route for name in self.held[LDS] for route in _routes(self.message(LDS, name))}
+        cause = CDS if url == EDS else LDS
+        return {name for _, body in self.held[cause].values() for name in _references(cause, body)}
 
     async def _subscribe(self, url: str) -> None:
         wanted, before = self._wanted(url), self._subscribed[url]
@@ -194,8 +198,7 @@ class Client:
                 resource_names_unsubscribe=sorted(unsubscribe),
             )
         else:
-            self._last = getattr(self, "_last", {})
-            self._last[url] = nonce or self._last.get(url, "")
+            self._last[url] = nonce or self._last[url]
             request = DiscoveryRequest(
                 node=node,
                 type_url=url,
@@ -215,7 +218,14 @@ def _checked_name(url: str, resource: Any) -> str:
     return name
 
 
-def _routes(listener: Any) -> Iterable[str]:
+def _references(url: str, body: bytes) -> Iterable[str]:
+    """Yield the load assignment of a cluster or the route configurations of a listener."""
+    if url == CDS:
+        cluster = Cluster.FromString(body)
+        if cluster.type == Cluster.EDS:
+            yield cluster.eds_cluster_config.service_name or cluster.name
+        return
+    listener = Listener.FromString(body)
     chains = [*listener.filter_chains]
     if listener.HasField("default_filter_chain"):
         chains.append(listener.default_filter_chain)

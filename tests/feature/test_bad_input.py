@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.cli.command import run
 from tests.feature.client import CDS, RDS, Client, Held, connected
@@ -65,11 +66,7 @@ async def barrier(server: Server, client: Client) -> None:
 
 def without_markers(held: Held) -> Held:
     return {
-        url: {
-            name: body
-            for name, body in resources.items()
-            if "marker-" not in name and not name.startswith("240.1.")
-        }
+        url: {name: body for name, body in resources.items() if "marker-" not in name and not name.startswith("240.1.")}
         for url, resources in held.items()
     }
 
@@ -93,6 +90,8 @@ def without_hosts() -> Any:
     return obj
 
 
+#: written out by hand: the YAML library takes a minute to wrap a line of ten megabytes
+LONG_HOST = yaml.safe_dump(spoilt({"route": [to("v1")]}, hosts=["LONG"])).replace("LONG", "c" * 10 * MEGABYTES)
 CASES = {
     "not-yaml": Case("kind: [VirtualService\nmetadata: }{", UNREADABLE, "not readable"),
     "no-hosts": Case(without_hosts(), KEY, "no hosts"),
@@ -103,10 +102,8 @@ CASES = {
         spoilt({"match": [{"uri": {"regex": "(?=a)b"}}], "route": [to("v1")]}), KEY, "spec.http[0].match[0].uri"
     ),
     "duplicate-hosts": Case(spoilt({"route": [to("v1")]}, hosts=["cart", "cart"]), KEY, "duplicate hosts"),
-    "port-70000": Case(
-        spoilt({"route": [{"destination": {"host": "cart", "port": {"number": 70000}}}]}), KEY, "70000"
-    ),
-    "10-megabytes-of-yaml": Case(spoilt({"route": [to("v1")]}, hosts=["c" * 10 * MEGABYTES]), KEY, "spec.hosts[0]"),
+    "port-70000": Case(spoilt({"route": [{"destination": {"host": "cart", "port": {"number": 70000}}}]}), KEY, "70000"),
+    "10-megabytes-of-yaml": Case(LONG_HOST, KEY, "spec.hosts[0]"),
     "10-megabytes-of-nesting": Case("[" * 10 * MEGABYTES, UNREADABLE, "nested deeper"),
     "binary-garbage": Case(random.Random(7).randbytes(100_000), UNREADABLE, "UTF-8"),
     "binary-garbage-in-ascii": Case(bytes(range(32)) * 100, UNREADABLE, "not readable"),
@@ -132,11 +129,19 @@ async def test_last_good_version_stays(server: Server, case: Case) -> None:
         assert await server.problems() == {}
 
 
+@pytest.mark.xfail(strict=True, reason="validation puts the offending text into the problem at full length")
+async def test_a_refusal_does_not_repeat_megabytes(server: Server) -> None:
+    since = len(server.events)
+    server.write(CASE, LONG_HOST)
+    refused = await server.event("registry.rejected", since)
+    assert len(str(refused)) < 10_000
+
+
 NEW = {
     "not-yaml": Case(CASES["not-yaml"].text, UNREADABLE, "not readable"),
     "binary-garbage": Case(CASES["binary-garbage"].text, UNREADABLE, "UTF-8"),
     "name-of-300-characters": Case(
-        virtual_service({"route": [to("v1")]}, name="n" * 300), ("VirtualService", "n" * 254), "253 characters"
+        virtual_service({"route": [to("v1")]}, name="n" * 300), ("VirtualService", "n" * 254), "at most 253"
     ),
     "no-hosts": Case(
         without_hosts() | {"metadata": {"name": "new", "namespace": "shop"}}, ("VirtualService", "new"), "no hosts"
@@ -243,13 +248,17 @@ def _named_clusters(client: Client) -> set[str]:
 async def test_field_that_nothing_translates_is_counted_and_named_once(server: Server) -> None:
     async with connected(server.xds) as client:
         await made_good(server, client)
-        abort = {"abort": {"http2Error": "NO_ERROR", "percentage": {"value": 1}}}
-        delayed = virtual_service({"route": [to("v1")], "fault": abort, "retries": {"attempts": 4}})
-        server.write(CASE, delayed)
+        balancer = {"loadBalancer": {"zoneAwareLbSetting": {"enabled": True}}}
+        rule = {"host": "reviews", "trafficPolicy": balancer, "subsets": [{"name": "v4"}]}
+        server.write(CASE, GOOD, manifest(NETWORKING, "DestinationRule", "reviews", spec=rule))
         server.write("telemetry.yaml", manifest("telemetry.istio.io/v1", "Telemetry", "all", spec={}))
-        await client.until(lambda: retries(client) == 4, "the rest of the object")
+        subset = cluster("reviews.shop.svc.cluster.local", "v4")
+        await client.until(lambda: client.has(CDS, subset) and client.complete, "the rest of the object")
         await server.event("registry.field_not_translated", kind="Telemetry", field="spec")
         server.write("more.yaml", manifest("telemetry.istio.io/v1", "Telemetry", "more", spec={}))
         await barrier(server, client)
-    named = [(event["kind"], event["field"], event["count"]) for event in server.logged("registry.field_not_translated")]
-    assert sorted(named) == [("Telemetry", "spec", 1), ("VirtualService", "spec.http[].fault.abort.http2Error", 1)]
+    named = [
+        (event["kind"], event["field"], event["count"]) for event in server.logged("registry.field_not_translated")
+    ]
+    path = "spec.trafficPolicy.loadBalancer.zoneAwareLbSetting"
+    assert sorted(named) == [("DestinationRule", path, 1), ("Telemetry", "spec", 1)]

@@ -15,10 +15,10 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 from udpa.type.v1.typed_struct_pb2 import TypedStruct
 
-from controlplane.translate.tls_context import PEER_EXCHANGE, typed
+from controlplane.translate.istio_proxy import METADATA_EXCHANGE, metadata_exchange
+from controlplane.translate.tls_context import typed
 
 _PEER_METADATA = "type.googleapis.com/io.istio.http.peer_metadata.Config"
-_TCP_METADATA_EXCHANGE = "type.googleapis.com/envoy.tcp.metadataexchange.config.MetadataExchange"
 _ALPN = "type.googleapis.com/istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig"
 _STATS = "type.googleapis.com/stats.PluginConfig"
 _DISCOVERY: list[dict[str, Json]] = [{"istio_headers": {}}, {"workload_discovery": {}}]
@@ -40,19 +40,16 @@ def network_filter(name: str, config: Message | Any) -> Filter:
 
 
 METADATA_EXCHANGE_INBOUND = http_filter(
-    "istio.metadata_exchange",
+    METADATA_EXCHANGE,
     typed_struct(
         _PEER_METADATA, {"downstream_discovery": _DISCOVERY, "downstream_propagation": [{"istio_headers": {}}]}
     ),
 )
 METADATA_EXCHANGE_OUTBOUND = http_filter(
-    "istio.metadata_exchange",
+    METADATA_EXCHANGE,
     typed_struct(_PEER_METADATA, {"upstream_discovery": _DISCOVERY, "upstream_propagation": [{"istio_headers": {}}]}),
 )
-TCP_METADATA_EXCHANGE = network_filter(
-    "istio.metadata_exchange",
-    typed_struct(_TCP_METADATA_EXCHANGE, {"protocol": PEER_EXCHANGE, "enable_discovery": True}),
-)
+TCP_METADATA_EXCHANGE = network_filter(METADATA_EXCHANGE, metadata_exchange())
 ALPN_OVERRIDE = http_filter(
     "istio.alpn",
     typed_struct(

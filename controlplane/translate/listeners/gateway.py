@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from envoy.config.core.v3.base_pb2 import TrafficDirection
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
@@ -11,6 +11,7 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 
 from controlplane.apis.mesh import MeshConfig
 from controlplane.apis.tls import ServerTLSMode
+from controlplane.model.proxy import Locality
 from controlplane.model.proxy_class import ClientScope, InboundTarget
 from controlplane.registry.gateways import GatewayKey, GatewayServer, ServerPort, merged_gateway
 from controlplane.registry.memo import Query, query
@@ -61,11 +62,16 @@ class GatewayListenerKey:
 
 @query
 def gateway_listener_keys(view: View, scope: GatewayScope) -> tuple[GatewayListenerKey, ...]:
-    """Return the listeners that the proxy's Gateways ask for, by name; one without chains is not built."""
+    """Return the listeners that the proxy's Gateways ask for, by name; one without chains is not built.
+
+    The keys leave out of the scope what listeners do not depend on: where the proxy runs.
+    """
+    client = replace(scope.client, domain="", cluster_id="", network="", locality=Locality(), node="")
+    known = GatewayScope(replace(client, own_ips=frozenset()), scope.targets)
     keys = {
-        GatewayListenerKey(scope, place.bind or scope.client.wildcard, place.number)
+        GatewayListenerKey(known, place.bind or client.wildcard, place.number)
         for place in merged_gateway(view, scope.gateway).servers
-        if not (scope.client.unprivileged and place.number <= _LAST_PRIVILEGED_PORT)
+        if not (client.unprivileged and place.number <= _LAST_PRIVILEGED_PORT)
     }
     return tuple(sorted(keys, key=lambda key: key.name))
 

@@ -51,7 +51,8 @@ class ListenerKey:
     """One outbound listener: ``port`` 0 is a unix socket, whose path ``bind`` gives.
 
     ``unmatched`` is the cluster for connections that no chain takes, empty where one takes all. ``virtual`` is set
-    for the listener that captured traffic arrives at (``transparent``: by TPROXY), ``proxy`` for the HTTP proxy.
+    for the listener that captured traffic arrives at (``transparent``: by TPROXY), ``proxy`` for the HTTP proxy,
+    ``of_endpoint`` where ``bind`` is the address of one endpoint of a headless service.
     """
 
     name: str
@@ -64,6 +65,7 @@ class ListenerKey:
     virtual: bool = False
     transparent: bool = False
     proxy: bool = False
+    of_endpoint: bool = False
 
     def __hash__(self) -> int:
         """Hash what nearly always tells listeners apart; hashing the chains would cost more than comparing them."""
@@ -77,7 +79,11 @@ class ListenerKey:
 
 def outbound_listener_keys(view: View, client: ClientScope) -> tuple[ListenerKey, ...]:
     """Return the keys of the outbound listeners that proxies of this class hold, sorted by name."""
-    return _planned_keys(view, listening(view, client))
+    keys = _planned_keys(view, replace(listening(view, client), own_ips=frozenset()))
+    if not client.own_ips:
+        return keys
+    # what a proxy sends to its own address never leaves the pod; planned without it, all replicas share a plan
+    return tuple(key for key in keys if not (key.of_endpoint and key.bind in client.own_ips))
 
 
 @query
@@ -121,6 +127,7 @@ class _Plan:
         self.egress: EgressScope = egress_scope(view, EgressKey(client.namespace, client.sidecar))
         self.routing = Client(view, mesh, client, self.egress.by_host)
         self.claims: dict[tuple[str, int], Claim] = {}
+        self.endpoint_places: set[tuple[str, int]] = set()
         self.scope = ListenerScope(client.istio, client.http10, client.idle_timeout, client.exact_balance)
         self.reserved = PROXY_PORTS | {mesh.proxy_listen_port, mesh.proxy_inbound_listen_port}
 
@@ -145,6 +152,7 @@ class _Plan:
             chains=claim.chains,
             unmatched="" if takes_all else unmatched,
             bind_to_port=claim.bind_to_port,
+            of_endpoint=(bind, port) in self.endpoint_places,
         )
 
     def _scope(self, claim: Claim) -> ListenerScope:
@@ -211,7 +219,9 @@ class _Plan:
 
     def _claim_endpoints(self, wanted: _Wanted) -> None:
         for address in self._endpoint_addresses(wanted.service, wanted.port):
-            if is_ip(address) and address not in self.client.own_ips:
+            if is_ip(address):
+                if (address, wanted.port.number) not in self.claims:
+                    self.endpoint_places.add((address, wanted.port.number))
                 self._settle(wanted._replace(bind=address))
 
     def _claim(self, wanted: _Wanted) -> None:

@@ -15,7 +15,12 @@ from controlplane.registry.memo import query
 from controlplane.registry.scopes import EgressKey, EgressListener, egress_scope, router_scope
 from controlplane.registry.services import alias_target, visible_by_host
 from controlplane.registry.store import View
-from controlplane.registry.virtual_services import MESH_GATEWAY, ResolvedVirtualService, virtual_service
+from controlplane.registry.virtual_services import (
+    MESH_GATEWAY,
+    ResolvedVirtualService,
+    undelegated,
+    virtual_service,
+)
 from controlplane.translate.routes.hash_policy import destination_hash, hashed_hosts
 from controlplane.translate.routes.http_routes import Resolved, RoutesKey
 
@@ -150,6 +155,21 @@ def _applies(match: HTTPMatchRequest, gateway: str, port: int, namespace: str, l
     if match.source_namespace and match.source_namespace != namespace:
         return False
     return all(pair in labels for pair in match.source_labels.items())
+
+
+@query
+def source_labels(view: View, key: ObjectKey) -> LabelPairs:
+    """Return the labels by which a VirtualService, or a delegate, tells the sources of requests apart."""
+    held = undelegated(view, key)
+    rules = held.http if held is not None else ()
+    return frozenset(pair for rule in rules for match in rule.match for pair in match.source_labels.items())
+
+
+@query
+def routing_labels(view: View, _key: tuple[()]) -> LabelPairs:
+    """Return all labels that any route can depend on; clients different in others only share their routes."""
+    found = (source_labels(view, key) for key in view.keys("VirtualService"))
+    return hashed_hosts(view, ()).labels.union(*found)
 
 
 def destinations(held: ResolvedVirtualService, rules: Iterable[int]) -> tuple[Destination, ...]:

@@ -9,6 +9,7 @@ from envoy.config.route.v3.route_components_pb2 import RouteAction
 
 from controlplane.apis.destination_rule import ConsistentHashLB, LoadBalancerSettings, TrafficPolicy
 from controlplane.apis.virtual_service import Destination
+from controlplane.model.proxy_class import LabelPairs
 from controlplane.registry.destination_rules import Rule, full_host
 from controlplane.registry.memo import query
 from controlplane.registry.store import View
@@ -16,10 +17,14 @@ from controlplane.registry.store import View
 
 @dataclass(frozen=True, slots=True)
 class HashedHosts:
-    """Hosts of the DestinationRules that state a consistent hash anywhere: exact names, and wildcards' suffixes."""
+    """Hosts of the DestinationRules that state a consistent hash anywhere: exact names, and wildcards' suffixes.
+
+    ``labels`` are those by which DestinationRules select clients, if there is any such host.
+    """
 
     exact: frozenset[str]
     suffixes: tuple[str, ...]
+    labels: LabelPairs = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.exact or self.suffixes)
@@ -32,13 +37,22 @@ class HashedHosts:
 @query
 def hashed_hosts(view: View, _key: tuple[()]) -> HashedHosts:
     """Return the hosts that DestinationRules with a consistent hash are for."""
-    hosts = set()
+    hosts: set[str] = set()
+    labels: set[tuple[str, str]] = set()
     for key in view.keys("DestinationRule"):
         obj = view.get(key)
-        if obj is not None and _hashes(obj.spec.traffic_policy, obj.spec.subsets):
+        if obj is None:
+            continue
+        if obj.spec.workload_selector is not None:
+            labels.update(obj.spec.workload_selector.match_labels.items())
+        if _hashes(obj.spec.traffic_policy, obj.spec.subsets):
             hosts.add(full_host(obj.spec.host, key.namespace, view.domain))
     wild = {host for host in hosts if host.startswith("*")}
-    return HashedHosts(frozenset(hosts - wild), tuple(sorted(host[1:] for host in wild)))
+    return HashedHosts(
+        frozenset(hosts - wild),
+        tuple(sorted(host[1:] for host in wild)),
+        frozenset(labels) if hosts else frozenset(),
+    )
 
 
 def _hashes(policy: TrafficPolicy | None, subsets: Iterable[object] = ()) -> bool:

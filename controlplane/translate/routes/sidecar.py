@@ -18,7 +18,7 @@ from controlplane.registry.memo import query
 from controlplane.registry.scopes import EgressKey, OutboundPolicy, egress_scope
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType, content_version
-from controlplane.translate.routes.claims import ListenerKey
+from controlplane.translate.routes.claims import ListenerKey, routing_labels
 from controlplane.translate.routes.defaults import catch_all, route_defaults
 from controlplane.translate.routes.domains import Sight
 from controlplane.translate.routes.host_sets import host_set, hosts_by_domain
@@ -95,7 +95,7 @@ def route_configuration(view: View, key: RouteKey) -> Resource:
             EgressKey(client.namespace, client.sidecar),
             client.domain,
             Sight(client.ipv4, client.ipv6, auto=client.dns_capture),
-            client.labels,
+            client.labels & routing_labels(view, ()),
         ),
     )
 

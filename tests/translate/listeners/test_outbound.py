@@ -291,7 +291,8 @@ SIDECARS = [
         id="really-bound",
     ),
     pytest.param(
-        "egress: [{port: {number: 0, protocol: HTTP, name: h}, bind: 'unix:///run/x', captureMode: NONE, hosts: ['*/*']}]",
+        "egress: [{port: {number: 0, protocol: HTTP, name: h}, bind: 'unix:///run/x', captureMode: NONE,"
+        " hosts: ['*/*']}]",
         {"unix:///run/x_0": ([((), "rds:unix:///run/x")], True)},
         id="unix-socket",
     ),

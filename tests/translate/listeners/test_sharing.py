@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.translate.listeners.test_outbound import entry, service, virtual_service
+from tests.translate.listeners.test_outbound import entry, service, slice_of, virtual_service
 from tests.translate.listeners.world import World, sidecar
 
 WORLD = service("web", "{name: http, port: 80}") + service("db", "{name: tcp, port: 5432}", ip="10.0.0.6")
@@ -74,3 +74,14 @@ spec: {mtls: {mode: STRICT}}
     after = world.resources(sidecar("ns1"))
     assert built(world) == count
     assert {name for name in after if after[name] != before[name]} == {"virtualInbound"}
+
+
+def test_replicas_of_a_headless_service_share_a_plan() -> None:
+    """Each replica leaves out its own address only; the plan is made once."""
+    headless = service("db", "{name: tcp, port: 5432}", ip="None")
+    world = World(headless + slice_of("db", "tcp", 5432, "10.9.0.1", "10.9.0.2", "10.9.0.3"))
+    names = [set(world.resources(sidecar("ns1", f"10.9.0.{last}"))) for last in (1, 2)]
+    assert "10.9.0.1_5432" not in names[0]
+    assert names[0] - names[1] == {"10.9.0.2_5432"}
+    assert names[1] - names[0] == {"10.9.0.1_5432"}
+    assert built(world, "_planned_keys") == 1

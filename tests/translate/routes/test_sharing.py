@@ -93,6 +93,17 @@ def test_clients_alike_share_the_resource() -> None:
     assert world.resource("80", client("shop", node="n1", network="far", http10=True)) is plain
 
 
+def test_only_labels_that_routes_name_tell_clients_apart() -> None:
+    world = world_of_many()
+    plain = world.resource("80", client("shop"))
+    who = client("shop", labels=frozenset({("app", "x"), ("zone", "b")}))
+    assert world.resource("80", who) is plain
+    rule = "{match: [{sourceLabels: {app: x}}], route: [{destination: {host: s1}}]}"
+    world.add(virtual_service("s4", f"{{hosts: [s4], http: [{rule}]}}", "shop"))
+    assert world.resource("80", who) != world.resource("80", client("shop"))
+    assert world.resource("80", who) is world.resource("80", client("shop", labels=frozenset({("app", "x")})))
+
+
 def random_document(rng: random.Random) -> str:
     space, name = rng.choice(SPACES), f"s{rng.randrange(4)}"
     kind = rng.choice(["service", "service", "routes", "routes", "rule", "entry", "private", "wild"])

@@ -1,0 +1,109 @@
+"""The bench's parts that need no Go: the mesh and its marks, the recordings, the floor, the table."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from datetime import timedelta
+from pathlib import Path
+
+import grpc
+import pytest
+import yaml
+from envoy.service.discovery.v3.ads_pb2_grpc import AggregatedDiscoveryServiceStub
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+
+from bench.floor import responses
+from bench.mesh import CLUSTER, ENDPOINT, Mesh
+from bench.phases import Figures
+from bench.run import ROWS, comparison, problems
+from bench.subject import Floor
+
+KINDS = ["endpoint", "burst", "virtual-service", "new-service"]
+
+
+@pytest.fixture
+def mesh(tmp_path: Path) -> Mesh:
+    (tmp_path / "mesh").mkdir()
+    return Mesh(tmp_path / "mesh", services=20, endpoints=3, namespaces=4)
+
+
+def test_mesh_is_services_with_their_endpoints(mesh: Mesh) -> None:
+    mesh.write()
+    objects = [obj for path in mesh.directory.glob("*.yaml") for obj in yaml.safe_load_all(path.read_text())]
+    services = [obj for obj in objects if obj["kind"] == "Service"]
+    slices = [obj for obj in objects if obj["kind"] == "EndpointSlice"]
+    assert len(services) == len(slices) == 20
+    assert {service["metadata"]["namespace"] for service in services} == {"ns-0", "ns-1", "ns-2", "ns-3"}
+    addresses = [endpoint["addresses"][0] for slice_ in slices for endpoint in slice_["endpoints"]]
+    assert len(set(addresses)) == len(addresses) == 60
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_change_is_known_by_its_mark(mesh: Mesh, kind: str) -> None:
+    """The mark is in what the change writes, and was not there before: neither itself nor within another text."""
+    mesh.write()
+    for number in range(3):
+        text = mesh.mark(kind, number).text.removeprefix("outbound|80||").partition(".ns-")[0]
+        assert all(text not in path.read_text() for path in mesh.directory.iterdir())
+        mesh.change(kind, number)
+        assert any(text in path.read_text() for path in mesh.directory.iterdir())
+
+
+def test_unknown_change(mesh: Mesh) -> None:
+    with pytest.raises(ValueError, match="gateway"):
+        mesh.change("gateway", 0)
+
+
+def response(type_url: str, nonce: str) -> bytes:
+    return DeltaDiscoveryResponse(type_url=type_url, nonce=nonce).SerializeToString()
+
+
+def record(path: Path, *bodies: bytes) -> None:
+    path.write_bytes(b"".join(struct.pack(">I", len(body)) + body for body in bodies))
+
+
+def test_recording_is_read_back(tmp_path: Path) -> None:
+    bodies = [response(CLUSTER, "a"), response(ENDPOINT, "b" * 300)]
+    record(tmp_path / "connect", *bodies)
+    assert responses(tmp_path / "connect") == bodies
+
+
+async def test_floor_replays(tmp_path: Path) -> None:
+    """A first request gets its type's responses, an acknowledgement nothing, and a change goes to the open stream."""
+    recordings = tmp_path / "recordings"
+    recordings.mkdir()
+    record(recordings / "connect", response(CLUSTER, "first"), response(ENDPOINT, "other"))
+    record(recordings / "endpoint-0", response(ENDPOINT, "changed"))
+    with Floor(recordings, tmp_path / "log") as floor:
+        floor.begin("connect")
+        await asyncio.sleep(0.2)  # the command goes through a pipe, the request through a socket
+        async with grpc.aio.insecure_channel(floor.address) as channel:
+            stream = AggregatedDiscoveryServiceStub(channel).DeltaAggregatedResources()
+            await stream.write(DeltaDiscoveryRequest(type_url=CLUSTER))
+            assert (await stream.read()).nonce == "first"
+            await stream.write(DeltaDiscoveryRequest(type_url=CLUSTER, response_nonce="first"))
+            floor.change("endpoint", 0)
+            assert (await stream.read()).nonce == "changed"
+        assert floor.usage().peak_bytes > 1_000_000
+
+
+def figures(cpu: float, **other: int) -> Figures:
+    defaults = {"bytes": 1000, "messages": 4, "lost": 0}
+    latencies = (timedelta(seconds=1), timedelta(seconds=3), timedelta(seconds=2))
+    return Figures(timedelta(seconds=cpu), timedelta(seconds=5), **{**defaults, **other}, work=2, latencies=latencies)
+
+
+def test_table_has_a_line_for_each_figure() -> None:
+    phases = ["connect", "idle", *KINDS, "reconnect"]
+    measured, floor = {phase: figures(6) for phase in phases}, {phase: figures(2) for phase in phases}
+    table = comparison(measured, floor)
+    ratios = dict(zip([row.name for row in ROWS], table.columns[5].cells, strict=True))
+    assert ratios["endpoint change, CPU"] == ratios["first connect, CPU"] == "3"
+    assert ratios["endpoint change, to the last proxy"] == "1"
+
+
+def test_doubts_are_named() -> None:
+    doubtful = {"connect": figures(1, messages=0), "endpoint": figures(1, missed=2), "reconnect": figures(1, lost=3)}
+    assert len(list(problems("floor", doubtful))) == 3
+    assert not list(problems("floor", {"connect": figures(1)}))

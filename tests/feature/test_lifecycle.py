@@ -1,0 +1,147 @@
+"""Files in, responses out: changes of files, the mesh's settings, both forms of the protocol, and the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+import yaml
+
+from tests.feature.client import CDS, EDS, LDS, RDS, Client, Variant, connected
+from tests.feature.objects import CART, GOOD, MESH, Json, cluster, manifest, service
+from tests.feature.server import PAUSE_SECONDS, Server, serving
+
+REVIEWS = cluster("reviews.shop.svc.cluster.local")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with serving(tmp_path, *MESH, GOOD) as running:
+        yield running
+
+
+def mesh_config(text: str) -> Json:
+    return manifest("v1", "ConfigMap", "istio", "istio-system", data={"mesh": text})
+
+
+def connect_timeout(client: Client) -> float:
+    return float(client.message(CDS, REVIEWS).connect_timeout.ToTimedelta().total_seconds())
+
+
+def addresses(client: Client, name: str) -> set[str]:
+    return {
+        endpoint.endpoint.address.socket_address.address
+        for locality in client.message(EDS, name).endpoints
+        for endpoint in locality.lb_endpoints
+    }
+
+
+async def test_a_file_change_reaches_a_delta_client_and_only_what_changed_is_sent(server: Server) -> None:
+    async with connected(server.xds) as client:
+        assert addresses(client, REVIEWS) == {"10.9.1.2"}
+        before, answered = client.copy(), len(client.responses)
+        server.write("mesh.yaml", *_moved("reviews", "10.9.1.77"), GOOD)
+        await client.until(lambda: addresses(client, REVIEWS) == {"10.9.1.77"}, "the new address")
+        after = client.copy()
+        assert client.responses[answered:] == [EDS]
+        assert {name for name in after[EDS] if after[EDS][name] != before[EDS][name]} == {REVIEWS}
+        assert [after[url] for url in (CDS, LDS, RDS)] == [before[url] for url in (CDS, LDS, RDS)]
+
+
+def _moved(name: str, address: str) -> list[Json]:
+    """Return the mesh with one endpoint at another address."""
+    text = yaml.safe_dump(MESH)
+    held: list[Json] = yaml.safe_load(text)
+    for obj in held:
+        if obj["kind"] == "EndpointSlice" and obj["metadata"]["name"] == f"{name}-1":
+            obj["endpoints"][0]["addresses"] = [address]
+    return held
+
+
+async def test_objects_appear_and_go_with_their_file(server: Server) -> None:
+    checkout = cluster("checkout.shop.svc.cluster.local")
+    async with connected(server.xds) as client:
+        before = client.copy()
+        server.write("checkout.yaml", *service("checkout", 4))
+        await client.until(lambda: client.has(CDS, checkout) and client.complete, "the new service")
+        server.remove("checkout.yaml")
+        await client.until(lambda: not client.has(CDS, checkout) and client.complete, "the service gone")
+        await client.until(lambda: client.copy() == before, "everything as it was")
+
+
+async def test_an_invalid_mesh_config_keeps_the_last_good_one(server: Server) -> None:
+    key = ("ConfigMap", "istio")
+    async with connected(server.xds) as client:
+        server.write("istio.yaml", mesh_config("connectTimeout: 3s"))
+        await client.until(lambda: connect_timeout(client) == 3, "the setting of the mesh")
+        before = client.copy()
+        for bad in ("connectTimeout: soon", "connectTimeout: [", "- 7"):
+            since = len(server.events)
+            server.write("istio.yaml", mesh_config(bad))
+            await server.event("registry.rejected", since, object="ConfigMap istio-system/istio")
+            assert list(await server.problems()) == [key]
+            server.write("checkout.yaml", *service(f"after-{since}", 5))
+            await _has(client, cluster(f"after-{since}.shop.svc.cluster.local"))
+            assert {name: client.held[CDS][name] for name in before[CDS]} == before[CDS]
+        server.write("istio.yaml", mesh_config("connectTimeout: 4s"))
+        await client.until(lambda: connect_timeout(client) == 4, "the next good setting")
+        assert await server.problems() == {}
+
+
+async def _has(client: Client, name: str) -> None:
+    await client.until(lambda: client.has(CDS, name) and client.complete, name)
+
+
+async def test_both_forms_of_the_protocol_give_equal_resources(server: Server) -> None:
+    async with connected(server.xds) as delta, connected(server.xds, Variant.SOTW) as sotw:
+        assert delta.bodies() == sotw.bodies()
+        assert delta.has(CDS, cluster(CART, "v1"))
+        server.write("checkout.yaml", *service("checkout", 4))
+        server.write("mesh.yaml", *_moved("reviews", "10.9.1.78"))
+        checkout = cluster("checkout.shop.svc.cluster.local")
+        for client in (delta, sotw):
+            await _changed(client, checkout)
+        await delta.until(lambda: delta.bodies() == sotw.bodies(), "the same for both after changes")
+
+
+async def _changed(client: Client, new: str) -> None:
+    await client.until(lambda: addresses(client, REVIEWS) == {"10.9.1.78"}, "the new address")
+    await client.until(lambda: client.has(EDS, new) and client.complete, "the new service")
+
+
+async def test_a_proxy_that_comes_back_gets_the_same_versions(server: Server) -> None:
+    async with connected(server.xds) as client:
+        before = client.copy()
+    async with connected(server.xds) as client:
+        assert client.copy() == before
+
+
+async def test_sigterm_takes_readiness_first_then_drains_and_exits_with_0(tmp_path: Path) -> None:
+    with serving(tmp_path, *MESH, drain="2s") as server:
+        assert (await server.get("/ready"))[0] == 200
+        async with connected(server.xds) as one, connected(server.xds, Variant.SOTW) as other:
+            server.terminate()
+            still_there = await _unready(server, one, other)
+            await asyncio.gather(one.ended.wait(), other.ended.wait())
+            assert await server.exit_code() == 0
+        assert still_there >= 1, "readiness went after the streams"
+        assert [event["streams"] for event in server.logged("app.stopping")] == [2]
+        assert [event["cut"] for event in server.logged("ads.stopped")] == [0]
+        assert server.logged("app.failed") == []
+
+
+async def _unready(server: Server, *clients: Client) -> int:
+    """Wait until the server says that it is not ready; return how many streams were open then."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                status, _ = await server.get("/ready")
+            except aiohttp.ClientError:
+                raise AssertionError("the port closed before it said so") from None
+            if status != 200:
+                assert status == 503
+                return sum(not client.ended.is_set() for client in clients)
+            await asyncio.sleep(PAUSE_SECONDS)

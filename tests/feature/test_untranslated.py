@@ -1,0 +1,156 @@
+"""The tables of fields that nothing translates, against the models and the code they speak of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from structlog.testing import capture_logs
+
+import controlplane
+from controlplane.apis.common import ApiModel
+from controlplane.apis.kinds import KINDS
+from controlplane.model.objects import ChangeSet, Object, ObjectKey
+from controlplane.model.parse import Parsed
+from controlplane.registry.untranslated import (
+    KINDS_NOT_TRANSLATED,
+    NOT_TRANSLATED,
+    UntranslatedFields,
+    untranslated,
+)
+from controlplane.watchers.kinds import parse
+from tests.feature.objects import NETWORKING, Json, manifest, to, virtual_service
+
+PACKAGES = ("translate", "registry", "compiler")
+TRANSLATED = sorted(KINDS.keys() - KINDS_NOT_TRANSLATED)
+
+
+#: fields of the API that validation refuses, as Istio does: nobody can have them
+REFUSED = {".http[].fault.abort.http2Error", ".http[].fault.delay.exponentialDelay"}
+
+
+def _code() -> str:
+    """Return the text of all that may read a field, without the tables themselves."""
+    root = Path(controlplane.__file__).parent
+    paths = [path for package in PACKAGES for path in (root / package).rglob("*.py") if path.name != "untranslated.py"]
+    return "\n".join(path.read_text() for path in paths)
+
+
+CODE = _code()
+
+
+def _models(annotation: Any) -> Iterator[type[ApiModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, ApiModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)
+
+
+def _fields(model: type[ApiModel], path: str = "", above: tuple[type, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Yield the path and the Python name of every field below a model."""
+    for name, field in model.model_fields.items():
+        text = str(field.annotation)
+        here = f"{path}.{field.alias}" + ("[]" if text.startswith("tuple") else "")
+        yield here.removesuffix("[]"), name
+        for inner in _models(field.annotation):
+            if inner not in above:
+                yield from _fields(inner, here + ("{}" if text.startswith("dict") else ""), (*above, model))
+
+
+def _is_read(name: str) -> bool:
+    """Whether code mentions the field, as an attribute or by a text; a common name is found too easily."""
+    return re.search(rf"""[."']{name}\b""", CODE) is not None
+
+
+@pytest.mark.parametrize("kind", TRANSLATED)
+def test_every_field_is_read_or_named(kind: str) -> None:
+    tails = tuple(f".{end}" for end in NOT_TRANSLATED.get(kind, ()))
+    unread = {path for path, name in _fields(KINDS[kind].load()) if not _is_read(name)}
+    silent = {path for path in unread if not any(f"{tail}." in f"{path}." for tail in tails)}
+    assert silent - REFUSED == set()
+
+
+@pytest.mark.parametrize("kind", NOT_TRANSLATED)
+def test_what_is_named_exists(kind: str) -> None:
+    paths = [path for path, _ in _fields(KINDS[kind].load())]
+    unknown = [end for end in NOT_TRANSLATED[kind] if not any(path.endswith(f".{end}") for path in paths)]
+    assert unknown == []
+
+
+@pytest.mark.parametrize(
+    "name", ["backend_utilization", "zone_aware_lb_setting", "consecutive_errors", "budget_interval", "source_subnet"]
+)
+def test_what_is_named_is_not_read(name: str) -> None:
+    """Those whose names are like no other's: a translator that begins to read one has to take it out."""
+    assert not _is_read(name)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS_NOT_TRANSLATED))
+def test_whole_kinds_are_not_read(kind: str) -> None:
+    assert re.search(rf'"{kind}"', CODE) is None
+
+
+def parsed(raw: Json) -> Object:
+    result = parse(raw, "test")
+    assert isinstance(result, Parsed), result
+    return result.object
+
+
+def rule(name: str, policy: Json) -> Object:
+    subsets = [{"name": "v1", "trafficPolicy": policy}]
+    spec = {"host": "cart", "trafficPolicy": policy, "subsets": subsets}
+    return parsed(manifest(NETWORKING, "DestinationRule", name, spec=spec))
+
+
+ZONES = {"loadBalancer": {"zoneAwareLbSetting": {"enabled": True}}}
+BUDGET = {"retryBudget": {"percent": 10, "budgetInterval": "1s"}}
+
+
+@pytest.mark.parametrize(
+    ("obj", "paths"),
+    [
+        (parsed(virtual_service({"route": [to("v1")], "retries": {"attempts": 1}})), ()),
+        (parsed(manifest("v1", "Service", "web", spec={"ports": [{"port": 80}]})), ()),
+        (
+            rule("zones", ZONES),
+            (
+                "spec.subsets[].trafficPolicy.loadBalancer.zoneAwareLbSetting",
+                "spec.trafficPolicy.loadBalancer.zoneAwareLbSetting",
+            ),
+        ),
+        (
+            rule("budget", BUDGET),
+            (
+                "spec.subsets[].trafficPolicy.retryBudget.budgetInterval",
+                "spec.trafficPolicy.retryBudget.budgetInterval",
+            ),
+        ),
+        (parsed(manifest("telemetry.istio.io/v1", "Telemetry", "all", spec={})), ("spec",)),
+    ],
+    ids=["all-translated", "kubernetes", "message-without-its-fields", "scalar", "whole-kind"],
+)
+def test_untranslated(obj: Object, paths: Iterable[str]) -> None:
+    assert untranslated(obj) == paths
+
+
+def test_each_field_is_named_once_and_counted() -> None:
+    fields = UntranslatedFields()
+    path = "spec.trafficPolicy.loadBalancer.zoneAwareLbSetting"
+    with capture_logs() as logs:
+        fields.note(ChangeSet(upserts=(rule("one", ZONES), rule("two", ZONES))))
+        fields.note(ChangeSet(upserts=(rule("three", ZONES), rule("two", BUDGET))))
+        fields.note(ChangeSet(deletes=(ObjectKey("DestinationRule", "shop", "one"),)))
+    assert {(event["event"], event["kind"]) for event in logs} == {("registry.field_not_translated", "DestinationRule")}
+    assert [(event["field"], event["count"]) for event in logs if event["field"] == path] == [(path, 2)]
+    assert len(logs) == 4
+    assert fields.counts["DestinationRule", path] == 1
+
+
+def test_a_field_that_is_gone_is_not_counted() -> None:
+    fields = UntranslatedFields()
+    fields.note(ChangeSet(upserts=(rule("one", ZONES),)))
+    fields.note(ChangeSet(deletes=(ObjectKey("DestinationRule", "shop", "one"),)))
+    assert fields.counts == {}
