@@ -62,7 +62,8 @@ class Client:
         )
         self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._marks: queue.Queue[int] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def __enter__(self) -> Self:
         return self
@@ -72,6 +73,10 @@ class Client:
     ) -> None:
         self._process.kill()
         self._process.wait()
+        self._reader.join()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def connect(self, address: str) -> None:
         """Open all streams; does not wait for them."""

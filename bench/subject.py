@@ -106,6 +106,8 @@ class Process:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
     def _last_words(self) -> str:
         return f"the server ended or does not listen (status {self._process.poll()}):\n{self._log.read_text()[-2000:]}"

@@ -75,7 +75,7 @@ class Compiler:
         self.registry = registry
         self._lock = asyncio.Lock()
         self._classes: dict[ProxyClass, _ClassState] = {}
-        self._parts: dict[Part, _PartState] = {}
+        self._parts: dict[tuple[Any, Any], _PartState] = {}
         self._holders: defaultdict[Target, set[_PartState]] = defaultdict(set)
         self._sessions: dict[Proxy, set[Session]] = {}
         self._turn = 0.0
@@ -150,7 +150,7 @@ class Compiler:
         session.snapshot = state.snapshot
 
     async def _part(self, part: Part) -> _PartState:
-        state = self._parts.get(part)
+        state = self._parts.get((part.query, part.key))
         if state is None:
             state = _PartState(part)
             self.registry.memo.keep(part.query, part.key)
@@ -162,7 +162,7 @@ class Compiler:
                     resources[name] = resource
                 self._hold(target, state)
             state.targets, state.resources = targets, resources
-            self._parts[part] = state
+            self._parts[part.query, part.key] = state
         return state
 
     async def _built(self, target: Target) -> Resource | None:
@@ -192,9 +192,8 @@ class Compiler:
         for state, swap in swaps.items():
             state.resources = _swapped(state.resources, swap)
             changed.add(state)
-        by_query = {(state.part.query, state.part.key): state for state in self._parts.values()}
         for pair in stale:
-            part_state = by_query.get(pair)
+            part_state = self._parts.get(pair)
             if part_state is not None and await self._retarget(part_state):
                 changed.add(part_state)
         await self._publish(changed, [key for query, key in stale if query is classify])
@@ -285,7 +284,7 @@ class Compiler:
         del self._classes[proxy_class]
         for held in state.parts:
             held.classes.discard(proxy_class)
-            if not held.classes and self._parts.pop(held.part, None) is not None:
+            if not held.classes and self._parts.pop((held.part.query, held.part.key), None) is not None:
                 for target in held.targets.values():
                     self._release(target, held)
                 self.registry.memo.release(held.part.query, held.part.key)

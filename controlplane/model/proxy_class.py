@@ -7,7 +7,7 @@ namespaces share fifty outbound halves.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from controlplane.model.objects import ObjectKey
 from controlplane.model.proxy import Locality
@@ -16,8 +16,23 @@ from controlplane.model.service import ServiceKey
 LabelPairs = frozenset[tuple[str, str]]
 
 
+class _HashedOnce:
+    """Remembers the hash of a frozen value that is a dictionary key many times over."""
+
+    __slots__ = ("_hash",)
+    _hash: int
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            held = tuple(getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]  # dataclasses only
+            object.__setattr__(self, "_hash", hash(held))
+            return self._hash
+
+
 @dataclass(frozen=True, slots=True)
-class ClientScope:
+class ClientScope(_HashedOnce):
     """Who is calling: what outbound clusters, endpoints, listeners and routes may depend on.
 
     ``istio`` is true for an istio-proxy (node metadata ``ISTIO_VERSION``), false for a stock Envoy. ``sidecar`` is
@@ -47,6 +62,8 @@ class ClientScope:
     unprivileged: bool = False
     exact_balance: bool = False
 
+    __hash__ = _HashedOnce.__hash__
+
     def has_labels(self, selector: dict[str, str]) -> bool:
         """Whether the proxy carries all these labels (an empty selector matches)."""
         return all(pair in self.labels for pair in selector.items())
@@ -72,7 +89,7 @@ class InboundTarget:
 
 
 @dataclass(frozen=True, slots=True)
-class InboundScope:
+class InboundScope(_HashedOnce):
     """Who is called: what inbound listeners and clusters may depend on.
 
     ``targets`` are the service ports of the workload, oldest service first. ``labels`` holds the pairs that a
@@ -92,9 +109,11 @@ class InboundScope:
     http10: bool = False
     exact_balance: bool = False
 
+    __hash__ = _HashedOnce.__hash__
+
 
 @dataclass(frozen=True, slots=True)
-class ProxyClass:
+class ProxyClass(_HashedOnce):
     """What a proxy is to the compiler.
 
     ``client`` is the proxy as a client; ``reaching`` and ``listening`` are its projections to what clusters and
@@ -107,3 +126,5 @@ class ProxyClass:
     listening: ClientScope
     inbound: InboundScope | None = None
     gateway_targets: tuple[InboundTarget, ...] = ()
+
+    __hash__ = _HashedOnce.__hash__

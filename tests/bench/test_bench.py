@@ -56,7 +56,7 @@ def test_unknown_change(mesh: Mesh) -> None:
 
 
 def response(type_url: str, nonce: str) -> bytes:
-    return DeltaDiscoveryResponse(type_url=type_url, nonce=nonce).SerializeToString()
+    return bytes(DeltaDiscoveryResponse(type_url=type_url, nonce=nonce).SerializeToString())
 
 
 def record(path: Path, *bodies: bytes) -> None:

@@ -32,6 +32,7 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 MESSAGES = (Cluster, ClusterLoadAssignment, Listener, RouteConfiguration)
 CDS, EDS, LDS, RDS = (f"type.googleapis.com/{message.DESCRIPTOR.full_name}" for message in MESSAGES)
+END = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs do not know it
 EFFECTS = {CDS: EDS, LDS: RDS}
 DECODED = dict(zip((CDS, EDS, LDS, RDS), MESSAGES, strict=True))
 NODE_ID = "sidecar~10.9.0.1~client-1.shop~shop.svc.cluster.local"
@@ -106,7 +107,7 @@ class Client:
         try:
             for url in (CDS, LDS):
                 await self._ask(url, subscribe={"*"} if self._variant is Variant.DELTA else set())
-            while (response := await self._call.read()) is not grpc.aio.EOF:
+            while (response := await self._call.read()) is not END:
                 await self._take(response)
                 self._changed.set()
         except grpc.aio.AioRpcError as error:
@@ -246,7 +247,7 @@ async def connected(address: str, variant: Variant = Variant.DELTA, node_id: str
     }
     request, response = types[variant]
     async with grpc.aio.insecure_channel(address) as channel:
-        method = channel.stream_stream(
+        method: Any = channel.stream_stream(
             SERVICE + variant.value,
             request_serializer=request.SerializeToString,
             response_deserializer=response.FromString,
