@@ -25,8 +25,15 @@ test: lint test-unit test-envoy test-conformance ## everything that CI runs
 test-unit: $(READY) ## tests of the packages, and of the whole over gRPC on loopback
 	$(PYTEST) --ignore=tests/envoy $(ARGS)
 
+# Network namespaces as pods, traffic redirected as in a pod: tools that a bare machine may not have.
+PACKAGES := iproute2 iptables curl util-linux
+.PHONY: packages
+packages: ## the Debian packages of the tests that need root; elsewhere those tests say what is missing
+	@command -v ip iptables-restore setpriv curl >/dev/null || test "$$(id -u)" != 0 || { \
+		apt-get update -q && apt-get install -qy --no-install-recommends $(PACKAGES); }
+
 .PHONY: test-envoy
-test-envoy: $(READY) ## tests with real Envoy processes, and the sample mesh once
+test-envoy: $(READY) packages ## tests with real Envoy processes, and the sample mesh once
 	$(PYTEST) tests/envoy $(ARGS)
 	$(BIN)/python -m samples.run --once
 

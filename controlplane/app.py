@@ -21,6 +21,7 @@ from google.protobuf.internal import api_implementation
 from controlplane import __version__, logs, metrics
 from controlplane.admin.server import AdminServer
 from controlplane.admin.sources import AdminSources
+from controlplane.ads.observer import Observer
 from controlplane.ads.server import AdsServer, ServerOptions
 from controlplane.ads.sync_status import ProxyStatus
 from controlplane.apis.mesh import MeshConfig
@@ -65,6 +66,26 @@ def run(settings: Settings) -> None:
         sys.exit(1)
 
 
+class _Counting(Observer):
+    """Counts what happens on streams."""
+
+    def sent(self, type_url: str, size_bytes: int) -> None:
+        if type_url in metrics.PUSHES:
+            metrics.PUSHES[type_url].inc()
+            metrics.CONFIG_SIZE[type_url].observe(size_bytes)
+
+    def refused(self, type_url: str) -> None:
+        if type_url in metrics.REJECTS:
+            metrics.REJECTS[type_url].inc()
+
+    def expired(self, type_url: str) -> None:
+        if type_url in metrics.EXPIRED_NONCES:
+            metrics.EXPIRED_NONCES[type_url].inc()
+
+    def failed(self) -> None:
+        metrics.INTERNAL_ERRORS.inc()
+
+
 async def _serve(settings: Settings) -> None:
     await ControlPlane(settings).serve()
 
@@ -87,7 +108,7 @@ class ControlPlane:
             raise RuntimeError("no source of configuration")
         self._files = FileSource(directory)
         self._holdoff = Holdoff(self._apply, settings.holdoff, settings.max_holdoff)
-        self._ads = AdsServer(self._compiler, _server_options(settings), lambda: self._listed)
+        self._ads = AdsServer(self._compiler, _server_options(settings), lambda: self._listed, observer=_Counting())
         self._admin = AdminServer(self._sources())
 
     async def serve(self) -> None:

@@ -15,6 +15,8 @@ _WORDING = {
     "missing": "is required",
     UNKNOWN_FIELD: "unknown field",
 }
+#: a problem may quote what somebody wrote, and that may be megabytes
+MAX_TEXT = 500
 _VALUE_ERROR = "Value error, "
 
 
@@ -26,7 +28,10 @@ class Problem:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}" if self.path else self.reason
+        text = f"{self.path}: {self.reason}" if self.path else self.reason
+        if len(text) <= MAX_TEXT:
+            return text
+        return f"{text[: MAX_TEXT // 2]} ... {text[-MAX_TEXT // 2 :]}"  # where and why are at the ends
 
 
 def path_text(location: Iterable[int | str], root: str = "") -> str:
