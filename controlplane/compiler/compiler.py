@@ -154,7 +154,7 @@ class Compiler:
         if state is None:
             state = _PartState(part)
             self.registry.memo.keep(part.query, part.key)
-            targets = self.registry.memo.get(part.query, part.key)
+            targets = self._targets(part, {})
             resources: dict[str, Resource] = {}
             for name, target in targets.items():
                 resource = await self._built(target)
@@ -164,6 +164,15 @@ class Compiler:
             state.targets, state.resources = targets, resources
             self._parts[part.query, part.key] = state
         return state
+
+    def _targets(self, part: Part, before: Targets) -> Targets:
+        """Return a part's targets; where finding them fails (our bug) what was known before stays."""
+        try:
+            targets: Targets = self.registry.memo.get(part.query, part.key)
+        except Exception:  # the other parts and classes go on
+            log.exception("compiler.inventory_failed", query=part.query.name, key=str(part.key))
+            return before
+        return targets
 
     async def _built(self, target: Target) -> Resource | None:
         resource: Resource | None = self.registry.memo.get(target.query, target.key)
@@ -207,7 +216,7 @@ class Compiler:
     async def _retarget(self, state: _PartState) -> bool:
         """Bring a part's targets up to date; return whether its resources differ."""
         before = state.targets
-        after = self.registry.memo.get(state.part.query, state.part.key)
+        after = self._targets(state.part, before)
         if after is before:
             return False
         resources = dict(state.resources)
@@ -256,7 +265,7 @@ class Compiler:
                 moved.add(session)
         for proxy in reclassified:
             for session in tuple(self._sessions.get(proxy, ())):
-                after = self.registry.memo.get(classify, proxy)
+                after = self._reclassified(session)
                 if after != session.proxy_class:
                     before = self._classes[session.proxy_class]
                     before.sessions.discard(session)
@@ -267,6 +276,14 @@ class Compiler:
                         self._retire(left)
         for session in moved:
             session.changed()
+
+    def _reclassified(self, session: Session) -> ProxyClass:
+        """Return a proxy's class now; where that fails (our bug) it keeps the one it has."""
+        try:
+            return self.registry.memo.get(classify, session.proxy)
+        except Exception:  # the other proxies go on
+            log.exception("compiler.classify_failed", proxy=session.proxy.id)
+            return session.proxy_class
 
     def _forget(self, session: Session) -> None:
         held = self._sessions.get(session.proxy)

@@ -12,7 +12,7 @@ from controlplane.apis.mesh import MeshConfig
 from controlplane.model.objects import Labels, Object, ObjectKey
 from controlplane.model.proxy_class import ClientScope
 from controlplane.model.service import Service
-from controlplane.registry.memo import query
+from controlplane.registry.memo import isolated, query
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.services import exported_to
 from controlplane.registry.store import View
@@ -68,7 +68,7 @@ def _is_ip(text: str) -> bool:
     return True
 
 
-@query
+@isolated(Rules({}, {}, {}))
 def destination_rules(view: View, namespace: str) -> Rules:
     """Return the merged rules of a namespace, by host and by who may use them."""
     mesh = mesh_config(view)

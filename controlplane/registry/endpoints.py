@@ -11,7 +11,7 @@ from controlplane.model.objects import Labels, Object, ObjectKey
 from controlplane.model.proxy import Locality
 from controlplane.model.service import Endpoint, Health, Resolution, Service, ServiceKey, ServicePort
 from controlplane.registry.labels import TLS_MODE, augmented, labelled_locality, node_locality, selects
-from controlplane.registry.memo import query
+from controlplane.registry.memo import isolated, query
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.services import services_of
 from controlplane.registry.store import View
@@ -44,7 +44,7 @@ def endpoints(view: View, key: tuple[str, str]) -> tuple[Endpoint, ...]:
     return tuple(found)
 
 
-@query
+@isolated(())
 def kube_endpoints(view: View, key: ObjectKey) -> tuple[Endpoint, ...]:
     """Return the endpoints of a Kubernetes service: its slices, then WorkloadEntries it selects."""
     found: dict[tuple[str, str], Endpoint] = {}
@@ -79,7 +79,7 @@ def _entry_port(entry: WorkloadEntry, port: ServicePort) -> int:
     return ports.get(port.name) or port.target_port or port.number
 
 
-@query
+@isolated(())
 def slice_endpoints(view: View, key: ObjectKey) -> tuple[Endpoint, ...]:
     """Return the endpoints of one EndpointSlice; those whose pod is named but not known yet are withheld."""
     obj = view.get(key)
@@ -171,7 +171,7 @@ def network_of(view: View, labels: Labels) -> str:
     return system.meta.labels.get("topology.istio.io/network", "") if system is not None else ""
 
 
-@query
+@isolated(())
 def entry_endpoints(view: View, key: ServiceKey) -> tuple[Endpoint, ...]:
     """Return the endpoints that one ServiceEntry gives one of its hosts."""
     service = next((service for service in services_of(view, key.object) if service.key == key), None)

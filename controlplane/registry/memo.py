@@ -23,16 +23,17 @@ V = TypeVar("V")
 class Query(Generic[K, V]):
     """A pure function of ``(view, key)``; calling it reads the remembered value and records the read.
 
-    An ``isolated`` query is a fault boundary: when it fails (our bug) the last good value stays, or ``None``,
-    and the rest goes on. Other queries hand the failure to whoever reads them.
+    An ``isolated`` query is a fault boundary: when it fails (our bug) the last good value stays, or ``fallback``
+    where there is none, and the rest goes on. Other queries hand the failure to whoever reads them.
     """
 
-    __slots__ = ("build", "isolated", "name")
+    __slots__ = ("build", "fallback", "isolated", "name")
 
-    def __init__(self, build: Callable[[Any, K], V], *, isolated: bool = False) -> None:
+    def __init__(self, build: Callable[[Any, K], V], *, isolated: bool = False, fallback: Any = None) -> None:  # noqa: ANN401 - a V
         self.build = build
         self.name = build.__name__
         self.isolated = isolated
+        self.fallback = fallback
 
     def __call__(self, view: Recorder, key: K) -> V:
         """Return the value for the key, computing it if need be, and record that it was read."""
@@ -45,6 +46,15 @@ class Query(Generic[K, V]):
 def query(build: Callable[[Any, K], V]) -> Query[K, V]:
     """Make a query of a function ``(view, key)``."""
     return Query(build)
+
+
+def isolated(fallback: Any) -> Callable[[Callable[[Any, K], V]], Query[K, V]]:  # noqa: ANN401 - a V
+    """Make an isolated query: what one object means, so that a failure stays with that object."""
+
+    def decorated(build: Callable[[Any, K], V]) -> Query[K, V]:
+        return Query(build, isolated=True, fallback=fallback)
+
+    return decorated
 
 
 class Node:
@@ -224,7 +234,7 @@ class Memo:
         node.stale = False
         if error is not None and query.isolated:
             log.error("compiler.build_failed", query=query.name, key=str(node.key), exc_info=error)
-            error, value = None, node.value
+            error, value = None, query.fallback if first else node.value
         if first or error is not None or node.error is not None or node.value != value:
             node.value, node.error, node.changed_at = value, error, self.revision
 

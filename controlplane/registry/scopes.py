@@ -10,7 +10,7 @@ from controlplane.apis.sidecar import IstioEgressListener
 from controlplane.model.objects import Labels, Object, ObjectKey
 from controlplane.model.service import Protocol, Service
 from controlplane.registry.labels import selects
-from controlplane.registry.memo import query
+from controlplane.registry.memo import isolated, query
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.services import best_namespace, sees_only_public, visible_by_host, visible_services
 from controlplane.registry.store import View
@@ -60,7 +60,7 @@ class EgressScope:
     outbound_policy: OutboundPolicy = OutboundPolicy()
 
 
-@query
+@isolated(())
 def sidecars(view: View, namespace: str) -> tuple[Object, ...]:
     """Return the Sidecar resources of a namespace in order of precedence."""
     held = [obj for key in view.index("sidecars_in", namespace) if (obj := view.get(key))]

@@ -11,7 +11,7 @@ from controlplane.apis.service_entry import ServiceEntry
 from controlplane.model.kubernetes import KubeService, KubeServicePort
 from controlplane.model.objects import Object, ObjectKey
 from controlplane.model.service import Protocol, Resolution, Service, ServiceKey, ServicePort
-from controlplane.registry.memo import query
+from controlplane.registry.memo import isolated, query
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.store import View
 
@@ -60,7 +60,7 @@ def exported_to(values: Iterable[str], default: Iterable[str], namespace: str) -
     return frozenset(namespace if value == "." else value for value in stated)
 
 
-@query
+@isolated(())
 def services_of(view: View, key: ObjectKey) -> tuple[Service, ...]:
     """Return the services that one Service or ServiceEntry object states."""
     obj = view.get(key)

@@ -11,7 +11,7 @@ from controlplane.apis.virtual_service import HTTPRoute, TCPRoute, TLSRoute, Vir
 from controlplane.model.objects import Object, ObjectKey
 from controlplane.registry.delegates import merged_route
 from controlplane.registry.destination_rules import full_host
-from controlplane.registry.memo import query
+from controlplane.registry.memo import isolated, query
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.services import exported_to
 from controlplane.registry.store import View
@@ -62,7 +62,7 @@ def resolved_gateway(name: str, namespace: str) -> str:
     return f"{namespace}/{name}"
 
 
-@query
+@isolated(None)
 def undelegated(view: View, key: ObjectKey) -> ResolvedVirtualService | None:
     """Return the VirtualService with its own names resolved and its delegations still open; ``None`` if it is gone."""
     obj = view.get(key)
@@ -130,7 +130,7 @@ class _Names:
         return destination if host == destination.host else destination.model_copy(update={"host": host})
 
 
-@query
+@isolated(None)
 def virtual_service(view: View, key: ObjectKey) -> ResolvedVirtualService | None:
     """Return the VirtualService ready for routing: names resolved, delegates merged; ``None`` if it is gone."""
     root = undelegated(view, key)

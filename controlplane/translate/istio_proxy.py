@@ -5,6 +5,8 @@ They are emitted only for proxies whose node metadata says ``ISTIO_VERSION``.
 
 from __future__ import annotations
 
+from functools import cache
+
 from envoy.config.cluster.v3 import filter_pb2
 from udpa.type.v1 import typed_struct_pb2
 
@@ -20,8 +22,9 @@ def metadata_exchange() -> typed_struct_pb2.TypedStruct:
     return config
 
 
+@cache
 def metadata_exchange_upstream() -> filter_pb2.Filter:
-    """Return the client's half of TCP metadata exchange, a filter of the cluster."""
+    """Return the client's half of TCP metadata exchange, a filter of the cluster; one message, to be copied from."""
     result = filter_pb2.Filter(name=METADATA_EXCHANGE)
     result.typed_config.Pack(metadata_exchange(), deterministic=True)
     return result

@@ -7,6 +7,7 @@ the static cluster ``sds-grpc``; secrets named by ``credentialName`` come from u
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.core.v3.config_source_pb2 import ApiConfigSource, ApiVersion, ConfigSource
@@ -42,8 +43,9 @@ def typed(message: Message) -> Any:
     )
 
 
+@lru_cache(maxsize=1024)
 def sds_secret_config(name: str) -> SdsSecretConfig:
-    """Say where the agent's secret of this name comes from.
+    """Say where the agent's secret of this name comes from; the message is shared, to be copied from.
 
     ``default`` and ``ROOTCA`` are waited for without end: a proxy without its identity must not start half-way.
     Files may be missing, and Envoy gives up on those after its own default.

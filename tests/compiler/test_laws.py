@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 
 from hypothesis import HealthCheck, given, note, settings, strategies
 
@@ -158,3 +159,23 @@ def test_provenance_names_the_objects_behind_a_resource() -> None:
         assert ObjectKey("EndpointSlice", "ns-2", "svc-2") not in behind
 
     asyncio.run(provenance())
+
+
+def test_a_failure_of_ours_stays_with_its_object() -> None:
+    """An object that our code cannot handle costs neither the others nor its own last good version."""
+
+    async def broken() -> None:
+        compiler = Compiler(Registry())
+        await compiler.apply(ChangeSet(upserts=tuple(_mesh(3))))
+        session = await compiler.open(CLIENTS[0], lambda: None)
+        good = _service("ns-1", "svc-1", 1)
+        await compiler.apply(ChangeSet(upserts=(replace(good, spec="not a service"),)))
+        assert "outbound|80||svc-1.ns-1.svc.cluster.local" in session.snapshot.of(ResourceType.CLUSTER)
+        await compiler.apply(ChangeSet(upserts=(_service("ns-4", "svc-4", 4),)))
+        assert "outbound|80||svc-4.ns-4.svc.cluster.local" in session.snapshot.of(ResourceType.CLUSTER)
+        fresh = await compiler.open(CLIENTS[1], lambda: None)
+        assert "outbound|80||svc-4.ns-4.svc.cluster.local" in fresh.snapshot.of(ResourceType.CLUSTER)
+        await compiler.apply(ChangeSet(deletes=(good.key,)))
+        assert "outbound|80||svc-1.ns-1.svc.cluster.local" not in session.snapshot.of(ResourceType.CLUSTER)
+
+    asyncio.run(broken())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3 import base_pb2
 from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
-from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
+from envoy.extensions.transport_sockets.tls.v3 import common_pb2, tls_pb2
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions as HttpOptions
 from envoy.type.matcher.v3 import string_pb2
 
@@ -17,9 +18,8 @@ from controlplane.apis.mesh import MeshConfig
 from controlplane.model.service import Endpoint, Resolution, Service, ServicePort
 from controlplane.registry.destination_rules import Policy
 from controlplane.translate.clusters.names import sni as auto_sni
-from controlplane.translate.tls_context import sds_secret_config
+from controlplane.translate.tls_context import ads_secret_config, sds_secret_config, tls_socket
 
-TLS_SOCKET = "envoy.transport_sockets.tls"
 RAW_BUFFER = "envoy.transport_sockets.raw_buffer"
 
 
@@ -92,15 +92,9 @@ def exact_names(names: Iterable[str]) -> list[string_pb2.StringMatcher]:
     return [string_pb2.StringMatcher(exact=name) for name in names]
 
 
-def tls_socket(context: tls_pb2.UpstreamTlsContext) -> base_pb2.TransportSocket:
-    """Wrap a context."""
-    socket = base_pb2.TransportSocket(name=TLS_SOCKET)
-    socket.typed_config.Pack(context, deterministic=True)
-    return socket
-
-
+@cache
 def raw_buffer() -> base_pb2.TransportSocket:
-    """Return the plaintext socket."""
+    """Return the plaintext socket; one message for all, to be copied from."""
     socket = base_pb2.TransportSocket(name=RAW_BUFFER)
     socket.typed_config.Pack(raw_buffer_pb2.RawBuffer())
     return socket
@@ -153,20 +147,13 @@ def _by_credential(
 ) -> None:
     uri = credential if "://" in credential else f"kubernetes://{credential}"
     if mode == "MUTUAL":
-        common.tls_certificate_sds_secret_configs.append(_ads_secret(uri))
+        common.tls_certificate_sds_secret_configs.append(ads_secret_config(uri))
     if insecure:
         return
     validation = common.combined_validation_context
     validation.default_validation_context.SetInParent()
     validation.default_validation_context.match_subject_alt_names.extend(exact_names(names))
-    validation.validation_context_sds_secret_config.CopyFrom(_ads_secret(f"{uri}-cacert"))
-
-
-def _ads_secret(name: str) -> secret_pb2.SdsSecretConfig:
-    config = secret_pb2.SdsSecretConfig(name=name)
-    config.sds_config.ads.SetInParent()
-    config.sds_config.resource_api_version = 2
-    return config
+    validation.validation_context_sds_secret_config.CopyFrom(ads_secret_config(f"{uri}-cacert"))
 
 
 def _by_files(
