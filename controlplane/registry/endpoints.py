@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable
 
 from controlplane.apis.workload_entry import WorkloadEntry
-from controlplane.model.kubernetes import EndpointSlice, KubeService, Pod, SliceEndpoint
+from controlplane.model.kubernetes import EndpointSlice, Pod, SliceEndpoint
 from controlplane.model.objects import Labels, Object, ObjectKey
 from controlplane.model.proxy import Locality
 from controlplane.model.service import Endpoint, Health, Resolution, Service, ServiceKey, ServicePort
@@ -306,9 +306,3 @@ def _is_ip(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def kube_service(view: View, namespace: str, name: str) -> KubeService | None:
-    """Return the raw facts of a Kubernetes Service."""
-    obj = view.object("Service", namespace, name)
-    return obj.spec if obj is not None else None

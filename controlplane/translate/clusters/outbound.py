@@ -9,7 +9,7 @@ from envoy.extensions.network.dns_resolver.cares.v3 import cares_dns_resolver_pb
 
 from controlplane.apis.mesh import MeshConfig
 from controlplane.model.proxy_class import ClientScope
-from controlplane.model.service import Endpoint, Protocol, Resolution, Service, ServicePort
+from controlplane.model.service import Endpoint, Resolution, Service, ServicePort
 from controlplane.registry.destination_rules import Policy, Rule, policy_for
 from controlplane.registry.endpoints import PERSISTENT_SESSION, PERSISTENT_SESSION_HEADER, endpoints
 from controlplane.registry.memo import Query, query
@@ -20,7 +20,6 @@ from controlplane.snapshots import Resource, ResourceType
 from controlplane.translate.clusters.metadata import config_metadata, put_services
 from controlplane.translate.clusters.names import outbound_name
 from controlplane.translate.clusters.policies import (
-    HTTP_OPTIONS,
     circuit_breakers,
     http_options,
     load_balancing,
@@ -29,7 +28,6 @@ from controlplane.translate.clusters.policies import (
     tcp_settings,
 )
 from controlplane.translate.clusters.upstream_tls import (
-    UpstreamTls,
     decide,
     istio_mutual,
     passthrough_peers_disabled,
@@ -243,11 +241,3 @@ def stat_name(mesh: MeshConfig, service: Service, port: ServicePort, subset: str
     ):
         pattern = pattern.replace(token, value)
     return f"{pattern};"
-
-
-def usable_port(port: ServicePort) -> bool:
-    """Whether a port gets clusters at all."""
-    return port.protocol is not Protocol.UDP
-
-
-__all__ = ["HTTP_OPTIONS", "ClusterKey", "UpstreamTls", "cds_resource", "outbound_cluster", "usable_port"]
