@@ -118,7 +118,7 @@ class ControlPlane:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         settings = self._settings
-        xds = self._ads.add_port(f"{settings.xds_host}:{settings.xds_port}")
+        xds = await self._ads.add_port(settings.xds_host, settings.xds_port)
         await self._apply(self._files.load())
         _settle_memory()
         self._listed = True

@@ -1,15 +1,14 @@
-"""The aggregated discovery service over gRPC: moves bytes between grpc.aio and ``stream``."""
+"""The aggregated discovery service: joins calls of the gRPC server to ``stream``."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import ssl
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
 
-import grpc
-import grpc.aio
 import structlog
 
 from controlplane.ads.admission import StreamRate, default_rate
@@ -19,6 +18,10 @@ from controlplane.ads.refusal import Refusal, StreamRefused
 from controlplane.ads.source import SnapshotSource
 from controlplane.ads.stream import Serving, Stream
 from controlplane.ads.watch import Variant
+from controlplane.http2.call import Call, CallEnded
+from controlplane.http2.connection import ConnectionOptions, Handler
+from controlplane.http2.headers import Status
+from controlplane.http2.server import Server
 
 log = structlog.get_logger()
 
@@ -28,14 +31,6 @@ METHODS = {
     f"/{SERVICE}/DeltaAggregatedResources": Variant.DELTA,
 }
 NOT_READY = "server is not ready to serve discovery information"
-
-_END = grpc.aio.EOF  # type: ignore[attr-defined]  # missing from the stubs
-_Call = grpc.aio.ServicerContext[bytes, bytes]
-if TYPE_CHECKING:
-    _GenericHandler = grpc.GenericRpcHandler[bytes, bytes]  # generic in the stubs, not in the library
-else:
-    _GenericHandler = grpc.GenericRpcHandler
-
 
 @dataclass(frozen=True)
 class ServerOptions:
@@ -56,47 +51,20 @@ class ServerOptions:
     new_streams_per_second: float = field(default_factory=default_rate)
     answer_timeout: timedelta = timedelta(seconds=5)
 
-    def channel_arguments(self) -> list[tuple[str, int]]:
-        """Return these options as gRPC knows them."""
-        interval = _milliseconds(self.keepalive_interval)
-        arguments = [
-            ("grpc.max_concurrent_streams", self.max_streams),
-            ("grpc.max_receive_message_length", self.max_receive_size_bytes),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.keepalive_time_ms", interval),
-            ("grpc.keepalive_timeout_ms", _milliseconds(self.keepalive_timeout)),
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", interval // 2),
-            ("grpc.so_reuseport", 0),  # a port that is taken is an error, not half of the connections
-        ]
-        if self.max_connection_age is not None:
-            arguments += [
-                ("grpc.max_connection_age_ms", _milliseconds(self.max_connection_age)),
-                ("grpc.max_connection_age_grace_ms", _milliseconds(self.max_connection_age_grace)),
-            ]
-        return arguments
+    @property
+    def connection(self) -> ConnectionOptions:
+        """Those of the connections."""
+        return ConnectionOptions(
+            max_streams=self.max_streams,
+            largest_message=self.max_receive_size_bytes,
+            keepalive_interval=self.keepalive_interval,
+            keepalive_timeout=self.keepalive_timeout,
+            max_age=self.max_connection_age,
+            max_age_grace=self.max_connection_age_grace,
+        )
 
 
-def _milliseconds(duration: timedelta) -> int:
-    return round(duration.total_seconds() * 1000)
-
-
-class _Connection:
-    """A gRPC call as a transport."""
-
-    def __init__(self, call: _Call) -> None:
-        self._call = call
-        self.peer = call.peer()
-
-    async def requests(self) -> AsyncIterator[bytes]:
-        while (request := await self._call.read()) is not _END:
-            yield request
-
-    async def send(self, response: bytes) -> None:
-        await self._call.write(response)
-
-
-class AdsServer(_GenericHandler):
+class AdsServer:
     """Serves ADS on one or more ports; streams on all of them are one set of connections."""
 
     def __init__(
@@ -104,16 +72,16 @@ class AdsServer(_GenericHandler):
         source: SnapshotSource,
         options: ServerOptions | None = None,
         ready: Callable[[], bool] = lambda: True,
-        services: Sequence[grpc.GenericRpcHandler[Any, Any]] = (),
+        services: Mapping[str, Handler] = MappingProxyType({}),
         observer: Observer | None = None,
     ) -> None:
-        """Prepare a server.
+        """Prepare a server; on the event loop that it runs on.
 
         Args:
             source: where snapshots come from.
             options: how connections are treated.
             ready: whether there is anything to serve; until then streams are refused.
-            services: further gRPC services for the same ports.
+            services: further methods for the same ports.
             observer: is told what happens, to count it.
         """
         options = options or ServerOptions()
@@ -122,18 +90,17 @@ class AdsServer(_GenericHandler):
         self._rate = StreamRate(options.new_streams_per_second)
         self._ready = ready
         self._draining = False
-        self._server = grpc.aio.server(options=options.channel_arguments())
-        self._server.add_generic_rpc_handlers((self, *services))
+        self._tasks: set[asyncio.Task[None]] = set()
+        handlers = {method: self._handler(variant) for method, variant in METHODS.items()}
+        self._server = Server({**handlers, **services}, options.connection)
 
-    def add_port(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
-        """Listen on ``host:port``, in plaintext without credentials; return the port, chosen if it was 0.
+    async def add_port(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
+        """Bind a port, in plaintext without ``tls``; return it, chosen by the system if it was 0.
 
         Raises:
-            RuntimeError: the address cannot be listened on.
+            OSError: the address cannot be listened on.
         """
-        if credentials is None:
-            return self._server.add_insecure_port(address)
-        return self._server.add_secure_port(address, credentials)
+        return await self._server.add_port(host, port, tls)
 
     async def start(self) -> None:
         """Begin to serve on the ports that were added."""
@@ -146,59 +113,67 @@ class AdsServer(_GenericHandler):
         """
         self._draining = True
         seconds = drain.total_seconds()
-        if seconds:
-            await asyncio.gather(self._server.stop(seconds), self._end_streams(seconds))
-        else:
-            await self._server.stop(None)
-        log.info("ads.stopped", cut=len(self.connections))
+        if seconds and self._tasks:
+            # Only those who connect through a balancer reach another replica: each is told when its stream ends.
+            await self._end_streams(seconds * 0.9)
+            self._server.leave()
+            await asyncio.wait(self._tasks, timeout=seconds * 0.1) if self._tasks else None
+        cut = len(self.connections)
+        await self._server.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        log.info("ads.stopped", cut=cut)
 
     async def _end_streams(self, seconds: float) -> None:
         streams = list(self.connections.streams.values())
         for stream in streams:
             stream.end()
-            # The last tenth of the time is for the proxies to hang up.
-            await asyncio.sleep(seconds * 0.9 / len(streams))
+            await asyncio.sleep(seconds / len(streams))
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
-        """Return the method's handler. It has no serialisers: requests and responses stay bytes."""
-        variant = METHODS.get(handler_call_details.method)
-        if variant is None:
-            return None
+    def _handler(self, variant: Variant) -> Handler:
+        def handle(call: Call) -> None:
+            task = asyncio.create_task(self._serve(variant, call))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-        async def serve(_: object, call: _Call) -> None:
-            await self._serve(variant, call)
+        return handle
 
-        return grpc.stream_stream_rpc_method_handler(serve)
-
-    async def _serve(self, variant: Variant, call: _Call) -> None:
+    async def _serve(self, variant: Variant, call: Call) -> None:
         try:
             await self._admit()
-            await self._run(Stream(variant, _Connection(call), self._serving))
+            await self._run(Stream(variant, call, self._serving), call)
         except StreamRefused as refusal:
-            log.warning("ads.refused", peer=call.peer(), kind=refusal.kind.value, reason=str(refusal))
-            await call.abort(grpc.StatusCode[refusal.kind.value], str(refusal))
-        except EOFError:
-            return  # a peer that hung up without a word is owed none
-        except grpc.aio.AbortError:
-            raise
-        except (grpc.aio.UsageError, asyncio.InvalidStateError, grpc.RpcError) as error:
-            log.info("ads.broken", peer=call.peer(), reason=str(error))
+            log.warning("ads.refused", peer=call.peer, kind=refusal.kind.value, reason=str(refusal))
+            call.finish(Status[refusal.kind.value], str(refusal))
+        except (CallEnded, EOFError) as end:
+            log.debug("ads.ended", peer=call.peer, reason=str(end))
+            call.finish(Status.OK)
         except Exception:  # our bug: it costs this proxy a reconnect and nobody else anything
             self._serving.observer.failed()
-            log.exception("ads.failed", peer=call.peer())
-            await call.abort(grpc.StatusCode.INTERNAL, "internal error")
+            log.exception("ads.failed", peer=call.peer)
+            call.finish(Status.INTERNAL, "internal error")
+        else:
+            call.finish(Status.OK)
 
     async def _admit(self) -> None:
         if self._draining or not self._ready():
             raise StreamRefused(Refusal.UNAVAILABLE, NOT_READY)
         await self._rate.admit()
 
-    async def _run(self, stream: Stream) -> None:
-        requests = await stream.open()
+    async def _run(self, stream: Stream, call: Call) -> None:
+        def hung_up() -> None:
+            if call.cut is None:
+                stream.end()
+            else:
+                stream.fail(CallEnded(call.cut))
+
+        await stream.open(call.message)
         connection_id = self.connections.add(stream)
         log.info("ads.connected", connection=connection_id)
         try:
-            await stream.run(requests)
+            call.listen(stream.receive, stream.wake, hung_up)
+            await stream.ended()
         finally:
+            stream.close()
             self.connections.remove(connection_id)
             log.info("ads.disconnected", connection=connection_id)

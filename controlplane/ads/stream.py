@@ -1,15 +1,16 @@
 """Drives one proxy: bytes of requests in, bytes of responses out, over any transport.
 
-Two tasks per stream share the protocol state and never wait for each other: one reads requests, one writes. While a
-write waits for a slow proxy, requests still count and snapshots replace each other; what goes out next is decided
-only when the writer is free.
+A stream is a state and two occasions to move on: a request came, or there may be something to send. Nothing queues up:
+while the transport takes no more, requests still count and snapshots replace each other; what goes out next is
+decided only when there is room for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
@@ -45,13 +46,38 @@ class Transport(Protocol):
         """Where the proxy connects from, for people to read."""
         ...
 
-    def requests(self) -> AsyncIterator[bytes]:
-        """Iterate over the requests; ends when the proxy has sent its last."""
+    @property
+    def writable(self) -> bool:
+        """Whether a response can be sent now."""
         ...
 
-    async def send(self, response: bytes) -> None:
-        """Write one response; returns when the transport can take another."""
+    def send(self, message: bytes) -> None:
+        """Write one response; only when ``writable``."""
         ...
+
+
+class Turns:
+    """Lets the streams that have something to send do so in turn, and the event loop breathe in between."""
+
+    SLICE = 0.01  # seconds
+
+    def __init__(self) -> None:
+        self._due: deque[Stream] = deque()
+
+    def add(self, stream: Stream) -> None:
+        """Give a stream its turn, soon."""
+        if not self._due:
+            asyncio.get_running_loop().call_soon(self._run)
+        self._due.append(stream)
+
+    def _run(self) -> None:
+        end = time.perf_counter() + self.SLICE
+        while self._due:
+            self._due[0].turn()
+            self._due.popleft()
+            if self._due and time.perf_counter() > end:
+                asyncio.get_running_loop().call_soon(self._run)
+                return
 
 
 @dataclass(frozen=True)
@@ -64,6 +90,7 @@ class Serving:
     library: Library = field(default_factory=Library)
     encoder: Encoder = field(default_factory=Encoder)
     decoders: Mapping[Variant, Decoder] = field(default_factory=lambda: {v: Decoder(v) for v in Variant})
+    turns: Turns = field(default_factory=Turns)
     unknown_types: set[str] = field(default_factory=set)
 
 
@@ -76,25 +103,24 @@ class Stream:
         self._serving = serving
         self._decoder = serving.decoders[variant]
         self._sequences: dict[str, int] = {}  # of the last response of each type
-        self._waker: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._ready: Response | None = None  # decided by the reader while the writer slept
-        self._ended = False
+        self._due_turn = False
+        self._ending = False
+        self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._session: Session
         self._snapshot: Snapshot
         self._state: StreamState
         self.proxy: Proxy
         self.connected_at = datetime.now(UTC)
 
-    async def open(self) -> AsyncIterator[bytes]:
-        """Read the first request, learn who this is, and take it up; return the rest of the requests.
+    async def open(self, read: Callable[[], Awaitable[bytes | None]]) -> None:
+        """Read the first request, learn who this is, and take it up. ``close`` it afterwards.
 
         Raises:
             StreamRefused: the request is malformed, or its node is not one we serve.
             EOFError: the proxy went before it said anything.
         """
-        requests = self._transport.requests()
-        async for body in requests:
+        while (body := await read()) is not None:
             message = self._decoder.message(body)
             if message.type_url in _HEALTH_TYPE_URLS:
                 log.warning("ads.health_before_first_request", peer=self._transport.peer)
@@ -109,62 +135,74 @@ class Stream:
             except BaseException:
                 self._session.close()
                 raise
-            return requests
+            self.wake()
+            return
         raise EOFError("the stream ended before its first request")
 
-    async def run(self, requests: AsyncIterator[bytes]) -> None:
-        """Serve until the proxy ends the stream or ``end`` is called.
+    async def ended(self) -> None:
+        """Return when the stream has ended.
 
         Raises:
-            StreamRefused: a request is malformed.
+            StreamRefused: a request was malformed.
+            Exception: what ``fail`` was told, or an error of our own.
         """
-        reader = asyncio.create_task(self._read(requests))
-        reader.add_done_callback(lambda _: self.end())
-        try:
-            await self._write()
-            if reader.done():
-                reader.result()
-        finally:
-            reader.cancel()
-            self._ended = True
-            if self._timer is not None:
-                self._timer.cancel()
-            self._session.close()
+        await self._end
+
+    def close(self) -> None:
+        """Give back what an opened stream holds."""
+        if not self._end.done():
+            self._end.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._session.close()
 
     def end(self) -> None:
         """End the stream once what is due has been written.
 
         Not earlier: a proxy that is left between a cluster and its load assignment would keep that cluster warming.
         """
-        self._ended = True
+        self._ending = True
         self.wake()
+
+    def fail(self, error: Exception) -> None:
+        """End the stream at once."""
+        if not self._end.done():
+            self._end.set_exception(error)
 
     def wake(self) -> None:
         """Look for something to send, soon; costs next to nothing."""
-        if self._waker is not None and not self._waker.done():
-            self._waker.set_result(None)
+        if not self._due_turn and not self._end.done():
+            self._due_turn = True
+            self._serving.turns.add(self)
 
-    async def _read(self, requests: AsyncIterator[bytes]) -> None:
-        async for body in requests:
+    def turn(self) -> None:
+        """Send what is due, if there is room."""
+        self._due_turn = False
+        try:
+            self._send()
+        except Exception as error:  # noqa: BLE001 - it is raised from ``ended``
+            self.fail(error)
+
+    def receive(self, body: bytes) -> None:
+        """Take a request, and send what it makes due. What is wrong with it ends the stream."""
+        if self._end.done():
+            return
+        try:
             self._receive(self._decoder.message(body))
-            if self._waker is not None and not self._waker.done():
-                # The writer sleeps. Most requests are acknowledgements, after which it may sleep on.
-                self._ready = self._next()
-                if self._ready is not None:
-                    self._waker.set_result(None)
+            if not self._due_turn:
+                self._send()
+        except Exception as error:  # noqa: BLE001 - it is raised from ``ended``
+            self.fail(error)
 
-    async def _write(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            response, self._ready = self._ready or self._next(), None
+    def _send(self) -> None:
+        while not self._end.done() and self._transport.writable:
+            response = self._next()
             if response is not None:
-                await self._transport.send(response.body)
-                continue
-            if self._ended:
+                self._transport.send(response.body)
+            elif self._ending:
+                self._end.set_result(None)
+            else:
                 return
-            self._waker = loop.create_future()
-            await self._waker
-            self._waker = None
 
     def _receive(self, message: Message) -> None:
         if message.type_url in _HEALTH_TYPE_URLS:

@@ -103,7 +103,7 @@ async def serving(
 ) -> AsyncIterator[tuple[AdsServer, int]]:
     """Run a server on a free port."""
     server = AdsServer(source, options or ServerOptions(new_streams_per_second=0), ready)
-    port = server.add_port("127.0.0.1:0")
+    port = await server.add_port("127.0.0.1", 0)
     await server.start()
     try:
         yield server, port

@@ -1,0 +1,1 @@
+"""A gRPC server on HTTP/2, made for many connections that each hold one long stream."""

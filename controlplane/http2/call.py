@@ -1,0 +1,244 @@
+"""One gRPC call: messages in, messages out, over its stream of a connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from controlplane.http2 import frames
+from controlplane.http2.frames import END_HEADERS, END_STREAM, LARGEST_FRAME, ErrorCode, Kind
+from controlplane.http2.headers import RESPONSE, Status, trailers
+
+if TYPE_CHECKING:
+    from controlplane.http2.connection import Connection
+
+STREAM_WINDOW = 1 << 20
+"""How much a peer may send ahead of what is read, in bytes."""
+
+_PREFIX_SIZE = 5  # of a gRPC message: whether it is compressed, and its length
+
+
+class CallEnded(Exception):  # noqa: N818 - not always an error
+    """The peer is gone, or ended the call by itself; ``str()`` says how."""
+
+
+class Call:
+    """What a handler works with. A handler is called with it once its headers are there, and must not wait.
+
+    It reads with ``message`` until it calls ``listen``; from then on messages are given to its callbacks as they come.
+    """
+
+    def __init__(self, connection: Connection, stream_id: int, headers: Mapping[str, str], window: int) -> None:
+        self._connection = connection
+        self._id = stream_id
+        self.method = headers.get(":path", "")
+        """``/package.Service/Method``."""
+        self.metadata = headers
+        """The request's headers by lower-case name."""
+        self.window = window
+        self._room = STREAM_WINDOW  # what the peer may still send
+        self._credit = 0  # bytes that were taken in, and that the peer was not given back yet
+        self._begun = False  # response headers are sent
+        self._pieces: deque[bytes | memoryview] = deque()  # of the message that is being sent, a frame each
+        self._partial = bytearray()
+        self._queue: deque[bytes] = deque()
+        self._waiting: asyncio.Future[None] | None = None
+        self._on_message: Callable[[bytes], None] | None = None
+        self._on_writable: Callable[[], None] | None = None
+        self._on_end: Callable[[], None] | None = None
+        self._half_closed = False
+        self._cut: str | None = None  # how the peer ended the call
+        self.finished = False
+
+    @property
+    def peer(self) -> str:
+        """The peer's address, for people to read."""
+        return self._connection.peer
+
+    @property
+    def peer_certificate(self) -> bytes | None:
+        """The peer's certificate (DER), ``None`` where it showed none."""
+        return self._connection.peer_certificate
+
+    @property
+    def writable(self) -> bool:
+        """Whether a message can be sent now: the last one is on its way."""
+        return not self._pieces and not self._connection.paused
+
+    async def message(self) -> bytes | None:
+        """Return the next message; ``None`` when the peer has sent its last.
+
+        Raises:
+            CallEnded: the peer is gone or cancelled the call.
+        """
+        while not self._queue:
+            if self._cut is not None:
+                raise CallEnded(self._cut)
+            if self._half_closed:
+                return None
+            self._waiting = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+        return self._pop()
+
+    def listen(
+        self, on_message: Callable[[bytes], None], on_writable: Callable[[], None], on_end: Callable[[], None]
+    ) -> None:
+        """Have messages and events delivered, beginning with what has come already.
+
+        ``on_writable`` is called when ``writable`` becomes true, ``on_end`` once: the peer has sent its last message,
+        or is gone (``cut``). Callbacks run on the event loop and must not raise.
+        """
+        self._on_message, self._on_writable, self._on_end = on_message, on_writable, on_end
+        while self._queue and not self.finished:
+            on_message(self._pop())
+        if self._half_closed or self._cut is not None:
+            on_end()
+
+    @property
+    def cut(self) -> str | None:
+        """How the peer ended the call before its time; ``None`` if it did not."""
+        return self._cut
+
+    def send(self, message: bytes) -> None:
+        """Send a message; only when ``writable``. Large ones are sent as the peer makes room, without a copy."""
+        if self.finished or self._cut is not None:
+            return
+        connection, size = self._connection, len(message) + _PREFIX_SIZE
+        prefix = len(message).to_bytes(_PREFIX_SIZE)
+        begin = b"" if self._begun else frames.head(len(RESPONSE), Kind.HEADERS, END_HEADERS, self._id) + RESPONSE
+        self._begun = True
+        if size <= LARGEST_FRAME and size <= self.window and size <= connection.window:
+            self.window -= size
+            connection.window -= size
+            connection.write(b"".join((begin, frames.head(size, Kind.DATA, 0, self._id), prefix, message)))
+            return
+        if begin:
+            connection.write(begin)
+        view, first = memoryview(message), LARGEST_FRAME - _PREFIX_SIZE
+        self._pieces.append(prefix + message[:first])
+        self._pieces.extend(view[start : start + LARGEST_FRAME] for start in range(first, len(message), LARGEST_FRAME))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the peer's windows have room for."""
+        connection, pieces = self._connection, self._pieces
+        parts: list[bytes | memoryview] = []
+        room = min(self.window, connection.window)
+        before = room
+        while pieces and room > 0:
+            piece = pieces.popleft()
+            if len(piece) > room:
+                pieces.appendleft(memoryview(piece)[room:])
+                piece = memoryview(piece)[:room]
+            room -= len(piece)
+            parts += (frames.head(len(piece), Kind.DATA, 0, self._id), piece)
+        if parts:
+            self.window -= before - room
+            connection.window -= before - room
+            connection.write_parts(parts)
+        if pieces:
+            connection.blocked(self)
+
+    def finish(self, status: Status, reason: str = "") -> None:
+        """End the call; what is left of the last message goes unsent."""
+        if self.finished:
+            return
+        self.finished = True
+        if self._cut is None:
+            block = trailers(status, reason) if self._begun else RESPONSE + trailers(status, reason)
+            out = frames.head(len(block), Kind.HEADERS, END_HEADERS | END_STREAM, self._id) + block
+            if not self._half_closed:  # nobody will read the rest of the request
+                out += frames.reset(self._id, ErrorCode.NO_ERROR)
+            self._connection.write(out)
+        self._pieces.clear()
+        self._connection.closed(self._id)
+
+    # What the connection tells of its stream.
+
+    def resumed(self) -> None:
+        """Hear that the connection takes more, or the peer's window opened."""
+        if self._pieces:
+            self.flush()
+        if self._on_writable is not None and self.writable and not self.finished:
+            self._on_writable()
+
+    def data(self, payload: bytes, size: int, *, end: bool) -> None:
+        """Take a piece of the request; ``size`` is what it counts for flow control: padding too."""
+        self._room -= size
+        if self._room < 0:
+            self.finish(Status.RESOURCE_EXHAUSTED, "more was sent than the window had room for")
+            return
+        self._credit += size
+        if not self._partial and len(payload) >= _PREFIX_SIZE:
+            length = int.from_bytes(payload[:_PREFIX_SIZE])  # with a compressed flag, longer than any payload
+            if len(payload) == length + _PREFIX_SIZE:
+                self._deliver(payload[_PREFIX_SIZE:])
+                payload = b""
+        if payload:
+            self._partial += payload
+            self._reassemble()
+        if self._credit > STREAM_WINDOW // 2:
+            self._give_back()
+        if end and not self.finished:
+            self._half_closed = True
+            self._ended()
+
+    def _reassemble(self) -> None:
+        partial, start = self._partial, 0
+        while len(partial) - start >= _PREFIX_SIZE and not self.finished:
+            length = int.from_bytes(partial[start + 1 : start + _PREFIX_SIZE])
+            end = start + _PREFIX_SIZE + length
+            if partial[start]:
+                self.finish(Status.UNIMPLEMENTED, "compressed messages are not supported")
+            elif length > self._connection.largest_message:
+                limit = self._connection.largest_message
+                self.finish(Status.RESOURCE_EXHAUSTED, f"a message of {length} bytes is over the limit of {limit}")
+            elif len(partial) < end:
+                break
+            else:
+                self._deliver(bytes(partial[start + _PREFIX_SIZE : end]))
+                start = end
+        del partial[:start]
+
+    def _deliver(self, message: bytes) -> None:
+        if self._on_message is not None:
+            self._on_message(message)
+            return
+        # What nobody reads yet stays in the peer's window, which bounds the queue.
+        self._credit -= len(message) + _PREFIX_SIZE
+        self._queue.append(message)
+        self._wake()
+
+    def _pop(self) -> bytes:
+        message = self._queue.popleft()
+        self._credit += len(message) + _PREFIX_SIZE
+        if self._credit > STREAM_WINDOW // 2:
+            self._give_back()
+        return message
+
+    def _give_back(self) -> None:
+        if not self.finished and not self._half_closed and self._cut is None:
+            self._connection.write(frames.window_update(self._id, self._credit))
+            self._room += self._credit
+            self._credit = 0
+
+    def cancel(self, reason: str) -> None:
+        """Hear that the peer ended the stream, or went."""
+        if self._cut is None and not self.finished:
+            self._cut = reason
+            self._pieces.clear()
+            self._ended()
+
+    def _ended(self) -> None:
+        self._wake()
+        if self._on_end is not None:
+            self._on_end()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)

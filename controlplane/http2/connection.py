@@ -1,0 +1,429 @@
+"""One HTTP/2 connection: frames to calls, calls to frames."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, cast
+
+import structlog
+
+from controlplane.http2 import frames
+from controlplane.http2.call import STREAM_WINDOW, Call
+from controlplane.http2.frames import (
+    ACK,
+    END_HEADERS,
+    END_STREAM,
+    FIRST_WINDOW,
+    HEAD_SIZE,
+    LARGEST_FRAME,
+    LARGEST_WINDOW,
+    PREFACE,
+    PRIORITY_FLAG,
+    ConnectionFailed,
+    ErrorCode,
+    Kind,
+    Setting,
+)
+from controlplane.http2.headers import LARGEST_LIST, UNSUPPORTED_MEDIA_TYPE, RequestHeaders, Status
+
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[Call], None]
+
+_CONNECTION_WINDOW = 16 << 20  # bytes; what the streams of a connection may send together before it is taken in
+_HIGH_WATER = 256 << 10  # bytes written and not yet taken by the socket, above which nobody writes more
+_MOST_UNREAD_REPLIES = 1000  # to pings and settings, of a peer that does not read them
+_MOST_PING_STRIKES = 2
+_HEAD = struct.Struct(">HBBBL")
+_EMPTY_ACK = frames.head(0, Kind.SETTINGS, ACK, 0)
+
+
+@dataclass(frozen=True)
+class ConnectionOptions:
+    """How connections are treated; the names are gRPC's.
+
+    A peer that answers no ping within ``keepalive_timeout`` is gone. ``max_age`` (``None``: for ever) is spread by a
+    tenth both ways, so that connections that began together do not end together.
+    """
+
+    max_streams: int = 100_000
+    largest_message: int = 4 << 20
+    keepalive_interval: timedelta = timedelta(seconds=30)
+    keepalive_timeout: timedelta = timedelta(seconds=10)
+    max_age: timedelta | None = None
+    max_age_grace: timedelta = timedelta(seconds=10)
+
+
+class Connection(asyncio.Protocol):
+    """Serves the calls of one peer with the handlers of their methods."""
+
+    def __init__(
+        self, handlers: Mapping[str, Handler], options: ConnectionOptions, connections: set[Connection]
+    ) -> None:
+        self._handlers = handlers
+        self._options = options
+        self._connections = connections
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._headers = RequestHeaders()
+        self._calls: dict[int, Call] = {}
+        self._rest = b""
+        self._greeted = False
+        self._block: tuple[int, int, bytes] | None = None  # stream, flags and bytes of a header block that goes on
+        self._last_id = 0
+        self._first_window = FIRST_WINDOW
+        self._blocked: dict[Call, None] = {}  # in the order in which they ran out of room
+        self._credit = 0
+        self._leaving = False
+        self._replies = 0  # written since the peer last read
+        self._heard_at = self._loop.time()
+        self._pinged_at = self._ping_sent_at = 0.0
+        self._strikes = 0
+        self._timers: list[asyncio.TimerHandle] = []
+        self._keepalive: asyncio.TimerHandle | None = None
+        self.window = FIRST_WINDOW
+        self.paused = False
+        self.largest_message = options.largest_message
+        self.peer = ""
+        self.lost: asyncio.Future[None] = self._loop.create_future()
+        """Done when the connection is closed and its calls know."""
+
+    # The event loop's side.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin: tell the peer our settings."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=_HIGH_WATER)
+        self.peer = _peer(self._transport.get_extra_info("peername"))
+        self._connections.add(self)
+        options = self._options
+        self.write(
+            frames.settings(
+                {
+                    Setting.MAX_CONCURRENT_STREAMS: options.max_streams,
+                    Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+                    Setting.MAX_HEADER_LIST_SIZE: LARGEST_LIST,
+                }
+            )
+            + frames.window_update(0, _CONNECTION_WINDOW - FIRST_WINDOW)
+        )
+        self._keepalive = self._loop.call_later(options.keepalive_interval.total_seconds(), self._keep_alive)
+        if options.max_age is not None:
+            age = options.max_age.total_seconds() * random.uniform(0.9, 1.1)  # noqa: S311 - a spread, not a secret
+            self._timers.append(self._loop.call_later(age, self._grow_old))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End every call."""
+        self._connections.discard(self)
+        for timer in (*self._timers, self._keepalive):
+            if timer is not None:
+                timer.cancel()
+        reason = str(exc) if exc is not None else "the connection was closed"
+        calls, self._calls = self._calls, {}
+        self._blocked.clear()
+        for call in calls.values():
+            call.cancel(reason)
+        self.lost.set_result(None)
+
+    def pause_writing(self) -> None:
+        """Hear that the socket takes no more for now."""
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        """Hear that it does again."""
+        self.paused = False
+        self._replies = 0
+        for call in tuple(self._calls.values()):
+            call.resumed()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the peer."""
+        self._heard_at = self._loop.time()
+        if self._rest:
+            data = self._rest + data
+        try:
+            start = self._frames(data)
+        except ConnectionFailed as failure:
+            log.info("http2.failed", peer=self.peer, code=failure.code.name, reason=str(failure))
+            self._rest = b""
+            self.leave(failure.code, str(failure))
+            self._transport.close()
+            return
+        self._rest = data[start:] if start else data
+
+    def eof_received(self) -> bool:
+        """Close when the peer does."""
+        return False
+
+    # What calls ask for.
+
+    @property
+    def peer_certificate(self) -> bytes | None:
+        """The peer's certificate (DER), ``None`` without TLS or where it showed none."""
+        tls: Any = self._transport.get_extra_info("ssl_object")
+        return cast("bytes | None", tls.getpeercert(binary_form=True)) if tls is not None else None
+
+    def write(self, data: bytes) -> None:
+        """Write frames."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+        self._strikes = 0
+
+    def write_parts(self, parts: list[bytes | memoryview]) -> None:
+        """Write frames that are in pieces."""
+        if not self._transport.is_closing():
+            self._transport.writelines(parts)
+        self._strikes = 0
+
+    def blocked(self, call: Call) -> None:
+        """Remember a call that has more to send than the peer takes now."""
+        self._blocked[call] = None
+
+    def closed(self, stream_id: int) -> None:
+        """Forget a call that has ended."""
+        call = self._calls.pop(stream_id, None)
+        if call is not None:
+            self._blocked.pop(call, None)
+        if self._leaving and not self._calls:
+            self._transport.close()
+
+    # What the server asks for.
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """The calls that are open now."""
+        return tuple(self._calls.values())
+
+    def leave(self, code: ErrorCode = ErrorCode.NO_ERROR, reason: str = "") -> None:
+        """Tell the peer to open new calls elsewhere; closes once the last one here has ended."""
+        if self._leaving:
+            return
+        self._leaving = True
+        self.write(frames.go_away(self._last_id, code, reason))
+        if not self._calls:
+            self._transport.close()
+
+    def cut(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    # Timers.
+
+    def _keep_alive(self) -> None:
+        now, interval = self._loop.time(), self._options.keepalive_interval.total_seconds()
+        if self._ping_sent_at > self._heard_at:
+            log.info("http2.gone", peer=self.peer, reason="it answers no ping")
+            self._transport.abort()
+            return
+        quiet = now - self._heard_at
+        if quiet < interval:
+            self._keepalive = self._loop.call_later(interval - quiet, self._keep_alive)
+            return
+        self._ping_sent_at = now
+        self.write(frames.ping(b"keepaliv"))
+        self._keepalive = self._loop.call_later(self._options.keepalive_timeout.total_seconds(), self._keep_alive)
+
+    def _grow_old(self) -> None:
+        self.leave(reason="max_age")
+        self._timers.append(self._loop.call_later(self._options.max_age_grace.total_seconds(), self.cut))
+
+    # Frames.
+
+    def _frames(self, data: bytes) -> int:
+        """Handle the whole frames of ``data``; return where the rest begins."""
+        start, end = 0, len(data)
+        if not self._greeted:
+            if data[: len(PREFACE)] != PREFACE[:end]:
+                raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "this port speaks HTTP/2 only")
+            if end < len(PREFACE):
+                return 0
+            self._greeted, start = True, len(PREFACE)
+        while end - start >= HEAD_SIZE:
+            high, low, kind, flags, stream_id = _HEAD.unpack_from(data, start)
+            size = high << 8 | low
+            if size > LARGEST_FRAME:
+                raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
+            after = start + HEAD_SIZE + size
+            if after > end:
+                break
+            payload = data[start + HEAD_SIZE : after]
+            start = after
+            if self._block is not None and kind != Kind.CONTINUATION:
+                raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "a header block is interrupted")
+            if kind == Kind.DATA:
+                self._data(payload, flags, stream_id & LARGEST_WINDOW)
+            elif kind in _RECEIVE:
+                _RECEIVE[kind](self, payload, flags, stream_id & LARGEST_WINDOW)
+            if self._transport.is_closing():
+                return end
+        return start
+
+    def _data(self, payload: bytes, flags: int, stream_id: int) -> None:
+        size = len(payload)
+        self._credit += size
+        if self._credit > _CONNECTION_WINDOW // 2:
+            self.write(frames.window_update(0, self._credit))
+            self._credit = 0
+        call = self._calls.get(stream_id)
+        if call is not None:
+            call.data(frames.unpadded(payload, flags), size, end=bool(flags & END_STREAM))
+        elif stream_id > self._last_id or not stream_id:
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "data for a stream that was never opened")
+
+    def _request(self, payload: bytes, flags: int, stream_id: int) -> None:
+        payload = frames.unpadded(payload, flags)
+        if flags & PRIORITY_FLAG:
+            payload = payload[5:]
+        if not stream_id & 1:
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, f"stream {stream_id} is not a client's")
+        self._block = (stream_id, flags, payload)
+        if flags & END_HEADERS:
+            self._open()
+
+    def _continuation(self, payload: bytes, flags: int, stream_id: int) -> None:
+        if self._block is None or self._block[0] != stream_id:
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "a continuation of nothing")
+        block = self._block[2] + payload
+        if len(block) > 2 * LARGEST_LIST:
+            raise ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, "the headers are too large")
+        self._block = (stream_id, self._block[1], block)
+        if flags & END_HEADERS:
+            self._open()
+
+    def _open(self) -> None:
+        assert self._block is not None  # noqa: S101 - callers set it
+        stream_id, flags, block = self._block
+        self._block = None
+        headers = self._headers.decode(block)  # also where it is not needed: later blocks build on it
+        end = bool(flags & END_STREAM)
+        if stream_id in self._calls:  # trailers
+            if not end:
+                raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "headers in the middle of a request")
+            self._calls[stream_id].data(b"", 0, end=True)
+            return
+        if stream_id <= self._last_id:
+            return  # trailers of a call that we have ended
+        self._last_id = stream_id
+        if self._leaving or len(self._calls) >= self._options.max_streams:
+            self.write(frames.reset(stream_id, ErrorCode.REFUSED_STREAM))
+            return
+        if not headers.get("content-type", "").startswith("application/grpc"):
+            out = frames.head(len(UNSUPPORTED_MEDIA_TYPE), Kind.HEADERS, END_HEADERS | END_STREAM, stream_id)
+            self.write(out + UNSUPPORTED_MEDIA_TYPE + frames.reset(stream_id, ErrorCode.NO_ERROR))
+            return
+        call = self._calls[stream_id] = Call(self, stream_id, headers, self._first_window)
+        handler = self._handlers.get(call.method)
+        if handler is None:
+            call.finish(Status.UNIMPLEMENTED, f"there is no method {call.method}")
+            return
+        handler(call)
+        if end:
+            call.data(b"", 0, end=True)
+
+    def _reset(self, payload: bytes, _: int, stream_id: int) -> None:
+        if len(payload) != 4:  # noqa: PLR2004 - an error code
+            raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, "a reset of the wrong size")
+        if stream_id > self._last_id or not stream_id:
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "a reset of a stream that was never opened")
+        call = self._calls.pop(stream_id, None)
+        if call is not None:
+            self._blocked.pop(call, None)
+            call.cancel("the peer cancelled it")
+        if self._leaving and not self._calls:
+            self._transport.close()
+
+    def _settings(self, payload: bytes, flags: int, stream_id: int) -> None:
+        if stream_id:
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "settings for one stream")
+        if flags & ACK:
+            return
+        if len(payload) % 6:
+            raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, "settings of the wrong size")
+        for name, value in struct.iter_unpack(">HL", payload):
+            if name == Setting.INITIAL_WINDOW_SIZE:
+                self._set_first_window(value)
+        self._reply(_EMPTY_ACK)
+
+    def _set_first_window(self, size: int) -> None:
+        if size > LARGEST_WINDOW:
+            raise ConnectionFailed(ErrorCode.FLOW_CONTROL_ERROR, f"an initial window of {size} bytes")
+        change, self._first_window = size - self._first_window, size
+        for call in tuple(self._calls.values()):
+            call.window += change
+            if change > 0:
+                call.resumed()
+
+    def _ping(self, payload: bytes, flags: int, stream_id: int) -> None:
+        if stream_id or len(payload) != 8:  # noqa: PLR2004 - opaque bytes
+            code = ErrorCode.PROTOCOL_ERROR if stream_id else ErrorCode.FRAME_SIZE_ERROR
+            raise ConnectionFailed(code, "a ping of the wrong form")
+        if flags & ACK:
+            return
+        now = self._loop.time()
+        if now - self._pinged_at < self._options.keepalive_interval.total_seconds() / 2:
+            self._strikes += 1
+            if self._strikes > _MOST_PING_STRIKES:
+                raise ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, "too_many_pings")
+        self._pinged_at = now
+        strikes = self._strikes
+        self._reply(frames.ping(payload, ack=True))
+        self._strikes = strikes
+
+    def _reply(self, frame: bytes) -> None:
+        if self.paused:
+            self._replies += 1
+            if self._replies > _MOST_UNREAD_REPLIES:
+                raise ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, "answers that are not read pile up")
+        self.write(frame)
+
+    def _window_update(self, payload: bytes, _: int, stream_id: int) -> None:
+        if len(payload) != 4:  # noqa: PLR2004 - an increment
+            raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, "a window update of the wrong size")
+        size = int.from_bytes(payload) & LARGEST_WINDOW
+        if not stream_id:
+            self.window += size
+            if not size or self.window > LARGEST_WINDOW:
+                raise ConnectionFailed(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window is out of bounds")
+            blocked, self._blocked = self._blocked, {}
+            for waiting in blocked:
+                waiting.resumed()
+            return
+        call = self._calls.get(stream_id)
+        if call is None:
+            return
+        call.window += size
+        if not size or call.window > LARGEST_WINDOW:
+            raise ConnectionFailed(ErrorCode.FLOW_CONTROL_ERROR, "a stream's window is out of bounds")
+        if call in self._blocked:
+            del self._blocked[call]
+            call.resumed()
+
+    def _go_away(self, _payload: bytes, _flags: int, _stream_id: int) -> None:
+        """Hear that the peer opens no more streams; those that are open go on."""
+
+    def _refuse(self, _payload: bytes, _flags: int, _stream_id: int) -> None:
+        raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "a client does not push")
+
+
+_RECEIVE: Mapping[int, Callable[[Connection, bytes, int, int], None]] = {
+    Kind.HEADERS: Connection._request,  # noqa: SLF001 - its own table
+    Kind.RST_STREAM: Connection._reset,  # noqa: SLF001
+    Kind.SETTINGS: Connection._settings,  # noqa: SLF001
+    Kind.PUSH_PROMISE: Connection._refuse,  # noqa: SLF001
+    Kind.PING: Connection._ping,  # noqa: SLF001
+    Kind.GOAWAY: Connection._go_away,  # noqa: SLF001
+    Kind.WINDOW_UPDATE: Connection._window_update,  # noqa: SLF001
+    Kind.CONTINUATION: Connection._continuation,  # noqa: SLF001
+}
+
+
+def _peer(name: object) -> str:
+    """Write a socket's address as people do."""
+    if isinstance(name, tuple) and len(name) >= 2:  # noqa: PLR2004 - address and port, more for IPv6
+        return f"[{name[0]}]:{name[1]}" if ":" in str(name[0]) else f"{name[0]}:{name[1]}"
+    return str(name or "unknown")
