@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from controlplane.http2 import frames
@@ -17,7 +18,19 @@ if TYPE_CHECKING:
 STREAM_WINDOW = 1 << 20
 """How much a peer may send ahead of what is read, in bytes."""
 
+_LARGEST_SHARED = 1 << 20  # bytes of a message whose frames are kept for the next call that sends it
 _PREFIX_SIZE = 5  # of a gRPC message: whether it is compressed, and its length
+
+
+@lru_cache(maxsize=16)
+def _framed(message: bytes, stream_id: int) -> bytes:
+    """Encode a message of several frames. Proxies in the same state are sent the same one, on the same stream id."""
+    prefixed = memoryview(len(message).to_bytes(_PREFIX_SIZE) + message)
+    parts: list[bytes | memoryview] = []
+    for start in range(0, len(prefixed), LARGEST_FRAME):
+        piece = prefixed[start : start + LARGEST_FRAME]
+        parts += (frames.head(len(piece), Kind.DATA, 0, stream_id), piece)
+    return b"".join(parts)
 
 
 class CallEnded(Exception):  # noqa: N818 - not always an error
@@ -119,6 +132,11 @@ class Call:
             return
         if begin:
             connection.write(begin)
+        if size <= min(self.window, connection.window, _LARGEST_SHARED):
+            self.window -= size
+            connection.window -= size
+            connection.write(_framed(message, self._id))
+            return
         view, first = memoryview(message), LARGEST_FRAME - _PREFIX_SIZE
         self._pieces.append(prefix + message[:first])
         self._pieces.extend(view[start : start + LARGEST_FRAME] for start in range(first, len(message), LARGEST_FRAME))

@@ -6,14 +6,17 @@ header block needs no state and is one constant.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from enum import IntEnum
+from typing import ClassVar
 
 from hpack import Decoder, HPACKError
 
 from controlplane.http2.frames import ConnectionFailed, ErrorCode
 
 LARGEST_LIST = 16 << 10  # bytes of request headers
+_MOST_FIRST_BLOCKS = 64
 
 
 class Status(IntEnum):
@@ -35,10 +38,17 @@ class Status(IntEnum):
 
 
 class RequestHeaders:
-    """Decodes the header blocks of one connection, which share a table."""
+    """Decodes the header blocks of one connection, which share a table.
+
+    Proxies begin their connections with the same block, and most never send a second one. So the first is looked up
+    among those decoded before, and decoded here only when another one builds on it.
+    """
+
+    _first_blocks: ClassVar[OrderedDict[bytes, Mapping[str, str]]] = OrderedDict()
 
     def __init__(self) -> None:
-        self._decoder = Decoder(max_header_list_size=LARGEST_LIST)
+        self._decoder: Decoder | None = None
+        self._first: bytes | None = None
 
     def decode(self, block: bytes) -> Mapping[str, str]:
         """Return a block's headers by lower-case name, repeated ones joined by commas.
@@ -46,6 +56,21 @@ class RequestHeaders:
         Raises:
             ConnectionFailed: the block cannot be read, and with it none that follows.
         """
+        if self._decoder is None and self._first is None:
+            self._first = block
+            headers = self._first_blocks.get(block)
+            if headers is None:
+                headers = self._first_blocks[block] = self._decode(block)
+                if len(self._first_blocks) > _MOST_FIRST_BLOCKS:
+                    self._first_blocks.popitem(last=False)
+            return headers
+        if self._decoder is None and self._first is not None:
+            self._decode(self._first)
+        return self._decode(block)
+
+    def _decode(self, block: bytes) -> Mapping[str, str]:
+        if self._decoder is None:
+            self._decoder = Decoder(max_header_list_size=LARGEST_LIST)
         try:
             pairs = self._decoder.decode(block)
         except HPACKError as error:
