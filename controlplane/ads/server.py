@@ -32,6 +32,7 @@ METHODS = {
 }
 NOT_READY = "server is not ready to serve discovery information"
 
+
 @dataclass(frozen=True)
 class ServerOptions:
     """How connections are treated. The defaults are istiod's, with its chart's connection age.

@@ -64,6 +64,7 @@ class Call:
         self._half_closed = False
         self._cut: str | None = None  # how the peer ended the call
         self.finished = False
+        self._trailers = b""
 
     @property
     def peer(self) -> str:
@@ -161,14 +162,21 @@ class Call:
             connection.write_parts(parts)
         if pieces:
             connection.blocked(self)
+        elif self.finished:
+            self._end()
 
     def finish(self, status: Status, reason: str = "") -> None:
-        """End the call; what is left of the last message goes unsent."""
+        """End the call: with ``OK`` once the last message is sent, otherwise at once."""
         if self.finished:
             return
         self.finished = True
+        self._trailers = trailers(status, reason)
+        if status is not Status.OK or not self._pieces:
+            self._end()
+
+    def _end(self) -> None:
         if self._cut is None:
-            block = trailers(status, reason) if self._begun else RESPONSE + trailers(status, reason)
+            block = self._trailers if self._begun else RESPONSE + self._trailers
             out = frames.head(len(block), Kind.HEADERS, END_HEADERS | END_STREAM, self._id) + block
             if not self._half_closed:  # nobody will read the rest of the request
                 out += frames.reset(self._id, ErrorCode.NO_ERROR)
@@ -247,9 +255,11 @@ class Call:
 
     def cancel(self, reason: str) -> None:
         """Hear that the peer ended the stream, or went."""
-        if self._cut is None and not self.finished:
-            self._cut = reason
-            self._pieces.clear()
+        if self._cut is not None:
+            return
+        self._cut = reason
+        self._pieces.clear()
+        if not self.finished:
             self._ended()
 
     def _ended(self) -> None:

@@ -39,6 +39,7 @@ _CONNECTION_WINDOW = 16 << 20  # bytes; what the streams of a connection may sen
 _HIGH_WATER = 256 << 10  # bytes written and not yet taken by the socket, above which nobody writes more
 _MOST_UNREAD_REPLIES = 1000  # to pings and settings, of a peer that does not read them
 _MOST_PING_STRIKES = 2
+_LINGER_SECONDS = 1.0  # for a peer that broke the protocol to read why
 _HEAD = struct.Struct(">HBBBL")
 _EMPTY_ACK = frames.head(0, Kind.SETTINGS, ACK, 0)
 
@@ -153,6 +154,7 @@ class Connection(asyncio.Protocol):
             self._rest = b""
             self.leave(failure.code, str(failure))
             self._transport.close()
+            self._timers.append(self._loop.call_later(_LINGER_SECONDS, self.cut))
             return
         self._rest = data[start:] if start else data
 

@@ -193,7 +193,7 @@ async def test_new_streams_are_limited() -> None:
     async with serving(OneSnapshot(snapshot(1)), ServerOptions(new_streams_per_second=2)) as (server, port):
         clients = [Client(port, Variant.DELTA) for _ in range(4)]
         for client in clients:
-            with suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):  # the one that was refused may know it by now
+            with suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):  # the refused one may know by now
                 await client.ask(CDS)
         await eventually(lambda: len(server.connections) == 3)
         codes = [client.call.code() for client in clients]
