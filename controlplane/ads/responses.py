@@ -99,11 +99,14 @@ def respond(state: StreamState, encode: Callable[[Plan], E], now: float) -> tupl
 
 def overdue_at(state: StreamState, now: float) -> float | None:
     """Return when something that waits for an answer may go out without one; ``None`` if nothing waits."""
-    if not any(_pending(state, watch) for watch in state.watches.values()):
-        return None
-    flights = [watch.flight for watch in state.watches.values() if watch.flight is not None]
-    times = [flight.sent_at + state.patience for flight in flights if now < flight.sent_at + state.patience]
-    return min(times, default=None)
+    waits, earliest = False, None
+    for watch in state.watches.values():
+        waits = waits or _pending(state, watch)
+        if watch.flight is not None:
+            at = watch.flight.sent_at + state.patience
+            if now < at and (earliest is None or at < earliest):
+                earliest = at
+    return earliest if waits else None
 
 
 def _pending(state: StreamState, watch: Watch) -> bool:
