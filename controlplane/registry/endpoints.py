@@ -88,12 +88,13 @@ def slice_endpoints(view: View, key: ObjectKey) -> tuple[Endpoint, ...]:
     spec: EndpointSlice = obj.spec
     if spec.address_type == "FQDN":
         return ()
+    service = ObjectKey("Service", key.namespace, spec.service)
     found: list[Endpoint] = []
     for stated in spec.endpoints:
         pod = _pod_of(view, key.namespace, stated)
         if stated.pod and pod is None:
             continue
-        health = _slice_health(view, ObjectKey("Service", key.namespace, spec.service), stated)
+        health = _slice_health(view, service, stated)
         for address in stated.addresses:
             found += _slice_ports(view, spec, stated, pod, address, health)
     return tuple(found)

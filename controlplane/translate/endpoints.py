@@ -8,6 +8,7 @@ from typing import NamedTuple
 from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
+from controlplane.model.objects import Labels
 from controlplane.model.proxy import Locality
 from controlplane.model.proxy_class import ClientScope
 from controlplane.model.service import Endpoint, Health, Service
@@ -166,11 +167,20 @@ def mutual_tls(view: View, endpoint: Endpoint, service: Service, policy: Policy)
 
 def workload_label(view: View, endpoint: Endpoint) -> str:
     """Return ``workload;namespace;canonical name;canonical revision;cluster``: who telemetry says answered."""
-    name = next((value for label in _CANONICAL_NAME if (value := endpoint.labels.get(label))), endpoint.workload)
-    revision = next((value for label in _CANONICAL_REVISION if (value := endpoint.labels.get(label))), "")
+    name = _first(endpoint.labels, _CANONICAL_NAME) or endpoint.workload
+    revision = _first(endpoint.labels, _CANONICAL_REVISION)
     if revision == "latest":
         revision = ""
     return f"{endpoint.workload};{endpoint.namespace};{name};{revision};{view.cluster_id}"
+
+
+def _first(labels: Labels, names: tuple[str, ...]) -> str:
+    """Return the first of these labels that is not empty."""
+    for name in names:
+        value = labels.get(name)
+        if value:
+            return value
+    return ""
 
 
 def _is_ip(text: str) -> bool:
