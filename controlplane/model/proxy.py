@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Locality:
+class Locality(NamedTuple):
     """Where something runs; empty parts are unknown. Source: ``envoy.config.core.v3.Locality``."""
 
     region: str = ""

@@ -8,12 +8,21 @@ namespaces share fifty outbound halves.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from functools import cache
+from operator import attrgetter
+from typing import Any
 
 from controlplane.model.objects import ObjectKey
 from controlplane.model.proxy import Locality
 from controlplane.model.service import ServiceKey
 
 LabelPairs = frozenset[tuple[str, str]]
+
+
+@cache
+def _content(kind: Any) -> attrgetter[Any]:  # noqa: ANN401 - a dataclass
+    """Return what reads all fields of a dataclass."""
+    return attrgetter(*(field.name for field in fields(kind)))
 
 
 class _HashedOnce:
@@ -26,8 +35,8 @@ class _HashedOnce:
         try:
             return self._hash
         except AttributeError:
-            held = tuple(getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]  # dataclasses only
-            object.__setattr__(self, "_hash", hash(held))
+            kind: Any = type(self)
+            object.__setattr__(self, "_hash", hash(_content(kind)(self)))
             return self._hash
 
 

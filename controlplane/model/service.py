@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from types import MappingProxyType
 from typing import NamedTuple
 
 from controlplane.model.objects import Labels, ObjectKey
@@ -173,9 +174,12 @@ class Service:
         return "*" in self.export_to or ("~" not in self.export_to and namespace in self.export_to)
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One address that serves one service port, as the registry knows it.
+_NO_LABELS: Labels = MappingProxyType({})
+_NOWHERE = Locality()
+
+
+class Endpoint(NamedTuple):
+    """One address that serves one service port, as the registry knows it: a tuple, for there are very many.
 
     ``address`` is an IP literal, a host name (DNS services) or a socket path with ``port`` 0. ``port_name`` and
     ``service_port`` say which service port it serves (Kubernetes endpoints match by name; ``service_port`` is 0
@@ -187,8 +191,8 @@ class Endpoint:
     port: int
     port_name: str
     service_port: int = 0
-    labels: Labels = field(default_factory=dict)
-    locality: Locality = field(default_factory=Locality)
+    labels: Labels = _NO_LABELS
+    locality: Locality = _NOWHERE
     health: Health = Health.HEALTHY
     weight: int = 1
     tls_mode: str = "disabled"

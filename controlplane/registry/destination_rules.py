@@ -226,9 +226,12 @@ def policy_for(mesh: MeshConfig, rule: Rule | None, subset: str, port: int) -> P
     return replace(policy, **overlay)
 
 
+_UNSTATED = Policy()
+
+
 def _stated(traffic_policy: TrafficPolicy | None, port: int) -> Policy:
     if traffic_policy is None:
-        return Policy()
+        return _UNSTATED
     level = _port_level(traffic_policy, port)
     if level is not None:
         return Policy(**{name: getattr(level, name) for name in _PORT_LEVEL})

@@ -88,12 +88,13 @@ def slice_endpoints(view: View, key: ObjectKey) -> tuple[Endpoint, ...]:
     spec: EndpointSlice = obj.spec
     if spec.address_type == "FQDN":
         return ()
+    service = ObjectKey("Service", key.namespace, spec.service)
     found: list[Endpoint] = []
     for stated in spec.endpoints:
         pod = _pod_of(view, key.namespace, stated)
         if stated.pod and pod is None:
             continue
-        health = _slice_health(view, ObjectKey("Service", key.namespace, spec.service), stated)
+        health = _slice_health(view, service, stated)
         for address in stated.addresses:
             found += _slice_ports(view, spec, stated, pod, address, health)
     return tuple(found)
@@ -133,11 +134,19 @@ def _slice_ports(  # noqa: PLR0913, PLR0917 - one flat literal's worth of inputs
 def _pod_of(view: View, namespace: str, stated: SliceEndpoint) -> Object | None:
     if stated.pod:
         return view.object("Pod", namespace, stated.pod)
+    if not _has_pods(view, namespace):
+        return None  # one read instead of one for each address
     for address in stated.addresses:
         for key in view.index("pods_with", address):
             if key.namespace == namespace:
                 return view.get(key)
     return None
+
+
+@query
+def _has_pods(view: View, namespace: str) -> bool:
+    """Whether a namespace has any pods: a mesh of files usually has none."""
+    return bool(view.index("pods_in", namespace))
 
 
 def _slice_health(view: View, service: ObjectKey, stated: SliceEndpoint) -> Health:

@@ -9,6 +9,7 @@ the wave ("early cut-off"), and a stale query nobody asks for costs nothing.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
@@ -67,7 +68,7 @@ class Node:
         self.key = key
         self.value: Any = None
         self.error: Exception | None = None
-        self.reads: dict[Node, None] = {}
+        self.reads: tuple[Node, ...] = ()
         self.readers: set[Node] = set()
         self.changed_at = 0
         self.computed_at = 0
@@ -103,7 +104,7 @@ class Memo:
 
     def __init__(self, new_view: Callable[[Memo], Recorder]) -> None:
         self._new_view = new_view
-        self._nodes: dict[tuple[Query[Any, Any], Hashable], Node] = {}
+        self._nodes: defaultdict[Query[Any, Any], dict[Hashable, Node]] = defaultdict(dict)
         self._leaves: dict[Hashable, Node] = {}
         self._kept: set[Node] = set()
         self._unread: set[Node] = set()
@@ -120,9 +121,10 @@ class Memo:
 
     def fresh(self, query: Query[K, V], key: K) -> Node:
         """Return the query's node with an up-to-date value or error."""
-        node = self._nodes.get((query, key))
+        nodes = self._nodes[query]
+        node = nodes.get(key)
         if node is None:
-            node = self._nodes[query, key] = Node(query, key)
+            node = nodes[key] = Node(query, key)
             self._run(node)
         elif node.stale:
             self._refresh(node)
@@ -144,7 +146,7 @@ class Memo:
 
     def release(self, query: Query[K, V], key: K) -> None:
         """Undo ``keep``; the value is forgotten at the next ``collect`` unless something reads it."""
-        node = self._nodes.get((query, key))
+        node = self._nodes[query].get(key)
         if node is not None:
             self._kept.discard(node)
             self._unread.add(node)
@@ -170,7 +172,7 @@ class Memo:
 
     def facts(self, query: Query[K, V], key: K) -> Iterator[Hashable]:
         """Yield every registry fact this value was made from: its provenance."""
-        node = self._nodes.get((query, key))
+        node = self._nodes[query].get(key)
         seen: set[Node] = set()
         wave = [node] if node is not None else []
         while wave:
@@ -193,14 +195,14 @@ class Memo:
             if node.query is None:
                 self._leaves.pop(node.key, None)
                 continue
-            if self._nodes.pop((node.query, node.key), None) is None:
+            if self._nodes[node.query].pop(node.key, None) is None:
                 continue
             dropped += 1
             for read in node.reads:
                 read.readers.discard(node)
                 if not read.readers:
                     self._unread.add(read)
-            node.reads = {}
+            node.reads = ()
         return dropped
 
     def _refresh(self, node: Node) -> None:
@@ -239,10 +241,11 @@ class Memo:
             node.value, node.error, node.changed_at = value, error, self.revision
 
     def _relink(self, node: Node, reads: dict[Node, None]) -> None:
-        for gone in node.reads.keys() - reads.keys():
-            gone.readers.discard(node)
-            if not gone.readers:
-                self._unread.add(gone)
+        for read in node.reads:
+            if read not in reads:
+                read.readers.discard(node)
+                if not read.readers:
+                    self._unread.add(read)
         for read in reads:
             read.readers.add(node)
-        node.reads = reads
+        node.reads = tuple(reads)

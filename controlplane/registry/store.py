@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, NamedTuple
 
+from controlplane.model.kubernetes import KubeService
 from controlplane.model.objects import ChangeSet, Object, ObjectKey
 from controlplane.registry.memo import Memo, Recorder
 
@@ -37,11 +38,18 @@ def _namespace(obj: Object) -> Iterable[Hashable]:
     return (obj.meta.namespace,)
 
 
+def _selected_pair(obj: Object) -> Iterable[Hashable]:
+    """One pair of a Service's selector stands for it: what the selector selects has that one too."""
+    if not isinstance(obj.spec, KubeService) or not obj.spec.selector:
+        return ()
+    return ((obj.meta.namespace, *min(obj.spec.selector.items())),)
+
+
 #: kind -> index name -> keys of an object in it
 INDEXES: dict[str, dict[str, IndexKeys]] = {
     "EndpointSlice": {"slices_of": _slice_service, "slices_with": _slice_addresses},
     "Pod": {"pods_in": _namespace, "pods_with": lambda obj: obj.spec.ips},
-    "Service": {"services_in": _namespace},
+    "Service": {"services_selecting": _selected_pair},
     "ServiceEntry": {
         "entries_in": _namespace,
         "entries_with": lambda obj: {endpoint.address for endpoint in obj.spec.endpoints if endpoint.address},
@@ -103,7 +111,7 @@ class Registry:
         self.objects: dict[ObjectKey, Object] = {}
         self.memo = Memo(lambda _memo: View(self))
         self._kinds: defaultdict[str, list[ObjectKey]] = defaultdict(list)
-        self._indexes: dict[str, dict[Hashable, set[ObjectKey]]] = {
+        self._indexes: dict[str, dict[Hashable, tuple[ObjectKey, ...]]] = {
             name: {} for indexes in INDEXES.values() for name in indexes
         }
 
@@ -113,7 +121,7 @@ class Registry:
 
     def indexed(self, name: str, key: Hashable) -> tuple[ObjectKey, ...]:
         """Return the keys in an index, sorted. Outside queries only: reads here are not recorded."""
-        return tuple(sorted(self._indexes[name].get(key, ())))
+        return self._indexes[name].get(key, ())
 
     def apply(self, changes: ChangeSet) -> frozenset[Fact]:
         """Store and drop objects; return the facts that changed. An equal object changes nothing."""
@@ -147,11 +155,15 @@ class Registry:
         for name, keys_of in INDEXES.get(key.kind, {}).items():
             old: set[Any] = set(keys_of(before)) if before is not None else set()
             new: set[Any] = set(keys_of(after)) if after is not None else set()
+            index = self._indexes[name]
             for gone in old - new:
-                held = self._indexes[name][gone]
-                held.discard(key)
-                if not held:
-                    del self._indexes[name][gone]
+                left = tuple(other for other in index[gone] if other != key)
+                if left:
+                    index[gone] = left
+                else:
+                    del index[gone]
             for added in new - old:
-                self._indexes[name].setdefault(added, set()).add(key)
+                held = index.get(added, ())
+                at = bisect.bisect_left(held, key)
+                index[added] = (*held[:at], key, *held[at:])
             facts.update(Fact(name, changed) for changed in old ^ new)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controlplane.model.kubernetes import ContainerPort
-from controlplane.model.objects import Object, ObjectKey
+from controlplane.model.objects import Labels, Object, ObjectKey
 from controlplane.model.proxy import Locality, Proxy
 from controlplane.model.proxy_class import ClientScope, InboundScope, InboundTarget, LabelPairs, ProxyClass
 from controlplane.model.service import Protocol, Resolution, Service, ServicePort
@@ -106,9 +106,8 @@ def inbound_targets(view: View, proxy: Proxy) -> tuple[InboundTarget, ...]:
     """Return the service ports of the workload behind a proxy, oldest service first."""
     found: list[tuple[Service, ServicePort, int]] = []
     held = workload(view, proxy)
-    for service in _services_in(view, proxy.namespace):
-        if service.selector and selects(service.selector, held.labels):
-            found += _selected_ports(service, held)
+    for service in _selecting(view, proxy.namespace, held.labels):
+        found += _selected_ports(service, held)
     if not any(service.kubernetes for service, _, _ in found):
         found += _by_slices(view, proxy)
     found += _entry_targets(view, proxy)
@@ -121,9 +120,13 @@ def inbound_targets(view: View, proxy: Proxy) -> tuple[InboundTarget, ...]:
     return tuple(result)
 
 
-def _services_in(view: View, namespace: str) -> Iterable[Service]:
-    for key in view.index("services_in", namespace):
-        yield from services_of(view, key)
+def _selecting(view: View, namespace: str, labels: Labels) -> Iterable[Service]:
+    """Yield the Kubernetes services of a namespace that select these labels, by name."""
+    keys = {key for pair in labels.items() for key in view.index("services_selecting", (namespace, *pair))}
+    for key in sorted(keys):
+        for service in services_of(view, key):
+            if service.selector and selects(service.selector, labels):
+                yield service
 
 
 def _selected_ports(service: Service, held: Workload) -> Iterable[tuple[Service, ServicePort, int]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
-from envoy.config.endpoint.v3 import endpoint_components_pb2
+from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
+from controlplane.model.objects import Labels
 from controlplane.model.proxy import Locality
 from controlplane.model.proxy_class import ClientScope
 from controlplane.model.service import Endpoint, Health, Service
@@ -24,6 +26,7 @@ from controlplane.translate.locality import Group, apply, locality_setting
 DRAINING_LABEL = "istio.io/draining"
 _CANONICAL_NAME = ("service.istio.io/canonical-name", "app.kubernetes.io/name", "app")
 _CANONICAL_REVISION = ("service.istio.io/canonical-revision", "app.kubernetes.io/version", "version")
+_IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|$)){4}", re.ASCII)
 
 
 class LoadKey(NamedTuple):
@@ -95,6 +98,7 @@ def load_assignment(view: View, key: LoadKey) -> ClusterLoadAssignment:
     if port is None:
         return message
     dns = service.resolution.is_dns
+    templates: dict[tuple[Health, int, str, str], LbEndpoint] = {}
     held = [e for e in matching_endpoints(view, key, policy) if dns or e.port == 0 or _is_ip(e.address)]
     for group in _grouped(held, view, key, policy):
         part = message.endpoints.add()
@@ -104,7 +108,21 @@ def load_assignment(view: View, key: LoadKey) -> ClusterLoadAssignment:
         part.load_balancing_weight.value = min(group.weight, 0xFFFFFFFF)
         part.priority = group.priority
         for endpoint in group.endpoints:
-            _put(part.lb_endpoints.add(), view, endpoint, service, policy)
+            mode = endpoint.tls_mode
+            if mode in {"", "disabled"} or not mutual_tls(view, endpoint, service, policy):
+                mode = ""
+            alike = (endpoint.health, endpoint.weight, workload_label(view, endpoint), mode)
+            template = templates.get(alike)
+            if template is None:
+                template = templates[alike] = _without_address(*alike)
+            target = part.lb_endpoints.add()
+            target.CopyFrom(template)
+            if endpoint.port:
+                socket = target.endpoint.address.socket_address
+                socket.address = endpoint.address
+                socket.port_value = endpoint.port
+            else:
+                target.endpoint.address.pipe.path = endpoint.address
     return message
 
 
@@ -122,21 +140,16 @@ def _grouped(held: list[Endpoint], view: View, key: LoadKey, policy: Policy) -> 
     return apply(groups, setting, key.client.locality, dict(key.client.labels))
 
 
-def _put(
-    target: endpoint_components_pb2.LbEndpoint, view: View, endpoint: Endpoint, service: Service, policy: Policy
-) -> None:
-    if endpoint.port:
-        socket = target.endpoint.address.socket_address
-        socket.address = endpoint.address
-        socket.port_value = endpoint.port
-    else:
-        target.endpoint.address.pipe.path = endpoint.address
-    target.health_status = int(endpoint.health)
-    target.load_balancing_weight.value = endpoint.weight
-    target.metadata.filter_metadata["istio"].fields["workload"].string_value = workload_label(view, endpoint)
-    if endpoint.tls_mode not in ("", "disabled") and mutual_tls(view, endpoint, service, policy):
+def _without_address(health: Health, weight: int, workload: str, tls_mode: str) -> LbEndpoint:
+    """Return what the endpoints of one workload have in common; ``tls_mode`` is empty for plaintext."""
+    target = LbEndpoint()
+    target.health_status = int(health)
+    target.load_balancing_weight.value = weight
+    target.metadata.filter_metadata["istio"].fields["workload"].string_value = workload
+    if tls_mode:
         metadata = target.metadata.filter_metadata["envoy.transport_socket_match"]
-        metadata.fields["tlsMode"].string_value = endpoint.tls_mode
+        metadata.fields["tlsMode"].string_value = tls_mode
+    return target
 
 
 def mutual_tls(view: View, endpoint: Endpoint, service: Service, policy: Policy) -> bool:
@@ -154,15 +167,21 @@ def mutual_tls(view: View, endpoint: Endpoint, service: Service, policy: Policy)
 
 def workload_label(view: View, endpoint: Endpoint) -> str:
     """Return ``workload;namespace;canonical name;canonical revision;cluster``: who telemetry says answered."""
-    name = next((value for label in _CANONICAL_NAME if (value := endpoint.labels.get(label))), endpoint.workload)
-    revision = next((value for label in _CANONICAL_REVISION if (value := endpoint.labels.get(label))), "")
+    name = _first(endpoint.labels, _CANONICAL_NAME) or endpoint.workload
+    revision = _first(endpoint.labels, _CANONICAL_REVISION)
     if revision == "latest":
         revision = ""
     return f"{endpoint.workload};{endpoint.namespace};{name};{revision};{view.cluster_id}"
 
 
+def _first(labels: Labels, names: tuple[str, ...]) -> str:
+    """Return the first of these labels that is not empty."""
+    for name in names:
+        value = labels.get(name)
+        if value:
+            return value
+    return ""
+
+
 def _is_ip(text: str) -> bool:
-    parts = text.split(".")
-    if len(parts) == 4 and all(part.isdigit() and int(part) < 256 for part in parts):  # noqa: PLR2004 - IPv4
-        return True
-    return ":" in text and "/" not in text
+    return _IPV4.fullmatch(text) is not None or (":" in text and "/" not in text)

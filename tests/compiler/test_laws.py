@@ -110,6 +110,27 @@ def test_scaling_one_service_of_a_thousand_rebuilds_one_target() -> None:
     asyncio.run(scale())
 
 
+def test_a_new_service_asks_only_the_workloads_it_may_select() -> None:
+    """Which services select a workload is looked up by its labels, not by walking every service of the namespace."""
+
+    async def added() -> None:
+        compiler = Compiler(Registry())
+        await compiler.apply(ChangeSet(upserts=tuple(_mesh(40))))
+        labelled = replace(CLIENTS[0], labels={"app": "c0", "version": "v1"})
+        sessions = await opened(compiler, (labelled, *CLIENTS[1:]))
+        runs = compiler.registry.memo.runs["inbound_targets"]
+        spec = {"clusterIP": "10.0.9.9", "ports": [{"name": "http", "port": 80}]}
+        other = manifest("v1", "Service", "ns-0", "other", spec={**spec, "selector": {"app": "other"}})
+        await compiler.apply(ChangeSet(upserts=(parsed(other),)))
+        assert compiler.registry.memo.runs["inbound_targets"] == runs
+        own = manifest("v1", "Service", "ns-0", "own", spec={**spec, "selector": {"version": "v1", "app": "c0"}})
+        await compiler.apply(ChangeSet(upserts=(parsed(own),)))
+        assert compiler.registry.memo.runs["inbound_targets"] == runs + 1
+        assert "inbound|80||" in sessions[0].snapshot.of(ResourceType.CLUSTER)
+
+    asyncio.run(added())
+
+
 def test_an_equal_object_changes_nothing() -> None:
     """Applying the same objects again runs nothing and tells nobody."""
 

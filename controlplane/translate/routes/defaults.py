@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from envoy.config.route.v3.route_components_pb2 import Decorator, Route, RouteAction, RouteMatch, VirtualHost
+from envoy.config.route.v3.route_components_pb2 import Route, RouteAction, RouteMatch, VirtualHost
 
 from controlplane.apis.virtual_service import HTTPRetry
 from controlplane.registry.memo import query
@@ -52,21 +52,27 @@ def unlimited(action: RouteAction) -> RouteAction:
     return action
 
 
-def default_route(hostname: str, port: int, defaults: RouteDefaults, hash_policy: bytes = b"") -> Route:
-    """Return the route to a service port that no VirtualService claims; ``hash_policy`` is encoded, or empty."""
-    action = unlimited(RouteAction(cluster=outbound_name(port, "", hostname)))
+@query
+def default_settings(view: View, _key: tuple[()]) -> bytes:
+    """Return what the default routes of all services have in common: a ``Route``, encoded."""
+    defaults = route_defaults(view, ())
+    action = unlimited(RouteAction())
     action.append_x_forwarded_host = defaults.forwarded_host
     retry = retry_policy(defaults.retry)
     if retry is not None:
         action.retry_policy.CopyFrom(retry)
+    route = Route(name="default", match=RouteMatch(prefix="/"), route=action)
+    return bytes(route.SerializeToString(deterministic=True))
+
+
+def default_route(view: View, hostname: str, port: int, hash_policy: bytes = b"") -> Route:
+    """Return the route to a service port that no VirtualService claims; ``hash_policy`` is encoded, or empty."""
+    route = Route.FromString(default_settings(view, ()))
+    route.route.cluster = outbound_name(port, "", hostname)
+    route.decorator.operation = f"{hostname}:{port}/*"
     if hash_policy:
-        action.hash_policy.add().ParseFromString(hash_policy)
-    return Route(
-        name="default",
-        match=RouteMatch(prefix="/"),
-        route=action,
-        decorator=Decorator(operation=f"{hostname}:{port}/*"),
-    )
+        route.route.hash_policy.add().ParseFromString(hash_policy)
+    return route
 
 
 def catch_all(policy: OutboundPolicy, defaults: RouteDefaults) -> VirtualHost:

@@ -59,8 +59,8 @@ def built(view: View, key: HostsKey) -> HostSet:
     keys = list(virtual_host_keys(view, key))
     hosts = [virtual_host(view, each) for each in keys]
     _drop_shadowing(view, keys, hosts)
-    domains = frozenset().union(*[host.domain_set for host in hosts])
-    if len(domains) != sum([len(host.domain_set) for host in hosts]):
+    domains = frozenset[str]().union(*[host.domains for host in hosts])
+    if len(domains) != sum([len(host.domains) for host in hosts]):
         keys, hosts = _without_duplicates(view, keys, hosts)
     order = sorted(range(len(hosts)), key=[host.name for host in hosts].__getitem__)
     kept = [index for index in order if hosts[index].domains]
@@ -164,7 +164,7 @@ def sensitive(view: View, key: HostsKey) -> Sensitive:
             if each.routes is None and candidates.may_hash(each.host)
         ),
         by_domain={name: tuple(found) for name, found in by_domain.items()},
-        domains=frozenset().union(*[host.domain_set for host in held.hosts]),
+        domains=frozenset[str]().union(*[host.domains for host in held.hosts]),
         real=frozenset(_real_names(held.keys)),
         rigid=bool(aliases(view, key.listener.egress.namespace)) or any(e.semantics == "gateway" for e in bound),
     )
@@ -201,7 +201,7 @@ def _derived(view: View, key: HostsKey) -> HostSet | None:
             return None
         keys[index] = keys[index]._replace(shortening=OWN)
         hosts[index] = virtual_host(view, keys[index])
-        fresh = hosts[index].domain_set - held.hosts[index].domain_set
+        fresh = set(hosts[index].domains).difference(held.hosts[index].domains)
         if fresh & shared.domains or fresh & added or hosts[index].alternates & shared.real:
             return None
         added |= fresh

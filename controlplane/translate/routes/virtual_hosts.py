@@ -49,13 +49,12 @@ class VirtualHostKey(NamedTuple):
 class EncodedVirtualHost:
     """A virtual host as a field of a route configuration: tag, length and message.
 
-    ``domains`` are in order, ``domain_set`` the same as a set, ``alternates`` the generated short names among them.
+    ``domains`` are in order, each once, ``alternates`` the generated short names among them.
     ``version`` stands for ``body``, so that who joins many of them need not hash them again.
     """
 
     name: str
     domains: tuple[str, ...]
-    domain_set: frozenset[str]
     alternates: frozenset[str]
     clusters: frozenset[str]
     body: bytes
@@ -68,7 +67,7 @@ def virtual_host(view: View, key: VirtualHostKey) -> EncodedVirtualHost:
     defaults = route_defaults(view, ())
     domains = _domains(view, key)
     if key.routes is None:
-        route = default_route(key.host, key.port, defaults, key.hash_policy)
+        route = default_route(view, key.host, key.port, key.hash_policy)
         routes: Iterable[EncodedRoute] = (
             EncodedRoute(
                 route.SerializeToString(deterministic=True), catch_all=True, clusters=frozenset({route.route.cluster})
@@ -115,12 +114,10 @@ def encoded(
     for route in routes:
         parts.append(delimited(ROUTES_FIELD, route.body))
         clusters |= route.clusters
-    domains = tuple(head.domains)
     body = delimited(VIRTUAL_HOSTS_FIELD, b"".join(parts))
     return EncodedVirtualHost(
         name=head.name,
-        domains=domains,
-        domain_set=frozenset(domains),
+        domains=tuple(head.domains),
         alternates=alternates,
         clusters=frozenset(clusters),
         body=body,
