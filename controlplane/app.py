@@ -43,6 +43,7 @@ log = structlog.get_logger(__name__)
 
 MESH_KEY = ObjectKey("ConfigMap", SYSTEM_NAMESPACE, MESH_CONFIG_MAP)
 LAG_PROBE_SECONDS = 0.25
+_UPDATES = {"Service": "svc", "EndpointSlice": "eds"}
 
 
 def run(settings: Settings) -> None:
@@ -70,9 +71,10 @@ class _Counting(Observer):
     """Counts what happens on streams."""
 
     def sent(self, type_url: str, size_bytes: int) -> None:
-        if type_url in metrics.PUSHES:
-            metrics.PUSHES[type_url].inc()
-            metrics.CONFIG_SIZE[type_url].observe(size_bytes)
+        metrics.PUSHES.count(type_url, size_bytes)
+
+    def converged(self, seconds: float) -> None:
+        metrics.CONVERGENCE_TIME.observe(seconds)
 
     def refused(self, type_url: str) -> None:
         if type_url in metrics.REJECTS:
@@ -107,8 +109,9 @@ class ControlPlane:
         if directory is None:
             raise RuntimeError("no source of configuration")
         self._files = FileSource(directory)
-        self._holdoff = Holdoff(self._apply, settings.holdoff, settings.max_holdoff)
-        self._ads = AdsServer(self._compiler, _server_options(settings), lambda: self._listed, observer=_Counting())
+        self._holdoff = Holdoff(self._push, settings.holdoff, settings.max_holdoff)
+        self._observer = _Counting()
+        self._ads = AdsServer(self._compiler, _server_options(settings), lambda: self._listed, observer=self._observer)
         self._admin = AdminServer(self._sources())
 
     async def serve(self) -> None:
@@ -141,7 +144,14 @@ class ControlPlane:
 
     async def _watch(self) -> None:
         async for changes in self._files.changes():
+            _count(changes)
             self._holdoff.add(changes)
+
+    async def _push(self, changes: ChangeSet) -> None:
+        waited = asyncio.get_running_loop().time() - self._holdoff.changed_at
+        metrics.DEBOUNCE_TIME.observe(waited)
+        self._observer.changed_at = perf_counter() - waited
+        await self._apply(changes)
 
     async def _apply(self, changes: ChangeSet) -> None:
         started = perf_counter()
@@ -216,6 +226,14 @@ class ControlPlane:
             obj = self._registry.objects.get(key)
             source = obj.meta.source if obj is not None else ""
             yield Rejected(key, tuple(f"{finding.path}: {finding.reason}" for finding in found), source)
+
+
+def _count(changes: ChangeSet) -> None:
+    """Count what came in, by istiod's words for it."""
+    for key in (*(obj.key for obj in changes.upserts), *changes.deletes):
+        metrics.INBOUND_UPDATES.labels(_UPDATES.get(key.kind, "config")).inc()
+    for rejected in changes.rejections:
+        metrics.REJECTED_CONFIGS.labels(rejected.key.kind, rejected.key.name).inc()
 
 
 def _mesh_problem(obj: Object) -> Rejected | None:

@@ -13,8 +13,10 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from itertools import accumulate
 
 from prometheus_client import (
     CollectorRegistry,
@@ -27,7 +29,9 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 SHORT_TYPE_NAMES: Mapping[str, str] = {
     "type.googleapis.com/envoy.config.cluster.v3.Cluster": "cds",
@@ -56,51 +60,58 @@ def _counter(name: str, text: str, labels: Iterable[str] = ()) -> Counter:
     return Counter(name, text, labels, registry=REGISTRY)
 
 
-_pushes = _counter("pilot_xds_pushes", "xDS responses sent, and those that could not be.", ["type"])
-_push_time = Histogram(
-    "pilot_xds_push_time", "Seconds to build and send one response.", ["type"], registry=REGISTRY, buckets=_SLOW
-)
-_config_size = Histogram(
-    "pilot_xds_config_size_bytes", "Size of one response.", ["type"], registry=REGISTRY, buckets=_SIZES
-)
 _rejects = _counter("pilot_total_xds_rejects", "Responses that a proxy refused.", ["type"])
 _expired = _counter("pilot_xds_expired_nonce", "Requests that answered a replaced response.", ["type"])
-_built = Counter("controlplane_targets_built", "Resources translated.", ["type"], registry=REGISTRY)
 
-PUSHES: Mapping[str, Counter] = {url: _pushes.labels(short) for url, short in SHORT_TYPE_NAMES.items()}
-"""Responses sent, by type URL."""
-SEND_ERRORS: Mapping[str, Counter] = {url: _pushes.labels(f"{s}_senderr") for url, s in SHORT_TYPE_NAMES.items()}
-"""Responses that could not be sent, by type URL."""
-PUSH_TIME: Mapping[str, Histogram] = {url: _push_time.labels(short) for url, short in SHORT_TYPE_NAMES.items()}
-"""Seconds to build and send one response, by type URL."""
-CONFIG_SIZE: Mapping[str, Histogram] = {url: _config_size.labels(url) for url in SHORT_TYPE_NAMES}
-"""Bytes of one response, by type URL."""
+
+
+class _Pushes(Collector):
+    """Responses sent, by type URL: how many, and of what size. Plain numbers, for there may be thousands a second."""
+
+    def __init__(self) -> None:
+        self._sizes = {url: [0] * (len(_SIZES) + 1) for url in SHORT_TYPE_NAMES}
+        self._bytes = dict.fromkeys(SHORT_TYPE_NAMES, 0)
+        REGISTRY.register(self)
+
+    def count(self, type_url: str, size_bytes: int) -> None:
+        """Count one response; types that are not ours do not count."""
+        sizes = self._sizes.get(type_url)
+        if sizes is not None:
+            sizes[bisect_left(_SIZES, size_bytes)] += 1
+            self._bytes[type_url] += size_bytes
+
+    def collect(self) -> Iterator[Metric]:
+        """Give both metrics."""
+        pushes = CounterMetricFamily("pilot_xds_pushes", "xDS responses sent.", labels=["type"])
+        sizes = HistogramMetricFamily("pilot_xds_config_size_bytes", "Size of one response.", labels=["type"])
+        for url, short in SHORT_TYPE_NAMES.items():
+            up_to = tuple(accumulate(self._sizes[url]))
+            pushes.add_metric([short], up_to[-1])
+            names = (*(floatToGoString(size) for size in _SIZES), "+Inf")  # type: ignore[no-untyped-call]
+            sizes.add_metric([url], tuple(zip(names, up_to, strict=True)), self._bytes[url])
+        yield pushes
+        yield sizes
+
+
+PUSHES = _Pushes()
+_WITHOUT_SUFFIX.add("pilot_xds_pushes")
 REJECTS: Mapping[str, Counter] = {url: _rejects.labels(short) for url, short in SHORT_TYPE_NAMES.items()}
 """Refused responses, by type URL."""
 EXPIRED_NONCES: Mapping[str, Counter] = {url: _expired.labels(short) for url, short in SHORT_TYPE_NAMES.items()}
 """Requests that answered a replaced response, by type URL."""
-TARGETS_BUILT: Mapping[str, Counter] = {url: _built.labels(short) for url, short in SHORT_TYPE_NAMES.items()}
-"""Resources translated, by type URL."""
-
-SEND_TIME = Histogram("pilot_xds_send_time", "Seconds to write a response.", registry=REGISTRY, buckets=_SLOW)
 CONVERGENCE_TIME = Histogram(
     "pilot_proxy_convergence_time",
     "Seconds from a change of configuration to its last response sent to a proxy.",
     registry=REGISTRY,
     buckets=_SLOW,
 )
-QUEUE_TIME = Histogram(
-    "pilot_proxy_queue_time", "Seconds that a push waited for its proxy.", registry=REGISTRY, buckets=_SLOW
-)
 DEBOUNCE_TIME = Histogram(
     "pilot_debounce_time", "Seconds from the first change of a batch to its compilation.", registry=REGISTRY,
     buckets=_SLOW,
 )  # fmt: skip
 PUSH_TRIGGERS = _counter("pilot_push_triggers", "Pushes by what caused them.", ["type"])
-INBOUND_UPDATES = _counter("pilot_inbound_updates", "Changes received.", ["type"])
+INBOUND_UPDATES = _counter("pilot_inbound_updates", "Changed objects received.", ["type"])
 REJECTED_CONFIGS = _counter("pilot_total_rejected_configs", "Objects refused.", ["type", "name"])
-K8S_CONFIG_EVENTS = _counter("pilot_k8s_cfg_events", "Changes of mesh configuration objects.", ["type", "event"])
-K8S_REGISTRY_EVENTS = _counter("pilot_k8s_reg_events", "Changes of Kubernetes' own objects.", ["type", "event"])
 INTERNAL_ERRORS = _counter("pilot_total_xds_internal_errors", "Errors of our own while serving xDS.")
 
 VIRTUAL_SERVICES = Gauge("pilot_virt_services", "VirtualServices known.", registry=REGISTRY)

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import time
+
 
 class Observer:
-    """Is told of events on streams; this one ignores them all. Calls are on the hot path and must not fail or wait."""
+    """Is told of events on streams; this one ignores them all. Calls are on the hot path and must not fail or wait.
+
+    ``changed_at`` is when the configuration changed that is being pushed, by ``time.perf_counter``; whoever knows sets
+    it before the push.
+    """
+
+    def __init__(self) -> None:
+        self.changed_at = time.perf_counter()
+
+    def converged(self, seconds: float) -> None:
+        """A proxy has been sent all of a change, so long after it."""
 
     def sent(self, type_url: str, size_bytes: int) -> None:
         """A response of this type goes out."""

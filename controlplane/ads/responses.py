@@ -97,6 +97,11 @@ def respond(state: StreamState, encode: Callable[[Plan], E], now: float) -> tupl
     return state, None
 
 
+def waits(state: StreamState) -> bool:
+    """Whether something is due that has to wait for an answer of the proxy."""
+    return any(_pending(state, watch) for watch in state.watches.values())
+
+
 def overdue_at(state: StreamState, now: float) -> float | None:
     """Return when something that waits for an answer may go out without one; ``None`` if nothing waits."""
     waits, earliest = False, None

@@ -22,7 +22,7 @@ from controlplane.ads.node import proxy_of
 from controlplane.ads.observer import Observer
 from controlplane.ads.protocol import offer, receive
 from controlplane.ads.refusal import Refusal, StreamRefused
-from controlplane.ads.responses import Plan, overdue_at, respond
+from controlplane.ads.responses import Plan, overdue_at, respond, waits
 from controlplane.ads.source import Session, SnapshotSource
 from controlplane.ads.sync_status import ProxyStatus, Rejection, Sync, TypeStatus
 from controlplane.ads.watch import TYPES, Kind, Request, StreamState, Variant, Watch
@@ -105,6 +105,7 @@ class Stream:
         self._sequences: dict[str, int] = {}  # of the last response of each type
         self._timer: asyncio.TimerHandle | None = None
         self._due_turn = False
+        self._changed_at: float | None = None  # of the oldest change that this proxy was not sent
         self._ending = False
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._session: Session
@@ -126,7 +127,7 @@ class Stream:
                 log.warning("ads.health_before_first_request", peer=self._transport.peer)
                 continue
             self.proxy = proxy_of(message.node)
-            self._session = await self._serving.source.open(self.proxy, self.wake)
+            self._session = await self._serving.source.open(self.proxy, self._changed)
             self._snapshot = self._session.snapshot
             edition = self._serving.library.edition(self._snapshot)
             self._state = StreamState(self._variant, edition, self._session.missing, self._serving.patience)
@@ -169,6 +170,11 @@ class Stream:
         if not self._end.done():
             self._end.set_exception(error)
 
+    def _changed(self) -> None:
+        if self._changed_at is None:
+            self._changed_at = self._serving.observer.changed_at
+        self.wake()
+
     def wake(self) -> None:
         """Look for something to send, soon; costs next to nothing."""
         if not self._due_turn and not self._end.done():
@@ -195,14 +201,20 @@ class Stream:
             self.fail(error)
 
     def _send(self) -> None:
+        sent = False
         while not self._end.done() and self._transport.writable:
             response = self._next()
             if response is not None:
                 self._transport.send(response.body)
-            elif self._ending:
+                sent = True
+                continue
+            if self._changed_at is not None and not waits(self._state):
+                if sent:
+                    self._serving.observer.converged(time.perf_counter() - self._changed_at)
+                self._changed_at = None
+            if self._ending:
                 self._end.set_result(None)
-            else:
-                return
+            return
 
     def _receive(self, message: Message) -> None:
         if message.type_url in _HEALTH_TYPE_URLS:

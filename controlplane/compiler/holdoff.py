@@ -36,6 +36,8 @@ class Holdoff:
         self, publish: Callable[[ChangeSet], Awaitable[object]], holdoff: timedelta, max_holdoff: timedelta
     ) -> None:
         self._publish = publish
+        self.changed_at = 0.0
+        """When the oldest change of the last change set handed on arrived, by the event loop's clock."""
         self._quiet_seconds = holdoff.total_seconds()
         self._max_seconds = max_holdoff.total_seconds()
         self._pending = ChangeSet()
@@ -63,6 +65,7 @@ class Holdoff:
                 await self._until_quiet(loop)
             changes, self._pending = self._pending, ChangeSet()
             self._arrived.clear()
+            self.changed_at = self._first_at
             await self._publish(changes)
 
     async def _until_quiet(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -15,29 +15,36 @@ def value(name: str, **labels: str) -> float:
 
 
 def test_every_resource_type_has_its_label() -> None:
-    assert set(metrics.PUSHES) == {type_.value for type_ in ResourceType}
+    assert set(metrics.SHORT_TYPE_NAMES) == {type_.value for type_ in ResourceType}
 
 
 def test_istiods_counters_have_no_suffix() -> None:
     before = value("pilot_xds_pushes", type="lds")
-    metrics.PUSHES[ResourceType.LISTENER.value].inc()
+    metrics.PUSHES.count(ResourceType.LISTENER.value, 100)
+    metrics.PUSHES.count("type.googleapis.com/unknown", 100)
     assert value("pilot_xds_pushes", type="lds") == before + 1
     assert b"pilot_xds_pushes_total" not in metrics.exposition()
 
 
 def test_names_that_begin_alike_are_left_alone() -> None:
-    metrics.PUSH_TIME[ResourceType.LISTENER.value].observe(0.2)
-    assert value("pilot_xds_push_time_count", type="lds") >= 1
+    metrics.CONVERGENCE_TIME.observe(0.2)
+    assert value("pilot_proxy_convergence_time_count") >= 1
 
 
 def test_our_own_counters_keep_prometheus_suffix() -> None:
-    metrics.TARGETS_BUILT[ResourceType.ROUTE.value].inc(3)
-    assert value("controlplane_targets_built_total", type="rds") >= 3
+    assert "controlplane_event_loop_lag_seconds_count" in metrics.exposition().decode()
 
 
 def test_sizes_are_by_type_url() -> None:
-    metrics.CONFIG_SIZE[ResourceType.CLUSTER.value].observe(20_000)
-    assert value("pilot_xds_config_size_bytes_bucket", type=ResourceType.CLUSTER.value, le="1e+06") >= 1
+    url = ResourceType.CLUSTER.value
+    name = "pilot_xds_config_size_bytes"
+    before = [value(f"{name}_bucket", type=url, le=le) for le in ("10000.0", "1e+06", "+Inf")]
+    total = value(f"{name}_sum", type=url)
+    for size in (10_000, 20_000, 90_000_000):
+        metrics.PUSHES.count(url, size)
+    after = [value(f"{name}_bucket", type=url, le=le) for le in ("10000.0", "1e+06", "+Inf")]
+    assert [b - a for a, b in zip(before, after, strict=True)] == [1, 2, 3]
+    assert value(f"{name}_sum", type=url) - total == 90_030_000
 
 
 def test_version() -> None:

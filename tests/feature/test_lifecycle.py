@@ -61,6 +61,26 @@ def _moved(name: str, address: str) -> list[Json]:
     return held
 
 
+async def test_a_change_is_counted_on_its_way(server: Server) -> None:
+    """What came in, how long it was gathered, what was sent, and how long it took to reach the proxy."""
+
+    async def page() -> dict[str, float]:
+        lines = str((await server.get("/metrics"))[1]).splitlines()
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[:1] != "#")}
+
+    async with connected(server.xds) as client:
+        before = await page()
+        server.write("mesh.yaml", *_moved("reviews", "10.9.1.77"), GOOD)
+        await client.until(lambda: addresses(client, REVIEWS) == {"10.9.1.77"}, "the new address")
+        after = await page()
+    grown = {name: after[name] - before.get(name, 0) for name in after}
+    assert grown['pilot_inbound_updates{type="eds"}'] == 1
+    assert grown['pilot_xds_pushes{type="eds"}'] == 1
+    assert grown["pilot_debounce_time_count"] == 1
+    assert grown["pilot_proxy_convergence_time_count"] == 1
+    assert 0 < grown["pilot_proxy_convergence_time_sum"] < 5
+
+
 async def test_objects_appear_and_go_with_their_file(server: Server) -> None:
     checkout = cluster("checkout.shop.svc.cluster.local")
     async with connected(server.xds) as client:
