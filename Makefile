@@ -81,5 +81,6 @@ $(READY): pyproject.toml uv.lock
 	else \
 		$(BIN)/uv sync --frozen --inexact; \
 	fi
+	@$(BIN)/python -m compileall -q -j 0 .venv controlplane >/dev/null || true # twice as fast a start; what ships for other Pythons stays text
 	@$(BIN)/python -c 'import envoy.config.cluster.v3.cluster_pb2' && $(BIN)/envoy --version >/dev/null
 	@touch $@

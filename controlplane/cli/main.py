@@ -34,8 +34,7 @@ def overview() -> str:
 def main() -> None:
     """Run the command line and exit. The overview does not wait for typer to load.
 
-    Loading modules makes objects that stay. A collector that looks for cycles after every 700 of them finds none and
-    makes the start some 5 to 10 % longer, so it looks more rarely.
+    Loading modules makes objects that stay: a collector that looks for cycles after every 700 of them finds none.
     """
     gc.set_threshold(50_000, 50, 100)
     if len(sys.argv) > 1 and sys.argv[1] in HELP_FLAGS:
