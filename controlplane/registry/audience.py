@@ -36,6 +36,7 @@ def ordinary(view: View, namespace: str) -> bool:
     return sees_only_public(view, namespace) and not destination_rules(view, namespace).local
 
 
+@query
 def reaching(view: View, client: ClientScope) -> ClientScope:
     """Project a client to what its outbound clusters and load assignments may depend on."""
     return ClientScope(
@@ -67,6 +68,7 @@ class Distinctions:
     labels: bool = False
 
 
+@query
 def listening(view: View, client: ClientScope) -> ClientScope:
     """Reduce a client to what its outbound listeners depend on; clients that come to the same share all of them."""
     known = replace(client, cluster_id="Kubernetes", network="", locality=Locality(), node="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -168,7 +169,25 @@ def _entry_targets(view: View, proxy: Proxy) -> Iterable[tuple[Service, ServiceP
 @query
 def source_pairs(view: View, namespace: str) -> tuple[LabelPairs, frozenset[str]]:
     """Return the label pairs, and the label names, by which some configuration tells clients of a namespace apart."""
+    told = _told_apart(view, ())
+    setting = mesh_config(view).locality_lb_setting
+    names = {text.partition("=")[0] for text in (setting.failover_priority if setting is not None else ())}
+    return told.pairs | told.selected.get(namespace, frozenset()), told.names | names | _distribution_names(view)
+
+
+@dataclass(frozen=True, slots=True)
+class _ToldApart:
+    """Labels of clients that rules ask for: ``pairs`` of any client, ``selected`` by namespace; names of any value."""
+
+    pairs: LabelPairs
+    selected: Mapping[str, LabelPairs]
+    names: frozenset[str]
+
+
+@query
+def _told_apart(view: View, _key: tuple[()]) -> _ToldApart:
     pairs: set[tuple[str, str]] = set()
+    selected: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
     names: set[str] = set()
     for key in view.keys("VirtualService"):
         obj = view.get(key)
@@ -179,13 +198,11 @@ def source_pairs(view: View, namespace: str) -> tuple[LabelPairs, frozenset[str]
         if obj is None:
             continue
         selector = obj.spec.workload_selector
-        if selector is not None and key.namespace == namespace:
-            pairs.update((selector.match_labels or {}).items())
+        if selector is not None:
+            selected[key.namespace].update((selector.match_labels or {}).items())
         names.update(_priority_names(obj.spec))
-    setting = mesh_config(view).locality_lb_setting
-    names.update(text.partition("=")[0] for text in (setting.failover_priority if setting is not None else ()))
-    names.update(_distribution_names(view))
-    return frozenset(pairs), frozenset(names)
+    by_namespace = {namespace: frozenset(held) for namespace, held in selected.items()}
+    return _ToldApart(frozenset(pairs), by_namespace, frozenset(names))
 
 
 @query

@@ -131,6 +131,27 @@ def test_a_new_service_asks_only_the_workloads_it_may_select() -> None:
     asyncio.run(added())
 
 
+def test_a_route_that_asks_for_no_client_classifies_nobody() -> None:
+    """Which labels tell clients apart is found once for all namespaces; where that is equal, nothing follows."""
+
+    async def routed() -> None:
+        compiler = Compiler(Registry())
+        await compiler.apply(ChangeSet(upserts=tuple(_mesh(20))))
+        await opened(compiler, CLIENTS)
+        runs = dict(compiler.registry.memo.runs)
+        host = "svc-1.ns-1.svc.cluster.local"
+        for headers in ("a", "b"):
+            match = {"headers": {"x": {"exact": headers}}}
+            http = [{"match": [match], "route": [{"destination": {"host": host}}]}]
+            spec = {"hosts": [host], "http": http}
+            rule = manifest("networking.istio.io/v1", "VirtualService", "ns-1", "svc-1", spec=spec)
+            await compiler.apply(ChangeSet(upserts=(parsed(rule),)))
+        for name in ("source_pairs", "classify"):
+            assert compiler.registry.memo.runs[name] == runs[name], name
+
+    asyncio.run(routed())
+
+
 def test_an_equal_object_changes_nothing() -> None:
     """Applying the same objects again runs nothing and tells nobody."""
 

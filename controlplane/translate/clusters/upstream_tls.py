@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3 import base_pb2
@@ -73,18 +73,22 @@ def istio_mutual(decision: UpstreamTls, *, http2: bool, istio: bool) -> base_pb2
     A stock Envoy has no metadata exchange filter, so it must not offer ``istio-peer-exchange``: an istio-proxy
     server would answer with a preamble that nobody strips.
     """
-    context = tls_pb2.UpstreamTlsContext(sni=decision.sni)
-    common = context.common_tls_context
-    _versions(common)
     alpn = ["istio-peer-exchange", "istio"] if istio else ["istio"]
-    common.alpn_protocols.extend([*alpn, "h2"] if http2 else alpn)
+    common = _mesh_context((*alpn, "h2") if http2 else tuple(alpn), tuple(sorted(set(decision.accounts))))
+    return tls_socket(tls_pb2.UpstreamTlsContext(sni=decision.sni, common_tls_context=common))
+
+
+@lru_cache(maxsize=1024)
+def _mesh_context(alpn: tuple[str, ...], accounts: tuple[str, ...]) -> tls_pb2.CommonTlsContext:
+    """Return the part of a mutual TLS context that clusters of the same servers share, to be copied from."""
+    common = tls_pb2.CommonTlsContext(alpn_protocols=alpn)
+    _versions(common)
     common.tls_certificate_sds_secret_configs.append(sds_secret_config("default"))
     validation = common.combined_validation_context
     validation.default_validation_context.SetInParent()
-    names = exact_names(sorted(set(decision.accounts)))
-    validation.default_validation_context.match_subject_alt_names.extend(names)
+    validation.default_validation_context.match_subject_alt_names.extend(exact_names(accounts))
     validation.validation_context_sds_secret_config.CopyFrom(sds_secret_config("ROOTCA"))
-    return tls_socket(context)
+    return common
 
 
 def exact_names(names: Iterable[str]) -> list[string_pb2.StringMatcher]:
