@@ -12,13 +12,15 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 
 from tests.cluster import build, images
 from tests.cluster.api_server import NODE_TOKEN, Addresses, ApiServer
-from tests.cluster.daemon import Daemon, DaemonError
+from tests.cluster.daemon import POLL_SECONDS, Daemon, DaemonError
 
 NODE_NAME = "node1"  # in every cluster
 PROGRAMS = (
@@ -38,6 +40,8 @@ PACKAGES = "containerd runc containernetworking-plugins conntrack iptables iprou
 CNI_PLUGINS = Path("/usr/lib/cni")
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 MOST_NODES = 16
+START_SECONDS = 10.0
+CLEAR_SECONDS = 5.0
 _LOCKS = Path("/run/lock")
 _SOCKET = "/run/containerd/containerd.sock"
 
@@ -104,7 +108,7 @@ class Node:
         if problem := lacking():
             raise RuntimeError(problem)
         self._number, self._lock = _free_number()
-        self._remove_control_groups()
+        self._clear()
         self._make_namespaces()
         self._connect()
         where = Addresses(self.address, 6443, "127.0.0.1", 2379, 2380, self.services)
@@ -120,7 +124,7 @@ class Node:
         if "api" in vars(self):
             self.api.stop()
         if self._lock is not None:
-            self._remove_control_groups()
+            self._clear()
             self._lock.close()
             self._lock = None
 
@@ -137,7 +141,12 @@ class Node:
         self.run("ctr", "--address", _SOCKET, "--namespace", "k8s.io", "images", "import", str(image))
 
     @property
-    def _group(self) -> str:
+    def _link(self) -> str:
+        return f"cpnode{self._number}"
+
+    @property
+    def control_group(self) -> str:
+        """The control group of all pods."""
         return f"controlplane-node{self._number}"
 
     def _make_namespaces(self) -> None:
@@ -148,13 +157,13 @@ class Node:
         init = Daemon("init", (*outer, "sh", str(script), str(self.folder), NODE_NAME), self.folder)
         init.start()
         self._daemons.append(init)
-        init.wait_until((self.folder / "mounted").exists)
+        init.wait_until((self.folder / "mounted").exists, START_SECONDS)
         children = Path(f"/proc/{init.pid}/task/{init.pid}/children").read_text().split()
         self._inside = ("nsenter", "--target", children[0], *flags, "--")
 
     def _connect(self) -> None:
         """Join the node to this machine, with routes to its pods and cluster IPs."""
-        link, pid = f"cpnode{self._number}", self._inside[2]
+        link, pid = self._link, self._inside[2]
         _run("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", pid)
         _run("ip", "address", "add", f"{self.host_address}/30", "dev", link)
         _run("ip", "link", "set", link, "up")
@@ -258,7 +267,7 @@ class Node:
             "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
             "authorization": {"mode": "AlwaysAllow"},
             "cgroupDriver": "cgroupfs",
-            "cgroupRoot": f"/{self._group}",
+            "cgroupRoot": f"/{self.control_group}",
             "failCgroupV1": False,
             "failSwapOn": False,
             "enforceNodeAllocatable": [],
@@ -288,24 +297,32 @@ class Node:
         """The roots of the control groups: one in version 2, one a controller in version 1."""
         if (CONTROL_GROUPS / "cgroup.controllers").exists():
             return [CONTROL_GROUPS]
-        return [path for path in CONTROL_GROUPS.iterdir() if path.is_dir() and path.name != "unified"]
+        return [path for path in CONTROL_GROUPS.iterdir() if path.is_dir()]
 
     def _control_groups(self) -> None:
         for hierarchy in self._hierarchies():
-            group = hierarchy / self._group
+            group = hierarchy / self.control_group
             group.mkdir(exist_ok=True)
             for name in ("cpuset.cpus", "cpuset.mems"):  # version 1 starts them empty, and then takes no process
                 if hierarchy != CONTROL_GROUPS and (hierarchy / name).exists():
                     (group / name).write_text((hierarchy / name).read_text())
 
-    def _remove_control_groups(self) -> None:
-        """Remove what this node, or one before it with the same number, left; what is still busy stays for the next."""
-        for hierarchy in self._hierarchies():
-            for folder, _, _ in os.walk(hierarchy / self._group, topdown=False):
-                try:
+    def _clear(self) -> None:
+        """Remove what outlives the processes of this node, or of one before it that was killed and had its number."""
+        subprocess.run(["ip", "link", "delete", self._link], capture_output=True, check=False)  # mostly gone already
+        deadline = time.monotonic() + CLEAR_SECONDS
+        while time.monotonic() < deadline:
+            left = [
+                hierarchy / self.control_group
+                for hierarchy in self._hierarchies()
+                if (hierarchy / self.control_group).exists()
+            ]
+            if not left:
+                return
+            for folder in (folder for root in left for folder, _, _ in os.walk(root, topdown=False)):
+                with suppress(OSError):  # its last process is not gone yet
                     Path(folder).rmdir()
-                except OSError:
-                    break
+            time.sleep(POLL_SECONDS)
 
 
 def _free_number() -> tuple[int, TextIOWrapper]:

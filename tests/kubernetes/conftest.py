@@ -11,11 +11,13 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from tests.cluster import build
 from tests.cluster.api_server import ApiServer
+from tests.cluster.node import Node, lacking
 
 PROGRAMS = ("setpriv",)
 
@@ -52,6 +54,20 @@ def own_kube_cluster(kube_binaries: None, tmp_path: Path) -> Iterator[ApiServer]
     folder = tmp_path / "kube"
     folder.mkdir()
     yield from _running(folder)
+
+
+@pytest.fixture(scope="session")
+def kube_node() -> Iterator[Node]:
+    """A Kubernetes with a node and real pods, for all tests; needs root."""
+    if problem := lacking():
+        missing(problem)
+    with TemporaryDirectory(prefix="node-", dir=build.cache()) as folder:  # where the images can be linked from
+        node = Node(Path(folder))
+        try:
+            node.start()
+            yield node
+        finally:
+            node.stop()
 
 
 @pytest.fixture
