@@ -1,0 +1,27 @@
+"""The ways in which a request to the API server fails, as values that callers match."""
+
+from __future__ import annotations
+
+
+class ConfigurationError(RuntimeError):
+    """There is no usable way to the cluster; the message is a sentence for the user."""
+
+
+class UnreachableError(Exception):
+    """No answer, one that broke off, or one that no API server gives. The message says how."""
+
+
+class RefusedError(Exception):
+    """The server answered, and the answer is no.
+
+    ``code`` is the HTTP status, ``retry_after_seconds`` what the server asks for (0 where it asks for nothing).
+    """
+
+    def __init__(self, code: int, message: str, retry_after_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retry_after_seconds = retry_after_seconds
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
