@@ -134,6 +134,8 @@ class ControlPlane:
         for task in (*tasks, stopped):
             task.cancel()
         await self._admin.stop()
+        if not isinstance(self._source, FileSource):
+            await self._source.close()
         for task in done - {stopped}:
             task.result()  # work that ended by itself failed: say how
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from controlplane.watchers.kubernetes.errors import RefusedError, UnreachableError
+from controlplane.watchers.kubernetes.errors import NonsenseError, RefusedError, UnreachableError
 from controlplane.watchers.kubernetes.timing import Backoff
 
 if TYPE_CHECKING:
@@ -80,18 +80,18 @@ def served(body: bytes) -> Served:
     """Read an answer.
 
     Raises:
-        UnreachableError: it is none that this server should give.
+        NonsenseError: it is none that this server should give.
     """
     try:
         groups = json.loads(body)
         found: Served = {}
         if groups["kind"] != "APIGroupDiscoveryList":
-            raise UnreachableError("the API server has no aggregated discovery; Kubernetes 1.27 or later is needed")
+            raise NonsenseError("no aggregated discovery, which Kubernetes has since 1.27")
         for group in groups["items"]:
             for version, plural in _resources(group.get("versions") or ()):
                 found.setdefault((group["metadata"]["name"], plural), []).append(version)
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UnreachableError("what answers is not an API server: a list of API groups that is none") from None
+        raise NonsenseError("a list of API groups that is none") from None
     return found
 
 

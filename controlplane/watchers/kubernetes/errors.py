@@ -8,7 +8,14 @@ class ConfigurationError(RuntimeError):
 
 
 class UnreachableError(Exception):
-    """No answer, one that broke off, or one that no API server gives. The message says how."""
+    """No answer, or one that broke off: the network or the server. The message says how."""
+
+
+class NonsenseError(UnreachableError):
+    """An answer that no API server gives; the message says what it is."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"what answers is not an API server: {what}")
 
 
 class RefusedError(Exception):

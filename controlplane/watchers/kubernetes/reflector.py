@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from controlplane.model.feeds import Feed, Standing
-from controlplane.watchers.kubernetes.errors import RefusedError, UnreachableError
+from controlplane.watchers.kubernetes.errors import NonsenseError, RefusedError, UnreachableError
 from controlplane.watchers.kubernetes.timing import Backoff
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Reflector:
         self._doubtful = False
         self._verb = "list"
         self._standing = Standing.LISTING
-        self._problem = ""
+        self._problem = self._logged = ""
         self._events = self._lists = self._size_bytes = 0
         self._last_event = 0.0
         self._current_at = time.time()
@@ -95,9 +95,13 @@ class Reflector:
                 await self._round()
             except RefusedError as refused:
                 await self._after(refused)
+            except NonsenseError as error:
+                self._list_next = True
+                await self._pause(str(error))
             except UnreachableError as error:
                 self._doubtful = True
-                await self._pause(str(error))
+                self._problem = str(error)  # not logged here: it is the same for all feeds
+                await asyncio.sleep(self._backoff.pause())
 
     async def _round(self) -> None:
         """Bring the shelf up to date, then follow the watch until the server ends it."""
@@ -162,7 +166,7 @@ class Reflector:
         page = _json(body)
         metadata = page.get("metadata")
         if not isinstance(metadata, dict) or not metadata.get("resourceVersion"):
-            raise UnreachableError("what answers is not an API server: a list without a resourceVersion")
+            raise NonsenseError("a list without a resourceVersion")
         return page
 
     async def _watch(self) -> None:
@@ -192,7 +196,7 @@ class Reflector:
     def _event(self, event: dict[str, Any], version: str) -> None:
         kind, raw = event.get("type"), event.get("object")
         if not isinstance(raw, dict):
-            raise UnreachableError("what answers is not an API server: an event without an object")
+            raise NonsenseError("an event without an object")
         if kind == "ERROR":
             raise RefusedError(int(raw.get("code") or 0), str(raw.get("message")))
         if kind in ("ADDED", "MODIFIED"):
@@ -213,9 +217,9 @@ class Reflector:
 
     def _caught_up(self) -> None:
         """The list is complete and the watch stands."""
-        if self._problem:
+        if self._logged:
             log.info("watchers.recovered", resource=str(self.resource), namespace=self._namespace or None)
-        self._problem = ""
+        self._problem = self._logged = ""
         self._standing = Standing.CURRENT
         self.ready.set()
 
@@ -241,14 +245,15 @@ class Reflector:
             log.info("watchers.kind_left", resource=str(self.resource), objects=len(self.shelf))
         self.shelf.replace({})
         self._position, self._list_next = "", True
-        self._standing, self._problem = Standing.ABSENT, ""
+        self._standing, self._problem, self._logged = Standing.ABSENT, "", ""
         self._served.clear()
         self._backoff.reset()
         self.ready.set()
 
     async def _forbidden(self, refused: RefusedError) -> None:
         problem = f"may not {self._verb} {self.resource.plural} in API group {self.resource.group!r}: {refused.message}"
-        if problem != self._problem:
+        self._problem = problem
+        if problem != self._logged:
             log.error(
                 "watchers.forbidden",
                 verb=self._verb,
@@ -257,16 +262,17 @@ class Reflector:
                 namespace=self._namespace or None,
                 reason=refused.message,
             )
-            self._problem = problem
+            self._logged = problem
         await asyncio.sleep(self._timing.forbidden * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
 
     async def _pause(self, problem: str, at_least: float = 0.0) -> None:
         """Wait before the next try; the reason is logged when it is another one."""
-        if problem != self._problem:
+        self._problem = problem
+        if problem != self._logged:
             log.warning(
                 "watchers.failed", resource=str(self.resource), namespace=self._namespace or None, reason=problem
             )
-            self._problem = problem
+            self._logged = problem
         await asyncio.sleep(self._backoff.pause(at_least))
 
     async def _breathe(self) -> None:
@@ -280,9 +286,9 @@ def _json(text: bytes) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except ValueError:
-        raise UnreachableError("what answers is not an API server: an answer that is not JSON") from None
+        raise NonsenseError("an answer that is not JSON") from None
     if not isinstance(value, dict):
-        raise UnreachableError("what answers is not an API server: an answer that is no object")
+        raise NonsenseError("an answer that is no object")
     return value
 
 

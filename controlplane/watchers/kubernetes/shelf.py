@@ -10,7 +10,7 @@ import structlog
 from controlplane.model.objects import Object, ObjectKey, Rejected
 from controlplane.model.parse import Parsed
 from controlplane.watchers.kinds import Unused, parse
-from controlplane.watchers.kubernetes.errors import UnreachableError
+from controlplane.watchers.kubernetes.errors import NonsenseError
 from controlplane.watchers.kubernetes.selection import in_revision
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Shelf:
         """Take the newest version of one object, as the server gave it in this API version.
 
         Raises:
-            UnreachableError: it is no object at all.
+            NonsenseError: it is no object at all.
         """
         place = _place(raw)
         before = self._held.get(place, _NOTHING)
@@ -179,4 +179,4 @@ def _place(raw: RawObject) -> Place:
         metadata = raw["metadata"]
         return metadata.get("namespace", ""), metadata["name"]
     except (KeyError, TypeError, AttributeError):
-        raise UnreachableError("what answers is not an API server: an object without a name") from None
+        raise NonsenseError("an object without a name") from None
