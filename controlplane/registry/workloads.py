@@ -14,6 +14,7 @@ from controlplane.model.proxy_class import ClientScope, InboundScope, InboundTar
 from controlplane.model.service import Protocol, Resolution, Service, ServicePort
 from controlplane.registry.audience import listening, reaching
 from controlplane.registry.endpoints import endpoints, entry_endpoints, entry_labels, network_of, pod_locality
+from controlplane.registry.gateways import gateways
 from controlplane.registry.labels import REGION, SUBZONE, ZONE, augmented, labelled_locality, selects
 from controlplane.registry.memo import query
 from controlplane.registry.mesh import mesh_config
@@ -253,9 +254,8 @@ def policy_pairs(view: View, namespace: str) -> LabelPairs:
 def gateway_pairs(view: View, _key: tuple[()]) -> LabelPairs:
     """Return the label pairs by which Gateways select proxies."""
     pairs: set[tuple[str, str]] = set()
-    for key in view.keys("Gateway"):
-        obj = view.get(key)
-        pairs.update((obj.spec.selector or {}).items() if obj is not None else ())
+    for obj in gateways(view):
+        pairs.update(obj.spec.selector.items())
     return frozenset(pairs)
 
 
