@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from controlplane.model.proxy_class import ClientScope, InboundScope, ProxyClass
 from controlplane.model.service import Protocol, Resolution, Service
-from controlplane.registry.destination_rules import Rule, destination_rules, policy_for, rule_for
+from controlplane.registry.destination_rules import Rule, destination_rules, is_direct, policy_for, rule_for
 from controlplane.registry.memo import Query, query
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.scopes import EgressKey, reachable_services
@@ -104,8 +104,7 @@ def load_assignments(view: View, client: ClientScope) -> Targets:
                 continue
             for subset in ("", *(subset.name for subset in rule.subsets)) if rule is not None else ("",):
                 policy = policy_for(mesh, rule, subset, port.number)
-                balancer = policy.load_balancer
-                if balancer is not None and str(balancer.simple or "") == "PASSTHROUGH":
+                if is_direct(policy):
                     continue
                 setting = locality_setting(mesh, service, policy)
                 placed = service.node_local or (setting is not None and setting.depends_on_client)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +20,8 @@ _LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _TOP_LEVEL = ("apiVersion", "kind", "metadata", ROOT, "status")
 _DRY_RUN = "istio.io/dry-run"
+#: kinds of which something is decided by the conditions of their status
+_WITH_CONDITIONS = frozenset({"WorkloadEntry"})
 _RESERVED = (
     "internal.istio.io/webhook-always-reject",
     "internal.istio.io/parent-namespace",
@@ -43,6 +45,8 @@ def parse(kind: str, obj: Mapping[str, Any], *, strict: bool = False, source: st
     """
     problems: list[Problem] = []
     meta = _Metadata(obj.get("metadata"), problems).meta(source)
+    if kind in _WITH_CONDITIONS:
+        meta = replace(meta, conditions=_conditions(obj.get("status")))
     key = ObjectKey(kind, meta.namespace, meta.name)
     declared = KINDS.get(kind)
     if declared is None:
@@ -56,6 +60,13 @@ def parse(kind: str, obj: Mapping[str, Any], *, strict: bool = False, source: st
     if problems or spec.model is None:
         return Rejected(key, tuple(map(str, problems)), source)
     return Parsed(Object(kind, meta, spec.model), tuple(map(str, spec.warnings)))
+
+
+def _conditions(status: object) -> dict[str, str]:
+    """Return the status of each condition by type; what is not one is left out, since no person writes a status."""
+    listed = status.get("conditions") if isinstance(status, Mapping) else None
+    held = [each for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
+    return {str(each["type"]): str(each["status"]) for each in held if "type" in each and "status" in each}
 
 
 def _envelope(kind: str, obj: Mapping[str, Any]) -> list[Problem]:

@@ -201,5 +201,5 @@ class Endpoint:
     subdomain: str = ""
 
     def serves(self, port: ServicePort) -> bool:
-        """Whether this endpoint belongs to the service port."""
-        return self.port_name == port.name and self.service_port in (0, port.number)
+        """Whether this endpoint belongs to the service port: by number, from Kubernetes by name."""
+        return self.service_port == port.number if self.service_port else self.port_name == port.name

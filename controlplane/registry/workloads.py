@@ -134,7 +134,8 @@ def _selected_ports(service: Service, held: Workload) -> Iterable[tuple[Service,
     for port in service.ports:
         number = port.target_port
         if isinstance(number, str):
-            number = next((p.number for p in held.ports if p.name == number), 0)
+            transport = "UDP" if port.protocol is Protocol.UDP else "TCP"
+            number = next((p.number for p in held.ports if p.name == number and p.protocol == transport), 0)
         if number and (number, port.protocol) not in seen:
             seen.add((number, port.protocol))
             yield service, port, number

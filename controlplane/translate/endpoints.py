@@ -9,7 +9,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
 from controlplane.model.proxy import Locality
 from controlplane.model.proxy_class import ClientScope
-from controlplane.model.service import Endpoint, Health, Service
+from controlplane.model.service import Endpoint, Health, Service, ServicePort
 from controlplane.registry.destination_rules import Policy, Rule, policy_for
 from controlplane.registry.endpoints import PERSISTENT_SESSION, endpoints
 from controlplane.registry.labels import selects
@@ -56,8 +56,18 @@ def matching_endpoints(view: View, key: LoadKey, policy: Policy) -> tuple[Endpoi
     return tuple(
         endpoint
         for endpoint in endpoints(view, (service.hostname, service.namespace))
-        if endpoint.serves(port) and _usable(endpoint, service, policy, key.client) and selects(labels, endpoint.labels)
+        if _serves(endpoint, service, port)
+        and _usable(endpoint, service, policy, key.client)
+        and selects(labels, endpoint.labels)
     )
+
+
+def _serves(endpoint: Endpoint, service: Service, port: ServicePort) -> bool:
+    """Whether the endpoint is one of the port's; served as a load assignment, the port's name alone decides.
+
+    So where several ServiceEntries of one host call different ports the same, each port has the endpoints of all.
+    """
+    return endpoint.serves(port) if service.resolution.is_dns else endpoint.port_name == port.name
 
 
 def _usable(endpoint: Endpoint, service: Service, policy: Policy, client: ClientScope) -> bool:

@@ -402,3 +402,20 @@ def test_nothing_is_raised(seed: int) -> None:
         result = parse({"apiVersion": rng.choice(GROUPS), "kind": rng.choice(KINDS), **obj}, "x")
         assert isinstance(result, Parsed | Rejected | Unused)
         assert not (isinstance(result, Rejected) and "cannot be read" in result.problems[0]), (obj, result)
+
+
+@pytest.mark.parametrize(
+    ("status", "conditions"),
+    [
+        pytest.param({"conditions": [{"type": "Healthy", "status": "True"}]}, {"Healthy": "True"}, id="healthy"),
+        pytest.param({"conditions": [{"type": "Healthy"}, 5]}, {}, id="half"),
+        pytest.param({"conditions": {}}, {}, id="no-list"),
+        pytest.param(None, {}, id="none"),
+    ],
+)
+def test_conditions_of_a_workload_entry(status: object, conditions: dict[str, str]) -> None:
+    """Endpoints depend on them; nobody writes a status by hand, so what does not fit is left out."""
+    obj = raw("{kind: WorkloadEntry, apiVersion: networking.istio.io/v1, spec: {address: 10.0.0.1}}") | {
+        "status": status
+    }
+    assert good(obj).meta.conditions == conditions
