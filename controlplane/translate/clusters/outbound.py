@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
-from envoy.extensions.network.dns_resolver.cares.v3 import cares_dns_resolver_pb2
 
 from controlplane.apis.mesh import MeshConfig
 from controlplane.model.proxy_class import ClientScope
@@ -34,6 +33,7 @@ from controlplane.translate.clusters.upstream_tls import (
     put_auto_mutual,
     stated_tls,
 )
+from controlplane.translate.dynamic_dns import dns_resolver, resolve_dynamically
 from controlplane.translate.endpoints import LoadKey, load_assignment
 from controlplane.translate.istio_proxy import metadata_exchange_upstream
 from controlplane.translate.locality import locality_setting
@@ -145,6 +145,9 @@ def _discovery(view: View, cluster: Cluster, key: ClusterKey, mesh: MeshConfig, 
         if not service.kubernetes and port.target_port:
             cluster.original_dst_lb_config.upstream_port_override.value = int(port.target_port)
         return True
+    if resolution is Resolution.DYNAMIC_DNS:
+        resolve_dynamically(cluster)
+        return True
     cluster.type = Cluster.EDS
     # no service_name: the cluster's own name is what Envoy asks for then, and saves the same bytes a second time
     source = cluster.eds_cluster_config.eds_config
@@ -161,10 +164,7 @@ def _dns(cluster: Cluster, client: ClientScope, mesh: MeshConfig, *, race: bool)
         cluster.dns_lookup_family = Cluster.V6_ONLY
     else:
         cluster.dns_lookup_family = Cluster.V4_ONLY
-    resolver = cares_dns_resolver_pb2.CaresDnsResolverConfig()
-    resolver.udp_max_queries.value = 100
-    cluster.typed_dns_resolver_config.name = "envoy.network.dns_resolver.cares"
-    cluster.typed_dns_resolver_config.typed_config.Pack(resolver)
+    cluster.typed_dns_resolver_config.CopyFrom(dns_resolver())
     cluster.dns_jitter.FromMilliseconds(100)
     cluster.dns_refresh_rate.FromTimedelta(mesh.dns_refresh_rate)
     cluster.respect_dns_ttl = True

@@ -169,7 +169,7 @@ def put_http_options(cluster: Cluster, options: HttpOptions | None) -> None:
 
 def load_balancing(cluster: Cluster, policy: Policy) -> None:
     """Set the load-balancing policy. Reference: Cluster.lb_policy."""
-    if cluster.type == Cluster.ORIGINAL_DST:
+    if cluster.type == Cluster.ORIGINAL_DST or cluster.HasField("cluster_type"):
         cluster.lb_policy = Cluster.CLUSTER_PROVIDED
         return
     balancer = policy.load_balancer
@@ -227,7 +227,7 @@ def locality_balancing(cluster: Cluster, setting: LocalitySetting) -> None:
 
     A policy of its own (``load_balancing_policy``) knows none of them: Envoy refuses the two together.
     """
-    if cluster.HasField("load_balancing_policy"):
+    if cluster.HasField("load_balancing_policy") or cluster.HasField("cluster_type"):
         return
     zones = setting.zones
     if zones is not None:
