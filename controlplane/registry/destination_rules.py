@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from controlplane.apis.destination_rule import DestinationRule, SimpleLB, Subset, TrafficPolicy
+from controlplane.apis.destination_rule import ClientTLSMode, DestinationRule, SimpleLB, Subset, TrafficPolicy
 from controlplane.apis.mesh import MeshConfig
 from controlplane.model.objects import Labels, Object, ObjectKey
 from controlplane.model.proxy_class import ClientScope
@@ -235,6 +235,25 @@ def policy_for(mesh: MeshConfig, rule: Rule | None, subset: str, port: int) -> P
     if is_direct(policy):
         overlay["load_balancer"] = policy.load_balancer
     return replace(policy, **overlay)
+
+
+def stated_tls_mode(rule: Rule | None, subset: str, port: int) -> ClientTLSMode | None:
+    """Return the mode that decides which endpoints are called with mutual TLS, ``None`` where no rule states one.
+
+    Unlike ``policy_for``, what a port or subset leaves open is looked up further out.
+    """
+    if rule is None:
+        return None
+    found = rule.subset(subset) if subset else None
+    for policy in (found.traffic_policy if found is not None else None, rule.traffic_policy):
+        if policy is None:
+            continue
+        level = _port_level(policy, port)
+        settings = level.tls if level is not None and level.tls is not None else policy.tls
+        if settings is not None:
+            mode: ClientTLSMode = settings.mode
+            return mode
+    return None
 
 
 def _stated(traffic_policy: TrafficPolicy | None, port: int) -> Policy:

@@ -7,10 +7,11 @@ from typing import NamedTuple
 from envoy.config.endpoint.v3 import endpoint_components_pb2
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
+from controlplane.apis.destination_rule import ClientTLSMode
 from controlplane.model.proxy import Locality
 from controlplane.model.proxy_class import ClientScope
 from controlplane.model.service import Endpoint, Health, Service, ServicePort
-from controlplane.registry.destination_rules import Policy, Rule, policy_for
+from controlplane.registry.destination_rules import Policy, Rule, policy_for, stated_tls_mode
 from controlplane.registry.endpoints import PERSISTENT_SESSION, endpoints
 from controlplane.registry.labels import selects
 from controlplane.registry.memo import Query
@@ -105,6 +106,7 @@ def load_assignment(view: View, key: LoadKey) -> ClusterLoadAssignment:
     if port is None:
         return message
     dns = service.resolution.is_dns
+    mode = stated_tls_mode(key.rule, key.subset, key.port)
     held = [e for e in matching_endpoints(view, key, policy) if dns or e.port == 0 or _is_ip(e.address)]
     for group in _grouped(held, view, key, policy):
         part = message.endpoints.add()
@@ -114,7 +116,7 @@ def load_assignment(view: View, key: LoadKey) -> ClusterLoadAssignment:
         part.load_balancing_weight.value = min(group.weight, 0xFFFFFFFF)
         part.priority = group.priority
         for endpoint in group.endpoints:
-            _put(part.lb_endpoints.add(), view, endpoint, service, policy)
+            _put(part.lb_endpoints.add(), view, endpoint, service, mode)
     return message
 
 
@@ -133,7 +135,11 @@ def _grouped(held: list[Endpoint], view: View, key: LoadKey, policy: Policy) -> 
 
 
 def _put(
-    target: endpoint_components_pb2.LbEndpoint, view: View, endpoint: Endpoint, service: Service, policy: Policy
+    target: endpoint_components_pb2.LbEndpoint,
+    view: View,
+    endpoint: Endpoint,
+    service: Service,
+    mode: ClientTLSMode | None,
 ) -> None:
     if endpoint.port:
         socket = target.endpoint.address.socket_address
@@ -144,15 +150,15 @@ def _put(
     target.health_status = int(endpoint.health)
     target.load_balancing_weight.value = endpoint.weight
     target.metadata.filter_metadata["istio"].fields["workload"].string_value = workload_label(view, endpoint)
-    if endpoint.tls_mode not in ("", "disabled") and mutual_tls(view, endpoint, service, policy):
+    if endpoint.tls_mode not in ("", "disabled") and mutual_tls(view, endpoint, service, mode):
         metadata = target.metadata.filter_metadata["envoy.transport_socket_match"]
         metadata.fields["tlsMode"].string_value = endpoint.tls_mode
 
 
-def mutual_tls(view: View, endpoint: Endpoint, service: Service, policy: Policy) -> bool:
-    """Whether clients of this cluster may use mutual TLS to the endpoint."""
-    if policy.tls is not None:
-        return str(policy.tls.mode) == "ISTIO_MUTUAL"
+def mutual_tls(view: View, endpoint: Endpoint, service: Service, mode: ClientTLSMode | None) -> bool:
+    """Whether clients may use mutual TLS to the endpoint; ``mode`` is what a DestinationRule states."""
+    if mode is not None:
+        return mode is ClientTLSMode.ISTIO_MUTUAL
     if endpoint.tls_mode != "istio":
         return False
     namespace = endpoint.namespace or service.namespace

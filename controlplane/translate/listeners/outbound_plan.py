@@ -293,8 +293,10 @@ class _Plan:
         if not (ranged or shares_wildcard):
             return ()
         names = [service.hostname]
+        imported = wanted.listener.services
         for alias in aliases(self.view, self.client.namespace).get(service.hostname, ()):
-            names += [alias.hostname, *alternate_names(alias.hostname, self.client.domain)]
+            if wanted.listener.spec is None or alias in imported:
+                names += [alias.hostname, *alternate_names(alias.hostname, self.client.domain)]
         return tuple(names)
 
     def proxy_listener(self) -> Iterator[ListenerKey]:

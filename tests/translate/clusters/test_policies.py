@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3 import (
     client_side_weighted_round_robin_pb2 as weighted_pb2,
 )
 from google.protobuf.json_format import MessageToDict
 
 from controlplane.model.proxy import Locality, Proxy
+from controlplane.snapshots import ResourceType
 from tests.envoy.validate import validate
 from tests.translate.clusters.world import addresses, clusters, snapshot
 from tests.translate.listeners.world import sidecar
@@ -197,3 +199,49 @@ spec: {{address: 10.3.0.1, labels: {{app: vm}}}}
 status: {status}
 """
     assert list(addresses(entry)[DB]) == (["10.3.0.1:80"] if kept else [])
+
+
+PORT_ONLY = "portLevelSettings: [{port: {number: 80}, connectionPool: {tcp: {maxConnections: 1}}}]"
+PORT_MUTUAL = "portLevelSettings: [{port: {number: 80}, tls: {mode: ISTIO_MUTUAL}}]"
+
+
+@pytest.mark.parametrize(
+    ("policy", "subset", "modes"),
+    [
+        pytest.param("{tls: {mode: DISABLE}}", "", ("", ""), id="off"),
+        pytest.param("{tls: {mode: ISTIO_MUTUAL}}", "", ("istio", "istio"), id="on"),
+        pytest.param(f"{{tls: {{mode: DISABLE}}, {PORT_ONLY}}}", "", ("", ""), id="port-says-nothing"),
+        pytest.param(f"{{tls: {{mode: DISABLE}}, {PORT_MUTUAL}}}", "", ("istio", "istio"), id="port"),
+        pytest.param("{tls: {mode: DISABLE}}", "tls: {mode: ISTIO_MUTUAL}", ("", "istio"), id="subset"),
+        pytest.param(f"{{{PORT_MUTUAL}}}", "tls: {mode: SIMPLE}", ("istio", ""), id="subset-before-port"),
+        pytest.param("{loadBalancer: {simple: RANDOM}}", "", ("istio", "istio"), id="unstated"),
+    ],
+)
+def test_endpoints_called_with_mutual_tls(policy: str, subset: str, modes: tuple[str, str]) -> None:
+    """An endpoint that can do it is marked so where the rule asks for it, or says nothing at all."""
+    more = f", trafficPolicy: {{{subset}}}" if subset else ""
+    held = snapshot(rule(policy, f"[{{name: v1, labels: {{version: v1}}{more}}}]")).of(ResourceType.ENDPOINT)
+    found = []
+    for name in (DB, "outbound|80|v1|db.com"):
+        first = ClusterLoadAssignment.FromString(held[name].body).endpoints[0].lb_endpoints[0]
+        found.append(first.metadata.filter_metadata["envoy.transport_socket_match"].fields["tlsMode"].string_value)
+    assert tuple(found) == modes
+
+
+@pytest.mark.parametrize(
+    ("visibility", "export_to", "seen"),
+    [
+        pytest.param("applyToSidecars: true, defaultVisibility: NAMESPACE", "['*']", ("default",), id="namespace"),
+        pytest.param("applyToSidecars: true, defaultVisibility: NAMESPACE", "[other]", (), id="not-at-home"),
+        pytest.param("applyToSidecars: true, defaultVisibility: NONE", "['*']", (), id="none"),
+        pytest.param("applyToSidecars: true, defaultVisibility: PUBLIC", "[other]", ("other",), id="never-widens"),
+        pytest.param("defaultVisibility: NONE", "['*']", ("default", "other"), id="not-for-sidecars"),
+    ],
+)
+def test_visibility_of_service_entries(visibility: str, export_to: str, seen: tuple[str, ...]) -> None:
+    mesh = (
+        "---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: istio, namespace: istio-system},"
+        f" data: {{mesh: 'serviceEntryVisibility: {{{visibility}}}'}}}}\n"
+    )
+    yaml = ENTRY.replace("hosts: [db.com]", f"hosts: [db.com]\n  exportTo: {export_to}") + mesh
+    assert tuple(ns for ns in ("default", "other") if DB in clusters(yaml, sidecar(ns))) == seen
