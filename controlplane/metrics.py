@@ -64,7 +64,6 @@ _rejects = _counter("pilot_total_xds_rejects", "Responses that a proxy refused."
 _expired = _counter("pilot_xds_expired_nonce", "Requests that answered a replaced response.", ["type"])
 
 
-
 class _Pushes(Collector):
     """Responses sent, by type URL: how many, and of what size. Plain numbers, for there may be thousands a second."""
 

@@ -16,6 +16,7 @@ from controlplane.apis.destination_rule import (
     LocalityLoadBalancerSetting,
     TcpKeepalive,
     TrafficPolicy,
+    ZoneAwareLoadBalancerSetting,
 )
 from controlplane.apis.mesh_providers import ExtensionProvider
 from controlplane.apis.mesh_proxy import ProxyConfig
@@ -212,6 +213,7 @@ class MeshConfig(ApiModel):
     default_virtual_service_export_to: tuple[str, ...] = Field(default_factory=_everyone)
     default_destination_rule_export_to: tuple[str, ...] = Field(default_factory=_everyone)
     root_namespace: str = "istio-system"
+    zone_aware_lb_setting: ZoneAwareLoadBalancerSetting | None = None
     locality_lb_setting: LocalityLoadBalancerSetting | None = Field(
         default_factory=lambda: LocalityLoadBalancerSetting(enabled=True)
     )

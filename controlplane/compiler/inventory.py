@@ -6,16 +6,17 @@ from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from controlplane.apis.mesh import MeshOutboundTrafficPolicyMode
 from controlplane.model.proxy_class import ClientScope, InboundScope, ProxyClass
-from controlplane.model.service import Protocol, Resolution, Service
-from controlplane.registry.destination_rules import Rule, destination_rules, policy_for, rule_for
+from controlplane.model.service import Resolution, Service
+from controlplane.registry.destination_rules import Rule, destination_rules, is_direct, policy_for, rule_for
 from controlplane.registry.memo import Query, query
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.scopes import EgressKey, reachable_services
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
 from controlplane.translate.clusters.inbound import InboundKey, inbound_cluster, inbound_ports
-from controlplane.translate.clusters.names import BLACK_HOLE, INBOUND_PASSTHROUGH, PASSTHROUGH
+from controlplane.translate.clusters.names import BLACK_HOLE, DYNAMIC_DNS, INBOUND_PASSTHROUGH, PASSTHROUGH
 from controlplane.translate.clusters.outbound import ClusterKey, cds_resource
 from controlplane.translate.clusters.special import SpecialKey, special_cluster
 from controlplane.translate.endpoints import LoadKey, eds_resource
@@ -82,9 +83,9 @@ def outbound_clusters(view: View, client: ClientScope) -> Targets:
     for service, rule in _ruled(view, client):
         held = _placed(client, plain) if service.resolution.is_dns else plain
         for port in service.ports:
-            if port.protocol is Protocol.UDP:
+            if not service.handles(port):
                 continue
-            for subset in ("", *(subset.name for subset in rule.subsets)) if rule is not None else ("",):
+            for subset in _subsets(service, rule):
                 key = ClusterKey(service, port.number, subset, rule, held)
                 found.setdefault(key.name, Target(cds_resource, key))
     return found
@@ -100,18 +101,24 @@ def load_assignments(view: View, client: ClientScope) -> Targets:
         if not _uses_eds(service, client):
             continue
         for port in service.ports:
-            if port.protocol is Protocol.UDP:
+            if not service.handles(port):
                 continue
-            for subset in ("", *(subset.name for subset in rule.subsets)) if rule is not None else ("",):
+            for subset in _subsets(service, rule):
                 policy = policy_for(mesh, rule, subset, port.number)
-                balancer = policy.load_balancer
-                if balancer is not None and str(balancer.simple or "") == "PASSTHROUGH":
+                if is_direct(policy):
                     continue
                 setting = locality_setting(mesh, service, policy)
                 placed = service.node_local or (setting is not None and setting.depends_on_client)
                 key = LoadKey(service, port.number, subset, rule, _placed(client, plain) if placed else plain)
                 found.setdefault(key.name, Target(eds_resource, key))
     return found
+
+
+def _subsets(service: Service, rule: Rule | None) -> tuple[str, ...]:
+    """Return the names of the subsets that get clusters, the whole first; hosts found by request have no parts."""
+    if rule is None or service.resolution is Resolution.DYNAMIC_DNS:
+        return ("",)
+    return ("", *(subset.name for subset in rule.subsets))
 
 
 def _uses_eds(service: Service, client: ClientScope) -> bool:
@@ -172,6 +179,8 @@ def special_clusters(view: View, scope: SpecialScope) -> Targets:
     if inbound is None:
         return found
     found[PASSTHROUGH] = special(PASSTHROUGH)
+    if mesh_config(view).outbound_traffic_policy.mode is MeshOutboundTrafficPolicyMode.ALLOW_ANY_DYNAMIC_DNS:
+        found[DYNAMIC_DNS] = special(DYNAMIC_DNS)
     found[INBOUND_PASSTHROUGH] = special(INBOUND_PASSTHROUGH)
     for port in inbound_ports(view, inbound):
         cluster = InboundKey(inbound, port)

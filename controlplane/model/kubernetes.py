@@ -110,3 +110,50 @@ class ConfigMap:
     """``ConfigMap``; ``data`` is text by key."""
 
     data: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class IngressPath:
+    """One path of an Ingress rule. ``type`` is ``Exact``, ``Prefix`` or ``ImplementationSpecific``.
+
+    The backend is a Service of the Ingress's namespace, by port number or (``port`` 0) port name; ``service`` is empty
+    where the backend is none.
+    """
+
+    path: str = ""
+    type: str = "ImplementationSpecific"
+    service: str = ""
+    port: int = 0
+    port_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IngressRule:
+    """One entry of ``spec.rules``: ``host`` empty is every host, ``paths`` is ``None`` where there is no ``http``."""
+
+    host: str = ""
+    paths: tuple[IngressPath, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IngressTLS:
+    """One entry of ``spec.tls``; no ``hosts`` means every host."""
+
+    hosts: tuple[str, ...] = ()
+    secret: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ingress:
+    """``Ingress.spec``; ``class_name`` is ``None`` where none is stated. A default backend routes nothing in Istio."""
+
+    class_name: str | None = None
+    rules: tuple[IngressRule, ...] = ()
+    tls: tuple[IngressTLS, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IngressClass:
+    """``IngressClass``; ``controller`` is the name of what serves its Ingresses."""
+
+    controller: str = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +21,8 @@ _LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _TOP_LEVEL = ("apiVersion", "kind", "metadata", ROOT, "status")
 _DRY_RUN = "istio.io/dry-run"
+#: kinds of which something is decided by the conditions of their status
+_WITH_CONDITIONS = frozenset({"WorkloadEntry"})
 _RESERVED = (
     "internal.istio.io/webhook-always-reject",
     "internal.istio.io/parent-namespace",
@@ -54,6 +56,8 @@ def inspect(kind: str, obj: Mapping[str, Any], *, strict: bool = False, source: 
     """
     problems: list[Problem] = []
     meta = _Metadata(obj.get("metadata"), problems).meta(source)
+    if kind in _WITH_CONDITIONS:
+        meta = replace(meta, conditions=_conditions(obj.get("status")))
     if kind not in KINDS:
         return Inspected(meta, None, (Problem("kind", f"{kind} is not one of {', '.join(KINDS)}"),))
     problems += _envelope(kind, obj)
@@ -72,6 +76,13 @@ def parse(kind: str, obj: Mapping[str, Any], *, strict: bool = False, source: st
         key = ObjectKey(kind, seen.meta.namespace, seen.meta.name)
         return Rejected(key, tuple(map(str, seen.problems)), source)
     return Parsed(Object(kind, seen.meta, seen.spec), tuple(map(str, seen.warnings)))
+
+
+def _conditions(status: object) -> dict[str, str]:
+    """Return the status of each condition by type; what is not one is left out, since no person writes a status."""
+    listed = status.get("conditions") if isinstance(status, Mapping) else None
+    held = [each for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
+    return {str(each["type"]): str(each["status"]) for each in held if "type" in each and "status" in each}
 
 
 def _envelope(kind: str, obj: Mapping[str, Any]) -> list[Problem]:

@@ -165,6 +165,15 @@ class Service:
         """Whether it is a Kubernetes service without a virtual IP."""
         return self.kubernetes and self.resolution is Resolution.PASSTHROUGH
 
+    def handles(self, port: ServicePort) -> bool:
+        """Whether proxies make anything of a port of this service.
+
+        They carry no UDP, and only a request tells them a host to resolve, TLS hosts behind it do not.
+        """
+        if self.resolution is Resolution.DYNAMIC_DNS:
+            return port.protocol.is_http
+        return port.protocol is not Protocol.UDP
+
     def port(self, number: int) -> ServicePort | None:
         """Return the port with this number, or ``None``."""
         return next((port for port in self.ports if port.number == number), None)
@@ -205,5 +214,5 @@ class Endpoint(NamedTuple):
     subdomain: str = ""
 
     def serves(self, port: ServicePort) -> bool:
-        """Whether this endpoint belongs to the service port."""
-        return self.port_name == port.name and self.service_port in (0, port.number)
+        """Whether this endpoint belongs to the service port: by number, from Kubernetes by name."""
+        return self.service_port == port.number if self.service_port else self.port_name == port.name

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from controlplane.apis.destination_rule import DestinationRule, Subset, TrafficPolicy
+from controlplane.apis.destination_rule import ClientTLSMode, DestinationRule, SimpleLB, Subset, TrafficPolicy
 from controlplane.apis.mesh import MeshConfig
 from controlplane.model.objects import Labels, Object, ObjectKey
 from controlplane.model.proxy_class import ClientScope
@@ -204,8 +204,17 @@ _PORT_LEVEL = ("connection_pool", "load_balancer", "outlier_detection", "tls")
 _ALL = (*_PORT_LEVEL, "tunnel", "proxy_protocol", "retry_budget")
 
 
+def is_direct(policy: Policy | TrafficPolicy | None) -> bool:
+    """Whether a policy sends connections to the address they were meant for, whatever endpoints are known."""
+    balancer = policy.load_balancer if policy is not None else None
+    return balancer is not None and balancer.simple is SimpleLB.PASSTHROUGH
+
+
 def policy_for(mesh: MeshConfig, rule: Rule | None, subset: str, port: int) -> Policy:
-    """Return the policy in force: port level replaces rule level, the mesh fills gaps, the subset overlays both."""
+    """Return the policy in force: port level replaces rule level, the mesh fills gaps, the subset overlays both.
+
+    A subset of a host that is reached directly is so too, whatever balancer it states.
+    """
     policy = _stated(rule.traffic_policy if rule is not None else None, port)
     baseline = mesh.default_traffic_policy
     if baseline is not None:
@@ -223,7 +232,28 @@ def policy_for(mesh: MeshConfig, rule: Rule | None, subset: str, port: int) -> P
     level = _port_level(found.traffic_policy, port)
     if level is not None:
         overlay |= {name: getattr(level, name) for name in _PORT_LEVEL}
+    if is_direct(policy):
+        overlay["load_balancer"] = policy.load_balancer
     return replace(policy, **overlay)
+
+
+def stated_tls_mode(rule: Rule | None, subset: str, port: int) -> ClientTLSMode | None:
+    """Return the mode that decides which endpoints are called with mutual TLS, ``None`` where no rule states one.
+
+    Unlike ``policy_for``, what a port or subset leaves open is looked up further out.
+    """
+    if rule is None:
+        return None
+    found = rule.subset(subset) if subset else None
+    for policy in (found.traffic_policy if found is not None else None, rule.traffic_policy):
+        if policy is None:
+            continue
+        level = _port_level(policy, port)
+        settings = level.tls if level is not None and level.tls is not None else policy.tls
+        if settings is not None:
+            mode: ClientTLSMode = settings.mode
+            return mode
+    return None
 
 
 _UNSTATED = Policy()

@@ -292,7 +292,7 @@ def _entry_endpoint(  # noqa: PLR0913, PLR0917 - inline endpoints and WorkloadEn
         service_port=0 if kubernetes else port.number,
         labels=augmented(labels, locality, view.cluster_id, network, ""),
         locality=locality,
-        health=Health.HEALTHY if kubernetes else Health.UNKNOWN,
+        health=Health.UNKNOWN,
         weight=entry.weight or 1,
         tls_mode=mode,
         account=account,

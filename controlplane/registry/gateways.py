@@ -10,6 +10,7 @@ from controlplane.apis.gateway import Gateway, Server, ServerTLSMode
 from controlplane.model.objects import Object, ObjectKey
 from controlplane.model.proxy_class import InboundTarget, LabelPairs
 from controlplane.model.service import Protocol
+from controlplane.registry.ingress import ingress_gateways
 from controlplane.registry.memo import query
 from controlplane.registry.services import services_of
 from controlplane.registry.store import View
@@ -111,10 +112,18 @@ def merged_gateway(view: View, key: GatewayKey) -> MergedGateway:
     )
 
 
+def gateways(view: View) -> Iterator[Object]:
+    """Yield all Gateways: those stated as such, and those that Ingresses are."""
+    for key in view.keys("Gateway"):
+        obj = view.get(key)
+        if obj is not None:
+            yield obj
+    yield from ingress_gateways(view, ())
+
+
 def _applying(view: View, key: GatewayKey) -> Iterator[tuple[Object, tuple[InboundTarget, ...]]]:
     """Yield the Gateways that apply, oldest first, with the service ports that translate their ports."""
-    held = [obj for each in view.keys("Gateway") if (obj := view.get(each)) is not None]
-    for obj in sorted(held, key=lambda obj: obj.age_order):
+    for obj in sorted(gateways(view), key=lambda obj: obj.age_order):
         spec: Gateway = obj.spec
         stated = obj.meta.annotations.get(SERVICE_ANNOTATION, "")
         if stated:

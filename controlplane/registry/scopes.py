@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from controlplane.apis.mesh import MeshOutboundTrafficPolicyMode
 from controlplane.apis.sidecar import IstioEgressListener
 from controlplane.model.objects import Labels, Object, ObjectKey
-from controlplane.model.service import Protocol, Service
+from controlplane.model.service import Protocol, Resolution, Service
 from controlplane.registry.labels import selects
 from controlplane.registry.memo import isolated, query
 from controlplane.registry.mesh import mesh_config
@@ -101,6 +102,15 @@ def reachable_services(view: View, key: EgressKey) -> tuple[Service, ...]:
     if key.sidecar is None:
         return default_merged(view, key.namespace).services
     return egress_scope(view, key).services
+
+
+@query
+def resolves_by_request(view: View, key: EgressKey) -> bool:
+    """Whether a client reaches hosts that are resolved only when a request names them."""
+    mesh = mesh_config(view)
+    if mesh.outbound_traffic_policy.mode is MeshOutboundTrafficPolicyMode.ALLOW_ANY_DYNAMIC_DNS:
+        return True
+    return any(service.resolution is Resolution.DYNAMIC_DNS for service in reachable_services(view, key))
 
 
 @query

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from controlplane.apis.mesh import MeshConfig
 from controlplane.apis.service_entry import ServiceEntry
 from controlplane.model.kubernetes import KubeService, KubeServicePort
 from controlplane.model.objects import Object, ObjectKey
@@ -58,6 +59,15 @@ def exported_to(values: Iterable[str], default: Iterable[str], namespace: str) -
     """Resolve an ``exportTo`` list: empty means the mesh default, ``.`` the object's own namespace."""
     stated = [value.strip() for value in values if value.strip()] or list(default)
     return frozenset(namespace if value == "." else value for value in stated)
+
+
+def capped(export_to: frozenset[str], mesh: MeshConfig, namespace: str) -> frozenset[str]:
+    """Return who sees a ServiceEntry once the mesh's cap on all of them is applied; it never adds anybody."""
+    cap = mesh.service_entry_visibility
+    if cap is None or not cap.apply_to_sidecars or cap.default_visibility not in {"NAMESPACE", "NONE"}:
+        return export_to
+    shown_at_home = "~" not in export_to and bool(export_to & {"*", namespace})
+    return frozenset({namespace if cap.default_visibility == "NAMESPACE" and shown_at_home else "~"})
 
 
 @isolated(())
@@ -129,6 +139,8 @@ def _entry_services(view: View, obj: Object, spec: ServiceEntry) -> tuple[Servic
         ServicePort(port.number, port.name, Protocol.parse(port.protocol or ""), port.target_port or port.number)
         for port in spec.ports
     )
+    export_to = exported_to(spec.export_to, mesh.default_service_export_to, obj.meta.namespace)
+    export_to = capped(export_to, mesh, obj.meta.namespace)
     resolution = _RESOLUTIONS[str(spec.resolution or "NONE")]
     addresses = tuple(address for text in spec.addresses if (address := _address(text)) is not None)
     selector = spec.workload_selector
@@ -148,7 +160,7 @@ def _entry_services(view: View, obj: Object, spec: ServiceEntry) -> tuple[Servic
             age_order=obj.age_order,
             mesh_external=str(spec.location or "MESH_EXTERNAL") == "MESH_EXTERNAL",
             addresses=addresses,
-            export_to=exported_to(spec.export_to, mesh.default_service_export_to, obj.meta.namespace),
+            export_to=export_to,
             selector=dict(selector.labels) if selector is not None else None,
             accounts=tuple(spec.subject_alt_names),
             labels=obj.meta.labels,

@@ -38,8 +38,6 @@ KINDS_NOT_TRANSLATED = frozenset(
 NOT_TRANSLATED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "DestinationRule": (
-            "loadBalancer.backendUtilization",
-            "loadBalancer.zoneAwareLbSetting",
             "outlierDetection.consecutiveErrors",
             "retryBudget.budgetInterval",
         ),

@@ -11,6 +11,7 @@ from controlplane.apis.virtual_service import HTTPRoute, TCPRoute, TLSRoute, Vir
 from controlplane.model.objects import Object, ObjectKey
 from controlplane.registry.delegates import merged_route
 from controlplane.registry.destination_rules import full_host
+from controlplane.registry.ingress import INGRESS_ROUTES, ingress_route_keys, ingress_virtual_service
 from controlplane.registry.memo import isolated, query
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.services import exported_to
@@ -65,7 +66,7 @@ def resolved_gateway(name: str, namespace: str) -> str:
 @isolated(None)
 def undelegated(view: View, key: ObjectKey) -> ResolvedVirtualService | None:
     """Return the VirtualService with its own names resolved and its delegations still open; ``None`` if it is gone."""
-    obj = view.get(key)
+    obj = ingress_virtual_service(view, key) if key.kind == INGRESS_ROUTES else view.get(key)
     if obj is None:
         return None
     spec: VirtualService = obj.spec
@@ -174,7 +175,8 @@ def virtual_service_table(view: View, _key: tuple[()]) -> VirtualServiceTable:
     public: defaultdict[str, list[ResolvedVirtualService]] = defaultdict(list)
     private: defaultdict[tuple[str, str], list[ResolvedVirtualService]] = defaultdict(list)
     exported: defaultdict[tuple[str, str], list[ResolvedVirtualService]] = defaultdict(list)
-    found = [held for key in view.keys("VirtualService") if (held := virtual_service(view, key)) and held.hosts]
+    keys = (*view.keys("VirtualService"), *ingress_route_keys(view))
+    found = [held for key in keys if (held := virtual_service(view, key)) and held.hosts]
     found.sort(key=lambda held: held.age_order)
     for held in found:
         own = held.key.namespace

@@ -15,6 +15,7 @@ from controlplane.model.proxy_class import ClientScope, InboundScope, InboundTar
 from controlplane.model.service import Protocol, Resolution, Service, ServicePort
 from controlplane.registry.audience import listening, reaching
 from controlplane.registry.endpoints import endpoints, entry_endpoints, entry_labels, network_of, pod_locality
+from controlplane.registry.gateways import gateways
 from controlplane.registry.labels import REGION, SUBZONE, ZONE, augmented, labelled_locality, selects
 from controlplane.registry.memo import query
 from controlplane.registry.mesh import mesh_config
@@ -137,7 +138,8 @@ def _selected_ports(service: Service, held: Workload) -> Iterable[tuple[Service,
     for port in service.ports:
         number = port.target_port
         if isinstance(number, str):
-            number = next((p.number for p in held.ports if p.name == number), 0)
+            transport = "UDP" if port.protocol is Protocol.UDP else "TCP"
+            number = next((p.number for p in held.ports if p.name == number and p.protocol == transport), 0)
         if number and (number, port.protocol) not in seen:
             seen.add((number, port.protocol))
             yield service, port, number
@@ -273,9 +275,8 @@ def policy_pairs(view: View, namespace: str) -> LabelPairs:
 def gateway_pairs(view: View, _key: tuple[()]) -> LabelPairs:
     """Return the label pairs by which Gateways select proxies."""
     pairs: set[tuple[str, str]] = set()
-    for key in view.keys("Gateway"):
-        obj = view.get(key)
-        pairs.update((obj.spec.selector or {}).items() if obj is not None else ())
+    for obj in gateways(view):
+        pairs.update(obj.spec.selector.items())
     return frozenset(pairs)
 
 

@@ -8,11 +8,12 @@ from typing import NamedTuple
 from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
+from controlplane.apis.destination_rule import ClientTLSMode
 from controlplane.model.objects import Labels
 from controlplane.model.proxy import Locality
 from controlplane.model.proxy_class import ClientScope
-from controlplane.model.service import Endpoint, Health, Service
-from controlplane.registry.destination_rules import Policy, Rule, policy_for
+from controlplane.model.service import Endpoint, Health, Service, ServicePort
+from controlplane.registry.destination_rules import Policy, Rule, policy_for, stated_tls_mode
 from controlplane.registry.endpoints import PERSISTENT_SESSION, endpoints
 from controlplane.registry.labels import selects
 from controlplane.registry.memo import Query
@@ -59,8 +60,18 @@ def matching_endpoints(view: View, key: LoadKey, policy: Policy) -> tuple[Endpoi
     return tuple(
         endpoint
         for endpoint in endpoints(view, (service.hostname, service.namespace))
-        if endpoint.serves(port) and _usable(endpoint, service, policy, key.client) and selects(labels, endpoint.labels)
+        if _serves(endpoint, service, port)
+        and _usable(endpoint, service, policy, key.client)
+        and selects(labels, endpoint.labels)
     )
+
+
+def _serves(endpoint: Endpoint, service: Service, port: ServicePort) -> bool:
+    """Whether the endpoint is one of the port's; served as a load assignment, the port's name alone decides.
+
+    So where several ServiceEntries of one host call different ports the same, each port has the endpoints of all.
+    """
+    return endpoint.serves(port) if service.resolution.is_dns else endpoint.port_name == port.name
 
 
 def _usable(endpoint: Endpoint, service: Service, policy: Policy, client: ClientScope) -> bool:
@@ -98,6 +109,7 @@ def load_assignment(view: View, key: LoadKey) -> ClusterLoadAssignment:
     if port is None:
         return message
     dns = service.resolution.is_dns
+    stated = stated_tls_mode(key.rule, key.subset, key.port)
     templates: dict[tuple[Health, int, str, str], LbEndpoint] = {}
     held = [e for e in matching_endpoints(view, key, policy) if dns or e.port == 0 or _is_ip(e.address)]
     for group in _grouped(held, view, key, policy):
@@ -109,7 +121,7 @@ def load_assignment(view: View, key: LoadKey) -> ClusterLoadAssignment:
         part.priority = group.priority
         for endpoint in group.endpoints:
             mode = endpoint.tls_mode
-            if mode in {"", "disabled"} or not mutual_tls(view, endpoint, service, policy):
+            if mode in {"", "disabled"} or not mutual_tls(view, endpoint, service, stated):
                 mode = ""
             alike = (endpoint.health, endpoint.weight, workload_label(view, endpoint), mode)
             template = templates.get(alike)
@@ -152,10 +164,10 @@ def _without_address(health: Health, weight: int, workload: str, tls_mode: str) 
     return target
 
 
-def mutual_tls(view: View, endpoint: Endpoint, service: Service, policy: Policy) -> bool:
-    """Whether clients of this cluster may use mutual TLS to the endpoint."""
-    if policy.tls is not None:
-        return str(policy.tls.mode) == "ISTIO_MUTUAL"
+def mutual_tls(view: View, endpoint: Endpoint, service: Service, mode: ClientTLSMode | None) -> bool:
+    """Whether clients may use mutual TLS to the endpoint; ``mode`` is what a DestinationRule states."""
+    if mode is not None:
+        return mode is ClientTLSMode.ISTIO_MUTUAL
     if endpoint.tls_mode != "istio":
         return False
     namespace = endpoint.namespace or service.namespace

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from controlplane.apis.destination_rule import ZoneAwareLoadBalancerSetting
 from controlplane.apis.mesh import MeshConfig
 from controlplane.model.proxy import Locality
 from controlplane.model.service import Endpoint, Service
@@ -19,22 +20,30 @@ NODE_PRIORITY = (*ZONE_PRIORITY, "topology.istio.io/subzone", "kubernetes.io/hos
 
 @dataclass(frozen=True, slots=True)
 class LocalitySetting:
-    """The setting in force: ``forced`` turns failover on without outlier detection. Members are ``apis`` models."""
+    """The setting in force: ``forced`` turns failover on without outlier detection. Members are ``apis`` models.
+
+    ``zones`` is set where Envoy itself is to prefer the client's zone, as far as its endpoints can carry the load.
+    """
 
     distribute: tuple[Any, ...] = ()
     failover: tuple[Any, ...] = ()
     failover_priority: tuple[str, ...] = ()
     forced: bool = False
     outlier: bool = False
+    zones: ZoneAwareLoadBalancerSetting | None = None
 
     @property
     def fails_over(self) -> bool:
         """Whether priorities are assigned."""
+        if self.zones is not None:
+            return self.zones.enabled is not False
         return self.forced or self.outlier
 
     @property
     def weighted(self) -> bool:
         """Whether the cluster needs ``locality_weighted_lb_config``."""
+        if self.zones is not None:
+            return False
         return bool(self.distribute) or (self.fails_over and bool(self.failover or self.failover_priority))
 
     @property
@@ -44,13 +53,20 @@ class LocalitySetting:
 
 
 def locality_setting(mesh: MeshConfig, service: Service, policy: Policy) -> LocalitySetting | None:
-    """Return the setting in force: the rule's, else the service's traffic distribution, else the mesh's."""
+    """Return the setting in force: the rule's, else the service's traffic distribution, else the mesh's.
+
+    At each of the rule and the mesh, zone awareness goes before locality.
+    """
     outlier = policy.outlier_detection is not None
     balancer = policy.load_balancer
+    if balancer is not None and balancer.zone_aware_lb_setting is not None:
+        return _zone_aware(balancer.zone_aware_lb_setting)
     stated = balancer.locality_lb_setting if balancer is not None else None
     if stated is None and service.traffic_distribution:
         labels = NODE_PRIORITY if service.traffic_distribution == "node" else ZONE_PRIORITY
         return LocalitySetting(failover_priority=labels, forced=True, outlier=outlier)
+    if stated is None and mesh.zone_aware_lb_setting is not None:
+        return _zone_aware(mesh.zone_aware_lb_setting)
     if stated is None:
         stated = mesh.locality_lb_setting
     if stated is None or stated.enabled is False:
@@ -58,6 +74,10 @@ def locality_setting(mesh: MeshConfig, service: Service, policy: Policy) -> Loca
     return LocalitySetting(
         tuple(stated.distribute), tuple(stated.failover), tuple(stated.failover_priority), outlier=outlier
     )
+
+
+def _zone_aware(stated: ZoneAwareLoadBalancerSetting) -> LocalitySetting:
+    return LocalitySetting(failover=stated.failover, failover_priority=stated.failover_priority, zones=stated)
 
 
 @dataclass(slots=True)
@@ -79,11 +99,21 @@ def apply(groups: list[Group], setting: LocalitySetting, client: Locality, label
         return groups
     if setting.failover_priority:
         groups = _by_labels(groups, setting.failover_priority, labels)
-        if setting.failover:
-            _by_region(groups, setting.failover, client)
-    else:
+    if setting.zones is not None:
+        _around_zones(groups, setting.failover, client)
+    elif setting.failover or not setting.failover_priority:
         _by_region(groups, setting.failover, client)
     return groups
+
+
+def _around_zones(groups: list[Group], failover: Sequence[Any], client: Locality) -> None:
+    """Keep a region's zones together, so that Envoy may choose among them; then the region to fail over to."""
+    towards = {rule.to for rule in failover if (rule.from_ or "") == client.region}
+    for group in groups:
+        region = group.locality.region
+        place = 0 if region == client.region else 1 if region in towards else 2
+        group.priority = group.priority * 3 + place
+    _compress(groups)
 
 
 def _matches(pattern: str, locality: Locality) -> bool:
@@ -135,8 +165,6 @@ def _compress(groups: Iterable[Group]) -> None:
 
 
 def _by_labels(groups: list[Group], priorities: Sequence[str], labels: Mapping[str, str]) -> list[Group]:
-    if not labels:
-        return groups
     rank = _label_rank(priorities, labels)
     result: list[Group] = []
     for group in groups:

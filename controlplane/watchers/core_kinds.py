@@ -24,6 +24,7 @@ from controlplane.model.kubernetes import (
     ServiceAccount,
     SliceEndpoint,
 )
+from controlplane.watchers.ingress import ingress, ingress_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -249,6 +250,8 @@ READERS: dict[tuple[str, str, str], Callable[[Fields, Meta], Any]] = {
     ("", "v1", "Service"): service,
     ("", "v1", "Pod"): pod,
     ("discovery.k8s.io", "v1", "EndpointSlice"): endpoint_slice,
+    ("networking.k8s.io", "v1", "Ingress"): ingress,
+    ("networking.k8s.io", "v1", "IngressClass"): ingress_class,
 }
 """How to read each kind: (API group, version, kind) to its function."""
-CLUSTER_SCOPED = frozenset({"Namespace", "Node"})
+CLUSTER_SCOPED = frozenset({"Namespace", "Node", "IngressClass"})

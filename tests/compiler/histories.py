@@ -176,6 +176,16 @@ def gateway(rng: random.Random, namespace: str, name: str) -> dict[str, Any]:
     )
 
 
+def ingress(rng: random.Random, namespace: str, name: str) -> dict[str, Any]:
+    port = rng.choice([{"number": 80}, {"name": "admin"}])
+    path = {"path": rng.choice(["/", "/a"]), "pathType": "Prefix", "backend": {"service": {"name": name, "port": port}}}
+    spec: dict[str, Any] = {"rules": [{"host": rng.choice(["", "api.example.com"]), "http": {"paths": [path]}}]}
+    if rng.random() < 0.4:
+        spec["tls"] = [{"hosts": ["api.example.com"], "secretName": name}]
+    annotations = {"kubernetes.io/ingress.class": rng.choice(["istio", "istio", "nginx"])}
+    return manifest("networking.k8s.io/v1", "Ingress", namespace, name, spec=spec, annotations=annotations)
+
+
 def peer_authentication(rng: random.Random, namespace: str, name: str) -> dict[str, Any]:
     spec: dict[str, Any] = {"mtls": {"mode": rng.choice(["STRICT", "DISABLE", "PERMISSIVE"])}}
     if rng.random() < 0.4 and namespace != "istio-system":
@@ -191,6 +201,8 @@ def mesh(rng: random.Random, _namespace: str, _name: str) -> dict[str, Any]:
             "connectTimeout: 3s",
             "enableAutoMtls: false",
             "accessLogFile: /dev/stdout",
+            "ingressSelector: gw",
+            "ingressSelector: gw",
         ]
     )
     return manifest("v1", "ConfigMap", "istio-system", "istio", data={"mesh": text})
@@ -199,7 +211,7 @@ def mesh(rng: random.Random, _namespace: str, _name: str) -> dict[str, Any]:
 MAKERS = (
     service, service, endpoint_slice, endpoint_slice, pod, pod, node, destination_rule, virtual_service,
     virtual_service,
-    service_entry, sidecar, gateway, peer_authentication, mesh,
+    service_entry, sidecar, gateway, ingress, peer_authentication, mesh,
 )  # fmt: skip
 
 

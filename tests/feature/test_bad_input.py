@@ -247,8 +247,8 @@ def _named_clusters(client: Client) -> set[str]:
 async def test_field_that_nothing_translates_is_counted_and_named_once(server: Server) -> None:
     async with connected(server.xds) as client:
         await made_good(server, client)
-        balancer = {"loadBalancer": {"zoneAwareLbSetting": {"enabled": True}}}
-        rule = {"host": "reviews", "trafficPolicy": balancer, "subsets": [{"name": "v4"}]}
+        policy = {"outlierDetection": {"consecutiveErrors": 5}}
+        rule = {"host": "reviews", "trafficPolicy": policy, "subsets": [{"name": "v4"}]}
         server.write(CASE, GOOD, manifest(NETWORKING, "DestinationRule", "reviews", spec=rule))
         server.write("telemetry.yaml", manifest("telemetry.istio.io/v1", "Telemetry", "all", spec={}))
         subset = cluster("reviews.shop.svc.cluster.local", "v4")
@@ -259,5 +259,5 @@ async def test_field_that_nothing_translates_is_counted_and_named_once(server: S
     named = [
         (event["kind"], event["field"], event["count"]) for event in server.logged("registry.field_not_translated")
     ]
-    path = "spec.trafficPolicy.loadBalancer.zoneAwareLbSetting"
+    path = "spec.trafficPolicy.outlierDetection.consecutiveErrors"
     assert sorted(named) == [("DestinationRule", path, 1), ("Telemetry", "spec", 1)]

@@ -80,9 +80,7 @@ def test_what_is_named_exists(kind: str) -> None:
     assert unknown == []
 
 
-@pytest.mark.parametrize(
-    "name", ["backend_utilization", "zone_aware_lb_setting", "consecutive_errors", "budget_interval", "source_subnet"]
-)
+@pytest.mark.parametrize("name", ["consecutive_errors", "budget_interval", "source_subnet"])
 def test_what_is_named_is_not_read(name: str) -> None:
     """Those whose names are like no other's: a translator that begins to read one has to take it out."""
     assert not _is_read(name)
@@ -105,7 +103,13 @@ def rule(name: str, policy: Json) -> Object:
     return parsed(manifest(NETWORKING, "DestinationRule", name, spec=spec))
 
 
-ZONES = {"loadBalancer": {"zoneAwareLbSetting": {"enabled": True}}}
+ERRORS = {"outlierDetection": {"consecutiveErrors": 5}}
+SERVER_TLS = {"mode": "SIMPLE", "serverCertificate": "/cert", "privateKey": "/key"}
+INGRESS = {
+    "port": {"number": 443, "name": "tls", "protocol": "HTTPS"},
+    "defaultEndpoint": "127.0.0.1:80",
+    "tls": SERVER_TLS,
+}
 BUDGET = {"retryBudget": {"percent": 10, "budgetInterval": "1s"}}
 
 
@@ -114,13 +118,7 @@ BUDGET = {"retryBudget": {"percent": 10, "budgetInterval": "1s"}}
     [
         (parsed(virtual_service({"route": [to("v1")], "retries": {"attempts": 1}})), ()),
         (parsed(manifest("v1", "Service", "web", spec={"ports": [{"port": 80}]})), ()),
-        (
-            rule("zones", ZONES),
-            (
-                "spec.subsets[].trafficPolicy.loadBalancer.zoneAwareLbSetting",
-                "spec.trafficPolicy.loadBalancer.zoneAwareLbSetting",
-            ),
-        ),
+        (parsed(manifest(NETWORKING, "Sidecar", "tls", spec={"ingress": [INGRESS]})), ("spec.ingress[].tls",)),
         (
             rule("budget", BUDGET),
             (
@@ -138,10 +136,10 @@ def test_untranslated(obj: Object, paths: Iterable[str]) -> None:
 
 def test_each_field_is_named_once_and_counted() -> None:
     fields = UntranslatedFields()
-    path = "spec.trafficPolicy.loadBalancer.zoneAwareLbSetting"
+    path = "spec.trafficPolicy.outlierDetection.consecutiveErrors"
     with capture_logs() as logs:
-        fields.note(ChangeSet(upserts=(rule("one", ZONES), rule("two", ZONES))))
-        fields.note(ChangeSet(upserts=(rule("three", ZONES), rule("two", BUDGET))))
+        fields.note(ChangeSet(upserts=(rule("one", ERRORS), rule("two", ERRORS))))
+        fields.note(ChangeSet(upserts=(rule("three", ERRORS), rule("two", BUDGET))))
         fields.note(ChangeSet(deletes=(ObjectKey("DestinationRule", "shop", "one"),)))
     assert {(event["event"], event["kind"]) for event in logs} == {("registry.field_not_translated", "DestinationRule")}
     assert [(event["field"], event["count"]) for event in logs if event["field"] == path] == [(path, 2)]
@@ -151,6 +149,6 @@ def test_each_field_is_named_once_and_counted() -> None:
 
 def test_a_field_that_is_gone_is_not_counted() -> None:
     fields = UntranslatedFields()
-    fields.note(ChangeSet(upserts=(rule("one", ZONES),)))
+    fields.note(ChangeSet(upserts=(rule("one", ERRORS),)))
     fields.note(ChangeSet(deletes=(ObjectKey("DestinationRule", "shop", "one"),)))
     assert fields.counts == {}

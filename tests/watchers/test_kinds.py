@@ -16,6 +16,11 @@ from controlplane.model.kubernetes import (
     ConfigMap,
     ContainerPort,
     EndpointSlice,
+    Ingress,
+    IngressClass,
+    IngressPath,
+    IngressRule,
+    IngressTLS,
     KubeService,
     KubeServicePort,
     Namespace,
@@ -167,6 +172,25 @@ def problems(obj: object) -> tuple[str, ...]:
             id="pod-terminating",
         ),
         pytest.param(
+            "{kind: IngressClass, apiVersion: networking.k8s.io/v1, spec: {controller: c}}",
+            IngressClass("c"),
+            id="ingress-class",
+        ),
+        pytest.param(
+            "{kind: Ingress, apiVersion: networking.k8s.io/v1, spec: {ingressClassName: i, tls: [{hosts: [a.com], secretName: s}], rules: [{host: '*.a.com'}, {http: {paths: [{path: /a, pathType: Exact, backend: {service: {name: web, port: {name: http}}}}, {backend: {service: {name: web, port: {number: 80}}}}]}}]}}",
+            Ingress(
+                "i",
+                (
+                    IngressRule("*.a.com"),
+                    IngressRule(
+                        "", (IngressPath("/a", "Exact", "web", 0, "http"), IngressPath(service="web", port=80))
+                    ),
+                ),
+                (IngressTLS(("a.com",), "s"),),
+            ),
+            id="ingress",
+        ),
+        pytest.param(
             "{kind: Pod, status: {phase: Succeeded, podIP: 10.1.0.1}}", Pod(workload="cart"), id="pod-finished"
         ),
     ],
@@ -236,6 +260,7 @@ def test_namespaces() -> None:
         pytest.param(f"{{kind: Pod, metadata: {{name: {'a' * 300}}}}}", ["metadata.name: must be at most 253 characters long, this has 300"], id="long-name"),
         pytest.param("{kind: Pod, metadata: {creationTimestamp: soon}}", ["metadata.creationTimestamp: expected an RFC 3339 time"], id="time"),
         pytest.param("{kind: EndpointSlice, apiVersion: discovery.k8s.io/v1, metadata: {labels: {kubernetes.io/service-name: a}}, endpoints: [{addresses: [x]}, {}]}", ["endpoints[0].addresses: expected IPv4 addresses, got 'x'", "endpoints[1].addresses: must hold at least one address"], id="slice"),
+        pytest.param("{kind: Ingress, apiVersion: networking.k8s.io/v1, spec: {tls: [{hosts: [a_b]}], rules: [{host: 'a.*', http: {paths: [{path: a, pathType: Prefix}, {path: '/a//b?', pathType: Odd}]}}]}}", ["spec.rules[0].host: must be a DNS name, perhaps with '*' as its first label", "spec.rules[0].http.paths[0].path: must begin with '/'", "spec.rules[0].http.paths[1].pathType: must be one of Exact, Prefix, ImplementationSpecific", "spec.rules[0].http.paths[1].path: must not contain '//'", "spec.rules[0].http.paths[1].path: must not contain '?'", "spec.tls[0].hosts[0]: must be a DNS name, perhaps with '*' as its first label"], id="ingress"),
         pytest.param("{kind: EndpointSlice, apiVersion: discovery.k8s.io/v1beta1}", ["apiVersion: EndpointSlice is served as discovery.k8s.io/v1"], id="core-version"),
         pytest.param("{kind: VirtualService, apiVersion: networking.istio.io/v9}", ["apiVersion: VirtualService is served as networking.istio.io/v1 or networking.istio.io/v1beta1 or networking.istio.io/v1alpha3"], id="istio-version"),
     ],
@@ -377,3 +402,20 @@ def test_nothing_is_raised(seed: int) -> None:
         result = parse({"apiVersion": rng.choice(GROUPS), "kind": rng.choice(KINDS), **obj}, "x")
         assert isinstance(result, Parsed | Rejected | Unused)
         assert not (isinstance(result, Rejected) and "cannot be read" in result.problems[0]), (obj, result)
+
+
+@pytest.mark.parametrize(
+    ("status", "conditions"),
+    [
+        pytest.param({"conditions": [{"type": "Healthy", "status": "True"}]}, {"Healthy": "True"}, id="healthy"),
+        pytest.param({"conditions": [{"type": "Healthy"}, 5]}, {}, id="half"),
+        pytest.param({"conditions": {}}, {}, id="no-list"),
+        pytest.param(None, {}, id="none"),
+    ],
+)
+def test_conditions_of_a_workload_entry(status: object, conditions: dict[str, str]) -> None:
+    """Endpoints depend on them; nobody writes a status by hand, so what does not fit is left out."""
+    obj = raw("{kind: WorkloadEntry, apiVersion: networking.istio.io/v1, spec: {address: 10.0.0.1}}") | {
+        "status": status
+    }
+    assert good(obj).meta.conditions == conditions

@@ -5,6 +5,7 @@ from __future__ import annotations
 BLACK_HOLE = "BlackHoleCluster"
 PASSTHROUGH = "PassthroughCluster"
 INBOUND_PASSTHROUGH = "InboundPassthroughCluster"
+DYNAMIC_DNS = "AllowAnyDynamicDNSCluster"
 
 
 def outbound_name(port: int, subset: str, hostname: str) -> str:

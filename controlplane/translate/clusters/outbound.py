@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
-from envoy.extensions.network.dns_resolver.cares.v3 import cares_dns_resolver_pb2
 
 from controlplane.apis.mesh import MeshConfig
 from controlplane.model.proxy_class import ClientScope
-from controlplane.model.service import Endpoint, Resolution, Service, ServicePort
-from controlplane.registry.destination_rules import Policy, Rule, policy_for
+from controlplane.model.service import Resolution, Service, ServicePort
+from controlplane.registry.destination_rules import Policy, Rule, is_direct, policy_for
 from controlplane.registry.endpoints import PERSISTENT_SESSION, PERSISTENT_SESSION_HEADER, endpoints
 from controlplane.registry.memo import Query, query
 from controlplane.registry.mesh import mesh_config
@@ -23,6 +22,7 @@ from controlplane.translate.clusters.policies import (
     circuit_breakers,
     http_options,
     load_balancing,
+    locality_balancing,
     outlier_detection,
     put_http_options,
     tcp_settings,
@@ -30,10 +30,10 @@ from controlplane.translate.clusters.policies import (
 from controlplane.translate.clusters.upstream_tls import (
     decide,
     istio_mutual,
-    passthrough_peers_disabled,
     put_auto_mutual,
     stated_tls,
 )
+from controlplane.translate.dynamic_dns import dns_resolver, resolve_dynamically
 from controlplane.translate.endpoints import LoadKey, load_assignment
 from controlplane.translate.istio_proxy import metadata_exchange_upstream
 from controlplane.translate.locality import locality_setting
@@ -68,21 +68,13 @@ def service_accounts(view: View, service: Service) -> tuple[str, ...]:
 
 
 @query
-def direct_peers_disabled(view: View, key: tuple[Service, int, bool]) -> bool:
+def direct_peers_disabled(view: View, key: tuple[Service, int]) -> bool:
     """Whether endpoints reached by their own address cannot all be assumed to accept mutual TLS."""
-    service, number, direct = key
+    service, number = key
     port = service.port(number)
-    held: tuple[Endpoint, ...] = ()
-    if port is not None:
-        held = tuple(e for e in endpoints(view, (service.hostname, service.namespace)) if e.serves(port))
-    return passthrough_peers_disabled(service, _DIRECT if direct else Policy(), held)
-
-
-class _Direct:
-    simple = "PASSTHROUGH"
-
-
-_DIRECT = Policy(load_balancer=_Direct())
+    known = endpoints(view, (service.hostname, service.namespace)) if port is not None else ()
+    held = [endpoint.tls_mode for endpoint in known if port is not None and endpoint.serves(port)]
+    return not held or "disabled" in held
 
 
 def _build(view: View, key: ClusterKey) -> Resource | None:
@@ -118,8 +110,8 @@ def outbound_cluster(view: View, key: ClusterKey) -> Cluster | None:
     load_balancing(cluster, policy)
     outlier_detection(cluster, policy, force_unhealthy=bool(service.traffic_distribution))
     setting = locality_setting(mesh, service, policy)
-    if setting is not None and setting.weighted:
-        cluster.common_lb_config.locality_weighted_lb_config.SetInParent()
+    if setting is not None:
+        locality_balancing(cluster, setting)
     if service.labels.get(PERSISTENT_SESSION) or service.labels.get(PERSISTENT_SESSION_HEADER):
         cluster.common_lb_config.override_host_status.statuses.extend([1, 3, 0, 5])
     put_services(cluster, [service])
@@ -153,6 +145,9 @@ def _discovery(view: View, cluster: Cluster, key: ClusterKey, mesh: MeshConfig, 
         if not service.kubernetes and port.target_port:
             cluster.original_dst_lb_config.upstream_port_override.value = int(port.target_port)
         return True
+    if resolution is Resolution.DYNAMIC_DNS:
+        resolve_dynamically(cluster)
+        return True
     cluster.type = Cluster.EDS
     # no service_name: the cluster's own name is what Envoy asks for then, and saves the same bytes a second time
     source = cluster.eds_cluster_config.eds_config
@@ -169,10 +164,7 @@ def _dns(cluster: Cluster, client: ClientScope, mesh: MeshConfig, *, race: bool)
         cluster.dns_lookup_family = Cluster.V6_ONLY
     else:
         cluster.dns_lookup_family = Cluster.V4_ONLY
-    resolver = cares_dns_resolver_pb2.CaresDnsResolverConfig()
-    resolver.udp_max_queries.value = 100
-    cluster.typed_dns_resolver_config.name = "envoy.network.dns_resolver.cares"
-    cluster.typed_dns_resolver_config.typed_config.Pack(resolver)
+    cluster.typed_dns_resolver_config.CopyFrom(dns_resolver())
     cluster.dns_jitter.FromMilliseconds(100)
     cluster.dns_refresh_rate.FromTimedelta(mesh.dns_refresh_rate)
     cluster.respect_dns_ttl = True
@@ -195,7 +187,7 @@ def _transport(  # noqa: PLR0913, PLR0917 - the inputs of one cluster
         port,
         key.subset,
         policy,
-        peers_disabled=_peers_disabled(view, cluster, service, port, policy),
+        peers_disabled=_peers_disabled(view, key, policy),
         accounts=service_accounts(view, service),
     )
     if decision.mode == "ISTIO_MUTUAL":
@@ -214,13 +206,18 @@ def _transport(  # noqa: PLR0913, PLR0917 - the inputs of one cluster
     wrap_proxy_protocol(cluster, policy.proxy_protocol)
 
 
-def _peers_disabled(view: View, cluster: Cluster, service: Service, port: ServicePort, policy: Policy) -> bool:
+def _peers_disabled(view: View, key: ClusterKey, policy: Policy) -> bool:
+    """Whether servers are known not to accept mutual TLS; of a subset, only its own policy can make it direct."""
+    service, rule = key.service, key.rule
     if policy.tls is not None or service.mesh_external:
         return False
-    if cluster.type == Cluster.ORIGINAL_DST or service.resolution is Resolution.PASSTHROUGH:
-        direct = service.resolution is not Resolution.PASSTHROUGH
-        if direct_peers_disabled(view, (service, port.number, direct)):
-            return True
+    stated = rule.traffic_policy if rule is not None else None
+    if rule is not None and key.subset:
+        subset = rule.subset(key.subset)
+        stated = subset.traffic_policy if subset is not None else None
+    direct = service.resolution is Resolution.PASSTHROUGH or is_direct(stated)
+    if direct and direct_peers_disabled(view, (service, key.port)):
+        return True
     return namespace_mode(view, service.namespace) == "DISABLE"
 
 

@@ -7,12 +7,20 @@ from typing import Any
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.route.v3 import route_components_pb2
+from envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3 import (
+    client_side_weighted_round_robin_pb2,
+)
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions as HttpOptions
 
+from controlplane.apis.destination_rule import BackendUtilization
 from controlplane.model.service import Protocol
-from controlplane.registry.destination_rules import Policy
+from controlplane.registry.destination_rules import Policy, is_direct
+from controlplane.translate.locality import LocalitySetting
 
 UNLIMITED = 4294967295
+#: retries that a budget always allows, and its share in percent, where they are not stated
+DEFAULT_RETRY_CONCURRENCY = 3
+DEFAULT_RETRY_PERCENT = 20.0
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -33,9 +41,8 @@ def circuit_breakers(cluster: Cluster, policy: Policy) -> None:
     budget = policy.retry_budget
     if budget is not None:
         percent = budget.percent
-        threshold.retry_budget.budget_percent.value = 20.0 if percent is None else getattr(percent, "value", percent)
-        minimum = budget.min_retry_concurrency
-        threshold.retry_budget.min_retry_concurrency.value = 3 if minimum is None else minimum
+        threshold.retry_budget.budget_percent.value = DEFAULT_RETRY_PERCENT if percent is None else percent
+        threshold.retry_budget.min_retry_concurrency.value = budget.min_retry_concurrency or DEFAULT_RETRY_CONCURRENCY
 
 
 def tcp_settings(cluster: Cluster, policy: Policy, keepalive: Any) -> None:  # noqa: ANN401 - an apis model or None
@@ -162,16 +169,19 @@ def put_http_options(cluster: Cluster, options: HttpOptions | None) -> None:
 
 def load_balancing(cluster: Cluster, policy: Policy) -> None:
     """Set the load-balancing policy. Reference: Cluster.lb_policy."""
-    if cluster.type == Cluster.ORIGINAL_DST:
+    if cluster.type == Cluster.ORIGINAL_DST or cluster.HasField("cluster_type"):
         cluster.lb_policy = Cluster.CLUSTER_PROVIDED
         return
     balancer = policy.load_balancer
     simple = str(balancer.simple or "") if balancer is not None else ""
-    if simple == "PASSTHROUGH":
+    if is_direct(policy):
         cluster.type = Cluster.ORIGINAL_DST
         cluster.lb_policy = Cluster.CLUSTER_PROVIDED
         cluster.ClearField("load_assignment")
         cluster.ClearField("eds_cluster_config")
+        return
+    if balancer is not None and balancer.backend_utilization is not None:
+        _by_utilization(cluster, balancer.backend_utilization)
         return
     hashing = balancer.consistent_hash if balancer is not None else None
     if hashing is not None:
@@ -210,6 +220,43 @@ def _warmup(cluster: Cluster, balancer: Any) -> None:  # noqa: ANN401 - an apis 
         slow.min_weight_percent.value = 10.0 if warmup.minimum_percent is None else warmup.minimum_percent
     elif balancer.warmup_duration_secs is not None:
         seconds(target.slow_start_config.slow_start_window, balancer.warmup_duration_secs)
+
+
+def locality_balancing(cluster: Cluster, setting: LocalitySetting) -> None:
+    """Set how Envoy treats localities. Reference: Cluster.CommonLbConfig.
+
+    A policy of its own (``load_balancing_policy``) knows none of them: Envoy refuses the two together.
+    """
+    if cluster.HasField("load_balancing_policy") or cluster.HasField("cluster_type"):
+        return
+    zones = setting.zones
+    if zones is not None:
+        target = cluster.common_lb_config.zone_aware_lb_config
+        target.SetInParent()
+        if zones.min_cluster_size is not None:
+            target.min_cluster_size.value = zones.min_cluster_size
+        if zones.enabled is False:
+            target.routing_enabled.value = 0
+    elif setting.weighted:
+        cluster.common_lb_config.locality_weighted_lb_config.SetInParent()
+
+
+def _by_utilization(cluster: Cluster, stated: BackendUtilization) -> None:
+    """Weigh endpoints by the load that they report with their responses. Reference: ClientSideWeightedRoundRobin."""
+    config = client_side_weighted_round_robin_pb2.ClientSideWeightedRoundRobin()
+    for target, value in (
+        (config.blackout_period, stated.weight_stabilization_period),
+        (config.weight_expiration_period, stated.weight_expiration_period),
+        (config.weight_update_period, stated.weight_update_period),
+    ):
+        if value is not None:
+            seconds(target, value)
+    config.metric_names_for_computing_utilization.extend(stated.metric_names_for_computing_utilization)
+    if stated.error_utilization_penalty_percent:
+        config.error_utilization_penalty.value = stated.error_utilization_penalty_percent / 100
+    policy = cluster.load_balancing_policy.policies.add().typed_extension_config
+    policy.name = "envoy.load_balancing_policies.client_side_weighted_round_robin"
+    policy.typed_config.Pack(config, deterministic=True)
 
 
 def outlier_detection(cluster: Cluster, policy: Policy, *, force_unhealthy: bool) -> None:

@@ -13,7 +13,7 @@ from controlplane.registry.memo import Query
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
-from controlplane.translate.clusters.names import BLACK_HOLE, INBOUND_PASSTHROUGH, PASSTHROUGH
+from controlplane.translate.clusters.names import BLACK_HOLE, DYNAMIC_DNS, INBOUND_PASSTHROUGH, PASSTHROUGH
 from controlplane.translate.clusters.policies import (
     bind_address,
     circuit_breakers,
@@ -21,6 +21,7 @@ from controlplane.translate.clusters.policies import (
     put_http_options,
     tcp_settings,
 )
+from controlplane.translate.dynamic_dns import resolve_dynamically
 from controlplane.translate.istio_proxy import metadata_exchange_upstream
 
 IDLE_TIMEOUT_SECONDS = 300
@@ -45,7 +46,10 @@ def inbound_sources(key: SpecialKey) -> tuple[str, ...]:
 def _build(view: View, key: SpecialKey) -> Resource:
     """Build one special cluster."""
     mesh = mesh_config(view)
-    cluster = black_hole(mesh) if key.name == BLACK_HOLE else _passthrough(mesh, key)
+    if key.name == BLACK_HOLE:
+        cluster = black_hole(mesh)
+    else:
+        cluster = _dynamic(mesh, key) if key.name == DYNAMIC_DNS else _passthrough(mesh, key)
     return Resource.of(ResourceType.CLUSTER, key.name, cluster.SerializeToString(deterministic=True))
 
 
@@ -68,13 +72,28 @@ def _passthrough(mesh: MeshConfig, key: SpecialKey) -> Cluster:
     policy = Policy(connection_pool=baseline.connection_pool if baseline is not None else None)
     circuit_breakers(cluster, policy)
     tcp_settings(cluster, policy, mesh.tcp_keepalive)
-    options = HttpOptions()
-    options.common_http_protocol_options.idle_timeout.seconds = IDLE_TIMEOUT_SECONDS
-    downstream_protocol(options)
-    put_http_options(cluster, options)
+    _client_protocol(cluster)
     if key.name == INBOUND_PASSTHROUGH:
         first, *extra = inbound_sources(key)
         bind_address(cluster, first, tuple(extra))
     elif key.istio:
         cluster.filters.append(metadata_exchange_upstream())
     return cluster
+
+
+def _dynamic(mesh: MeshConfig, key: SpecialKey) -> Cluster:
+    cluster = Cluster(name=key.name, alt_stat_name=f"{key.name};")
+    cluster.connect_timeout.FromTimedelta(mesh.connect_timeout)
+    circuit_breakers(cluster, Policy())
+    _client_protocol(cluster)
+    resolve_dynamically(cluster)
+    if key.istio:
+        cluster.filters.append(metadata_exchange_upstream())
+    return cluster
+
+
+def _client_protocol(cluster: Cluster) -> None:
+    options = HttpOptions()
+    options.common_http_protocol_options.idle_timeout.seconds = IDLE_TIMEOUT_SECONDS
+    downstream_protocol(options)
+    put_http_options(cluster, options)

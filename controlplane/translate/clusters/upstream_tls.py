@@ -15,7 +15,7 @@ from envoy.type.matcher.v3 import string_pb2
 
 from controlplane.apis.destination_rule import ClientTLSSettings
 from controlplane.apis.mesh import MeshConfig
-from controlplane.model.service import Endpoint, Resolution, Service, ServicePort
+from controlplane.model.service import Service, ServicePort
 from controlplane.registry.destination_rules import Policy
 from controlplane.translate.clusters.names import sni as auto_sni
 from controlplane.translate.tls_context import ads_secret_config, sds_secret_config, tls_socket
@@ -56,15 +56,6 @@ def decide(  # noqa: PLR0913 - the inputs of one decision
     if service.mesh_external or not mesh.enable_auto_mtls or peers_disabled:
         return UpstreamTls()
     return UpstreamTls("ISTIO_MUTUAL", auto=True, sni=name, accounts=accounts)
-
-
-def passthrough_peers_disabled(service: Service, policy: Policy, endpoints: tuple[Endpoint, ...]) -> bool:
-    """Whether endpoints reached by their own address cannot all be assumed to have a proxy."""
-    balancer = policy.load_balancer
-    direct = balancer is not None and str(balancer.simple or "") == "PASSTHROUGH"
-    if service.resolution is not Resolution.PASSTHROUGH and not direct:
-        return False
-    return not endpoints or any(endpoint.tls_mode == "disabled" for endpoint in endpoints)
 
 
 def istio_mutual(decision: UpstreamTls, *, http2: bool, istio: bool) -> base_pb2.TransportSocket:

@@ -49,10 +49,14 @@ class TcpTarget:
 
 @dataclass(frozen=True, slots=True)
 class HttpTarget:
-    """HTTP by the route configuration of this name; ``grpc_web`` where the first service speaks it."""
+    """HTTP by the route configuration of this name; ``grpc_web`` where the first service speaks it.
+
+    ``resolves`` is set where routes may lead to hosts that are resolved when a request names them.
+    """
 
     route: str
     grpc_web: bool = False
+    resolves: bool = False
 
 
 @dataclass(frozen=True, slots=True)

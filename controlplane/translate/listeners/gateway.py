@@ -153,6 +153,7 @@ def _filters(mesh: MeshConfig, key: GatewayListenerKey, held: ServerChain) -> li
         stat_prefix=held.stat_prefix or f"outbound_{key.name};",
         routes=target.route,
         istio=client.istio,
+        resolves=target.resolves,
         http10=client.http10,
         idle_timeout=client.idle_timeout,
     )

@@ -12,7 +12,7 @@ from controlplane.model.proxy_class import ClientScope
 from controlplane.model.service import Protocol, Resolution, Service
 from controlplane.registry.destination_rules import rule_for
 from controlplane.registry.gateways import GatewayServer, ServerPort
-from controlplane.registry.scopes import covers, router_scope
+from controlplane.registry.scopes import EgressKey, covers, resolves_by_request, router_scope
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import ResolvedVirtualService, gateway_virtual_services
 from controlplane.translate.clusters.names import sni
@@ -51,12 +51,12 @@ def server_chains(
     Plain HTTP needs one chain however many servers there are: they share a route configuration.
     """
     if place.is_http:
-        yield ServerChain(Chain(HttpTarget(servers[0].route)))
+        yield ServerChain(Chain(_http_target(client, servers[0])))
         return
     used: set[str] = set()
     for server in servers:
         if server.terminates_https:
-            chain = Chain(HttpTarget(server.route), server_names=server.sni_hosts)
+            chain = Chain(_http_target(client, server), server_names=server.sni_hosts)
             yield ServerChain(chain, server.server.tls, server.server.name)
         elif not server.passes_tls_through:
             yield from _tcp_chain(client, server)
@@ -64,6 +64,11 @@ def server_chains(
             yield from _forwarding_chains(client, server)
         else:
             yield from _passthrough_chains(client, server, used)
+
+
+def _http_target(client: GatewayClient, server: GatewayServer) -> HttpTarget:
+    key = EgressKey(client.scope.namespace, None)
+    return HttpTarget(server.route, resolves=resolves_by_request(client.view, key))
 
 
 def _tcp_chain(client: GatewayClient, server: GatewayServer) -> Iterator[ServerChain]:

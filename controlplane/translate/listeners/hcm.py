@@ -37,7 +37,8 @@ class Manager:
     """What tells one connection manager from another.
 
     ``routes`` is the name of a route configuration, or the configuration itself. ``http2`` is set where the
-    application is known to speak it; ``absolute_urls`` where the proxy is called as an HTTP proxy.
+    application is known to speak it; ``absolute_urls`` where the proxy is called as an HTTP proxy; ``resolves`` where
+    routes may lead to hosts that are resolved when a request names them.
     """
 
     side: Side
@@ -48,6 +49,7 @@ class Manager:
     grpc_web: bool = False
     http10: bool = False
     absolute_urls: bool = False
+    resolves: bool = False
     idle_timeout: str = ""
     policies: tuple[HttpFilter, ...] = ()
 
@@ -60,7 +62,12 @@ def http_connection_manager(mesh: MeshConfig, manager: Manager) -> Filter:
         upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
         proxy_100_continue=True,
         http_filters=http_filters(
-            mesh, manager.side, istio=manager.istio, grpc_web=manager.grpc_web, policies=manager.policies
+            mesh,
+            manager.side,
+            istio=manager.istio,
+            grpc_web=manager.grpc_web,
+            resolves=manager.resolves,
+            policies=manager.policies,
         ),
         access_log=access_logs(mesh),
     )

@@ -12,6 +12,7 @@ from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 
 from controlplane.apis.mesh import MeshConfig
+from controlplane.translate.dynamic_dns import FORWARD_PROXY
 from controlplane.translate.listeners.extensions import (
     ALPN_OVERRIDE,
     METADATA_EXCHANGE_INBOUND,
@@ -46,11 +47,18 @@ ROUTER = http_filter("envoy.filters.http.router", Router())
 QUIET_ROUTER = http_filter("envoy.filters.http.router", Router(suppress_envoy_headers=True))
 
 
-def http_filters(
-    mesh: MeshConfig, side: Side, *, istio: bool, grpc_web: bool = False, policies: tuple[HttpFilter, ...] = ()
+def http_filters(  # noqa: PLR0913 - what makes a difference between connection managers
+    mesh: MeshConfig,
+    side: Side,
+    *,
+    istio: bool,
+    grpc_web: bool = False,
+    resolves: bool = False,
+    policies: tuple[HttpFilter, ...] = (),
 ) -> list[HttpFilter]:
     """Return the filters for one side of the traffic; ``policies`` are those of authentication and authorisation.
 
+    ``resolves`` asks for the filter that looks up a request's host, for clusters that have no hosts of their own.
     A stock Envoy gets neither metadata exchange nor the ALPN override nor istio-proxy's metrics.
     """
     filters: list[HttpFilter] = []
@@ -65,6 +73,8 @@ def http_filters(
     filters += (FAULT, CORS)
     if has_istio_stats(mesh, istio=istio):
         filters.append(http_filter("istio.stats", stats_config(inbound=side is Side.INBOUND)))
+    if resolves:
+        filters.append(FORWARD_PROXY)
     headers = mesh.default_config.proxy_headers
     quiet = headers is not None and headers.envoy_debug_headers is not None and headers.envoy_debug_headers.disabled
     filters.append(QUIET_ROUTER if quiet else ROUTER)

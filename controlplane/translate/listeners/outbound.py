@@ -8,20 +8,28 @@ from envoy.config.core.v3.address_pb2 import Address
 from envoy.config.core.v3.base_pb2 import TrafficDirection
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 from controlplane.apis.mesh import MeshConfig
 from controlplane.registry.memo import Query
 from controlplane.registry.mesh import mesh_config
+from controlplane.registry.scopes import OutboundPolicy
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
-from controlplane.translate.clusters.names import BLACK_HOLE
+from controlplane.translate.clusters.names import BLACK_HOLE, DYNAMIC_DNS
 from controlplane.translate.listeners.access_log import listener_access_logs
-from controlplane.translate.listeners.chains import Chain, TcpTarget, chain_match, origin_metadata
+from controlplane.translate.listeners.chains import PLAIN_HTTP_ALPN, Chain, TcpTarget, chain_match, origin_metadata
 from controlplane.translate.listeners.hcm import Manager, http_connection_manager
 from controlplane.translate.listeners.http_filters import Side
 from controlplane.translate.listeners.listener_filters import HTTP_INSPECTOR, TLS_INSPECTOR
 from controlplane.translate.listeners.network_filters import tcp_filters
-from controlplane.translate.listeners.outbound_plan import UNIX, ListenerKey, outbound_listener_keys
+from controlplane.translate.listeners.outbound_plan import (
+    ALLOW_ANY_DYNAMIC_DNS,
+    UNIX,
+    ListenerKey,
+    outbound_listener_keys,
+)
+from controlplane.translate.routes.defaults import catch_all, defaults_of
 
 __all__ = ["ListenerKey", "outbound_listener", "outbound_listener_keys", "service_listener", "virtual_outbound"]
 
@@ -54,6 +62,8 @@ def _clusters(key: ListenerKey) -> Iterable[str]:
         yield key.unmatched
     if key.virtual:
         yield BLACK_HOLE
+    if key.resolves:
+        yield DYNAMIC_DNS
 
 
 def socket_address(bind: str, port: int) -> Address:
@@ -119,6 +129,7 @@ def _filters(mesh: MeshConfig, key: ListenerKey, chain: Chain) -> list[Filter]:
         routes=target.route,
         istio=key.scope.istio,
         grpc_web=target.grpc_web,
+        resolves=target.resolves,
         http10=key.scope.http10,
         absolute_urls=key.proxy,
         idle_timeout=key.scope.idle_timeout,
@@ -151,8 +162,29 @@ def virtual_outbound(mesh: MeshConfig, key: ListenerKey) -> Listener:
     black_hole = listener.filter_chains.add(name="virtualOutbound-blackhole")
     black_hole.filter_chain_match.destination_port.value = key.port
     black_hole.filters.extend(tcp_filters(mesh, TcpTarget.of(BLACK_HOLE), istio=key.scope.istio))
+    if key.resolves:
+        listener.listener_filters.append(HTTP_INSPECTOR)
+        listener.filter_chains.append(_dynamic_chain(mesh, key))
     rest = listener.filter_chains.add(name="virtualOutbound-catchall-tcp")
     rest.filters.extend(
         tcp_filters(mesh, TcpTarget.of(key.unmatched), istio=key.scope.istio, idle_timeout=key.scope.idle_timeout)
     )
     return listener
+
+
+def _dynamic_chain(mesh: MeshConfig, key: ListenerKey) -> FilterChain:
+    """Return the chain for plain HTTP to an address nobody knows: to the host that the request names."""
+    host = catch_all(OutboundPolicy(ALLOW_ANY_DYNAMIC_DNS), defaults_of(mesh))
+    routes = RouteConfiguration(name=host.name, virtual_hosts=[host])
+    routes.validate_clusters.value = False
+    manager = Manager(
+        side=Side.OUTBOUND,
+        stat_prefix=f"outbound_{key.name};",
+        routes=routes,
+        istio=key.scope.istio,
+        idle_timeout=key.scope.idle_timeout,
+        resolves=True,
+    )
+    chain = FilterChain(name="virtualOutbound-catchall-tcp-http", filters=[http_connection_manager(mesh, manager)])
+    chain.filter_chain_match.application_protocols.extend(PLAIN_HTTP_ALPN)
+    return chain

@@ -19,7 +19,14 @@ from controlplane.registry.audience import listening
 from controlplane.registry.endpoints import endpoints
 from controlplane.registry.memo import query
 from controlplane.registry.mesh import mesh_config
-from controlplane.registry.scopes import EgressKey, EgressListener, EgressScope, OutboundPolicy, egress_scope
+from controlplane.registry.scopes import (
+    EgressKey,
+    EgressListener,
+    EgressScope,
+    OutboundPolicy,
+    egress_scope,
+    resolves_by_request,
+)
 from controlplane.registry.services import aliases
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import ResolvedVirtualService
@@ -33,6 +40,7 @@ from controlplane.translate.listeners.tcp_routes import Client, Port, routing, s
 PROXY_PORTS = frozenset({15021, 15090})
 UNIX = "unix://"
 HTTP_PROXY_ROUTES = "http_proxy"
+ALLOW_ANY_DYNAMIC_DNS = "ALLOW_ANY_DYNAMIC_DNS"
 _LAST_PRIVILEGED_PORT = 1023
 
 
@@ -52,7 +60,8 @@ class ListenerKey:
 
     ``unmatched`` is the cluster for connections that no chain takes, empty where one takes all. ``virtual`` is set
     for the listener that captured traffic arrives at (``transparent``: by TPROXY), ``proxy`` for the HTTP proxy,
-    ``of_endpoint`` where ``bind`` is the address of one endpoint of a headless service.
+    ``of_endpoint`` where ``bind`` is the address of one endpoint of a headless service. Where ``resolves`` is set, HTTP
+    that nobody takes goes to the host it names.
     """
 
     name: str
@@ -66,6 +75,7 @@ class ListenerKey:
     transparent: bool = False
     proxy: bool = False
     of_endpoint: bool = False
+    resolves: bool = False
 
     def __hash__(self) -> int:
         """Hash what nearly always tells listeners apart; hashing the chains would cost more than comparing them."""
@@ -126,6 +136,7 @@ class _Plan:
         self.client = client
         self.egress: EgressScope = egress_scope(view, EgressKey(client.namespace, client.sidecar))
         self.routing = Client(view, mesh, client, self.egress.by_host)
+        self.resolves = resolves_by_request(view, EgressKey(client.namespace, client.sidecar))
         self.claims: dict[tuple[str, int], Claim] = {}
         self.endpoint_places: set[tuple[str, int]] = set()
         self.scope = ListenerScope(client.istio, client.http10, client.idle_timeout, client.exact_balance)
@@ -168,7 +179,7 @@ class _Plan:
         port = ServicePort(spec.port.number, spec.port.name, Protocol.parse(spec.port.protocol))
         if self._may_bind(bind, port, bind_to_port=bind_to_port):
             for service in listener.services:
-                if service.resolution is not Resolution.ALIAS:
+                if service.resolution is not Resolution.ALIAS and service.handles(port):
                     self._claim(_Wanted(listener, service, port, bind, bind_to_port))
 
     def _claim_all(self, listener: EgressListener) -> None:
@@ -185,7 +196,7 @@ class _Plan:
                     held = self.claims.get((wildcard, port.number))
                     if held is not None and held.kind is Kind.AUTO:
                         continue  # shared by all HTTP services: nothing to add
-                if port.protocol is Protocol.UDP or not self._may_bind(bind, port, bind_to_port=bind_to_port):
+                if not service.handles(port) or not self._may_bind(bind, port, bind_to_port=bind_to_port):
                     continue
                 wanted = _Wanted(listener, service, port, bind, bind_to_port)
                 if not bind and self._per_endpoint(service, port):
@@ -265,7 +276,7 @@ class _Plan:
             route = f"{service.hostname}:{port.number}"
         else:
             route = str(port.number)
-        return Chain(HttpTarget(route, grpc_web=port.protocol is Protocol.GRPC_WEB))
+        return Chain(HttpTarget(route, grpc_web=port.protocol is Protocol.GRPC_WEB, resolves=self.resolves))
 
     def _level4(self, listener: EgressListener, service: Service) -> list[ResolvedVirtualService]:
         level4 = [held for held in listener.virtual_services if held.tcp or held.tls]
@@ -282,8 +293,10 @@ class _Plan:
         if not (ranged or shares_wildcard):
             return ()
         names = [service.hostname]
+        imported = wanted.listener.services
         for alias in aliases(self.view, self.client.namespace).get(service.hostname, ()):
-            names += [alias.hostname, *alternate_names(alias.hostname, self.client.domain)]
+            if wanted.listener.spec is None or alias in imported:
+                names += [alias.hostname, *alternate_names(alias.hostname, self.client.domain)]
         return tuple(names)
 
     def proxy_listener(self) -> Iterator[ListenerKey]:
@@ -291,7 +304,7 @@ class _Plan:
         port = self.client.http_proxy_port or self.mesh.proxy_http_port
         if port > 0:
             bind = self.client.localhost
-            chain = Chain(HttpTarget(HTTP_PROXY_ROUTES))
+            chain = Chain(HttpTarget(HTTP_PROXY_ROUTES, resolves=self.resolves))
             yield ListenerKey(f"{bind}_{port}", bind, port, self.scope, (chain,), bind_to_port=True, proxy=True)
 
     def virtual_outbound(self) -> ListenerKey:
@@ -304,4 +317,5 @@ class _Plan:
             unmatched=unmatched_cluster(self.egress.outbound_policy),
             virtual=True,
             transparent=self.client.interception == "TPROXY",
+            resolves=self.egress.outbound_policy.mode == ALLOW_ANY_DYNAMIC_DNS,
         )

@@ -11,7 +11,7 @@ from controlplane.apis.mesh import MeshConfig
 from controlplane.apis.virtual_service import Destination, RouteDestination
 from controlplane.model.proxy_class import ClientScope
 from controlplane.model.service import Protocol, Resolution, Service, ServicePort
-from controlplane.registry.destination_rules import Rule, destination_rules, policy_for, rule_for
+from controlplane.registry.destination_rules import Rule, destination_rules, rule_for
 from controlplane.registry.scopes import covers
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import MESH_GATEWAY, ResolvedVirtualService
@@ -82,7 +82,7 @@ def _default_chain(client: Client, service: Service, port: Port, server_names: t
     target = TcpTarget(
         stat_prefix=stat_name(client.mesh, service, number, ""),
         clusters=((outbound_name(number, "", service.hostname), 1),),
-        settings=tcp_settings(client, service, "", number),
+        settings=tcp_settings(client, service, ""),
         protocol=port.protocol,
     )
     return Chain(target, server_names=server_names, prefixes=port.prefixes)
@@ -145,11 +145,16 @@ def accepts(client: Client, port: int, match: Any) -> bool:  # noqa: ANN401 - L4
 def route_target(
     client: Client, held: ResolvedVirtualService, routes: Iterable[RouteDestination], port: Port
 ) -> TcpTarget:
-    """Return where a ``tcp`` or ``tls`` route leads; the first destination's DestinationRule sets the connection."""
+    """Return where a ``tcp`` or ``tls`` route leads; the first destination's DestinationRule sets the connection.
+
+    Of several destinations' subsets none has a say in it.
+    """
     weighted = list(routes)
     first = weighted[0].destination
-    settings = _destination_settings(client, first, port)
-    if len(weighted) == 1:
+    reached = client.by_host.get(first.host)
+    one = len(weighted) == 1
+    settings = tcp_settings(client, reached, first.subset if one else "") if reached is not None else _NO_SETTINGS
+    if one:
         cluster = destination_cluster(client.by_host, first, port.number)
         prefix = _stat_prefix(client, first, port) or cluster
         return TcpTarget(prefix, ((cluster, 1),), settings, port.protocol)
@@ -180,14 +185,6 @@ def _destination_port(service: Service | None, destination: Destination, listene
     return listener_port
 
 
-def _destination_settings(client: Client, destination: Destination, port: Port) -> TcpSettings:
-    service = client.by_host.get(destination.host)
-    if service is None:
-        return _NO_SETTINGS
-    number = _destination_port(service, destination, port.number)
-    return tcp_settings(client, service, destination.subset, number)
-
-
 def _stat_prefix(client: Client, destination: Destination, port: Port) -> str:
     service = client.by_host.get(destination.host)
     if service is None or not client.mesh.outbound_cluster_stat_name:
@@ -216,28 +213,37 @@ def stat_name(mesh: MeshConfig, service: Service, number: int, subset: str) -> s
     return pattern
 
 
-def tcp_settings(client: Client, service: Service, subset: str, number: int) -> TcpSettings:
-    """Return what the DestinationRule of a service asks of its TCP proxy."""
+def tcp_settings(client: Client, service: Service, subset: str) -> TcpSettings:
+    """Return what the DestinationRule of a service asks of its TCP proxy.
+
+    The connection's limits are the rule's own, whatever its ports and subsets say; hash and tunnel may be the subset's.
+    """
     rule = rule_for(client.view, client.scope, service) if client.has_rules(service.namespace) else None
-    if rule is None and client.mesh.default_traffic_policy is None:
+    if rule is None:
         return _NO_SETTINGS
-    policy = policy_for(client.mesh, rule, subset, number)
-    tcp = policy.connection_pool.tcp if policy.connection_pool is not None else None
-    tunnel = policy.tunnel
+    policy = rule.traffic_policy
+    pool = policy.connection_pool if policy is not None else None
+    tcp = pool.tcp if pool is not None else None
     return TcpSettings(
         idle_timeout=tcp.idle_timeout if tcp is not None else None,
         max_duration=tcp.max_connection_duration if tcp is not None else None,
         hash_source_ip=_hashes_source_ip(rule, subset),
-        tunnel=(f"{tunnel.target_host}:{tunnel.target_port}", tunnel.protocol.upper() == "POST")
-        if tunnel is not None
-        else None,
+        tunnel=_tunnel(rule, subset),
     )
 
 
-def _hashes_source_ip(rule: Rule | None, subset: str) -> bool:
+def _tunnel(rule: Rule, subset: str) -> tuple[str, bool] | None:
+    """Return the proxy to tunnel through and whether by POST: the subset's, else the rule's own."""
+    found = rule.subset(subset) if subset else None
+    for policy in (found.traffic_policy if found is not None else None, rule.traffic_policy):
+        if policy is not None and policy.tunnel is not None:
+            stated = policy.tunnel
+            return f"{stated.target_host}:{stated.target_port}", stated.protocol.upper() == "POST"
+    return None
+
+
+def _hashes_source_ip(rule: Rule, subset: str) -> bool:
     """Whether connections are spread by the caller's address: the subset's balancer, else the rule's own."""
-    if rule is None:
-        return False
     found = rule.subset(subset) if subset else None
     for policy in (found.traffic_policy if found is not None else None, rule.traffic_policy):
         if policy is not None and policy.load_balancer is not None:

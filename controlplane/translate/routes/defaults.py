@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from envoy.config.route.v3.route_components_pb2 import Route, RouteAction, RouteMatch, VirtualHost
 
+from controlplane.apis.mesh import MeshConfig
 from controlplane.apis.virtual_service import HTTPRetry
 from controlplane.registry.memo import query
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.scopes import OutboundPolicy
 from controlplane.registry.store import View
-from controlplane.translate.clusters.names import PASSTHROUGH, outbound_name
+from controlplane.translate.clusters.names import DYNAMIC_DNS, PASSTHROUGH, outbound_name
 from controlplane.translate.routes.retries import DEFAULT_RETRY, retry_policy
 
-DYNAMIC_DNS_CLUSTER = "AllowAnyDynamicDNSCluster"
 _BAD_GATEWAY = 502
 
 
@@ -34,7 +34,11 @@ class RouteDefaults:
 @query
 def route_defaults(view: View, _key: tuple[()]) -> RouteDefaults:
     """Return what routes take from the mesh configuration, so that its other changes do not reach them."""
-    mesh = mesh_config(view)
+    return defaults_of(mesh_config(view))
+
+
+def defaults_of(mesh: MeshConfig) -> RouteDefaults:
+    """Return what routes take from a mesh configuration."""
     headers = mesh.default_config.proxy_headers
     attempts = headers.attempt_count if headers is not None else None
     forwarded = headers.x_forwarded_host if headers is not None else None
@@ -78,7 +82,7 @@ def default_route(view: View, hostname: str, port: int, hash_policy: bytes = b""
 def catch_all(policy: OutboundPolicy, defaults: RouteDefaults) -> VirtualHost:
     """Return the virtual host for hosts that nothing else names: passed on, or refused with 502."""
     if policy.mode == "ALLOW_ANY_DYNAMIC_DNS":
-        name, cluster = "allow_any_dynamic_dns", DYNAMIC_DNS_CLUSTER
+        name, cluster = "allow_any_dynamic_dns", DYNAMIC_DNS
     elif policy.mode == "ALLOW_ANY":
         name, cluster = "allow_any", policy.egress_proxy or PASSTHROUGH
     else:

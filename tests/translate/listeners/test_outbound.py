@@ -409,6 +409,47 @@ def test_destination_rule() -> None:
     assert not proxies["10.0.0.6_1"].hash_policy
 
 
+TUNNELS = """
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: db, namespace: ns1}
+spec:
+  host: db.ns1.svc.cluster.local
+  trafficPolicy:
+    connectionPool: {tcp: {idleTimeout: 30s}}
+    tunnel: {targetHost: top.example.com, targetPort: 443}
+    portLevelSettings: [{port: {number: 5432}, connectionPool: {tcp: {idleTimeout: 99s}}}]
+  subsets:
+  - name: v1
+    trafficPolicy:
+      connectionPool: {tcp: {idleTimeout: 77s}}
+      tunnel: {targetHost: sub.example.com, targetPort: 443}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: db, namespace: ns1}
+spec: {hosts: [db.ns1.svc.cluster.local], tcp: [{route: [ROUTE]}]}
+"""
+TO_V1 = "{destination: {host: db.ns1.svc.cluster.local, subset: v1}, weight: 1}"
+
+
+@pytest.mark.parametrize(
+    ("route", "tunnel"),
+    [
+        pytest.param(TO_V1.replace(", subset: v1", ""), "top.example.com:443", id="host"),
+        pytest.param(TO_V1, "sub.example.com:443", id="subset"),
+        pytest.param(f"{TO_V1}, {TO_V1}", "top.example.com:443", id="several"),
+    ],
+)
+def test_port_and_subset_leave_the_connections_limits(route: str, tunnel: str) -> None:
+    """The idle timeout is the rule's own; only the tunnel may be the subset's, where there is one destination."""
+    found = outbound(service("db", "{name: tcp, port: 5432}") + TUNNELS.replace("ROUTE", route))
+    chain = found["10.0.0.5_5432"].filter_chains[0]
+    proxy = TcpProxy.FromString(chain.filters[-1].typed_config.value)
+    assert (proxy.idle_timeout.seconds, proxy.tunneling_config.hostname) == (30, tunnel)
+
+
 def test_external_name() -> None:
     """A service that is only another name adds names, no listeners."""
     alias = """
