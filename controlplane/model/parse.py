@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,7 +55,19 @@ def parse(kind: str, obj: Mapping[str, Any], *, strict: bool = False, source: st
     problems += spec.problems
     if problems or spec.model is None:
         return Rejected(key, tuple(map(str, problems)), source)
+    if kind == "ServiceEntry":
+        meta = replace(meta, allocated=_allocated(obj.get("status")))
     return Parsed(Object(kind, meta, spec.model), tuple(map(str, spec.warnings)))
+
+
+def _allocated(status: object) -> tuple[tuple[str, str], ...]:
+    """Return ``status.addresses`` as (host, address); a controller writes it, so what does not fit is passed over."""
+    entries = status.get("addresses") if isinstance(status, Mapping) else None
+    return tuple(
+        (entry["host"], entry["value"])
+        for entry in (entries if isinstance(entries, list) else ())
+        if isinstance(entry, Mapping) and isinstance(entry.get("host"), str) and isinstance(entry.get("value"), str)
+    )
 
 
 def _envelope(kind: str, obj: Mapping[str, Any]) -> list[Problem]:
