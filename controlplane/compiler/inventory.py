@@ -148,6 +148,7 @@ def _blank(client: ClientScope) -> ClientScope:
         ipv4=client.ipv4,
         ipv6=client.ipv6,
         cluster_id=client.cluster_id,
+        settings=client.settings,
     )
 
 

@@ -8,7 +8,7 @@ from envoy.config.route.v3.route_components_pb2 import Decorator, Route, RouteAc
 
 from controlplane.apis.virtual_service import HTTPRetry
 from controlplane.registry.memo import query
-from controlplane.registry.mesh import mesh_config
+from controlplane.registry.proxy_settings import mesh_for
 from controlplane.registry.scopes import OutboundPolicy
 from controlplane.registry.store import View
 from controlplane.translate.clusters.names import PASSTHROUGH, outbound_name
@@ -32,16 +32,19 @@ class RouteDefaults:
 
 
 @query
-def route_defaults(view: View, _key: tuple[()]) -> RouteDefaults:
-    """Return what routes take from the mesh configuration, so that its other changes do not reach them."""
-    mesh = mesh_config(view)
+def route_defaults(view: View, settings: str) -> RouteDefaults:
+    """Return what routes take from the mesh configuration, so that its other changes do not reach them.
+
+    ``settings`` are the proxy's own.
+    """
+    mesh = mesh_for(view, settings)
     headers = mesh.default_config.proxy_headers
     attempts = headers.attempt_count if headers is not None else None
     forwarded = headers.x_forwarded_host if headers is not None else None
     return RouteDefaults(
         retry=mesh.default_http_retry_policy or DEFAULT_RETRY,
         attempt_count=attempts is None or not attempts.disabled,
-        forwarded_host=bool(getattr(forwarded, "enabled", None)),
+        forwarded_host=forwarded is not None and bool(forwarded.enabled),
     )
 
 

@@ -65,7 +65,7 @@ class EncodedVirtualHost:
 @query
 def virtual_host(view: View, key: VirtualHostKey) -> EncodedVirtualHost:
     """Return one virtual host of a sidecar."""
-    defaults = route_defaults(view, ())
+    defaults = route_defaults(view, key.sight.settings)
     domains = _domains(view, key)
     if key.routes is None:
         route = default_route(key.host, key.port, defaults, key.hash_policy)
@@ -75,7 +75,7 @@ def virtual_host(view: View, key: VirtualHostKey) -> EncodedVirtualHost:
             ),
         )
     else:
-        routes = http_routes(view, key.routes)
+        routes = http_routes(view, key.routes._replace(settings=key.sight.settings))
     head = VirtualHost(
         name=f"{bracketed(key.host)}:{key.port}",
         domains=domains.names,
