@@ -117,6 +117,25 @@ class DisabledHeader(ApiModel):
     disabled: Bool | None = None
 
 
+class EnabledHeader(ApiModel):
+    """A header the proxy adds only when asked."""
+
+    enabled: Bool | None = None
+
+
+class MetadataExchangeMode(StrEnum):
+    """Which requests say who the caller is: all, or with ``IN_MESH`` those to services of the mesh."""
+
+    UNDEFINED = "UNDEFINED"
+    IN_MESH = "IN_MESH"
+
+
+class MetadataExchangeHeaders(ApiModel):
+    """To whom the headers with the caller's identity go."""
+
+    mode: MetadataExchangeMode = MetadataExchangeMode.UNDEFINED
+
+
 class ServerHeader(DisabledHeader):
     """The ``server`` header; ``value`` empty keeps ``istio-envoy``."""
 
@@ -131,11 +150,11 @@ class ProxyHeaders(ApiModel):
     server: ServerHeader | None = None
     attempt_count: DisabledHeader | None = None
     envoy_debug_headers: DisabledHeader | None = None
-    metadata_exchange_headers: dict[str, Any] | None = None
+    metadata_exchange_headers: MetadataExchangeHeaders | None = None
     set_current_client_cert_details: dict[str, Bool] | None = None
     preserve_http1_header_case: Bool | None = None
-    x_forwarded_host: DisabledHeader | None = None
-    x_forwarded_port: DisabledHeader | None = None
+    x_forwarded_host: EnabledHeader | None = None
+    x_forwarded_port: EnabledHeader | None = None
 
 
 class ProxyConfig(ApiModel):
@@ -181,3 +200,8 @@ class ProxyConfig(ApiModel):
     stats_eviction_interval: Duration | None = None
     file_flush_interval: Duration = timedelta(seconds=1)
     file_flush_min_size_kb: UInt32 | None = None
+
+    @property
+    def preserves_header_case(self) -> bool:
+        """Whether HTTP/1.1 header names keep their case. Source: ``proxyHeaders.preserveHttp1HeaderCase``."""
+        return bool(self.proxy_headers is not None and self.proxy_headers.preserve_http1_header_case)

@@ -25,6 +25,7 @@ from controlplane.translate.listeners.inbound import inbound_listeners
 from controlplane.translate.listeners.outbound import outbound_listener
 from controlplane.translate.listeners.outbound_plan import outbound_listener_keys
 from controlplane.translate.locality import locality_setting
+from controlplane.translate.name_table import NAME, TableKey, name_table
 from controlplane.translate.routes.gateway import GatewayRouteKey, gateway_route_configuration
 from controlplane.translate.routes.sidecar import RouteKey, route_configuration
 
@@ -62,6 +63,8 @@ def parts(proxy_class: ProxyClass) -> tuple[Part, ...]:
             Part(ResourceType.LISTENER, gateway_listeners, scope),
             Part(ResourceType.ROUTE, gateway_routes, scope),
         )
+    reaching = proxy_class.reaching
+    names = (Part(ResourceType.NAME_TABLE, name_tables, TableKey.of(reaching)),) if client.dns_capture else ()
     return (
         *shared,
         Part(
@@ -72,6 +75,7 @@ def parts(proxy_class: ProxyClass) -> tuple[Part, ...]:
         Part(ResourceType.LISTENER, outbound_listeners, proxy_class.listening),
         Part(ResourceType.LISTENER, inbound_listener_targets, proxy_class.inbound),
         Part(ResourceType.ROUTE, routes, RouteScope(client, proxy_class.listening)),
+        *names,
     )
 
 
@@ -151,6 +155,7 @@ def _blank(client: ClientScope) -> ClientScope:
         ipv4=client.ipv4,
         ipv6=client.ipv6,
         cluster_id=client.cluster_id,
+        settings=client.settings,
     )
 
 
@@ -239,6 +244,12 @@ def _isolated_routes(view: View, key: RouteKey) -> Resource | None:
 
 
 _route_configuration: Query[RouteKey, Resource | None] = Query(_isolated_routes, isolated=True)
+
+
+@query
+def name_tables(view: View, key: TableKey) -> Targets:  # noqa: ARG001 - there is one whatever the registry holds
+    """Return the name table of a sidecar that answers DNS."""
+    return {NAME: Target(name_table, key)}
 
 
 @query

@@ -25,7 +25,8 @@ class Meta:
     """The part of ``metadata`` that anything depends on.
 
     ``created`` is the RFC 3339 creation time, empty where none is given (equally old, and older than any).
-    ``conditions`` is the status of each condition by type, kept only for kinds that something decides by it.
+    ``conditions`` is the status of each condition by type, kept only for kinds that something decides by it;
+    ``allocated`` likewise: the pairs of host name and address in ``status.addresses`` of a ServiceEntry.
     ``source`` says where the object was read (``path:line``) and takes no part in comparison, nor does
     ``generation``: a change of either alone is no change.
     """
@@ -36,6 +37,7 @@ class Meta:
     labels: Labels = field(default_factory=dict)
     annotations: Labels = field(default_factory=dict)
     conditions: Labels = field(default_factory=dict)
+    allocated: tuple[tuple[str, str], ...] = ()
     generation: int = field(default=0, compare=False)
     source: str = field(default="", compare=False)
 

@@ -56,6 +56,8 @@ def inspect(kind: str, obj: Mapping[str, Any], *, strict: bool = False, source: 
     """
     problems: list[Problem] = []
     meta = _Metadata(obj.get("metadata"), problems).meta(source)
+    if kind == "ServiceEntry":
+        meta = replace(meta, allocated=_allocated(obj.get("status")))
     if kind in _WITH_CONDITIONS:
         meta = replace(meta, conditions=_conditions(obj.get("status")))
     if kind not in KINDS:
@@ -83,6 +85,16 @@ def _conditions(status: object) -> dict[str, str]:
     listed = status.get("conditions") if isinstance(status, Mapping) else None
     held = [each for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
     return {str(each["type"]): str(each["status"]) for each in held if "type" in each and "status" in each}
+
+
+def _allocated(status: object) -> tuple[tuple[str, str], ...]:
+    """Return ``status.addresses`` as (host, address); a controller writes it, so what does not fit is passed over."""
+    entries = status.get("addresses") if isinstance(status, Mapping) else None
+    return tuple(
+        (entry["host"], entry["value"])
+        for entry in (entries if isinstance(entries, list) else ())
+        if isinstance(entry, Mapping) and isinstance(entry.get("host"), str) and isinstance(entry.get("value"), str)
+    )
 
 
 def _envelope(kind: str, obj: Mapping[str, Any]) -> list[Problem]:

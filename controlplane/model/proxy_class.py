@@ -48,6 +48,7 @@ class ClientScope(_HashedOnce):
     the Sidecar resource in force. ``labels`` holds only the pairs that some selector or source match tells apart,
     ``node`` and ``own_ips`` only where some service makes a difference by them. ``domain`` is the proxy's DNS domain.
     ``interception`` is ``REDIRECT``, ``TPROXY`` or ``NONE``. ``http_proxy_port`` 0 means no HTTP proxy listener.
+    ``settings`` is what the proxy's own ProxyConfig changes (see ``registry.proxy_settings``), empty for nothing.
     """
 
     namespace: str
@@ -70,6 +71,7 @@ class ClientScope(_HashedOnce):
     http10: bool = False
     unprivileged: bool = False
     exact_balance: bool = False
+    settings: str = ""
 
     __hash__ = _HashedOnce.__hash__
 
@@ -103,6 +105,7 @@ class InboundScope(_HashedOnce):
 
     ``targets`` are the service ports of the workload, oldest service first. ``labels`` holds the pairs that a
     PeerAuthentication or other policy tells apart; ``ips`` is filled only where a Sidecar's ``ingress`` needs them.
+    ``settings`` is as in ``ClientScope``.
     """
 
     namespace: str
@@ -117,6 +120,7 @@ class InboundScope(_HashedOnce):
     idle_timeout: str = ""
     http10: bool = False
     exact_balance: bool = False
+    settings: str = ""
 
     __hash__ = _HashedOnce.__hash__
 

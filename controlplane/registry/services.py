@@ -12,6 +12,7 @@ from controlplane.apis.service_entry import ServiceEntry
 from controlplane.model.kubernetes import KubeService, KubeServicePort
 from controlplane.model.objects import Object, ObjectKey
 from controlplane.model.service import Protocol, Resolution, Service, ServiceKey, ServicePort
+from controlplane.registry.auto_addresses import auto_addresses, may_allocate
 from controlplane.registry.memo import isolated, query
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.store import View
@@ -143,6 +144,7 @@ def _entry_services(view: View, obj: Object, spec: ServiceEntry) -> tuple[Servic
     export_to = capped(export_to, mesh, obj.meta.namespace)
     resolution = _RESOLUTIONS[str(spec.resolution or "NONE")]
     addresses = tuple(address for text in spec.addresses if (address := _address(text)) is not None)
+    allocated = auto_addresses(view, obj.key) if may_allocate(obj) else {}
     selector = spec.workload_selector
     # NONE with a target port keeps the port override apart from "same port": 0 means none was stated
     if resolution is Resolution.PASSTHROUGH:
@@ -160,6 +162,7 @@ def _entry_services(view: View, obj: Object, spec: ServiceEntry) -> tuple[Servic
             age_order=obj.age_order,
             mesh_external=str(spec.location or "MESH_EXTERNAL") == "MESH_EXTERNAL",
             addresses=addresses,
+            auto_addresses=allocated.get(host.lower(), ()),
             export_to=export_to,
             selector=dict(selector.labels) if selector is not None else None,
             accounts=tuple(spec.subject_alt_names),

@@ -19,6 +19,7 @@ from controlplane.registry.gateways import gateways
 from controlplane.registry.labels import REGION, SUBZONE, ZONE, augmented, labelled_locality, selects
 from controlplane.registry.memo import query
 from controlplane.registry.mesh import mesh_config
+from controlplane.registry.proxy_settings import own_settings
 from controlplane.registry.scopes import sidecar_for
 from controlplane.registry.services import service_table, services_of
 from controlplane.registry.store import View
@@ -35,6 +36,7 @@ class Workload:
     network: str = ""
     node: str = ""
     ports: tuple[ContainerPort, ...] = field(default=())
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 @query
@@ -45,7 +47,8 @@ def workload(view: View, proxy: Proxy) -> Workload:
         locality = pod_locality(view, pod)
         network = network_of(view, pod.meta.labels)
         labels = augmented(pod.meta.labels, locality, view.cluster_id, network, pod.spec.node)
-        return Workload({**proxy.static_labels, **labels}, locality, network, pod.spec.node, pod.spec.ports)
+        node, ports = pod.spec.node, pod.spec.ports
+        return Workload({**proxy.static_labels, **labels}, locality, network, node, ports, pod.meta.annotations)
     labels_known = _entry(view, proxy)
     stated = proxy.labels if labels_known is None else labels_known
     locality = labelled_locality(stated) or _label_locality(stated) or proxy.locality
@@ -306,6 +309,7 @@ def classify(view: View, proxy: Proxy) -> ProxyClass:
         idle_timeout=client.idle_timeout,
         http10=client.http10,
         exact_balance=_flag(proxy, "INBOUND_LISTENER_EXACT_BALANCE"),
+        settings=client.settings,
     )
     return ProxyClass(client, reach, listen, inbound)
 
@@ -339,6 +343,7 @@ def _client(view: View, proxy: Proxy, held: Workload, sidecar: ObjectKey | None)
         http10=str(metadata.get("HTTP10") or "") == "1",
         unprivileged=_flag(proxy, "UNPRIVILEGED_POD"),
         exact_balance=_flag(proxy, "OUTBOUND_LISTENER_EXACT_BALANCE"),
+        settings=own_settings(view, proxy, held.annotations),
     )
 
 

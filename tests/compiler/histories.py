@@ -235,6 +235,7 @@ PROXIES = (
           locality=Locality("r1", "z1", "a"), istio_version="1.32.0"),
     Proxy("sidecar", "x.default", ("10.7.0.9",), "default", "default.svc.cluster.local",
           metadata={"INTERCEPTION_MODE": "NONE", "HTTP_PROXY_PORT": "15080"}),
+    Proxy("sidecar", "y.shop", ("10.7.0.8",), "shop", "shop.svc.cluster.local", metadata={"DNS_CAPTURE": True}),
     Proxy("router", "gw.istio-system", ("10.7.0.1",), "istio-system", "istio-system.svc.cluster.local",
           {"istio": "gw"}),
 )  # fmt: skip

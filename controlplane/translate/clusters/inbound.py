@@ -12,7 +12,7 @@ from controlplane.model.proxy_class import InboundScope
 from controlplane.model.service import Protocol, Service, ServicePort
 from controlplane.registry.destination_rules import Policy, Rule, inbound_rule_for, policy_for
 from controlplane.registry.memo import Query
-from controlplane.registry.mesh import mesh_config
+from controlplane.registry.proxy_settings import mesh_for
 from controlplane.registry.services import services_of
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
@@ -22,6 +22,7 @@ from controlplane.translate.clusters.policies import (
     bind_address,
     circuit_breakers,
     http_options,
+    preserve_header_case,
     put_http_options,
     tcp_settings,
 )
@@ -82,7 +83,7 @@ def _targets(view: View, key: InboundKey) -> list[tuple[Service, ServicePort]]:
 
 
 def _service_cluster(view: View, key: InboundKey) -> Cluster:
-    mesh = mesh_config(view)
+    mesh = mesh_for(view, key.scope.settings)
     targets = _targets(view, key)
     service, port = targets[0]
     rule = inbound_rule_for(view, service)
@@ -105,7 +106,7 @@ def _describe(cluster: Cluster, services: list[Service], rule: Rule | None) -> N
 
 
 def _ingress_cluster(view: View, key: InboundKey, listener: Any) -> Cluster:  # noqa: ANN401 - an apis model
-    mesh = mesh_config(view)
+    mesh = mesh_for(view, key.scope.settings)
     pool = listener.connection_pool or _sidecar_pool(view, key.scope)
     targets = _targets(view, key)
     rule = inbound_rule_for(view, targets[0][0]) if targets else None
@@ -151,7 +152,10 @@ def _cluster(mesh: MeshConfig, key: InboundKey, protocol: Protocol, pool: Any) -
     circuit_breakers(cluster, policy)
     tcp_settings(cluster, policy, mesh.tcp_keepalive)
     cluster.common_lb_config.SetInParent()
-    put_http_options(cluster, http_options(protocol, policy, None))
+    options = http_options(protocol, policy, None)
+    if mesh.default_config.preserves_header_case:
+        options = preserve_header_case(options, protocol)
+    put_http_options(cluster, options)
     return cluster
 
 

@@ -14,6 +14,7 @@ from controlplane.registry.endpoints import PERSISTENT_SESSION, PERSISTENT_SESSI
 from controlplane.registry.memo import Query, query
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.peer_authentication import namespace_mode
+from controlplane.registry.proxy_settings import mesh_for
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
 from controlplane.translate.clusters.metadata import config_metadata, put_services
@@ -24,6 +25,7 @@ from controlplane.translate.clusters.policies import (
     load_balancing,
     locality_balancing,
     outlier_detection,
+    preserve_header_case,
     put_http_options,
     tcp_settings,
 )
@@ -91,7 +93,7 @@ cds_resource.name = "cluster"
 
 def outbound_cluster(view: View, key: ClusterKey) -> Cluster | None:
     """Return an outbound cluster. Reference: envoy.config.cluster.v3.Cluster."""
-    mesh = mesh_config(view)
+    mesh = mesh_for(view, key.client.settings)
     service, rule = key.service, key.rule
     port = service.port(key.port)
     if port is None:
@@ -176,6 +178,8 @@ def _transport(  # noqa: PLR0913, PLR0917 - the inputs of one cluster
     """Set HTTP options and the transport socket; TLS may add HTTP options of its own."""
     service = key.service
     options = http_options(port.protocol, policy, str(mesh.h2_upgrade_policy or ""))
+    if mesh.default_config.preserves_header_case:
+        options = preserve_header_case(options, port.protocol)
     http2 = (
         options is not None
         and options.WhichOneof("upstream_protocol_options") == "explicit_http_config"

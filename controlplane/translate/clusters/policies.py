@@ -15,6 +15,7 @@ from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpPro
 from controlplane.apis.destination_rule import BackendUtilization
 from controlplane.model.service import Protocol
 from controlplane.registry.destination_rules import Policy, is_direct
+from controlplane.translate.header_case import PRESERVE_CASE
 from controlplane.translate.locality import LocalitySetting
 
 UNLIMITED = 4294967295
@@ -96,6 +97,18 @@ def http_options(protocol: Protocol, policy: Policy, mesh_upgrade: str | None) -
         needed = True
     needed |= _error_matcher(options, policy)
     return options if needed else None
+
+
+def preserve_header_case(options: HttpOptions | None, protocol: Protocol) -> HttpOptions | None:
+    """Keep the case of HTTP/1.1 header names where the port may speak it. Reference: ProxyConfig.proxyHeaders."""
+    if protocol not in {Protocol.HTTP, Protocol.AUTO}:
+        return options
+    kept = options if options is not None else HttpOptions()
+    if kept.WhichOneof("upstream_protocol_options") == "use_downstream_protocol_config":
+        kept.use_downstream_protocol_config.http_protocol_options.header_key_format.CopyFrom(PRESERVE_CASE)
+    elif not kept.explicit_http_config.HasField("http2_protocol_options"):
+        kept.explicit_http_config.http_protocol_options.header_key_format.CopyFrom(PRESERVE_CASE)
+    return kept
 
 
 def downstream_protocol(options: HttpOptions) -> None:

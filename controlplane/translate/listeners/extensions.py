@@ -49,6 +49,16 @@ METADATA_EXCHANGE_OUTBOUND = http_filter(
     METADATA_EXCHANGE,
     typed_struct(_PEER_METADATA, {"upstream_discovery": _DISCOVERY, "upstream_propagation": [{"istio_headers": {}}]}),
 )
+METADATA_EXCHANGE_IN_MESH = http_filter(
+    METADATA_EXCHANGE,
+    typed_struct(
+        _PEER_METADATA,
+        {
+            "upstream_discovery": _DISCOVERY,
+            "upstream_propagation": [{"istio_headers": {"skip_external_clusters": True}}],
+        },
+    ),
+)
 TCP_METADATA_EXCHANGE = network_filter(METADATA_EXCHANGE, metadata_exchange())
 ALPN_OVERRIDE = http_filter(
     "istio.alpn",

@@ -12,9 +12,11 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpFilter,
 )
 from envoy.extensions.request_id.uuid.v3.uuid_pb2 import UuidRequestIdConfig
+from envoy.type.tracing.v3.custom_tag_pb2 import CustomTag
 
 from controlplane.apis.mesh import MeshConfig
-from controlplane.apis.mesh_proxy import DisabledHeader, ProxyHeaders
+from controlplane.apis.mesh_proxy import DisabledHeader, ProxyHeaders, TracingCustomTag
+from controlplane.translate.header_case import PRESERVE_CASE
 from controlplane.translate.listeners.access_log import access_logs
 from controlplane.translate.listeners.extensions import network_filter
 from controlplane.translate.listeners.http_filters import Side, http_filters
@@ -76,6 +78,8 @@ def http_connection_manager(mesh: MeshConfig, manager: Manager) -> Filter:
     hcm.request_id_extension.typed_config.CopyFrom(_REQUEST_ID)
     _routes(hcm, manager.routes)
     _protocols(hcm, manager)
+    if mesh.default_config.preserves_header_case:
+        hcm.http_protocol_options.header_key_format.CopyFrom(PRESERVE_CASE)
     _paths(hcm, mesh)
     _tracing(hcm, mesh)
     _headers(hcm, mesh, manager.side)
@@ -132,6 +136,20 @@ def _tracing(hcm: HttpConnectionManager, mesh: MeshConfig) -> None:
     hcm.tracing.overall_sampling.value = 100
     if stated is not None and stated.max_path_tag_length:
         hcm.tracing.max_path_tag_length.value = stated.max_path_tag_length
+    for name, tag in sorted(stated.custom_tags.items()) if stated is not None else ():
+        _custom_tag(hcm.tracing.custom_tags.add(tag=name), tag)
+
+
+def _custom_tag(written: CustomTag, tag: TracingCustomTag) -> None:
+    """Fill in where a span's tag comes from. Reference: envoy.type.tracing.v3.CustomTag."""
+    if tag.literal is not None:
+        written.literal.value = tag.literal.get("value", "")
+    elif tag.environment is not None:
+        written.environment.name = tag.environment.get("name", "")
+        written.environment.default_value = tag.environment.get("defaultValue", "")
+    elif tag.header is not None:
+        written.request_header.name = tag.header.get("name", "")
+        written.request_header.default_value = tag.header.get("defaultValue", "")
 
 
 def _headers(hcm: HttpConnectionManager, mesh: MeshConfig, side: Side) -> None:
@@ -146,7 +164,7 @@ def _headers(hcm: HttpConnectionManager, mesh: MeshConfig, side: Side) -> None:
         hcm.server_name = stated.server.value
     if _disabled(stated.request_id):
         hcm.generate_request_id.value = False
-    if stated.x_forwarded_port is not None and stated.x_forwarded_port.disabled is False:
+    if stated.x_forwarded_port is not None and stated.x_forwarded_port.enabled:
         hcm.append_x_forwarded_port = True
     topology = mesh.default_config.gateway_topology
     if side is Side.GATEWAY and topology is not None:

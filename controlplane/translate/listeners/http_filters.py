@@ -12,9 +12,11 @@ from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 
 from controlplane.apis.mesh import MeshConfig
+from controlplane.apis.mesh_proxy import MetadataExchangeMode, ProxyHeaders
 from controlplane.translate.dynamic_dns import FORWARD_PROXY
 from controlplane.translate.listeners.extensions import (
     ALPN_OVERRIDE,
+    METADATA_EXCHANGE_IN_MESH,
     METADATA_EXCHANGE_INBOUND,
     METADATA_EXCHANGE_OUTBOUND,
     http_filter,
@@ -62,8 +64,9 @@ def http_filters(  # noqa: PLR0913 - what makes a difference between connection 
     A stock Envoy gets neither metadata exchange nor the ALPN override nor istio-proxy's metrics.
     """
     filters: list[HttpFilter] = []
+    headers = mesh.default_config.proxy_headers
     if istio:
-        filters.append(METADATA_EXCHANGE_INBOUND if side is Side.INBOUND else METADATA_EXCHANGE_OUTBOUND)
+        filters.append(_metadata_exchange(side, headers))
     filters += policies
     if grpc_web:
         filters.append(GRPC_WEB)
@@ -75,7 +78,15 @@ def http_filters(  # noqa: PLR0913 - what makes a difference between connection 
         filters.append(http_filter("istio.stats", stats_config(inbound=side is Side.INBOUND)))
     if resolves:
         filters.append(FORWARD_PROXY)
-    headers = mesh.default_config.proxy_headers
     quiet = headers is not None and headers.envoy_debug_headers is not None and headers.envoy_debug_headers.disabled
     filters.append(QUIET_ROUTER if quiet else ROUTER)
     return filters
+
+
+def _metadata_exchange(side: Side, headers: ProxyHeaders | None) -> HttpFilter:
+    """Return the filter that tells peers who the other is. Reference: ProxyHeaders.metadataExchangeHeaders."""
+    if side is Side.INBOUND:
+        return METADATA_EXCHANGE_INBOUND
+    stated = headers.metadata_exchange_headers if headers is not None else None
+    in_mesh = stated is not None and stated.mode is MetadataExchangeMode.IN_MESH
+    return METADATA_EXCHANGE_IN_MESH if in_mesh else METADATA_EXCHANGE_OUTBOUND

@@ -52,6 +52,7 @@ class ListenerScope:
     http10: bool = False
     idle_timeout: str = ""
     exact_balance: bool = False
+    settings: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,9 @@ class _Plan:
         self.resolves = resolves_by_request(view, EgressKey(client.namespace, client.sidecar))
         self.claims: dict[tuple[str, int], Claim] = {}
         self.endpoint_places: set[tuple[str, int]] = set()
-        self.scope = ListenerScope(client.istio, client.http10, client.idle_timeout, client.exact_balance)
+        self.scope = ListenerScope(
+            client.istio, client.http10, client.idle_timeout, client.exact_balance, client.settings
+        )
         self.reserved = PROXY_PORTS | {mesh.proxy_listen_port, mesh.proxy_inbound_listen_port}
 
     def service_listeners(self) -> Iterator[ListenerKey]:
@@ -169,7 +172,7 @@ class _Plan:
     def _scope(self, claim: Claim) -> ListenerScope:
         """Leave out what the listener's chains do not depend on, so that more proxies share it."""
         has_http = any(chain.is_http for chain in claim.chains)
-        return self.scope if has_http else replace(self.scope, http10=False)
+        return self.scope if has_http else replace(self.scope, http10=False, settings="")
 
     def _claim_stated(self, listener: EgressListener, spec: IstioEgressListener) -> None:
         """Claim the one port that a Sidecar's egress listener states, for each service behind it."""

@@ -9,7 +9,7 @@ from envoy.config.route.v3.route_components_pb2 import Route, RouteAction, Route
 from controlplane.apis.mesh import MeshConfig
 from controlplane.apis.virtual_service import HTTPRetry
 from controlplane.registry.memo import query
-from controlplane.registry.mesh import mesh_config
+from controlplane.registry.proxy_settings import mesh_for
 from controlplane.registry.scopes import OutboundPolicy
 from controlplane.registry.store import View
 from controlplane.translate.clusters.names import DYNAMIC_DNS, PASSTHROUGH, outbound_name
@@ -32,9 +32,12 @@ class RouteDefaults:
 
 
 @query
-def route_defaults(view: View, _key: tuple[()]) -> RouteDefaults:
-    """Return what routes take from the mesh configuration, so that its other changes do not reach them."""
-    return defaults_of(mesh_config(view))
+def route_defaults(view: View, settings: str) -> RouteDefaults:
+    """Return what routes take from the mesh configuration, so that its other changes do not reach them.
+
+    ``settings`` are the proxy's own.
+    """
+    return defaults_of(mesh_for(view, settings))
 
 
 def defaults_of(mesh: MeshConfig) -> RouteDefaults:
@@ -45,7 +48,7 @@ def defaults_of(mesh: MeshConfig) -> RouteDefaults:
     return RouteDefaults(
         retry=mesh.default_http_retry_policy or DEFAULT_RETRY,
         attempt_count=attempts is None or not attempts.disabled,
-        forwarded_host=bool(getattr(forwarded, "enabled", None)),
+        forwarded_host=forwarded is not None and bool(forwarded.enabled),
     )
 
 
@@ -57,9 +60,9 @@ def unlimited(action: RouteAction) -> RouteAction:
 
 
 @query
-def default_settings(view: View, _key: tuple[()]) -> bytes:
+def default_settings(view: View, settings: str) -> bytes:
     """Return what the default routes of all services have in common: a ``Route``, encoded."""
-    defaults = route_defaults(view, ())
+    defaults = route_defaults(view, settings)
     action = unlimited(RouteAction())
     action.append_x_forwarded_host = defaults.forwarded_host
     retry = retry_policy(defaults.retry)
@@ -69,9 +72,9 @@ def default_settings(view: View, _key: tuple[()]) -> bytes:
     return bytes(route.SerializeToString(deterministic=True))
 
 
-def default_route(view: View, hostname: str, port: int, hash_policy: bytes = b"") -> Route:
+def default_route(view: View, hostname: str, port: int, settings: str, hash_policy: bytes = b"") -> Route:
     """Return the route to a service port that no VirtualService claims; ``hash_policy`` is encoded, or empty."""
-    route = Route.FromString(default_settings(view, ()))
+    route = Route.FromString(default_settings(view, settings))
     route.route.cluster = outbound_name(port, "", hostname)
     route.decorator.operation = f"{hostname}:{port}/*"
     if hash_policy:

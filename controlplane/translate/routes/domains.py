@@ -22,7 +22,7 @@ class Sight(NamedTuple):
     """What of a service's names and addresses one kind of client uses.
 
     ``with_port`` adds each name with the port too, ``only_with_port`` keeps just those. ``auto`` clients resolve
-    allocated addresses.
+    allocated addresses. ``settings`` are of their own ProxyConfig, as in ``ClientScope``: they choose headers.
     """
 
     ipv4: bool = True
@@ -30,6 +30,7 @@ class Sight(NamedTuple):
     auto: bool = False
     with_port: bool = False
     only_with_port: bool = False
+    settings: str = ""
 
 
 class Alias(NamedTuple):

@@ -35,6 +35,7 @@ class MergedRouteKey(NamedTuple):
 
     name: str
     gateway: GatewayKey
+    settings: str = ""
 
 
 class BoundKey(NamedTuple):
@@ -62,6 +63,7 @@ class GatewayHostKey(NamedTuple):
     domains: tuple[str, ...]
     origins: tuple[Origin, ...]
     require_tls: bool
+    settings: str = ""
 
 
 class GatewayRouteKey(NamedTuple):
@@ -74,7 +76,7 @@ class GatewayRouteKey(NamedTuple):
 @query
 def gateway_route_configuration(view: View, key: GatewayRouteKey) -> Resource:
     """Return a gateway's route configuration; proxies that serve the same Gateways share it."""
-    return merged_route_configuration(view, MergedRouteKey(key.name, key.scope.gateway))
+    return merged_route_configuration(view, MergedRouteKey(key.name, key.scope.gateway, key.scope.client.settings))
 
 
 @query
@@ -92,7 +94,7 @@ def merged_route_configuration(view: View, key: MergedRouteKey) -> Resource:
             for host in server.hosts:
                 gathered.host(host.rpartition("/")[2].lower(), server).require_tls = True
     keys = gathered.keys() or [GatewayHostKey(f"blackhole:{servers[0].server.port.number}", ("*",), (), False)]
-    hosts = [gateway_virtual_host(view, each) for each in keys]
+    hosts = [gateway_virtual_host(view, each._replace(settings=key.settings)) for each in keys]
     return joined(key.name, hosts, frozenset().union(*[host.clusters for host in hosts]), None)
 
 
@@ -159,10 +161,10 @@ class _Hosts:
 @query
 def gateway_virtual_host(view: View, key: GatewayHostKey) -> EncodedVirtualHost:
     """Return one virtual host of a gateway; routes that every request meets come last."""
-    defaults = route_defaults(view, ())
+    defaults = route_defaults(view, key.settings)
     routes: list[EncodedRoute] = []
     for origin in key.origins:
-        routes += http_routes(view, origin.routes)
+        routes += http_routes(view, origin.routes._replace(settings=key.settings))
     routes.sort(key=lambda route: route.catch_all)
     head = VirtualHost(
         name=key.name,

@@ -44,7 +44,8 @@ class RoutesKey(NamedTuple):
 
     ``matches`` are (index of the rule, index of the match or -1 for none) that pass the static filters, in order.
     ``resolved`` names the destination hosts that are aliases or lead to another default port, ``hashes`` the encoded
-    hash policies by (host, subset, port). ``tls`` says whether the listener terminates TLS.
+    hash policies by (host, subset, port). ``tls`` says whether the listener terminates TLS. ``settings`` are of the
+    proxy's own ProxyConfig, as in ``ClientScope``.
     """
 
     virtual_service: ObjectKey
@@ -53,6 +54,7 @@ class RoutesKey(NamedTuple):
     resolved: tuple[Resolved, ...] = ()
     hashes: tuple[tuple[tuple[str, str, int], bytes], ...] = ()
     tls: bool = False
+    settings: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def http_routes(view: View, key: RoutesKey) -> tuple[EncodedRoute, ...]:
     held = virtual_service(view, key.virtual_service)
     if held is None:
         return ()
-    builder = _Builder(held, key, route_defaults(view, ()))
+    builder = _Builder(held, key, route_defaults(view, key.settings))
     routes: list[EncodedRoute] = []
     for rule_index, match_index in key.matches:
         if rule_index >= len(held.http):

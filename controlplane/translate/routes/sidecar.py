@@ -76,10 +76,17 @@ class CatchAll:
     clusters: frozenset[str]
 
 
+class CatchAllKey(NamedTuple):
+    """What the virtual host for unknown hosts depends on; ``settings`` are the proxy's own."""
+
+    egress: EgressKey
+    settings: str
+
+
 @query
-def catch_all_host(view: View, key: EgressKey) -> CatchAll:
+def catch_all_host(view: View, key: CatchAllKey) -> CatchAll:
     """Return the virtual host for unknown hosts."""
-    host = catch_all(outbound_policy_of(view, key), route_defaults(view, ()))
+    host = catch_all(outbound_policy_of(view, key.egress), route_defaults(view, key.settings))
     body = delimited(VIRTUAL_HOSTS_FIELD, host.SerializeToString(deterministic=True))
     return CatchAll(body, content_version(body), frozenset({host.routes[0].route.cluster} - {""}))
 
@@ -94,7 +101,7 @@ def route_configuration(view: View, key: RouteKey) -> Resource:
             key.name,
             EgressKey(client.namespace, client.sidecar),
             client.domain,
-            Sight(client.ipv4, client.ipv6, auto=client.dns_capture),
+            Sight(client.ipv4, client.ipv6, auto=client.dns_capture, settings=client.settings),
             client.labels & routing_labels(view, ()),
         ),
     )
@@ -117,7 +124,7 @@ def shared_route_configuration(view: View, key: SharedRouteKey) -> Resource:
     if port is None:
         return empty(key.name)
     detected = ":" in key.name and not key.name.startswith(UNIX)
-    rest = None if detected else catch_all_host(view, key.egress)
+    rest = None if detected else catch_all_host(view, CatchAllKey(key.egress, key.sight.settings))
     listener = _chosen(egress_ports(view, key.egress), port, key.name)
     if listener is None:
         return joined(key.name, (), frozenset(), rest)

@@ -64,17 +64,17 @@ class EncodedVirtualHost:
 @query
 def virtual_host(view: View, key: VirtualHostKey) -> EncodedVirtualHost:
     """Return one virtual host of a sidecar."""
-    defaults = route_defaults(view, ())
+    defaults = route_defaults(view, key.sight.settings)
     domains = _domains(view, key)
     if key.routes is None:
-        route = default_route(view, key.host, key.port, key.hash_policy)
+        route = default_route(view, key.host, key.port, key.sight.settings, key.hash_policy)
         routes: Iterable[EncodedRoute] = (
             EncodedRoute(
                 route.SerializeToString(deterministic=True), catch_all=True, clusters=frozenset({route.route.cluster})
             ),
         )
     else:
-        routes = http_routes(view, key.routes)
+        routes = http_routes(view, key.routes._replace(settings=key.sight.settings))
     head = VirtualHost(
         name=f"{bracketed(key.host)}:{key.port}",
         domains=domains.names,

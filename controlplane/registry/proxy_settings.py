@@ -1,0 +1,90 @@
+"""The ProxyConfig of one proxy: its own where it brings one, else the mesh's ``defaultConfig``.
+
+An agent puts the effective ProxyConfig into its node metadata (``PROXY_CONFIG``): that is the proxy's, whole. A proxy
+without an agent has the annotation ``proxy.istio.io/config`` of its pod, which overrides the mesh's field by field.
+The custom resource ProxyConfig is no part of this: what it can state is for the injector alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import structlog
+import yaml
+from pydantic import ValidationError
+
+from controlplane.apis.mesh import MeshConfig, ProxyConfig
+from controlplane.apis.problems import problems_of
+from controlplane.model.proxy import Proxy
+from controlplane.registry.memo import query
+from controlplane.registry.mesh import mesh_config
+from controlplane.registry.store import View
+
+log = structlog.get_logger(__name__)
+
+ANNOTATION = "proxy.istio.io/config"
+METADATA_KEY = "PROXY_CONFIG"
+
+SETTINGS = ("gateway_topology", "proxy_headers", "tracing")
+"""The fields of a ProxyConfig that change what is served; the others are for the injector and the agent."""
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def own_settings(view: View, proxy: Proxy, annotations: Mapping[str, str]) -> str:
+    """Return what of a proxy's ProxyConfig is served and differs from the mesh's, as canonical JSON; else empty.
+
+    ``annotations`` are its pod's. A ProxyConfig that cannot be read is logged, and the mesh's holds.
+    """
+    stated = proxy.metadata.get(METADATA_KEY)
+    default = mesh_config(view).default_config
+    if stated is not None:
+        found = _read(json.dumps(stated, sort_keys=True), METADATA_KEY)
+    else:
+        text = annotations.get(ANNOTATION) or _annotations(proxy).get(ANNOTATION)
+        found = _read(text, ANNOTATION) if text else None
+        if found is not None:
+            given = {name: getattr(found, name) for name in found.model_fields_set}
+            found = default.model_copy(update=given)
+    if found is None:
+        return ""
+    own = _served(found)
+    return "" if own == _served(default) else own
+
+
+def _annotations(proxy: Proxy) -> Mapping[str, Any]:
+    stated = proxy.metadata.get("ANNOTATIONS")
+    return stated if isinstance(stated, Mapping) else {}
+
+
+@lru_cache(maxsize=1024)
+def _read(text: str, source: str) -> ProxyConfig | None:
+    """Read a ProxyConfig in JSON or YAML; each text is complained of once."""
+    try:
+        value = yaml.load(text, Loader=_Loader)  # noqa: S506 - one of the two safe loaders
+        return ProxyConfig.model_validate({} if value is None else value, extra="ignore")
+    except ValidationError as error:
+        reason = "; ".join(str(each) for each in problems_of(error))
+    except (yaml.YAMLError, TypeError) as error:
+        reason = f"not YAML: {error}"
+    log.warning("registry.proxy_config_rejected", source=source, reason=reason[:500])
+    return None
+
+
+def _served(config: ProxyConfig) -> str:
+    held = config.model_dump(mode="json", by_alias=True, include=set(SETTINGS), exclude_none=True)
+    return json.dumps(held, sort_keys=True, separators=(",", ":"))
+
+
+@query
+def mesh_for(view: View, settings: str) -> MeshConfig:
+    """Return the mesh configuration with the settings of ``own_settings`` in the place of its ``defaultConfig``'s."""
+    mesh = mesh_config(view)
+    if not settings:
+        return mesh
+    own = ProxyConfig.model_validate_json(settings)
+    given = {name: getattr(own, name) for name in SETTINGS}
+    return mesh.model_copy(update={"default_config": mesh.default_config.model_copy(update=given)})
