@@ -108,7 +108,7 @@ GOOD: dict[str, list[dict[str, Any]]] = {
         rule(when=[{"key": "request.headers[x]", "values": ["y"]}]),
     ],
     "Telemetry": [{"tracing": [{"randomSamplingPercentage": 1.5}]}],
-    "WasmPlugin": [{"url": "oci://registry/x:1"}, {"url": "registry:5000/x"}],
+    "WasmPlugin": [{"url": "oci://registry:5000/x:1"}, {"url": "ghcr.io/x:1"}, {"url": "10.0.0.1:5000/x"}],
     "TrafficExtension": [{"lua": {"inlineCode": "x"}}],
     "ProxyConfig": [{"concurrency": 0}],
     "EnvoyFilter": [{"configPatches": [{"applyTo": "CLUSTER", "patch": {"operation": "MERGE", "value": {}}}]}],
@@ -404,6 +404,8 @@ SECURITY: dict[str, Rows] = {
     },
     "WasmPlugin": {
         "no-url": ({}, "spec.url: is required"),
+        "scheme": ({"url": "ftp://x"}, "spec.url: url must have schema one of"),
+        "registry-as-scheme": ({"url": "registry:5000/x"}, "spec.url: url must have schema one of"),
         "env-twice": ({"url": "x", "vmConfig": {"env": [{"name": "a"}, {"name": "a"}]}}, "spec.vmConfig.env[1].name"),
         "env-host-value": (
             {"url": "x", "vmConfig": {"env": [{"name": "a", "value": "b", "valueFrom": "HOST"}]}},
