@@ -1,0 +1,162 @@
+"""The certificate authority: signs for identities that somebody else has checked, and knows whom everybody trusts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.x509.oid import NameOID
+
+from controlplane.security.certificates import CLOCK_SKEW, PublicKey, encode, leaf, public_key
+from controlplane.security.issuer import Issuer
+from controlplane.security.refusal import CallRefused, Refusal
+
+log = structlog.get_logger(__name__)
+
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """How long certificates live.
+
+    ``default`` is for a caller that asks for none; one that asks for more than ``longest`` is refused. ``root_overlap``
+    is how long a new root is in the bundle before anything is signed under it: workloads take a new bundle with their
+    next certificate, at half the life of the last.
+    """
+
+    default: timedelta = timedelta(hours=24)
+    longest: timedelta = timedelta(days=90)
+    root_overlap: timedelta = timedelta(hours=24)
+
+
+class Authority:
+    """Signs with one issuer at a time, and changes to another without a moment at which anybody trusts too little.
+
+    An issuer that is offered is used at once if its root is in the bundle since ``root_overlap``. Otherwise its roots
+    join the bundle, and it is used when that time has passed, or when the present issuer ends. The root of the issuer
+    that was replaced stays in the bundle until what was signed under it has ended.
+    """
+
+    def __init__(self, issuer: Issuer, lifetimes: Lifetimes, clock: Callable[[], datetime] = utc_now) -> None:
+        self._lifetimes = lifetimes
+        self._clock = clock
+        self._current = self._offered = issuer
+        long_ago = datetime.min.replace(tzinfo=UTC)
+        self._trusted_since: dict[x509.Certificate, datetime] = dict.fromkeys(issuer.roots, long_ago)
+        self._retired: dict[x509.Certificate, datetime] = {}
+        self._last_expiry = long_ago
+        self._bundle = encode(issuer.roots)
+        self._callbacks: list[Callable[[], None]] = []
+
+    @property
+    def issuer(self) -> Issuer:
+        """What signs now."""
+        return self._current
+
+    @property
+    def bundle(self) -> str:
+        """All roots to trust, PEM: those of what signs first, then what comes and what goes."""
+        return self._bundle
+
+    @property
+    def roots(self) -> tuple[x509.Certificate, ...]:
+        """The certificates of ``bundle``."""
+        return tuple(self._trusted_since)
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Have a function called after each change of ``issuer`` or ``bundle``; it must not raise."""
+        self._callbacks.append(callback)
+
+    def offer(self, issuer: Issuer) -> None:
+        """Take what the source holds now; the same as last time changes nothing."""
+        if issuer != self._offered:
+            self._offered = issuer
+            for root in issuer.roots:
+                self._trusted_since.setdefault(root, self._clock())
+        self.update()
+
+    def update(self) -> None:
+        """Do what is due by now: call this now and then."""
+        now, before = self._clock(), (self._current, self._bundle)
+        offered, current = self._offered, self._current
+        if offered.certificate == current.certificate:
+            self._current = offered
+        elif now >= self._due():
+            self._retired[current.anchor] = max(self._last_expiry, now + self._lifetimes.default)
+            self._current = offered
+            log.info("security.issuer_changed", subject=offered.certificate.subject.rfc4514_string())
+        trusted = dict.fromkeys((*self._current.roots, *offered.roots))
+        self._retired = {root: end for root, end in self._retired.items() if root not in trusted and end > now}
+        trusted |= dict.fromkeys(self._retired)
+        self._trusted_since = {root: self._trusted_since.get(root, now) for root in trusted}
+        self._bundle = encode(trusted)
+        if before != (self._current, self._bundle):
+            for callback in self._callbacks:
+                callback()
+
+    def _due(self) -> datetime:
+        """Return when the offered issuer may sign."""
+        since = self._trusted_since[self._offered.anchor]
+        if since + self._lifetimes.root_overlap < self._current.expires:
+            return since + self._lifetimes.root_overlap
+        return self._current.expires
+
+    def sign_csr(self, csr_pem: str, names: Sequence[str], lifetime: timedelta | None) -> tuple[str, ...]:
+        """Return the certificate chain for a caller: the certificate, each intermediate, and last the whole bundle.
+
+        The request gives its public key and nothing else; ``names`` are what the caller has proved to be. ``None``
+        asks for the default lifetime, which like any other ends with the issuer at the latest.
+
+        Raises:
+            CallRefused: the request or its lifetime cannot be accepted, or nothing can be signed at present.
+        """
+        if lifetime is not None and lifetime > self._lifetimes.longest:
+            hours = self._lifetimes.longest // timedelta(hours=1)
+            raise _refused("TTL_ERROR", f"the longest lifetime is {hours} hours, and {lifetime} was asked for")
+        key, common_name = _requested(csr_pem)
+        chain = self.sign(key, names, lifetime or self._lifetimes.default, common_name=common_name)
+        return (*(encode([each]) for each in chain), self._bundle)
+
+    def sign(
+        self, key: PublicKey, names: Sequence[str], lifetime: timedelta, *, common_name: bool = False
+    ) -> tuple[x509.Certificate, ...]:
+        """Return a new certificate for a key, and the chain that leads to a root.
+
+        Raises:
+            CallRefused: what signs has ended.
+        """
+        now, issuer = self._clock(), self._current
+        end = min(now + lifetime, issuer.expires)
+        if end <= now:
+            ended = issuer.expires.isoformat(timespec="seconds")
+            raise CallRefused(
+                Refusal.INTERNAL, f"CSR signing error (CERT_GEN_ERROR): the signing certificate ended at {ended}"
+            )
+        begin = max(now - CLOCK_SKEW, issuer.certificate.not_valid_before_utc)
+        certificate = leaf((issuer.certificate, issuer.key), key, names, (begin, end), common_name=common_name)
+        self._last_expiry = max(self._last_expiry, end)
+        return (certificate, *issuer.chain)
+
+
+def _requested(csr_pem: str) -> tuple[PublicKey, bool]:
+    """Return the public key of a request, and whether it has a common name."""
+    try:
+        csr = x509.load_pem_x509_csr(csr_pem.encode())
+        key, signed = public_key(csr.public_key()), csr.is_signature_valid
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise _refused("CSR_ERROR", str(error) or type(error).__name__) from error
+    if not signed:
+        raise _refused("CSR_ERROR", "the request is not signed with its own key")
+    return key, bool(csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME))
+
+
+def _refused(what: str, reason: str) -> CallRefused:
+    return CallRefused(Refusal.INVALID, f"CSR signing error ({what}): {reason}")

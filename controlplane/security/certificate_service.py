@@ -1,0 +1,69 @@
+"""``istio.v1.auth.IstioCertificateService``: agents send a request for a certificate and get one for who they are."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from controlplane.security.authentication import Authenticator, Call
+from controlplane.security.ca import Authority
+from controlplane.security.istio_auth_pb2 import IstioCertificateRequest, IstioCertificateResponse
+from controlplane.security.observer import SecurityObserver
+from controlplane.security.refusal import CallRefused, Refusal
+
+log = structlog.get_logger(__name__)
+
+CREATE_CERTIFICATE = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
+_IMPERSONATED = "ImpersonatedIdentity"
+
+
+class CertificateService:
+    """The service, free of its transport: bytes in, bytes out."""
+
+    def __init__(
+        self, authenticator: Authenticator, authority: Authority, observer: SecurityObserver | None = None
+    ) -> None:
+        self._authenticator = authenticator
+        self._authority = authority
+        self._observer = observer or SecurityObserver()
+
+    async def create_certificate(self, request: bytes, call: Call) -> bytes:
+        """Answer one call: an ``IstioCertificateRequest`` with an ``IstioCertificateResponse``.
+
+        Raises:
+            CallRefused: the caller is not identified, asks for somebody else's certificate, or for one that cannot be
+                signed.
+        """
+        self._observer.requested()
+        try:
+            caller = await self._authenticator.authenticate(call)
+        except CallRefused as refused:
+            self._observer.unauthenticated()
+            log.info("security.caller_refused", peer=call.peer, reason=str(refused))
+            raise CallRefused(refused.kind, f"request authenticate failure: {refused}") from refused
+        try:
+            message = IstioCertificateRequest.FromString(request)
+        except DecodeError as error:
+            raise CallRefused(Refusal.INVALID, f"the request is not an IstioCertificateRequest: {error}") from error
+        if message.metadata.fields[_IMPERSONATED].string_value:
+            raise CallRefused(
+                Refusal.UNAUTHENTICATED,
+                f"request impersonation authentication failure: {caller.identity} may not ask for somebody else",
+            )
+        lifetime = _seconds(message.validity_duration) if message.validity_duration > 0 else None
+        try:
+            chain = self._authority.sign_csr(message.csr, [str(caller.identity)], lifetime)
+        except CallRefused as refused:
+            self._observer.not_signed(str(refused).partition(")")[0].rpartition("(")[2])
+            log.warning("security.csr_refused", identity=str(caller.identity), peer=call.peer, reason=str(refused))
+            raise
+        self._observer.signed()
+        log.info("security.certificate_signed", identity=str(caller.identity), by=caller.method.value, peer=call.peer)
+        return IstioCertificateResponse(cert_chain=chain).SerializeToString()
+
+
+def _seconds(number: int) -> timedelta:
+    """Return a duration; one that no date could hold is the longest there is, and refused as such."""
+    return timedelta(seconds=min(number, timedelta.max // timedelta(seconds=1)))

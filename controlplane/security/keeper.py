@@ -1,0 +1,75 @@
+"""Keeps the authority and the serving certificate as they should be, as time passes and sources change."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import timedelta
+
+import structlog
+
+from controlplane.security.ca import Authority, Lifetimes
+from controlplane.security.issuer import InvalidIssuerError
+from controlplane.security.refusal import CallRefused
+from controlplane.security.serving import ServingTls
+from controlplane.security.sources import IssuerSource, SourceUnavailableError
+
+log = structlog.get_logger(__name__)
+
+_LONGEST_RETRY = timedelta(seconds=30)
+
+
+async def open_authority(source: IssuerSource, lifetimes: Lifetimes) -> Authority:
+    """Return an authority with what the source holds; waits for as long as it is unavailable.
+
+    Raises:
+        InvalidIssuerError: the source holds what cannot sign; that is for somebody to repair.
+    """
+    retry = timedelta(seconds=0.5)
+    while True:
+        try:
+            return Authority(await source.read(), lifetimes)
+        except SourceUnavailableError as error:
+            log.warning("security.source_unavailable", reason=str(error), retry_seconds=retry.total_seconds())
+        await asyncio.sleep(retry.total_seconds() * random.uniform(0.5, 1.0))  # noqa: S311 - a jitter
+        retry = min(retry * 2, _LONGEST_RETRY)
+
+
+class Keeper:
+    """Reads the source every ``interval`` and lets the authority and the serving certificate do what is due.
+
+    A source that cannot be read, or holds nonsense, changes nothing; it is logged when that begins and when it ends.
+    """
+
+    def __init__(self, source: IssuerSource, authority: Authority, serving: ServingTls, interval: timedelta) -> None:
+        self._source = source
+        self._authority = authority
+        self._serving = serving
+        self._interval = interval
+        self.problem = ""
+        """Why the source could not be used at the last reading; empty if it could."""
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        while True:
+            await asyncio.sleep(self._interval.total_seconds() * random.uniform(0.8, 1.0))  # noqa: S311 - a jitter
+            await self.once()
+
+    async def once(self) -> None:
+        """Read the source and do what is due."""
+        problem = ""
+        try:
+            issuer = await self._source.read()
+            self._authority.offer(issuer)
+        except (InvalidIssuerError, SourceUnavailableError) as error:
+            problem = str(error)
+            self._authority.update()
+        try:
+            self._serving.update()
+        except CallRefused as refused:
+            problem = problem or str(refused)
+        if problem and problem != self.problem:
+            log.error("security.source_unusable", reason=problem)
+        elif self.problem and not problem:
+            log.info("security.source_usable")
+        self.problem = problem

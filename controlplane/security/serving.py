@@ -1,0 +1,110 @@
+"""The control plane's own certificate, and the TLS of its ports."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from controlplane.security.ca import Authority, utc_now
+from controlplane.security.certificates import encode, encode_key
+
+log = structlog.get_logger(__name__)
+
+_LIFETIME = timedelta(days=1)
+
+
+def serving_names(
+    namespace: str, discovery_address: str = "", revision: str = "", further: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Return the names by which proxies call the control plane, sorted.
+
+    ``discovery_address`` is that of the mesh configuration, with or without a port; ``further`` are DNS names or
+    IP addresses.
+    """
+    names = {f"{service}.{namespace}.svc" for service in ("istiod", "istiod-remote", "istio-pilot")}
+    if revision not in {"", "default"}:
+        names.add(f"istiod-{revision}.{namespace}.svc")
+    host = discovery_address.rpartition(":")[0] if ":" in discovery_address else discovery_address
+    return tuple(sorted({*names, *further, *([host.strip("[]")] if host else [])}))
+
+
+class ServingTls:
+    """Contexts for TLS ports that show a certificate of our own authority, renewed at half its life.
+
+    What a context shows is decided for each new connection, so one that was given to a server long ago shows the
+    newest certificate and trusts the newest roots, while the connections it has live on. ``names`` is asked at each
+    ``update``.
+    """
+
+    def __init__(
+        self, authority: Authority, names: Callable[[], Sequence[str]], clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._authority = authority
+        self._names = names
+        self._clock = clock
+        self._made_of: tuple[object, ...] = ()
+        self._certificate: x509.Certificate | None = None
+        self._server = self._mutual = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.update()
+
+    @property
+    def certificate(self) -> x509.Certificate | None:
+        """What new connections are shown."""
+        return self._certificate
+
+    def context(self, *, asks_for_certificate: bool) -> ssl.SSLContext:
+        """Return a new context for a port. One that asks verifies a client's certificate if it shows one."""
+        context = _context(asks_for_certificate=asks_for_certificate)
+
+        def newest(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+            connection.context = self._mutual if asks_for_certificate else self._server
+
+        context.sni_callback = newest
+        return context
+
+    def update(self) -> None:
+        """Renew the certificate if half its life is over, or if its names, its signer or the roots have changed."""
+        authority, now = self._authority, self._clock()
+        names = tuple(self._names())
+        made_of = (names, authority.issuer, authority.bundle)
+        certificate = self._certificate
+        if made_of == self._made_of and certificate is not None:
+            life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+            if now < certificate.not_valid_before_utc + life / 2:
+                return
+        key = ec.generate_private_key(ec.SECP256R1())
+        chain = authority.sign(key.public_key(), names, _LIFETIME)
+        pem = encode_key(key) + encode(chain).encode()
+        server, mutual = _context(asks_for_certificate=False), _context(asks_for_certificate=True)
+        mutual.load_verify_locations(cadata=authority.bundle)
+        for context in (server, mutual):
+            _load(context, pem)
+        self._server, self._mutual = server, mutual
+        self._certificate, self._made_of = chain[0], made_of
+        ends = chain[0].not_valid_after_utc.isoformat(timespec="seconds")
+        log.info("security.serving_certificate", names=list(names), ends=ends)
+
+
+def _context(*, asks_for_certificate: bool) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_TICKET  # a resumed session would not verify its client's certificate again
+    context.num_tickets = 0
+    context.verify_mode = ssl.CERT_OPTIONAL if asks_for_certificate else ssl.CERT_NONE
+    return context
+
+
+def _load(context: ssl.SSLContext, pem: bytes) -> None:
+    """Load a key and chain through a file that only this process sees: ``ssl`` takes them from nowhere else."""
+    descriptor = os.memfd_create("certificate", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, pem)
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
