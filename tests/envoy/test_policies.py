@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -21,11 +22,11 @@ NO_RETRIES = {"retries": {"attempts": 0}}
 
 async def homes(web: Entrance) -> dict[str, str]:
     """Return who answers each user, asked twice: the same one."""
+    asked = await asyncio.gather(*(send(web, "/", {"x-user": user}, 2) for user in USERS))
     found = {}
-    for user in USERS:
-        answers = {answer.version for answer in await send(web, "/", {"x-user": user}, 2)}
-        assert len(answers) == 1, f"{user} was answered by {answers}"
-        found[user] = answers.pop()
+    for user, answers in zip(USERS, asked, strict=True):
+        assert len(set(answers)) == 1, f"{user} was answered by {answers}"
+        found[user] = answers[0].version
     return found
 
 
@@ -39,31 +40,29 @@ async def test_consistent_hash_stays_where_endpoints_come_and_go(mesh: Mesh, alg
     mesh.write(service(backends), subsets(loadBalancer={"consistentHash": {"httpHeaderName": "x-user", algorithm: {}}}))
     web = await mesh.sidecar()
 
-    async def settled() -> dict[str, str]:
-        return await homes(web)
-
     async def all_serve() -> bool:
-        answers = [answer for user in USERS for answer in await send(web, "/", {"x-user": user}, 1)]
-        return {answer.version for answer in answers} == {backend.version for backend in backends}
+        answers = await asyncio.gather(*(send(web, "/", {"x-user": user}, 1) for user in USERS))
+        return {answer.version for (answer,) in answers} == {backend.version for backend in backends}
 
     await eventually(all_serve, "four endpoints share forty users")
-    before = await settled()
+    before = await homes(web)
     gone = backends[0].version
     mesh.write(service(backends[1:]))
 
+    victim = next(user for user, home in before.items() if home == gone)
+
     async def moved() -> bool:
-        victim = next(user for user, home in before.items() if home == gone)
         return gone not in {answer.version for answer in await send(web, "/", {"x-user": victim}, 1)}
 
     await eventually(moved, "the users of the endpoint that went have another one")
-    during = await settled()
+    during = await homes(web)
     stayed = {user for user in USERS if before[user] != gone}
     kept = sum(during[user] == before[user] for user in stayed)
     assert kept >= share * len(stayed), f"{kept} of {len(stayed)} stayed"
 
     mesh.write(service(backends))
     await eventually(all_serve, "the endpoint is back")
-    assert await settled() == before
+    assert await homes(web) == before
 
 
 def zonal(places: Mapping[str, Backend]) -> dict[str, Any]:
