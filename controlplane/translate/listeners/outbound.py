@@ -11,7 +11,7 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 
 from controlplane.apis.mesh import MeshConfig
 from controlplane.registry.memo import Query
-from controlplane.registry.proxy_settings import mesh_for
+from controlplane.registry.providers import listener_mesh
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
 from controlplane.translate.clusters.names import BLACK_HOLE
@@ -31,7 +31,7 @@ HANDSHAKE_SECONDS = 15
 
 
 def _outbound_listener(view: View, key: ListenerKey) -> Resource | None:
-    mesh = mesh_for(view, key.scope.settings)
+    mesh = listener_mesh(view, key.scope.settings)
     listener = virtual_outbound(mesh, key) if key.virtual else service_listener(mesh, key)
     return Resource.of(
         ResourceType.LISTENER,
