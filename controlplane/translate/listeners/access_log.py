@@ -1,4 +1,4 @@
-"""Access logs: the file log of the mesh configuration, on connection managers, TCP proxies and listeners."""
+"""Access logs: those of the mesh configuration, on connection managers, TCP proxies and listeners."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ from envoy.extensions.formatter.req_without_query.v3.req_without_query_pb2 impor
 from google.protobuf.json_format import ParseDict
 
 from controlplane.apis.mesh import MeshConfig
-from controlplane.apis.mesh_providers import EnvoyFileAccessLogProvider
+from controlplane.apis.mesh_providers import EnvoyFileAccessLogProvider, ExtensionProvider
+from controlplane.translate.listeners.grpc_access_log import (
+    HTTP_LOG,
+    LISTENER_LOG,
+    TCP_LOG,
+    bootstrap_log,
+    http_provider_log,
+    otel_provider_log,
+    tcp_provider_log,
+)
 from controlplane.translate.tls_context import typed
 
 #: (field of the JSON form, token of the text form), in the order of the text form; quoted ones are in the second set
@@ -63,39 +72,45 @@ def _default_text() -> str:
 
 DEFAULT_TEXT = _default_text()
 _NO_FILTER_CHAIN = "NR"
+BUILT_IN = "envoy"
+"""The provider that every mesh has."""
 
 
-def access_logs(mesh: MeshConfig) -> list[AccessLog]:
-    """Return the logs of a connection manager or TCP proxy; empty where the mesh configures none."""
-    return _logs(mesh)
+def access_logs(mesh: MeshConfig, *, http: bool = True) -> list[AccessLog]:
+    """Return the logs of a connection manager, or (not ``http``) of a TCP proxy; empty where there are none."""
+    return _logs(mesh, HTTP_LOG if http else TCP_LOG)
 
 
 def listener_access_logs(mesh: MeshConfig) -> list[AccessLog]:
     """Return the logs of a listener, which cover what no chain took; empty where switched off."""
     if mesh.disable_envoy_listener_log:
         return []
-    logs = _logs(mesh)
+    logs = _logs(mesh, LISTENER_LOG)
     for log in logs:
         log.filter.CopyFrom(AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=[_NO_FILTER_CHAIN])))
     return logs
 
 
-def _logs(mesh: MeshConfig) -> list[AccessLog]:
-    """Default providers replace the log of the mesh's ``accessLogFile``. Reference: MeshConfig.defaultProviders."""
-    if mesh.default_providers.access_logging:
-        providers = (mesh.provider(name) for name in mesh.default_providers.access_logging)
-        return [
-            _provider_log(mesh, provider.envoy_file_access_log)
-            for provider in providers
-            if provider is not None and provider.envoy_file_access_log is not None
-        ]
-    if not mesh.access_log_file:
-        return []
-    fields: dict[str, Json] | None = None
-    text = mesh.access_log_format
+def _logs(mesh: MeshConfig, service_log: str) -> list[AccessLog]:
+    """Default providers replace the mesh's own logs, if any of them is of use. Reference: MeshConfig.defaultProviders.
+
+    ``service_log`` is the name of the log at the bootstrap's collector.
+    """
+    named = (mesh.provider(name) for name in mesh.default_providers.access_logging)
+    logs = [log for provider in named if provider is not None and (log := _provider_log(mesh, provider)) is not None]
+    if logs:
+        return logs
+    if mesh.access_log_file:
+        logs.append(_mesh_log(mesh, mesh.access_log_file))
+    if mesh.enable_envoy_access_log_service:
+        logs.append(bootstrap_log(service_log))
+    return logs
+
+
+def _mesh_log(mesh: MeshConfig, path: str) -> AccessLog:
     if mesh.access_log_encoding == "JSON":
-        fields, text = _json_fields(text), ""
-    return [_file_log(mesh.access_log_file, text, fields)]
+        return _file_log(path, "", _json_fields(mesh.access_log_format))
+    return _file_log(path, mesh.access_log_format, None)
 
 
 def _json_fields(text: str) -> dict[str, Json]:
@@ -107,11 +122,27 @@ def _json_fields(text: str) -> dict[str, Json]:
     return stated if isinstance(stated, dict) else dict(_FIELDS)
 
 
-def _provider_log(mesh: MeshConfig, provider: EnvoyFileAccessLogProvider) -> AccessLog:
+def _provider_log(mesh: MeshConfig, provider: ExtensionProvider) -> AccessLog | None:
+    """Return the log that a provider takes; ``None`` for one of another sort."""
+    if provider.envoy_file_access_log is not None:
+        return _file_provider_log(mesh, provider.name, provider.envoy_file_access_log)
+    if provider.envoy_http_als is not None:
+        return http_provider_log(provider.envoy_http_als)
+    if provider.envoy_tcp_als is not None:
+        return tcp_provider_log(provider.envoy_tcp_als)
+    if provider.envoy_otel_als is not None:
+        return otel_provider_log(provider.envoy_otel_als, DEFAULT_TEXT)
+    return None
+
+
+def _file_provider_log(mesh: MeshConfig, name: str, provider: EnvoyFileAccessLogProvider) -> AccessLog:
+    """The built-in provider follows the mesh's format and encoding as long as it states none of its own."""
     stated = provider.log_format
+    if name == BUILT_IN and stated is None and not provider.omit_empty_values:
+        return _mesh_log(mesh, provider.path)
     if stated is not None and stated.labels is not None:
         return _file_log(provider.path, "", stated.labels or dict(_FIELDS), omit_empty=provider.omit_empty_values)
-    text = stated.text if stated is not None and stated.text else mesh.access_log_format
+    text = stated.text if stated is not None and stated.text else ""
     return _file_log(provider.path, text, None, omit_empty=provider.omit_empty_values)
 
 

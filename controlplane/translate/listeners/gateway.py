@@ -15,7 +15,7 @@ from controlplane.model.proxy import Locality
 from controlplane.model.proxy_class import ClientScope, InboundTarget
 from controlplane.registry.gateways import GatewayKey, GatewayServer, ServerPort, merged_gateway
 from controlplane.registry.memo import Query, query
-from controlplane.registry.proxy_settings import mesh_for
+from controlplane.registry.providers import listener_mesh
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
 from controlplane.translate.listeners.access_log import listener_access_logs
@@ -77,7 +77,7 @@ def gateway_listener_keys(view: View, scope: GatewayScope) -> tuple[GatewayListe
 
 
 def _gateway_listener(view: View, key: GatewayListenerKey) -> Resource | None:
-    mesh = mesh_for(view, key.scope.client.settings)
+    mesh = listener_mesh(view, key.scope.client.settings)
     client = GatewayClient(view, mesh, key.scope.client)
     planned: dict[object, ServerChain] = {}
     for place, servers in _servers(view, key):

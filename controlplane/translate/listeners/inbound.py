@@ -13,7 +13,7 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from controlplane.apis.mesh import MeshConfig
 from controlplane.model.proxy_class import InboundScope
 from controlplane.registry.memo import query
-from controlplane.registry.proxy_settings import mesh_for
+from controlplane.registry.providers import listener_mesh
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
 from controlplane.translate.clusters.names import BLACK_HOLE
@@ -49,7 +49,7 @@ def inbound_listeners(view: View, scope: InboundScope) -> tuple[Resource, ...]:
 
     Without interception only a Sidecar's ``ingress`` makes any.
     """
-    mesh = mesh_for(view, scope.settings)
+    mesh = listener_mesh(view, scope.settings)
     if mesh.proxy_listen_port <= 0:
         return ()
     ports = inbound_ports(view, scope, mesh.inbound_cluster_stat_name)

@@ -50,7 +50,7 @@ def tcp_proxy(mesh: MeshConfig, target: TcpTarget, idle_timeout: str = "") -> Tc
         for name, weight in target.clusters:
             proxy.weighted_clusters.clusters.add(name=name, weight=weight)
     if target.clusters[0][0] != BLACK_HOLE:
-        proxy.access_log.extend(access_logs(mesh))
+        proxy.access_log.extend(access_logs(mesh, http=False))
     settings = target.settings
     idle = settings.idle_timeout
     if idle is not None:

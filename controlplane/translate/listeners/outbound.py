@@ -12,7 +12,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 from controlplane.apis.mesh import MeshConfig
 from controlplane.registry.memo import Query
-from controlplane.registry.proxy_settings import mesh_for
+from controlplane.registry.providers import listener_mesh
 from controlplane.registry.scopes import OutboundPolicy
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
@@ -39,7 +39,7 @@ HANDSHAKE_SECONDS = 15
 
 
 def _outbound_listener(view: View, key: ListenerKey) -> Resource | None:
-    mesh = mesh_for(view, key.scope.settings)
+    mesh = listener_mesh(view, key.scope.settings)
     listener = virtual_outbound(mesh, key) if key.virtual else service_listener(mesh, key)
     return Resource.of(
         ResourceType.LISTENER,
