@@ -25,13 +25,15 @@ from controlplane.ads.observer import Observer
 from controlplane.ads.server import AdsServer, ServerOptions
 from controlplane.ads.sync_status import ProxyStatus
 from controlplane.apis.mesh import MeshConfig
+from controlplane.apis.mesh_fields import read
+from controlplane.apis.mesh_networks import MeshNetworks
 from controlplane.compiler.compiler import Compiler
 from controlplane.compiler.holdoff import Holdoff
 from controlplane.model.objects import ChangeSet, Object, ObjectKey, Rejected
 from controlplane.model.service import Endpoint, Service
 from controlplane.registry.endpoints import endpoints
 from controlplane.registry.findings import Finding, findings
-from controlplane.registry.mesh import MESH_CONFIG_MAP, SYSTEM_NAMESPACE
+from controlplane.registry.mesh import MESH_KEY
 from controlplane.registry.services import service_table
 from controlplane.registry.store import Registry
 from controlplane.registry.untranslated import UntranslatedFields
@@ -41,7 +43,6 @@ from controlplane.watchers.files import FileSource
 
 log = structlog.get_logger(__name__)
 
-MESH_KEY = ObjectKey("ConfigMap", SYSTEM_NAMESPACE, MESH_CONFIG_MAP)
 LAG_PROBE_SECONDS = 0.25
 
 
@@ -219,11 +220,16 @@ class ControlPlane:
 
 
 def _mesh_problem(obj: Object) -> Rejected | None:
+    problems: list[str] = []
     try:
         MeshConfig.parse(obj.spec.data.get("mesh", ""))
     except ValueError as error:
-        return Rejected(MESH_KEY, (f"data.mesh: {error}",), obj.meta.source)
-    return None
+        problems.append(f"data.mesh: {error}")
+    try:
+        read(MeshNetworks, obj.spec.data.get("meshNetworks", ""))
+    except ValueError as error:
+        problems.append(f"data.meshNetworks: {error}")
+    return Rejected(MESH_KEY, tuple(problems), obj.meta.source) if problems else None
 
 
 def _server_options(settings: Settings) -> ServerOptions:
