@@ -26,13 +26,15 @@ from controlplane.ads.observer import Observer
 from controlplane.ads.server import AdsServer, ServerOptions
 from controlplane.ads.sync_status import ProxyStatus
 from controlplane.apis.mesh import MeshConfig
+from controlplane.apis.mesh_fields import read
+from controlplane.apis.mesh_networks import MeshNetworks
 from controlplane.compiler.compiler import Compiler
 from controlplane.compiler.holdoff import Holdoff
 from controlplane.model.objects import ChangeSet, Object, ObjectKey, Rejected
 from controlplane.model.service import Endpoint, Service
 from controlplane.registry.endpoints import endpoints
 from controlplane.registry.findings import Finding, findings
-from controlplane.registry.mesh import MESH_CONFIG_MAP, SYSTEM_NAMESPACE
+from controlplane.registry.mesh import MESH_KEY
 from controlplane.registry.services import service_table
 from controlplane.registry.store import Registry
 from controlplane.registry.untranslated import UntranslatedFields
@@ -45,7 +47,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-MESH_KEY = ObjectKey("ConfigMap", SYSTEM_NAMESPACE, MESH_CONFIG_MAP)
 LAG_PROBE_SECONDS = 0.25
 _UPDATES = {"Service": "svc", "EndpointSlice": "eds"}
 
@@ -263,11 +264,16 @@ def _count(changes: ChangeSet) -> None:
 
 
 def _mesh_problem(obj: Object) -> Rejected | None:
+    problems: list[str] = []
     try:
         MeshConfig.parse(obj.spec.data.get("mesh", ""))
     except ValueError as error:
-        return Rejected(MESH_KEY, (f"data.mesh: {error}",), obj.meta.source)
-    return None
+        problems.append(f"data.mesh: {error}")
+    try:
+        read(MeshNetworks, obj.spec.data.get("meshNetworks", ""))
+    except ValueError as error:
+        problems.append(f"data.meshNetworks: {error}")
+    return Rejected(MESH_KEY, tuple(problems), obj.meta.source) if problems else None
 
 
 def _source(settings: Settings) -> FileSource | KubernetesSource:

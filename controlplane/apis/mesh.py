@@ -250,7 +250,7 @@ class MeshConfig(ApiModel):
         """
         merged: dict[str, Any] = {"extensionProviders": list(BUILT_IN_PROVIDERS)}
         for text in layers:
-            merged = _merged(merged, _mapping(text))
+            merged = _merged(merged, mapping(text))
         try:
             return cls.model_validate(merged, extra="ignore")
         except ValidationError as error:
@@ -268,7 +268,11 @@ BUILT_IN_PROVIDERS: tuple[dict[str, Any], ...] = (
 )
 
 
-def _mapping(text: str) -> dict[str, Any]:
+def mapping(text: str) -> dict[str, Any]:
+    """Read YAML as a mapping with field names in JSON form; empty text is an empty one.
+
+    Raises ``InvalidMeshConfigError`` for anything else.
+    """
     try:
         value = yaml.load(text, Loader=_Loader)  # noqa: S506 - one of the two safe loaders
     except yaml.YAMLError as error:

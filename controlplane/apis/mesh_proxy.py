@@ -200,8 +200,3 @@ class ProxyConfig(ApiModel):
     stats_eviction_interval: Duration | None = None
     file_flush_interval: Duration = timedelta(seconds=1)
     file_flush_min_size_kb: UInt32 | None = None
-
-    @property
-    def preserves_header_case(self) -> bool:
-        """Whether HTTP/1.1 header names keep their case. Source: ``proxyHeaders.preserveHttp1HeaderCase``."""
-        return bool(self.proxy_headers is not None and self.proxy_headers.preserve_http1_header_case)

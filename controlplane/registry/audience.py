@@ -16,7 +16,7 @@ from controlplane.model.service import Resolution
 from controlplane.registry.destination_rules import destination_rules
 from controlplane.registry.memo import query
 from controlplane.registry.mesh import mesh_config
-from controlplane.registry.proxy_settings import mesh_for
+from controlplane.registry.proxy_settings import mesh_for, preserves_header_case
 from controlplane.registry.services import sees_only_public, service_table, visible_by_host
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import MESH_GATEWAY, ResolvedVirtualService, virtual_service_table
@@ -52,13 +52,14 @@ def reaching(view: View, client: ClientScope) -> ClientScope:
         locality=client.locality,
         labels=client.labels,
         node=client.node,
-        settings=client.settings if _preserves_case(view, client.settings) != _preserves_case(view, "") else "",
+        settings=_cluster_settings(view, client.settings),
     )
 
 
-def _preserves_case(view: View, settings: str) -> bool:
-    """Whether proxies with these settings keep the case of header names: all that clusters take from them."""
-    return mesh_for(view, settings).default_config.preserves_header_case
+def _cluster_settings(view: View, settings: str) -> str:
+    """Return a proxy's own settings where clusters differ by them from the mesh's, else none."""
+    own, default = mesh_for(view, settings), mesh_for(view, "")
+    return settings if preserves_header_case(own) != preserves_header_case(default) else ""
 
 
 @dataclass(frozen=True, slots=True)

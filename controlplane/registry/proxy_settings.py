@@ -79,6 +79,12 @@ def _served(config: ProxyConfig) -> str:
     return json.dumps(held, sort_keys=True, separators=(",", ":"))
 
 
+def preserves_header_case(mesh: MeshConfig) -> bool:
+    """Whether HTTP/1.1 header names keep the case they came in; nothing else of a ProxyConfig shows in clusters."""
+    headers = mesh.default_config.proxy_headers
+    return headers is not None and bool(headers.preserve_http1_header_case)
+
+
 @query
 def mesh_for(view: View, settings: str) -> MeshConfig:
     """Return the mesh configuration with the settings of ``own_settings`` in the place of its ``defaultConfig``'s."""

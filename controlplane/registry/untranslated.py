@@ -7,14 +7,18 @@ fields takes its line out; a test compares the tables with the models and with t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 import structlog
 
 from controlplane.apis.common import ApiModel
+from controlplane.apis.mesh import MeshConfig
+from controlplane.apis.mesh_fields import stated_fields
+from controlplane.apis.mesh_networks import MeshNetworks
 from controlplane.apis.used_fields import used_fields
 from controlplane.model.objects import ChangeSet, Object, ObjectKey
+from controlplane.registry.mesh import MESH_KEY
 
 log = structlog.get_logger(__name__)
 
@@ -49,12 +53,97 @@ NOT_TRANSLATED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Ends of the paths, by kind, of what is not translated; where it is a message, all of its fields are meant."""
 
 
+MESH_NOT_TRANSLATED = (
+    "mesh.ca",
+    "mesh.caCertificates",
+    "mesh.certificates",
+    "mesh.configSources",
+    "mesh.defaultConfig.binaryPath",
+    "mesh.defaultConfig.caCertificatesPem",
+    "mesh.defaultConfig.concurrency",
+    "mesh.defaultConfig.configPath",
+    "mesh.defaultConfig.controlPlaneAuthPolicy",
+    "mesh.defaultConfig.customConfigFile",
+    "mesh.defaultConfig.discoveryAddress",
+    "mesh.defaultConfig.drainDuration",
+    "mesh.defaultConfig.envoyAccessLogService",
+    "mesh.defaultConfig.envoyMetricsService",
+    "mesh.defaultConfig.extraStatTags",
+    "mesh.defaultConfig.fileFlushInterval",
+    "mesh.defaultConfig.fileFlushMinSizeKb",
+    "mesh.defaultConfig.holdApplicationUntilProxyStarts",
+    "mesh.defaultConfig.image",
+    "mesh.defaultConfig.interceptionMode",
+    "mesh.defaultConfig.meshId",
+    "mesh.defaultConfig.parentShutdownDuration",
+    "mesh.defaultConfig.privateKeyProvider",
+    "mesh.defaultConfig.proxyAdminPort",
+    "mesh.defaultConfig.proxyBootstrapTemplatePath",
+    "mesh.defaultConfig.proxyMetadata",
+    "mesh.defaultConfig.proxyStatsMatcher",
+    "mesh.defaultConfig.readinessProbe",
+    "mesh.defaultConfig.runtimeValues",
+    "mesh.defaultConfig.sds",
+    "mesh.defaultConfig.serviceCluster",
+    "mesh.defaultConfig.statNameLength",
+    "mesh.defaultConfig.statsCompression",
+    "mesh.defaultConfig.statsEvictionInterval",
+    "mesh.defaultConfig.statsdUdpAddress",
+    "mesh.defaultConfig.statusPort",
+    "mesh.defaultConfig.terminationDrainDuration",
+    "mesh.defaultConfig.tracing.datadog",
+    "mesh.defaultConfig.tracing.enableIstioTags",
+    "mesh.defaultConfig.tracing.lightstep",
+    "mesh.defaultConfig.tracing.openCensusAgent",
+    "mesh.defaultConfig.tracing.stackdriver",
+    "mesh.defaultConfig.tracing.tlsSettings",
+    "mesh.defaultConfig.tracing.zipkin",
+    "mesh.defaultConfig.tracingServiceName",
+    "mesh.defaultProviders.tracing",
+    "mesh.defaultTrafficPolicy.loadBalancer",
+    "mesh.defaultTrafficPolicy.outlierDetection.consecutiveErrors",
+    "mesh.defaultTrafficPolicy.portLevelSettings",
+    "mesh.defaultTrafficPolicy.proxyProtocol",
+    "mesh.defaultTrafficPolicy.retryBudget",
+    "mesh.defaultTrafficPolicy.tls",
+    "mesh.defaultTrafficPolicy.tunnel",
+    "mesh.discoverySelectors",
+    "mesh.enablePrometheusMerge",
+    "mesh.extensionProviders[].datadog",
+    "mesh.extensionProviders[].envoyExtAuthzGrpc",
+    "mesh.extensionProviders[].envoyExtAuthzHttp",
+    "mesh.extensionProviders[].lightstep",
+    "mesh.extensionProviders[].opencensus",
+    "mesh.extensionProviders[].opentelemetry",
+    "mesh.extensionProviders[].sds",
+    "mesh.extensionProviders[].skywalking",
+    "mesh.extensionProviders[].stackdriver",
+    "mesh.extensionProviders[].zipkin",
+    "mesh.hboneIdleTimeout",
+    "mesh.ingressClass",
+    "mesh.ingressControllerMode",
+    "mesh.ingressSelector",
+    "mesh.ingressService",
+    "mesh.meshMTLS.ecdhCurves",
+    "mesh.outboundTrafficPolicy.egressProxy",
+    "mesh.serviceEntryVisibility",
+    "mesh.serviceScopeConfigs",
+    "mesh.serviceSettings",
+    "mesh.verifyCertificateAtClient",
+    "meshNetworks.networks",
+)
+"""Paths in the data of the mesh's ConfigMap: what is not translated, or is for an injector or agent."""
+
+
 def untranslated(obj: Object) -> tuple[str, ...]:
     """Return the paths of what the user gave in an object and nothing translates, sorted.
 
     A path is as ``used_fields`` gives it, after ``spec.``: ``spec.tcp[].match[].sourceSubnet``. A message that is
-    not translated is named without its fields, a kind that is not as ``spec``.
+    not translated is named without its fields, a kind that is not as ``spec``. In the mesh configuration paths begin
+    with ``data.mesh``, and a field that is not known at all is among them.
     """
+    if obj.key == MESH_KEY:
+        return tuple(sorted(f"data.{path}" for path in _mesh_fields(obj)))
     if obj.kind in KINDS_NOT_TRANSLATED:
         return (WHOLE,)
     ends = NOT_TRANSLATED.get(obj.kind)
@@ -62,6 +151,14 @@ def untranslated(obj: Object) -> tuple[str, ...]:
         return ()
     tails = tuple(f".{end}" for end in ends)
     return tuple(sorted(path for field in used_fields(obj.spec) if (path := f"{WHOLE}.{field}").endswith(tails)))
+
+
+def _mesh_fields(obj: Object) -> Iterator[str]:
+    models: tuple[tuple[str, type[ApiModel]], ...] = (("mesh", MeshConfig), ("meshNetworks", MeshNetworks))
+    for entry, model in models:
+        known, unknown = stated_fields(model, obj.spec.data.get(entry, ""))
+        yield from (f"{entry}.{path}" for path in unknown)
+        yield from (path for field in known if (path := f"{entry}.{field}") in MESH_NOT_TRANSLATED)
 
 
 class UntranslatedFields:

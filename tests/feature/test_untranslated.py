@@ -13,10 +13,13 @@ from structlog.testing import capture_logs
 import controlplane
 from controlplane.apis.common import ApiModel
 from controlplane.apis.kinds import KINDS
+from controlplane.apis.mesh import MeshConfig
+from controlplane.apis.mesh_networks import MeshNetworks
 from controlplane.model.objects import ChangeSet, Object, ObjectKey
 from controlplane.model.parse import Parsed
 from controlplane.registry.untranslated import (
     KINDS_NOT_TRANSLATED,
+    MESH_NOT_TRANSLATED,
     NOT_TRANSLATED,
     UntranslatedFields,
     untranslated,
@@ -152,3 +155,72 @@ def test_a_field_that_is_gone_is_not_counted() -> None:
     fields.note(ChangeSet(upserts=(rule("one", ERRORS),)))
     fields.note(ChangeSet(deletes=(ObjectKey("DestinationRule", "shop", "one"),)))
     assert fields.counts == {}
+
+
+MESH_PATHS = [
+    (f"{entry}{path}", name)
+    for entry, model in (("mesh", MeshConfig), ("meshNetworks", MeshNetworks))
+    for path, name in _fields(model)
+]
+
+
+def _mesh_named(path: str) -> bool:
+    return any(f"{path}.".startswith((f"{named}.", f"{named}[]", f"{named}{{}}")) for named in MESH_NOT_TRANSLATED)
+
+
+def test_every_field_of_the_mesh_is_read_or_named() -> None:
+    assert {path for path, name in MESH_PATHS if not _is_read(name) and not _mesh_named(path)} == set()
+
+
+def test_what_is_named_of_the_mesh_exists() -> None:
+    assert set(MESH_NOT_TRANSLATED) - {path for path, _ in MESH_PATHS} == set()
+
+
+def test_what_is_named_of_the_mesh_is_not_read() -> None:
+    """A field of the mesh whose name is like no other's, and that somebody begins to read, leaves the table."""
+    common = {"ca", "image", "sds", "concurrency", "stackdriver", "certificates", "networks", "mesh_id", "zipkin"}
+    # read under the same name elsewhere: of Sidecars, of DestinationRules, of Gateways
+    common |= {
+        "egress_proxy",
+        "tls_settings",
+        "load_balancer",
+        "port_level_settings",
+        "proxy_protocol",
+        "retry_budget",
+        "tls",
+        "tunnel",
+        "ca_certificates",
+        "ecdh_curves",
+        "config_path",
+        "tracing",
+    }
+    read = {path for path, name in MESH_PATHS if path in MESH_NOT_TRANSLATED and name not in common and _is_read(name)}
+    assert read == set()
+
+
+def mesh(text: str, networks: str = "") -> Object:
+    data = {"mesh": text, "meshNetworks": networks}
+    meta = {"name": "istio", "namespace": "istio-system"}
+    return parsed({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data})
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        pytest.param("connectTimeout: 1s", (), id="translated"),
+        pytest.param("{defaultConfig: {statusPort: 1}}", ("data.mesh.defaultConfig.statusPort",), id="of-proxies"),
+        pytest.param(
+            "{extensionProviders: [{name: a, zipkin: {service: z, port: 1}}]}",
+            ("data.mesh.extensionProviders[].zipkin",),
+            id="provider",
+        ),
+        pytest.param("{nobodyKnows: 1, defaultConfig: {norThis: 2}}",
+                     ("data.mesh.defaultConfig.norThis", "data.mesh.nobodyKnows"), id="unknown"),
+    ],
+)  # fmt: skip
+def test_untranslated_of_the_mesh(text: str, paths: Iterable[str]) -> None:
+    assert untranslated(mesh(text)) == paths
+
+
+def test_networks_are_named() -> None:
+    assert untranslated(mesh("", "networks: {n: {endpoints: [{fromRegistry: a}]}}")) == ("data.meshNetworks.networks",)

@@ -12,7 +12,7 @@ from controlplane.model.proxy_class import InboundScope
 from controlplane.model.service import Protocol, Service, ServicePort
 from controlplane.registry.destination_rules import Policy, Rule, inbound_rule_for, policy_for
 from controlplane.registry.memo import Query
-from controlplane.registry.proxy_settings import mesh_for
+from controlplane.registry.proxy_settings import mesh_for, preserves_header_case
 from controlplane.registry.services import services_of
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
@@ -153,7 +153,7 @@ def _cluster(mesh: MeshConfig, key: InboundKey, protocol: Protocol, pool: Any) -
     tcp_settings(cluster, policy, mesh.tcp_keepalive)
     cluster.common_lb_config.SetInParent()
     options = http_options(protocol, policy, None)
-    if mesh.default_config.preserves_header_case:
+    if preserves_header_case(mesh):
         options = preserve_header_case(options, protocol)
     put_http_options(cluster, options)
     return cluster

@@ -14,7 +14,7 @@ from controlplane.registry.endpoints import PERSISTENT_SESSION, PERSISTENT_SESSI
 from controlplane.registry.memo import Query, query
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.peer_authentication import namespace_mode
-from controlplane.registry.proxy_settings import mesh_for
+from controlplane.registry.proxy_settings import mesh_for, preserves_header_case
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
 from controlplane.translate.clusters.metadata import config_metadata, put_services
@@ -178,7 +178,7 @@ def _transport(  # noqa: PLR0913, PLR0917 - the inputs of one cluster
     """Set HTTP options and the transport socket; TLS may add HTTP options of its own."""
     service = key.service
     options = http_options(port.protocol, policy, str(mesh.h2_upgrade_policy or ""))
-    if mesh.default_config.preserves_header_case:
+    if preserves_header_case(mesh):
         options = preserve_header_case(options, port.protocol)
     http2 = (
         options is not None

@@ -16,6 +16,7 @@ from envoy.type.tracing.v3.custom_tag_pb2 import CustomTag
 
 from controlplane.apis.mesh import MeshConfig
 from controlplane.apis.mesh_proxy import DisabledHeader, ProxyHeaders, TracingCustomTag
+from controlplane.registry.proxy_settings import preserves_header_case
 from controlplane.translate.header_case import PRESERVE_CASE
 from controlplane.translate.listeners.access_log import access_logs
 from controlplane.translate.listeners.extensions import network_filter
@@ -78,7 +79,7 @@ def http_connection_manager(mesh: MeshConfig, manager: Manager) -> Filter:
     hcm.request_id_extension.typed_config.CopyFrom(_REQUEST_ID)
     _routes(hcm, manager.routes)
     _protocols(hcm, manager)
-    if mesh.default_config.preserves_header_case:
+    if preserves_header_case(mesh):
         hcm.http_protocol_options.header_key_format.CopyFrom(PRESERVE_CASE)
     _paths(hcm, mesh)
     _tracing(hcm, mesh)
