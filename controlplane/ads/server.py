@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
@@ -22,6 +22,7 @@ from controlplane.http2.call import Call, CallEnded
 from controlplane.http2.connection import ConnectionOptions, Handler
 from controlplane.http2.headers import Status
 from controlplane.http2.server import Server
+from controlplane.model.proxy import Proxy
 
 log = structlog.get_logger()
 
@@ -30,7 +31,17 @@ METHODS = {
     f"/{SERVICE}/StreamAggregatedResources": Variant.SOTW,
     f"/{SERVICE}/DeltaAggregatedResources": Variant.DELTA,
 }
+Check = Callable[[Proxy], None]
+"""Raises ``StreamRefused`` for a proxy that claims to be what its caller has not proved."""
+Identify = Callable[[Call], Awaitable[Check]]
+"""Finds out who calls; raises ``StreamRefused`` where that cannot be told."""
+
 NOT_READY = "server is not ready to serve discovery information"
+
+
+async def anybody(_call: Call) -> Check:
+    """Let every caller be what it says."""
+    return lambda _proxy: None
 
 
 @dataclass(frozen=True)
@@ -75,6 +86,7 @@ class AdsServer:
         ready: Callable[[], bool] = lambda: True,
         services: Mapping[str, Handler] = MappingProxyType({}),
         observer: Observer | None = None,
+        identify: Identify = anybody,
     ) -> None:
         """Prepare a server; on the event loop that it runs on.
 
@@ -84,12 +96,14 @@ class AdsServer:
             ready: whether there is anything to serve; until then streams are refused.
             services: further methods for the same ports.
             observer: is told what happens, to count it.
+            identify: asked for each stream before anything is read from it.
         """
         options = options or ServerOptions()
         self.connections = Connections()
         self._serving = Serving(source, options.answer_timeout.total_seconds(), observer or Observer())
         self._rate = StreamRate(options.new_streams_per_second)
         self._ready = ready
+        self._identify = identify
         self._draining = False
         self._tasks: set[asyncio.Task[None]] = set()
         handlers = {method: self._handler(variant) for method, variant in METHODS.items()}
@@ -142,7 +156,8 @@ class AdsServer:
     async def _serve(self, variant: Variant, call: Call) -> None:
         try:
             await self._admit()
-            await self._run(Stream(variant, call, self._serving), call)
+            check = await self._identify(call)
+            await self._run(Stream(variant, call, self._serving, check), call)
         except StreamRefused as refusal:
             log.warning("ads.refused", peer=call.peer, kind=refusal.kind.value, reason=str(refusal))
             call.finish(Status[refusal.kind.value], str(refusal))

@@ -97,8 +97,12 @@ class Serving:
 class Stream:
     """One proxy's stream, from its first request to its end."""
 
-    def __init__(self, variant: Variant, transport: Transport, serving: Serving) -> None:
+    def __init__(
+        self, variant: Variant, transport: Transport, serving: Serving, check: Callable[[Proxy], None] = lambda _: None
+    ) -> None:
+        """Make a stream; ``check`` refuses a proxy that is not who the caller is."""
         self._variant = variant
+        self._check = check
         self._transport = transport
         self._serving = serving
         self._decoder = serving.decoders[variant]
@@ -127,6 +131,7 @@ class Stream:
                 log.warning("ads.health_before_first_request", peer=self._transport.peer)
                 continue
             self.proxy = proxy_of(message.node)
+            self._check(self.proxy)
             self._session = await self._serving.source.open(self.proxy, self._changed)
             self._snapshot = self._session.snapshot
             edition = self._serving.library.edition(self._snapshot)

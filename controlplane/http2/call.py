@@ -72,6 +72,11 @@ class Call:
         return self._connection.peer
 
     @property
+    def secure(self) -> bool:
+        """Whether the call came over TLS."""
+        return self._connection.secure
+
+    @property
     def peer_certificate(self) -> bytes | None:
         """The peer's certificate (DER), ``None`` where it showed none."""
         return self._connection.peer_certificate

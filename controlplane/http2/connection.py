@@ -165,6 +165,11 @@ class Connection(asyncio.Protocol):
     # What calls ask for.
 
     @property
+    def secure(self) -> bool:
+        """Whether this is TLS."""
+        return self._transport.get_extra_info("ssl_object") is not None
+
+    @property
     def peer_certificate(self) -> bytes | None:
         """The peer's certificate (DER), ``None`` without TLS or where it showed none."""
         tls: Any = self._transport.get_extra_info("ssl_object")
