@@ -23,7 +23,7 @@ from controlplane import __version__, logs, metrics
 from controlplane.admin.server import AdminServer
 from controlplane.admin.sources import AdminSources
 from controlplane.ads.observer import Observer
-from controlplane.ads.server import AdsServer, ServerOptions
+from controlplane.ads.server import AdsServer, Environment, ServerOptions
 from controlplane.ads.sync_status import ProxyStatus
 from controlplane.apis.mesh import MeshConfig
 from controlplane.apis.mesh_fields import read
@@ -34,7 +34,7 @@ from controlplane.model.objects import ChangeSet, Object, ObjectKey, Rejected
 from controlplane.model.service import Endpoint, Service
 from controlplane.registry.endpoints import endpoints
 from controlplane.registry.findings import Finding, findings
-from controlplane.registry.mesh import MESH_KEY
+from controlplane.registry.mesh import MESH_KEY, SYSTEM_NAMESPACE
 from controlplane.registry.services import service_table
 from controlplane.registry.store import Registry
 from controlplane.registry.untranslated import UntranslatedFields
@@ -110,7 +110,8 @@ class ControlPlane:
         self._source = _source(settings)
         self._holdoff = Holdoff(self._push, settings.holdoff, settings.max_holdoff)
         self._observer = _Counting()
-        self._ads = AdsServer(self._compiler, _server_options(settings), lambda: self._listed, observer=self._observer)
+        environment = Environment(ready=lambda: self._listed, observer=self._observer)
+        self._ads = AdsServer(self._compiler, _server_options(settings), environment)
         self._admin = AdminServer(self._sources())
 
     async def serve(self) -> None:

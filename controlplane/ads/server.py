@@ -7,12 +7,13 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from types import MappingProxyType
 
 import structlog
 
 from controlplane.ads.admission import StreamRate, default_rate
 from controlplane.ads.connections import Connections
+from controlplane.ads.credential import Credential
+from controlplane.ads.debug import Debug, answer_debug, is_debug
 from controlplane.ads.observer import Observer
 from controlplane.ads.refusal import Refusal, StreamRefused
 from controlplane.ads.source import SnapshotSource
@@ -22,7 +23,6 @@ from controlplane.http2.call import Call, CallEnded
 from controlplane.http2.connection import ConnectionOptions, Handler
 from controlplane.http2.headers import Status
 from controlplane.http2.server import Server
-from controlplane.model.proxy import Proxy
 
 log = structlog.get_logger()
 
@@ -31,17 +31,15 @@ METHODS = {
     f"/{SERVICE}/StreamAggregatedResources": Variant.SOTW,
     f"/{SERVICE}/DeltaAggregatedResources": Variant.DELTA,
 }
-Check = Callable[[Proxy], None]
-"""Raises ``StreamRefused`` for a proxy that claims to be what its caller has not proved."""
-Identify = Callable[[Call], Awaitable[Check]]
+Identify = Callable[[Call], Awaitable[Credential]]
 """Finds out who calls; raises ``StreamRefused`` where that cannot be told."""
 
 NOT_READY = "server is not ready to serve discovery information"
 
 
-async def anybody(_call: Call) -> Check:
+async def anybody(_call: Call) -> Credential:
     """Let every caller be what it says."""
-    return lambda _proxy: None
+    return Credential()
 
 
 @dataclass(frozen=True)
@@ -76,38 +74,38 @@ class ServerOptions:
         )
 
 
+@dataclass(frozen=True)
+class Environment:
+    """What the program around a server gives it.
+
+    ``ready``: whether there is anything to serve; until then streams are refused. ``observer`` is told what happens, to
+    count it. ``identify`` is asked for each stream before anything is read from it. ``debug`` answers the streams of
+    people's tools, which otherwise are taken for proxies. ``services`` are further methods for the same ports.
+    """
+
+    ready: Callable[[], bool] = lambda: True
+    observer: Observer = field(default_factory=Observer)
+    identify: Identify = anybody
+    debug: Debug | None = None
+    services: Mapping[str, Handler] = field(default_factory=dict)
+
+
 class AdsServer:
     """Serves ADS on one or more ports; streams on all of them are one set of connections."""
 
     def __init__(
-        self,
-        source: SnapshotSource,
-        options: ServerOptions | None = None,
-        ready: Callable[[], bool] = lambda: True,
-        services: Mapping[str, Handler] = MappingProxyType({}),
-        observer: Observer | None = None,
-        identify: Identify = anybody,
+        self, source: SnapshotSource, options: ServerOptions | None = None, environment: Environment | None = None
     ) -> None:
-        """Prepare a server; on the event loop that it runs on.
-
-        Args:
-            source: where snapshots come from.
-            options: how connections are treated.
-            ready: whether there is anything to serve; until then streams are refused.
-            services: further methods for the same ports.
-            observer: is told what happens, to count it.
-            identify: asked for each stream before anything is read from it.
-        """
+        """Prepare a server, on the event loop that it runs on; ``source`` is where snapshots come from."""
         options = options or ServerOptions()
+        self._environment = environment = environment or Environment()
         self.connections = Connections()
-        self._serving = Serving(source, options.answer_timeout.total_seconds(), observer or Observer())
+        self._serving = Serving(source, options.answer_timeout.total_seconds(), environment.observer)
         self._rate = StreamRate(options.new_streams_per_second)
-        self._ready = ready
-        self._identify = identify
         self._draining = False
         self._tasks: set[asyncio.Task[None]] = set()
         handlers = {method: self._handler(variant) for method, variant in METHODS.items()}
-        self._server = Server({**handlers, **services}, options.connection)
+        self._server = Server({**handlers, **environment.services}, options.connection)
 
     async def add_port(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Bind a port, in plaintext without ``tls``; return it, chosen by the system if it was 0.
@@ -156,8 +154,7 @@ class AdsServer:
     async def _serve(self, variant: Variant, call: Call) -> None:
         try:
             await self._admit()
-            check = await self._identify(call)
-            await self._run(Stream(variant, call, self._serving, check), call)
+            await self._answer(variant, call, await self._environment.identify(call))
         except StreamRefused as refusal:
             log.warning("ads.refused", peer=call.peer, kind=refusal.kind.value, reason=str(refusal))
             call.finish(Status[refusal.kind.value], str(refusal))
@@ -172,18 +169,28 @@ class AdsServer:
             call.finish(Status.OK)
 
     async def _admit(self) -> None:
-        if self._draining or not self._ready():
+        if self._draining or not self._environment.ready():
             raise StreamRefused(Refusal.UNAVAILABLE, NOT_READY)
         await self._rate.admit()
 
-    async def _run(self, stream: Stream, call: Call) -> None:
+    async def _answer(self, variant: Variant, call: Call, credential: Credential) -> None:
+        first = await call.message()
+        if first is None:
+            raise EOFError("the stream ended before its first request")
+        debug = self._environment.debug
+        if debug is not None and is_debug(first):
+            await answer_debug(variant, call, first, credential, debug)
+        else:
+            await self._run(Stream(variant, call, self._serving, credential), call, first)
+
+    async def _run(self, stream: Stream, call: Call, first: bytes) -> None:
         def hung_up() -> None:
             if call.cut is None:
                 stream.end()
             else:
                 stream.fail(CallEnded(call.cut))
 
-        await stream.open(call.message)
+        await stream.open(first, call.message)
         connection_id = self.connections.add(stream)
         log.info("ads.connected", connection=connection_id)
         try:

@@ -18,6 +18,7 @@ from typing import Protocol
 import structlog
 
 from controlplane.ads.contents import Library
+from controlplane.ads.credential import Credential
 from controlplane.ads.node import proxy_of
 from controlplane.ads.observer import Observer
 from controlplane.ads.protocol import offer, receive
@@ -98,11 +99,11 @@ class Stream:
     """One proxy's stream, from its first request to its end."""
 
     def __init__(
-        self, variant: Variant, transport: Transport, serving: Serving, check: Callable[[Proxy], None] = lambda _: None
+        self, variant: Variant, transport: Transport, serving: Serving, credential: Credential | None = None
     ) -> None:
-        """Make a stream; ``check`` refuses a proxy that is not who the caller is."""
+        """Make a stream; ``credential`` is what the caller has proved of itself, if anything."""
         self._variant = variant
-        self._check = check
+        self._credential = credential or Credential()
         self._transport = transport
         self._serving = serving
         self._decoder = serving.decoders[variant]
@@ -118,20 +119,24 @@ class Stream:
         self.proxy: Proxy
         self.connected_at = datetime.now(UTC)
 
-    async def open(self, read: Callable[[], Awaitable[bytes | None]]) -> None:
-        """Read the first request, learn who this is, and take it up. ``close`` it afterwards.
+    async def open(self, first: bytes, read: Callable[[], Awaitable[bytes | None]]) -> None:
+        """Learn from the first request who this is, and take it up. ``close`` it afterwards.
+
+        What comes before it of a machine's health is passed over; ``read`` gives what follows.
 
         Raises:
             StreamRefused: the request is malformed, or its node is not one we serve.
             EOFError: the proxy went before it said anything.
         """
-        while (body := await read()) is not None:
+        body: bytes | None = first
+        while body is not None:
             message = self._decoder.message(body)
             if message.type_url in _HEALTH_TYPE_URLS:
                 log.warning("ads.health_before_first_request", peer=self._transport.peer)
+                body = await read()
                 continue
             self.proxy = proxy_of(message.node)
-            self._check(self.proxy)
+            self._credential.check(self.proxy)
             self._session = await self._serving.source.open(self.proxy, self._changed)
             self._snapshot = self._session.snapshot
             edition = self._serving.library.edition(self._snapshot)

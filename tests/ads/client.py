@@ -17,7 +17,7 @@ from envoy.service.discovery.v3.discovery_pb2 import (
     DiscoveryResponse,
 )
 
-from controlplane.ads.server import METHODS, AdsServer, ServerOptions
+from controlplane.ads.server import METHODS, AdsServer, Environment, ServerOptions
 from controlplane.ads.watch import Variant
 from controlplane.model.proxy import Proxy
 from controlplane.snapshots import Resource, ResourceType, Snapshot
@@ -102,7 +102,7 @@ async def serving(
     source: OneSnapshot, options: ServerOptions | None = None, ready: Callable[[], bool] = lambda: True
 ) -> AsyncIterator[tuple[AdsServer, int]]:
     """Run a server on a free port."""
-    server = AdsServer(source, options or ServerOptions(new_streams_per_second=0), ready)
+    server = AdsServer(source, options or ServerOptions(new_streams_per_second=0), Environment(ready=ready))
     port = await server.add_port("127.0.0.1", 0)
     await server.start()
     try:

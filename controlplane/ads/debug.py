@@ -1,0 +1,79 @@
+"""Streams of people's tools: ``istio.io/debug...`` asks for what the control plane knows, not for configuration.
+
+`istioctl proxy-status` works over such a stream. Each request is answered once; acknowledgements are passed over.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
+
+from envoy.service.discovery.v3.discovery_pb2 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+    DiscoveryRequest,
+    DiscoveryResponse,
+)
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError
+
+from controlplane.ads.credential import Credential
+from controlplane.ads.refusal import Refusal, StreamRefused
+from controlplane.ads.watch import Variant
+from controlplane.http2.call import Call
+
+PREFIX = "istio.io/debug"
+
+
+class DebugAnswer(NamedTuple):
+    """Named resources, and what ``control_plane.identifier`` says (empty for nothing)."""
+
+    resources: Sequence[tuple[str, AnyMessage]]
+    identifier: str = ""
+
+
+Debug = Callable[[str, Sequence[str], Credential], Awaitable[DebugAnswer]]
+"""Answers a request: type URL, names, who asks. Raises ``StreamRefused`` for those who may not."""
+
+
+def is_debug(request: bytes) -> bool:
+    """Whether a stream that begins with this request may be a tool's."""
+    return PREFIX.encode() in request
+
+
+async def answer_debug(variant: Variant, call: Call, first: bytes, credential: Credential, debug: Debug) -> None:
+    """Answer requests until the peer has sent its last.
+
+    Raises:
+        StreamRefused: the caller may not see this, or the request is malformed.
+    """
+    request_type = DeltaDiscoveryRequest if variant is Variant.DELTA else DiscoveryRequest
+    nonces = itertools.count(1)
+    body: bytes | None = first
+    while body is not None:
+        try:
+            request = request_type.FromString(body)
+        except DecodeError as error:
+            raise StreamRefused(Refusal.INVALID, "the request is no discovery request") from error
+        if not request.type_url.startswith(PREFIX):
+            raise StreamRefused(Refusal.INVALID, f"a stream of {PREFIX} serves no {request.type_url}")
+        if not request.response_nonce:
+            names = request.resource_names_subscribe if variant is Variant.DELTA else request.resource_names
+            answer = await debug(request.type_url, list(names), credential)
+            call.send(_encoded(variant, request.type_url, str(next(nonces)), answer))
+        body = await call.message()
+
+
+def _encoded(variant: Variant, type_url: str, nonce: str, answer: DebugAnswer) -> bytes:
+    response: Any
+    if variant is Variant.DELTA:
+        response = DeltaDiscoveryResponse(type_url=type_url, nonce=nonce)
+        for name, resource in answer.resources:
+            response.resources.add(name=name, resource=resource)
+    else:
+        response = DiscoveryResponse(type_url=type_url, nonce=nonce, version_info=nonce)
+        response.resources.extend(resource for _, resource in answer.resources)
+    if answer.identifier:
+        response.control_plane.identifier = answer.identifier
+    return bytes(response.SerializeToString())
