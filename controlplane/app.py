@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import groupby
@@ -34,7 +34,7 @@ from controlplane.model.objects import ChangeSet, Object, ObjectKey, Rejected
 from controlplane.model.service import Endpoint, Service
 from controlplane.registry.endpoints import endpoints
 from controlplane.registry.findings import Finding, findings
-from controlplane.registry.mesh import MESH_KEY, SYSTEM_NAMESPACE
+from controlplane.registry.mesh import MESH_KEY, SYSTEM_NAMESPACE, mesh
 from controlplane.registry.services import service_table
 from controlplane.registry.store import Registry
 from controlplane.registry.untranslated import UntranslatedFields
@@ -43,6 +43,9 @@ from controlplane.snapshots import ResourceType
 from controlplane.watchers.files import FileSource
 
 if TYPE_CHECKING:
+    from controlplane.ads.credential import Credential
+    from controlplane.ads.debug import DebugAnswer
+    from controlplane.trust import Trust
     from controlplane.watchers.kubernetes.source import KubernetesSource
 
 log = structlog.get_logger(__name__)
@@ -110,9 +113,15 @@ class ControlPlane:
         self._source = _source(settings)
         self._holdoff = Holdoff(self._push, settings.holdoff, settings.max_holdoff)
         self._observer = _Counting()
+        self._trust = _trust(settings, lambda: self._registry.memo.get(mesh, ()))
         environment = Environment(ready=lambda: self._listed, observer=self._observer)
+        if self._trust is not None:
+            environment = replace(
+                environment, identify=self._trust.identify, debug=self._debug, services=self._trust.handlers
+            )
         self._ads = AdsServer(self._compiler, _server_options(settings), environment)
         self._admin = AdminServer(self._sources())
+        self._monitoring = ""
 
     async def serve(self) -> None:
         """Serve until told to stop; readiness goes first, then streams are drained, then the ports close."""
@@ -121,19 +130,21 @@ class ControlPlane:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         settings = self._settings
-        xds = await self._ads.add_port(settings.xds_host, settings.xds_port)
+        ports: dict[str, str] = {}
+        if settings.plaintext:
+            ports["xds"] = f"{settings.xds_host}:{await self._ads.add_port(settings.xds_host, settings.xds_port)}"
         starting = asyncio.create_task(self._admin.start(settings.monitoring_bind, settings.monitoring_port))
-        listed = await self._list(stop)
-        if listed:
-            await self._ads.start()
-        monitoring = await starting
-        if not listed:
-            await self._admin.stop()
+        begun = await _unless(stop, self._begin(ports))
+        self._monitoring = ports["monitoring"] = f"{settings.monitoring_bind}:{await starting}"
+        if not begun:
+            await self._close()
             return
-        log.info("app.serving", xds=f"{settings.xds_host}:{xds}", monitoring=f"{settings.monitoring_bind}:{monitoring}")
+        log.info("app.serving", **ports)
         metrics.VIRTUAL_SERVICES.set_function(lambda: len(self._registry.keys("VirtualService")))
         metrics.CLASSES.set_function(lambda: self._compiler.class_count)
         tasks = [asyncio.create_task(work) for work in (self._watch(), self._holdoff.run(), _probe_lag())]
+        if self._trust is not None:
+            tasks.append(asyncio.create_task(self._trust.run()))
         stopped = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
         self._stopping = True
@@ -141,31 +152,47 @@ class ControlPlane:
         await self._ads.stop(settings.drain_period if len(self._ads.connections) else settings.drain_period * 0)
         for task in (*tasks, stopped):
             task.cancel()
-        await self._admin.stop()
-        if not isinstance(self._source, FileSource):
-            await self._source.close()
+        await self._close()
         for task in done - {stopped}:
             task.result()  # work that ended by itself failed: say how
 
-    async def _list(self, stop: asyncio.Event) -> bool:
-        """Apply the first complete list; return whether there is one before ``stop``."""
-        if isinstance(self._source, FileSource):
-            first = self._source.load()
-        else:
-            loading, stopped = asyncio.create_task(self._source.load()), asyncio.create_task(stop.wait())
-            try:
-                await asyncio.wait((loading, stopped), return_when=asyncio.FIRST_COMPLETED)
-                if not loading.done():
-                    return False
-                first = loading.result()
-            finally:
-                for task in (loading, stopped):
-                    task.cancel()
-                await asyncio.gather(loading, stopped, return_exceptions=True)
-        await self._apply(first)
+    async def _begin(self, ports: dict[str, str]) -> bool:
+        """Apply the first complete list and open the ports that wait for it; ``ports`` gets what they are."""
+        source, settings = self._source, self._settings
+        await self._apply(source.load() if isinstance(source, FileSource) else await source.load())
         _settle_memory()
+        if self._trust is not None:
+            client = None if isinstance(source, FileSource) else source.client
+            serving = await self._trust.open(client)
+            if settings.tls_port is not None:
+                context = serving.context(asks_for_certificate=True)
+                port = await self._ads.add_port(settings.xds_host, settings.tls_port, context)
+                ports["secure"] = f"{settings.xds_host}:{port}"
+            if (webhooks := await self._trust.start_webhooks()) is not None:
+                ports["webhooks"] = f"{settings.xds_host}:{webhooks}"
         self._listed = True
+        await self._ads.start()
         return True
+
+    async def _close(self) -> None:
+        await self._admin.stop()
+        if self._trust is not None:
+            await self._trust.stop()
+        if not isinstance(self._source, FileSource):
+            await self._source.close()
+
+    async def _debug(self, type_url: str, names: Sequence[str], credential: Credential) -> DebugAnswer:
+        from controlplane.admin.debug_over_xds import DebugOverXds  # noqa: PLC0415 - aiohttp, for few
+
+        return await DebugOverXds(self._sources(), self._page, SYSTEM_NAMESPACE)(type_url, names, credential)
+
+    async def _page(self, page: str) -> bytes:
+        """Return what the monitoring port answers."""
+        import aiohttp  # noqa: PLC0415 - for few
+
+        address = self._monitoring.replace("0.0.0.0:", "127.0.0.1:")
+        async with aiohttp.ClientSession() as session, session.get(f"http://{address}/debug/{page}") as response:
+            return await response.read()
 
     async def _watch(self) -> None:
         async for changes in self._source.changes():
@@ -293,6 +320,27 @@ def _source(settings: Settings) -> FileSource | KubernetesSource:
             name=settings.cluster_id,
         )
     )
+
+
+def _trust(settings: Settings, current_mesh: Callable[[], MeshConfig]) -> Trust | None:
+    """Return what ports with TLS need; nothing where there are none."""
+    if not settings.secures:
+        return None
+    from controlplane.trust import Trust  # noqa: PLC0415 - X.509 is loaded where it is used
+
+    return Trust(settings, current_mesh)
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[None, None, bool]) -> bool:
+    """Return what some work returns; false if ``stop`` is set before that, which ends it."""
+    working, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else False
+    finally:
+        for task in (working, stopped):
+            task.cancel()
+        await asyncio.gather(working, stopped, return_exceptions=True)
 
 
 def _server_options(settings: Settings) -> ServerOptions:

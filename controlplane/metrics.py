@@ -111,6 +111,12 @@ DEBOUNCE_TIME = Histogram(
 PUSH_TRIGGERS = _counter("pilot_push_triggers", "Pushes by what caused them.", ["type"])
 INBOUND_UPDATES = _counter("pilot_inbound_updates", "Changed objects received.", ["type"])
 REJECTED_CONFIGS = _counter("pilot_total_rejected_configs", "Objects refused.", ["type", "name"])
+CSRS = _counter("citadel_server_csr_count", "Requests for certificates.")
+CSR_UNAUTHENTICATED = _counter(
+    "citadel_server_authentication_failure_count", "Requests for certificates of callers that were not identified."
+)
+CSR_SIGN_ERRORS = _counter("citadel_server_csr_sign_err_count", "Requests for certificates refused.", ["error"])
+CSR_SIGNED = _counter("citadel_server_success_cert_issuance_count", "Certificates signed.")
 INTERNAL_ERRORS = _counter("pilot_total_xds_internal_errors", "Errors of our own while serving xDS.")
 
 VIRTUAL_SERVICES = Gauge("pilot_virt_services", "VirtualServices known.", registry=REGISTRY)

@@ -38,6 +38,7 @@ SOURCES = "Where configuration comes from"
 KUBE_CLUSTER = "The Kubernetes cluster"
 PUSHING = "How changes are sent"
 CONNECTIONS = "Connections of proxies"
+IDENTITY = "Certificates and who may connect"
 LOGGING = "Logs"
 
 
@@ -125,8 +126,40 @@ class Settings:
             SERVING, "Address that xDS listens on; by default loopback with --config-dir, and 0.0.0.0 in a cluster."
         ),
     ] = ""
+    plaintext: Annotated[bool, Option(SERVING, "Whether the plaintext port is open.")] = True
+    secure_port: Annotated[
+        int | None,
+        Option(
+            SERVING, "Port of xDS and certificates over TLS; by default 15012 in a cluster, none with --config-dir."
+        ),
+    ] = None
+    webhook_port: Annotated[
+        int | None,
+        Option(SERVING, "Port of the webhooks; by default 15017 in a cluster, none with --config-dir."),
+    ] = None
     monitoring_port: Annotated[int, Option(SERVING, "Port of metrics, readiness and the debug endpoints.")] = 15014
     monitoring_bind: Annotated[str, Option(SERVING, "Address that the monitoring port listens on.")] = "127.0.0.1"
+
+    ca_dir: Annotated[
+        Path | None,
+        Option(
+            IDENTITY,
+            "Folder of the certificate authority; filled with a new root if there is nothing. In a cluster a plugged-in"
+            " authority only, by default /etc/cacerts; without one, Secrets are used.",
+        ),
+    ] = None
+    serving_names: Annotated[
+        str, Option(IDENTITY, "Further DNS names and addresses of the serving certificate, separated by commas.")
+    ] = ""
+    token_audiences: Annotated[
+        str, Option(IDENTITY, "Audiences of the ServiceAccount tokens that are accepted, separated by commas.")
+    ] = "istio-ca"  # noqa: S105 - no secret
+    certificate_lifetime: Annotated[
+        timedelta, Option(IDENTITY, "How long certificates of workloads live that ask for no time.")
+    ] = timedelta(hours=24)
+    max_certificate_lifetime: Annotated[timedelta, Option(IDENTITY, "The longest that a workload may ask for.")] = (
+        timedelta(days=90)
+    )
 
     holdoff: Annotated[timedelta, Option(PUSHING, "After a push, gather changes until none came for so long.")] = (
         timedelta(milliseconds=100)
@@ -160,9 +193,10 @@ class Settings:
     ] = LogFormat.AUTO
 
     def __post_init__(self) -> None:
-        for name in ("xds_port", "monitoring_port"):
-            if not 0 <= getattr(self, name) < 1 << 16:
-                raise ValueError(f"{flag(name)} must be a port number from 0 to 65535, not {getattr(self, name)}")
+        for name in ("xds_port", "secure_port", "webhook_port", "monitoring_port"):
+            port = getattr(self, name)
+            if port is not None and not 0 <= port < 1 << 16:
+                raise ValueError(f"{flag(name)} must be a port number from 0 to 65535, not {port}")
         for setting in fields(self):
             value = getattr(self, setting.name)
             if isinstance(value, (int, float)) and value < 0:
@@ -180,7 +214,16 @@ class Settings:
             )
         if self.config_dir is not None and not self.config_dir.is_dir():
             raise ValueError(f"--config-dir: {self.config_dir} is not a directory")
+        self._check_ports()
         self._check_kube_cluster()
+
+    def _check_ports(self) -> None:
+        if self.certificate_lifetime > self.max_certificate_lifetime:
+            raise ValueError("--certificate-lifetime must not be longer than --max-certificate-lifetime")
+        if self.config_dir is not None and self.secures and self.ca_dir is None:
+            raise ValueError("--secure-port and --webhook-port need --ca-dir where there is no cluster")
+        if not self.plaintext and self.tls_port is None:
+            raise ValueError("--no-plaintext leaves no port for proxies: --secure-port is needed too")
 
     def _check_kube_cluster(self) -> None:
         for name in ("kubeconfig", "context", "watch_namespaces"):
@@ -193,9 +236,27 @@ class Settings:
                 raise ValueError(f"--watch-namespaces: {namespace!r} cannot be the name of a namespace")
 
     @property
+    def tls_port(self) -> int | None:
+        """The port of xDS over TLS, ``None`` where it is closed."""
+        return self._port(self.secure_port, 15012)
+
+    @property
+    def https_port(self) -> int | None:
+        """The port of the webhooks, ``None`` where it is closed."""
+        return self._port(self.webhook_port, 15017)
+
+    def _port(self, stated: int | None, in_cluster: int) -> int | None:
+        return in_cluster if stated is None and self.config_dir is None else stated
+
+    @property
+    def secures(self) -> bool:
+        """Whether any port needs a certificate."""
+        return self.tls_port is not None or self.https_port is not None
+
+    @property
     def namespaces(self) -> tuple[str, ...]:
         """The namespaces to read, sorted; all where there are none."""
-        return tuple(sorted({name.strip() for name in self.watch_namespaces.split(",")} - {""}))
+        return _listed(self.watch_namespaces)
 
     @property
     def xds_host(self) -> str:
@@ -205,9 +266,23 @@ class Settings:
         return "127.0.0.1" if self.config_dir is not None else "0.0.0.0"  # noqa: S104 - proxies are on other nodes
 
     @property
+    def audiences(self) -> tuple[str, ...]:
+        """The audiences of tokens that are accepted, sorted."""
+        return _listed(self.token_audiences)
+
+    @property
+    def further_names(self) -> tuple[str, ...]:
+        """Names of the serving certificate beside its own, sorted."""
+        return _listed(self.serving_names)
+
+    @property
     def stream_rate(self) -> float:
         """New streams admitted in a second; the automatic rate where none is set."""
         return self.new_streams_per_second or min(15.0 + 5.0 * (os.cpu_count() or 1), 100.0)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(sorted({part.strip() for part in text.split(",")} - {""}))
 
 
 def flag(name: str) -> str:

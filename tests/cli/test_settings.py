@@ -58,6 +58,10 @@ def test_a_written_duration_reads_as_the_same(duration: timedelta) -> None:
         ({"config_dir": Path("/"), "watch_namespaces": "a"}, "--watch-namespaces is about a cluster"),
         ({"revision": ""}, "--revision: '' cannot be the value of a label"),
         ({"revision": "a b"}, "--revision: 'a b' cannot be"),
+        ({"certificate_lifetime": timedelta(days=91)}, "--certificate-lifetime must not be longer"),
+        ({"config_dir": Path("/"), "secure_port": 0}, "need --ca-dir where there is no cluster"),
+        ({"config_dir": Path("/"), "plaintext": False}, "--no-plaintext leaves no port for proxies"),
+        ({"webhook_port": 70_000}, "--webhook-port must be a port number"),
         ({"watch_namespaces": "shop,Shop"}, "--watch-namespaces: 'Shop' cannot be the name of a namespace"),
     ],
 )
@@ -75,6 +79,14 @@ def test_xds_is_on_loopback_only_with_files(tmp_path: Path) -> None:
 def test_watched_namespaces() -> None:
     assert Settings().namespaces == ()
     assert Settings(watch_namespaces="shop, bank,,shop").namespaces == ("bank", "shop")
+
+
+def test_ports_with_tls_open_by_themselves_only_in_a_cluster(tmp_path: Path) -> None:
+    assert (Settings().tls_port, Settings().https_port) == (15012, 15017)
+    files = Settings(config_dir=tmp_path)
+    assert (files.tls_port, files.https_port, files.secures) == (None, None, False)
+    asked = Settings(config_dir=tmp_path, secure_port=0, ca_dir=tmp_path)
+    assert (asked.tls_port, asked.https_port, asked.secures) == (0, None, True)
 
 
 def test_stream_rate() -> None:
@@ -108,9 +120,9 @@ def test_options_reach_the_settings(started: list[Settings], tmp_path: Path) -> 
 
 @pytest.mark.parametrize("setting", fields(Settings), ids=lambda setting: str(setting.name))
 def test_every_setting_has_a_flag_and_a_variable(setting: Any, started: list[Settings], tmp_path: Path) -> None:
-    other = _another(setting.default, tmp_path)
+    other = 4242 if setting.name in {"secure_port", "webhook_port"} else _another(setting.default, tmp_path)
     text = format_duration(other) if isinstance(other, timedelta) else str(other)
-    CliRunner().invoke(serve.app, [flag(setting.name), text])
+    CliRunner().invoke(serve.app, ["--no-plaintext"] if setting.name == "plaintext" else [flag(setting.name), text])
     CliRunner().invoke(serve.app, [], env={environment_variable(setting.name): text})
     assert started == [Settings(**{setting.name: other})] * 2
     assert started[0] != Settings()
@@ -119,6 +131,8 @@ def test_every_setting_has_a_flag_and_a_variable(setting: Any, started: list[Set
 def _another(default: Any, folder: Path) -> Any:
     if default is None:
         return folder
+    if isinstance(default, bool):
+        return not default
     if isinstance(default, timedelta):
         return default - timedelta(milliseconds=1)
     if isinstance(default, (int, float)):

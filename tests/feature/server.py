@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ class Server:
         self.folder = folder
         self.process = process
         self.events: list[dict[str, Any]] = []
-        self.xds = self.monitoring = ""
+        self.xds = self.secure = self.monitoring = ""
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
@@ -38,7 +38,8 @@ class Server:
         for line in self.process.stderr:
             event = json.loads(line)
             if event["event"] == "app.serving":
-                self.xds, self.monitoring = event["xds"], event["monitoring"]
+                self.secure, self.monitoring = event.get("secure", ""), event["monitoring"]
+                self.xds = event.get("xds", self.secure)
             self.events.append(event)
 
     def write(self, name: str, *documents: Any) -> None:
@@ -112,11 +113,21 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path, *documents: Any, drain: str = "1s") -> Iterator[Server]:
+def serving(folder: Path, *documents: Any, drain: str = "1s", options: Sequence[str] = ()) -> Iterator[Server]:
     """Run the control plane on free loopback ports over a folder with these objects in ``mesh.yaml``."""
     (folder / "mesh.yaml").write_text(yaml.safe_dump_all(documents))
     command = [sys.executable, "-m", "controlplane", "serve", "--config-dir", str(folder)]
-    command += ["--xds-port", "0", "--monitoring-port", "0", "--drain-period", drain, "--new-streams-per-second", "100"]
+    command += [
+        "--xds-port",
+        "0",
+        "--monitoring-port",
+        "0",
+        "--drain-period",
+        drain,
+        "--new-streams-per-second",
+        "100",
+        *options,
+    ]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     server = Server(folder, process)
     try:

@@ -79,12 +79,12 @@ class Api:
 
     def __init__(self, client: ApiClient, timing: Timing) -> None:
         self.contact = Contact()
-        self._client = client
+        self.client = client
         self._timing = timing
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.close()
+        await self.client.close()
 
     async def get(
         self, path: str, parameters: Mapping[str, str] | None = None, accept: str = JSON, etag: str = ""
@@ -151,10 +151,10 @@ class Api:
     ) -> aiohttp.ClientResponse:
         """Send a request and return its answer, unless that is a refusal."""
         try:
-            method, url, sent, _, _ = await self._client.param_serialize(
+            method, url, sent, _, _ = await self.client.param_serialize(
                 "GET", path, query_params=list(parameters.items()), header_params=headers, auth_settings=["BearerToken"]
             )
-            answer = await self._client.call_api(method, url, sent, _request_timeout=limits)
+            answer = await self.client.call_api(method, url, sent, _request_timeout=limits)
             response: aiohttp.ClientResponse = answer.response
             if response.ok:
                 self.contact.heard()

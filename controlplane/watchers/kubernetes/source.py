@@ -22,6 +22,8 @@ from controlplane.watchers.reading import Warned
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
+    from kubernetes.aio.client import ApiClient
+
     from controlplane.model.feeds import Feed
     from controlplane.model.objects import ChangeSet, Rejected
     from controlplane.watchers.kubernetes.resources import Resource
@@ -107,6 +109,11 @@ class KubernetesSource:
             for feed in self.feeds
             if feed.standing is Standing.LISTING
         )
+
+    @property
+    def client(self) -> ApiClient | None:
+        """The way to the cluster, for others that need it; ``None`` before ``load``."""
+        return self._api.client if self._api is not None else None
 
     async def load(self) -> ChangeSet:
         """Return the first complete list of every kind, however long the cluster takes to give it.

@@ -1,0 +1,167 @@
+"""The port with TLS: who may connect, what certificates are signed, and what tools may see."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from envoy.config.core.v3.base_pb2 import Node
+from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
+from envoy.service.status.v3.csds_pb2 import SYNCED, ClientConfig
+
+from controlplane.security.ca import Authority, Lifetimes
+from controlplane.security.certificates import encode
+from controlplane.security.istio_auth_pb2 import IstioCertificateRequest, IstioCertificateResponse
+from controlplane.security.self_signed import RootPolicy
+from controlplane.security.sources import FolderSource
+from tests.feature.objects import MESH
+from tests.feature.server import Server, serving
+
+SOTW = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
+CREATE = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
+CDS = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+SYNCZ = "istio.io/debug/syncz"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    (tmp_path / "mesh").mkdir()
+    options = ["--secure-port", "0", "--ca-dir", str(tmp_path / "ca"), "--serving-names", "localhost"]
+    with serving(tmp_path / "mesh", *MESH, options=options) as running:
+        yield running
+
+
+class Authorities:
+    """Makes what a workload has: a key, and a certificate of the server's own authority."""
+
+    def __init__(self, authority: Authority) -> None:
+        self._authority = authority
+
+    @property
+    def roots(self) -> bytes:
+        return self._authority.bundle.encode()
+
+    def identity(self, uri: str) -> tuple[bytes, bytes]:
+        """Return key and certificate chain (PEM)."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        chain = self._authority.sign(key.public_key(), [uri], timedelta(hours=1))
+        pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return pem, encode(chain).encode()
+
+
+@pytest.fixture
+async def authorities(server: Server) -> Authorities:
+    folder = server.folder.parent / "ca"
+    return Authorities(Authority(await FolderSource(folder, RootPolicy()).read(), Lifetimes()))
+
+
+@asynccontextmanager
+async def channel(server: Server, authorities: Authorities, uri: str = "") -> AsyncIterator[Any]:
+    """Connect over TLS, with the certificate of an identity if one is named."""
+    pair = authorities.identity(uri) if uri else (None, None)
+    credentials = grpc.ssl_channel_credentials(authorities.roots, *pair)
+    address = f"localhost:{server.secure.rpartition(':')[2]}"
+    async with grpc.aio.secure_channel(address, credentials) as opened:
+        yield opened
+
+
+def account(namespace: str, name: str = "default") -> str:
+    return f"spiffe://cluster.local/ns/{namespace}/sa/{name}"
+
+
+def request(type_url: str, namespace: str = "shop", *names: str) -> bytes:
+    node = Node(id=f"sidecar~10.0.0.9~app.{namespace}~{namespace}.svc.cluster.local")
+    node.metadata.update({"NAMESPACE": namespace, "SERVICE_ACCOUNT": "default"})
+    message = DiscoveryRequest(type_url=type_url, node=node, resource_names=names)
+    return bytes(message.SerializeToString())
+
+
+async def ask(opened: Any, body: bytes) -> Any:
+    call = opened.stream_stream(SOTW)()
+    await call.write(body)
+    read = await call.read()
+    if not isinstance(read, bytes):
+        raise AssertionError(f"{await call.code()}: {await call.details()}")
+    return DiscoveryResponse.FromString(read)
+
+
+async def refusal(opened: Any, body: bytes) -> tuple[str, str]:
+    call = opened.stream_stream(SOTW)()
+    try:
+        await call.write(body)
+    except (grpc.aio.AioRpcError, Exception) as error:  # noqa: BLE001 - refused before it could ask
+        assert isinstance(error, (grpc.aio.AioRpcError, grpc.RpcError)) or "finished" in str(error)
+    return (await call.code()).name, await call.details()
+
+
+async def test_a_proxy_is_served_as_who_it_proves_to_be(server: Server, authorities: Authorities) -> None:
+    async with channel(server, authorities, account("shop")) as opened:
+        assert (await ask(opened, request(CDS))).resources
+        for other in (request(CDS, "bank"), request(CDS).replace(b"default", b"another")):
+            code, reason = await refusal(opened, other)
+            assert code == "PERMISSION_DENIED"
+            assert account("shop") in reason
+
+
+async def test_a_caller_who_proves_nothing_sees_nothing(server: Server, authorities: Authorities) -> None:
+    async with channel(server, authorities) as opened:
+        code, reason = await refusal(opened, request(CDS))
+        assert (code, reason) == (
+            "UNAUTHENTICATED",
+            "authentication failure: the caller shows neither a client certificate nor a bearer token",
+        )
+
+
+async def test_a_certificate_is_signed_for_the_caller_and_nobody_else(server: Server, authorities: Authorities) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    asked_for = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(account("bank", "root"))])
+    csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).add_extension(asked_for, critical=False)
+    pem = csr.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+    body = IstioCertificateRequest(csr=pem, validity_duration=3600).SerializeToString()
+    async with channel(server, authorities, account("shop")) as opened:
+        chain = IstioCertificateResponse.FromString(await opened.unary_unary(CREATE)(body)).cert_chain
+    leaf = x509.load_pem_x509_certificate(chain[0].encode())
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.UniformResourceIdentifier) == [account("shop")]
+    assert leaf.public_key() == key.public_key()
+    async with channel(server, authorities) as opened:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await opened.unary_unary(CREATE)(body)
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_tools_see_what_their_namespace_may(server: Server, authorities: Authorities) -> None:
+    async with channel(server, authorities, account("shop")) as proxy:
+        stream = proxy.stream_stream(SOTW)()
+        await stream.write(request(CDS))
+        nonce = DiscoveryResponse.FromString(await stream.read()).nonce
+        await stream.write(DiscoveryRequest(type_url=CDS, response_nonce=nonce).SerializeToString())
+        async with channel(server, authorities, account("istio-system")) as admin:
+            shown = await ask(admin, request(SYNCZ, "istio-system"))
+            assert json.loads(shown.control_plane.identifier)["Component"] == "istiod"
+            (config,) = [ClientConfig.FromString(resource.value) for resource in shown.resources]
+            assert config.node.id == "app.shop"
+            assert [(each.type_url, each.config_status) for each in config.generic_xds_configs] == [(CDS, SYNCED)]
+            dumped = await ask(admin, request("istio.io/debug/config_dump", "istio-system", "app.shop"))
+            assert any(resource.type_url.endswith("ClustersConfigDump") for resource in dumped.resources)
+            page = await ask(admin, request("istio.io/debug", "istio-system", "syncz"))
+            assert json.loads(page.resources[0].value)[0]["proxy"] == "app.shop"
+        async with channel(server, authorities, account("bank")) as stranger:
+            assert not (await ask(stranger, request(SYNCZ, "bank"))).resources
+            code, _ = await refusal(stranger, request("istio.io/debug", "bank", "syncz"))
+            assert code == "PERMISSION_DENIED"
+    async with grpc.aio.insecure_channel(server.xds) as plain:
+        opened: Any = plain
+        assert await refusal(opened, request(SYNCZ)) == ("UNAUTHENTICATED", "authentication required")
