@@ -50,7 +50,7 @@ class ServingTls:
         self._clock = clock
         self._made_of: tuple[object, ...] = ()
         self._certificate: x509.Certificate | None = None
-        self._server = self._mutual = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._grpc, self._https = _grpc_context(), _https_context()
         self.update()
 
     @property
@@ -58,12 +58,18 @@ class ServingTls:
         """What new connections are shown."""
         return self._certificate
 
-    def context(self, *, asks_for_certificate: bool) -> ssl.SSLContext:
-        """Return a new context for a port. One that asks verifies a client's certificate if it shows one."""
-        context = _context(asks_for_certificate=asks_for_certificate)
+    def grpc_context(self) -> ssl.SSLContext:
+        """Return a new context for a gRPC port, which verifies a client's certificate if it shows one."""
+        return self._following(lambda: self._grpc, _grpc_context())
 
+    def https_context(self) -> ssl.SSLContext:
+        """Return a new context for an HTTP/1.1 port, which asks for no certificate."""
+        return self._following(lambda: self._https, _https_context())
+
+    @staticmethod
+    def _following(current: Callable[[], ssl.SSLContext], context: ssl.SSLContext) -> ssl.SSLContext:
         def newest(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-            connection.context = self._mutual if asks_for_certificate else self._server
+            connection.context = current()
 
         context.sni_callback = newest
         return context
@@ -81,22 +87,28 @@ class ServingTls:
         key = ec.generate_private_key(ec.SECP256R1())
         chain = authority.sign(key.public_key(), names, _LIFETIME)
         pem = encode_key(key) + encode(chain).encode()
-        server, mutual = _context(asks_for_certificate=False), _context(asks_for_certificate=True)
-        mutual.load_verify_locations(cadata=authority.bundle)
-        for context in (server, mutual):
+        grpc, https = _grpc_context(), _https_context()
+        grpc.load_verify_locations(cadata=authority.bundle)
+        for context in (grpc, https):
             _load(context, pem)
-        self._server, self._mutual = server, mutual
+        self._grpc, self._https = grpc, https
         self._certificate, self._made_of = chain[0], made_of
         ends = chain[0].not_valid_after_utc.isoformat(timespec="seconds")
         log.info("security.serving_certificate", names=list(names), ends=ends)
 
 
-def _context(*, asks_for_certificate: bool) -> ssl.SSLContext:
+def _https_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_TICKET  # a resumed session would not verify its client's certificate again
     context.num_tickets = 0
-    context.verify_mode = ssl.CERT_OPTIONAL if asks_for_certificate else ssl.CERT_NONE
+    return context
+
+
+def _grpc_context() -> ssl.SSLContext:
+    context = _https_context()
+    context.set_alpn_protocols(["h2"])
+    context.verify_mode = ssl.CERT_OPTIONAL
     return context
 
 
