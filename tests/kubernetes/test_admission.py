@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from kubernetes import client, config
 from kubernetes.aio import config as aio_config
+from kubernetes.aio.client import ApiException
 
 from controlplane.apis.kinds import KINDS
 from controlplane.controllers.webhook_config import Identity, WebhookConfiguration
@@ -114,6 +115,27 @@ def test_columns(cluster: ApiServer) -> None:
     assert header == ["NAME", "HOST", "AGE"]
     assert row[:2] == ["columns", "a"]
     assert "destinationrule.networking.istio.io/columns" in cluster.kubectl("get", "istio-io", "-o", "name")
+
+
+RIGHTS = f"""
+apiVersion: v1
+kind: ServiceAccount
+metadata: {{name: istiod, namespace: istio-system}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {{name: istiod}}
+rules:
+- {{apiGroups: [admissionregistration.k8s.io], resources: [validatingwebhookconfigurations], resourceNames: [{NAME}],
+   verbs: [list, watch, patch]}}
+- {{apiGroups: [networking.istio.io], resources: [gateways], verbs: [create]}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {{name: istiod}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: istiod}}
+subjects: [{{kind: ServiceAccount, name: istiod, namespace: istio-system}}]
+"""
 
 
 class Webhook:
@@ -278,3 +300,16 @@ async def test_without_roots_nothing_is_touched(cluster: ApiServer, webhook: Web
         assert await WebhookConfiguration(api, lambda: "x", Identity(revision="canary")).reconcile()
         assert await WebhookConfiguration(api, lambda: "x", Identity(name="another")).reconcile()
     assert await webhook.read() == before
+
+
+async def test_a_name_is_all_that_rights_must_cover(cluster: ApiServer, webhook: Webhook, tmp_path: Path) -> None:
+    """With a name, listing and watching need no right to configurations of others."""
+    await webhook.kubectl("apply", "-f", "-", text=RIGHTS)
+    token = (await webhook.kubectl("-n", "istio-system", "create", "token", "istiod")).strip()
+    limited = str(cluster.write_kubeconfig(tmp_path / "limited", token))
+    async with await aio_config.new_client_from_config(config_file=limited) as api:
+        everything = WebhookConfiguration(api, lambda: webhook.roots[0].pem, Identity())
+        with pytest.raises(ApiException, match="Forbidden"):
+            await everything.reconcile()
+        async with running(WebhookConfiguration(api, lambda: webhook.roots[0].pem, Identity(name=NAME))):
+            await eventually(lambda: insists(webhook))
