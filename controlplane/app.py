@@ -165,7 +165,7 @@ class ControlPlane:
             client = None if isinstance(source, FileSource) else source.client
             serving = await self._trust.open(client)
             if settings.tls_port is not None:
-                context = serving.context(asks_for_certificate=True)
+                context = serving.grpc_context()
                 port = await self._ads.add_port(settings.xds_host, settings.tls_port, context)
                 ports["secure"] = f"{settings.xds_host}:{port}"
             if (webhooks := await self._trust.start_webhooks()) is not None:

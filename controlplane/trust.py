@@ -132,7 +132,7 @@ class Trust:
         port = self._settings.https_port
         if port is None or self._serving is None:
             return None
-        self._webhooks = WebhookServer(self._serving.context(asks_for_certificate=False), {"validate": validate})
+        self._webhooks = WebhookServer(self._serving.https_context(), {"validate": validate})
         bound = await self._webhooks.start(self._settings.xds_host, port)
         if self._client is not None:
             from controlplane.controllers.webhook_config import (  # noqa: PLC0415 - as above

@@ -120,7 +120,9 @@ def test_options_reach_the_settings(started: list[Settings], tmp_path: Path) -> 
 
 @pytest.mark.parametrize("setting", fields(Settings), ids=lambda setting: str(setting.name))
 def test_every_setting_has_a_flag_and_a_variable(setting: Any, started: list[Settings], tmp_path: Path) -> None:
-    other = 4242 if setting.name in {"secure_port", "webhook_port"} else _another(setting.default, tmp_path)
+    other: Any = _another(setting.default, tmp_path)
+    if setting.name in {"secure_port", "webhook_port"}:
+        other = 4242
     text = format_duration(other) if isinstance(other, timedelta) else str(other)
     CliRunner().invoke(serve.app, ["--no-plaintext"] if setting.name == "plaintext" else [flag(setting.name), text])
     CliRunner().invoke(serve.app, [], env={environment_variable(setting.name): text})
