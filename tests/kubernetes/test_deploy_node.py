@@ -34,7 +34,7 @@ def deployed(kube_node: Node, tmp_path_factory: pytest.TempPathFactory) -> Itera
     finally:
         print(kubectl("-n", SYSTEM, "describe", "pods"))
         print(kubectl("-n", SYSTEM, "logs", "deployment/istiod", "--tail=30", status=(0, 1)))
-        kubectl("delete", "-k", str(overlay))
+        kubectl("delete", "-k", str(overlay), "--ignore-not-found")
         kubectl("delete", "namespace", CLIENT, "--wait=false")
 
 
