@@ -190,6 +190,7 @@ class KubernetesSource:
                 self._raise_failure()
         finally:
             ready.cancel()
+            await asyncio.gather(ready, return_exceptions=True)
 
     def _raise_failure(self) -> None:
         """Raise what ended a feed, which is a mistake of ours: they end for nothing else."""
