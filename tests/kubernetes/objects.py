@@ -44,7 +44,8 @@ class Writer:
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         data = json.dumps(body) if body is not None else None
         async with self._session.request(method, path, data=data, headers={"Content-Type": kind}) as response:
-            answer = await response.json()
+            text = await response.text()
+            answer = json.loads(text) if text.startswith("{") else {"kind": "Status", "message": text}
             if not response.ok and response.status not in accepted:
                 raise RuntimeError(f"{method} {path}: {answer}")
             return answer
