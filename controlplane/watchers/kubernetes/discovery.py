@@ -48,8 +48,9 @@ class Discovery:
         now: Served = {}
         while True:
             try:
-                body, etag = await self._api.get("/apis", accept=_ACCEPT, etag=etag)
+                body, new_etag = await self._api.get("/apis", accept=_ACCEPT, etag=etag)
                 now = served(body) if body else now
+                etag = new_etag
                 self._tell(now)
                 self.problem = ""
                 self._backoff.reset()
