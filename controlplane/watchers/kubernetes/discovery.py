@@ -48,25 +48,26 @@ class Discovery:
         now: Served = {}
         while True:
             try:
-                body, etag = await self._api.get("/apis", accept=_ACCEPT, etag=etag)
+                body, new_etag = await self._api.get("/apis", accept=_ACCEPT, etag=etag)
                 now = served(body) if body else now
+                etag = new_etag
                 self._tell(now)
-                self._report("")
+                self.problem = ""
                 self._backoff.reset()
                 await asyncio.sleep(self._timing.discovery)
-            except (RefusedError, UnreachableError) as error:
-                self._report(str(error))
+            except (RefusedError, NonsenseError) as error:
+                if str(error) != self.problem:
+                    log.warning("watchers.discovery_failed", reason=str(error))
+                self.problem = str(error)
                 await asyncio.sleep(self._backoff.pause(getattr(error, "retry_after_seconds", 0.0)))
+            except UnreachableError as error:
+                self.problem = str(error)  # not logged here: it is the same for everything
+                await asyncio.sleep(self._backoff.pause())
 
     def _tell(self, now: Served) -> None:
         """Tell what is served, also when that is as before: a definition may have been replaced in between."""
         for reflector in self._reflectors:
             reflector.serve(preferred(reflector.resource, now))
-
-    def _report(self, problem: str) -> None:
-        if problem and problem != self.problem:
-            log.warning("watchers.discovery_failed", reason=problem)
-        self.problem = problem
 
 
 def preferred(resource: Resource, now: Served) -> str | None:

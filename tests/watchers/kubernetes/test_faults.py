@@ -315,6 +315,16 @@ async def test_discovery_that_does_not_know_all_yet_removes_nothing(api: Recorde
         assert follower.batches == []
 
 
+async def test_discovery_that_is_nonsense_is_asked_again(api: RecordedApi, options: ClusterOptions) -> None:
+    api.put(VIRTUAL_SERVICES, virtual_service("a"))
+    bodies = (b"<html>", b'{"kind": "APIGroupList"}', b'{"kind": "APIGroupDiscoveryList", "items": 7}')
+    api.answer_next("/apis", "get", *map(recorded_api.text, bodies), recorded_api.status(403, "no"))
+    with capture_logs() as logs:
+        async with followed(options) as follower:
+            assert follower.has("VirtualService", "a")
+    assert len([entry for entry in logs if entry["event"] == "watchers.discovery_failed"]) == len(bodies) + 1
+
+
 async def test_a_bad_object_keeps_its_last_good_version(api: RecordedApi, options: ClusterOptions) -> None:
     api.put(VIRTUAL_SERVICES, virtual_service("a", generation=1))
     api.put(VIRTUAL_SERVICES, virtual_service("b", hosts=7))
