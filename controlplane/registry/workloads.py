@@ -181,8 +181,9 @@ def source_pairs(view: View, namespace: str) -> tuple[LabelPairs, frozenset[str]
         if selector is not None and key.namespace == namespace:
             pairs.update((selector.match_labels or {}).items())
         names.update(_priority_names(obj.spec))
-    setting = mesh_config(view).locality_lb_setting
-    names.update(text.partition("=")[0] for text in (setting.failover_priority if setting is not None else ()))
+    mesh = mesh_config(view)
+    for setting in (mesh.locality_lb_setting, mesh.zone_aware_lb_setting):
+        names.update(_failover_names(setting))
     names.update(_distribution_names(view))
     return frozenset(pairs), frozenset(names)
 
@@ -214,9 +215,15 @@ def _priority_names(spec: Any) -> Iterable[str]:  # noqa: ANN401 - the Destinati
         levels = [policy, *policy.port_level_settings] if policy is not None else []
         for level in levels:
             balancer = level.load_balancer
-            setting = balancer.locality_lb_setting if balancer is not None else None
-            for text in setting.failover_priority if setting is not None else ():
-                yield text.partition("=")[0]
+            if balancer is not None:
+                for setting in (balancer.locality_lb_setting, balancer.zone_aware_lb_setting):
+                    yield from _failover_names(setting)
+
+
+def _failover_names(setting: Any) -> Iterable[str]:  # noqa: ANN401 - either kind of locality setting, or None
+    """Yield the names of the labels by which a setting compares clients and endpoints."""
+    for text in setting.failover_priority if setting is not None else ():
+        yield text.partition("=")[0]
 
 
 @query
