@@ -67,12 +67,13 @@ def _selected_entries(view: View, service: Service) -> Iterable[Endpoint]:
         if not _is_ip(obj.spec.address or ""):
             continue
         for port in service.ports:
-            number = _entry_port(obj.spec, port)
+            number = entry_port(obj.spec, port)
             if number:
                 yield _entry_endpoint(view, obj.spec, entry_labels(obj), obj.key, number, port, kubernetes=True)
 
 
-def _entry_port(entry: WorkloadEntry, port: ServicePort) -> int:
+def entry_port(entry: WorkloadEntry, port: ServicePort) -> int:
+    """Return the port of a WorkloadEntry that serves a Kubernetes service's; 0 where it has none of that name."""
     ports = entry.ports or {}
     if isinstance(port.target_port, str):
         return ports.get(port.target_port, 0)

@@ -41,9 +41,11 @@ _ANY_PATH = frozenset({"", "*", "/*", ".*"})
 def served(view: View, obj: Object) -> bool:
     """Whether an Ingress is ours: by its annotation, by the controller of its class, or by the mesh's mode."""
     mesh = mesh_config(view)
+    if mesh.ingress_controller_mode is IngressControllerMode.OFF:
+        return False
     stated = obj.meta.annotations.get(CLASS_ANNOTATION)
     if stated is not None:
-        return mesh.ingress_controller_mode is not IngressControllerMode.OFF and stated == mesh.ingress_class
+        return stated == mesh.ingress_class
     spec: Ingress = obj.spec
     if spec.class_name is None:
         return mesh.ingress_controller_mode is IngressControllerMode.DEFAULT

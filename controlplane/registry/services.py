@@ -159,7 +159,7 @@ def _entry_services(view: View, obj: Object, spec: ServiceEntry) -> tuple[Servic
             kubernetes=False,
             ports=ports,
             resolution=resolution,
-            age_order=obj.age_order,
+            age_order=(obj.meta.created, host.lower(), obj.meta.namespace),
             mesh_external=str(spec.location or "MESH_EXTERNAL") == "MESH_EXTERNAL",
             addresses=addresses,
             auto_addresses=allocated.get(host.lower(), ()),

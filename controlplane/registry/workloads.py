@@ -14,7 +14,14 @@ from controlplane.model.proxy import Locality, Proxy
 from controlplane.model.proxy_class import ClientScope, InboundScope, InboundTarget, LabelPairs, ProxyClass
 from controlplane.model.service import Protocol, Resolution, Service, ServicePort
 from controlplane.registry.audience import listening, reaching
-from controlplane.registry.endpoints import endpoints, entry_endpoints, entry_labels, network_of, pod_locality
+from controlplane.registry.endpoints import (
+    endpoints,
+    entry_endpoints,
+    entry_labels,
+    entry_port,
+    network_of,
+    pod_locality,
+)
 from controlplane.registry.gateways import gateways
 from controlplane.registry.labels import REGION, SUBZONE, ZONE, augmented, labelled_locality, selects
 from controlplane.registry.memo import query
@@ -72,11 +79,10 @@ def _pod(view: View, proxy: Proxy) -> Object | None:
 
 def _entry(view: View, proxy: Proxy) -> Mapping[str, str] | None:
     """Return the labels that ServiceEntries of the namespace know for the proxy's address, or ``None``."""
+    found = _workload_entry(view, proxy)
+    if found is not None:
+        return entry_labels(found)
     for ip in proxy.ips:
-        for key in view.index("workload_entries_with", ip):
-            obj = view.get(key)
-            if obj is not None and key.namespace == proxy.namespace:
-                return entry_labels(obj)
         for key in view.index("entries_with", ip):
             entry = view.get(key)
             if entry is None or key.namespace != proxy.namespace:
@@ -85,6 +91,17 @@ def _entry(view: View, proxy: Proxy) -> Mapping[str, str] | None:
                 if endpoint.address == ip:
                     return dict(endpoint.labels or {})
     return None
+
+
+def _workload_entry(view: View, proxy: Proxy) -> Object | None:
+    """Return the WorkloadEntry of the proxy's namespace and address; of several, the one of the proxy's name."""
+    held = [
+        obj
+        for ip in proxy.ips
+        for key in view.index("workload_entries_with", ip)
+        if key.namespace == proxy.namespace and (obj := view.get(key)) is not None
+    ]
+    return next((obj for obj in held if obj.meta.name == proxy.name), held[0] if held else None)
 
 
 def _label_locality(labels: Mapping[str, str]) -> Locality | None:
@@ -111,8 +128,9 @@ def inbound_targets(view: View, proxy: Proxy) -> tuple[InboundTarget, ...]:
     """Return the service ports of the workload behind a proxy, oldest service first."""
     found: list[tuple[Service, ServicePort, int]] = []
     held = workload(view, proxy)
+    entry = _workload_entry(view, proxy) if _pod(view, proxy) is None else None
     for service in _selecting(view, proxy.namespace, held.labels):
-        found += _selected_ports(service, held)
+        found += _selected_ports(service, held) if entry is None else _entry_ports(service, entry)
     if not any(service.kubernetes for service, _, _ in found):
         found += _by_slices(view, proxy)
     found += _entry_targets(view, proxy)
@@ -146,6 +164,11 @@ def _selected_ports(service: Service, held: Workload) -> Iterable[tuple[Service,
         if number and (number, port.protocol) not in seen:
             seen.add((number, port.protocol))
             yield service, port, number
+
+
+def _entry_ports(service: Service, entry: Object) -> Iterable[tuple[Service, ServicePort, int]]:
+    if service.resolution is Resolution.CLIENT_SIDE:
+        yield from ((service, port, number) for port in service.ports if (number := entry_port(entry.spec, port)))
 
 
 def _by_slices(view: View, proxy: Proxy) -> Iterable[tuple[Service, ServicePort, int]]:
@@ -206,6 +229,10 @@ def _told_apart(view: View, _key: tuple[()]) -> _ToldApart:
         if selector is not None:
             selected[key.namespace].update((selector.match_labels or {}).items())
         names.update(_priority_names(obj.spec))
+    mesh = mesh_config(view)
+    for setting in (mesh.locality_lb_setting, mesh.zone_aware_lb_setting):
+        names.update(_failover_names(setting))
+    names.update(_distribution_names(view))
     by_namespace = {namespace: frozenset(held) for namespace, held in selected.items()}
     return _ToldApart(frozenset(pairs), by_namespace, frozenset(names))
 
@@ -237,9 +264,15 @@ def _priority_names(spec: Any) -> Iterable[str]:  # noqa: ANN401 - the Destinati
         levels = [policy, *policy.port_level_settings] if policy is not None else []
         for level in levels:
             balancer = level.load_balancer
-            setting = balancer.locality_lb_setting if balancer is not None else None
-            for text in setting.failover_priority if setting is not None else ():
-                yield text.partition("=")[0]
+            if balancer is not None:
+                for setting in (balancer.locality_lb_setting, balancer.zone_aware_lb_setting):
+                    yield from _failover_names(setting)
+
+
+def _failover_names(setting: Any) -> Iterable[str]:  # noqa: ANN401 - either kind of locality setting, or None
+    """Yield the names of the labels by which a setting compares clients and endpoints."""
+    for text in setting.failover_priority if setting is not None else ():
+        yield text.partition("=")[0]
 
 
 @query

@@ -109,6 +109,7 @@ def destination_rule(rng: random.Random, namespace: str, name: str) -> dict[str,
                 {"simple": "PASSTHROUGH"},
                 {"consistentHash": {"httpHeaderName": "x"}},
                 {"localityLbSetting": {"failoverPriority": ["version"]}},
+                {"zoneAwareLbSetting": {"failoverPriority": ["app"]}},
             ]
         )
     if rng.random() < 0.3:
@@ -154,6 +155,26 @@ def service_entry(rng: random.Random, namespace: str, name: str) -> dict[str, An
     if rng.random() < 0.3:
         spec["addresses"] = ["10.8.0.1"]
     return manifest("networking.istio.io/v1", "ServiceEntry", namespace, name, spec=spec)
+
+
+def every_host(_rng: random.Random, namespace: str, name: str) -> dict[str, Any]:
+    """Return a ServiceEntry for hosts that are resolved when a request names them."""
+    ports = [{"number": 80, "name": "p", "protocol": "HTTP"}]
+    spec = {"hosts": ["*.example.com"], "ports": ports, "resolution": "DYNAMIC_DNS"}
+    return manifest("networking.istio.io/v1", "ServiceEntry", namespace, f"{name}-every", spec=spec)
+
+
+def workload_entry(rng: random.Random, namespace: str, name: str) -> dict[str, Any]:
+    spec = {
+        "address": f"10.7.0.{rng.choice([8, 9])}",
+        "labels": {"app": name},
+        "ports": {"http": rng.choice([7000, 7001])},
+    }
+    checked = {"proxy.istio.io/health-checks-enabled": "true"} if rng.random() < 0.5 else {}
+    status = {"conditions": [{"type": "Healthy", "status": rng.choice(["True", "False"])}]}
+    return manifest(
+        "networking.istio.io/v1", "WorkloadEntry", namespace, name, spec=spec, annotations=checked, status=status
+    )
 
 
 def sidecar(rng: random.Random, namespace: str, name: str) -> dict[str, Any]:
@@ -203,6 +224,8 @@ def mesh(rng: random.Random, _namespace: str, _name: str) -> dict[str, Any]:
             "accessLogFile: /dev/stdout",
             "ingressSelector: gw",
             "ingressSelector: gw",
+            "outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}",
+            "zoneAwareLbSetting: {minClusterSize: 2}",
         ]
     )
     return manifest("v1", "ConfigMap", "istio-system", "istio", data={"mesh": text})
@@ -211,7 +234,7 @@ def mesh(rng: random.Random, _namespace: str, _name: str) -> dict[str, Any]:
 MAKERS = (
     service, service, endpoint_slice, endpoint_slice, pod, pod, node, destination_rule, virtual_service,
     virtual_service,
-    service_entry, sidecar, gateway, ingress, peer_authentication, mesh,
+    service_entry, every_host, workload_entry, sidecar, gateway, ingress, peer_authentication, mesh,
 )  # fmt: skip
 
 

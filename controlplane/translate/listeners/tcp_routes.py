@@ -115,6 +115,7 @@ def _with_prefixes(chain: Chain, prefixes: tuple[str, ...]) -> Chain:
 def _tcp_chains(client: Client, port: Port, found: list[ResolvedVirtualService]) -> tuple[tuple[Chain, ...], bool]:
     """Return the chains of ``tcp`` routes and whether they leave nothing to the service's own chain."""
     chains: list[Chain] = []
+    own_ranges = False
     for held in found:
         for route in held.tcp:
             if not route.route:
@@ -127,9 +128,8 @@ def _tcp_chains(client: Client, port: Port, found: list[ResolvedVirtualService])
             subnets = tuple(subnet for match in passing for subnet in match.destination_subnets)
             if subnets:
                 chains.append(Chain(target, prefixes=subnets))
-                if sorted(subnets) == sorted(port.prefixes):
-                    return tuple(chains), True
-    return tuple(chains), False
+                own_ranges |= sorted(subnets) == sorted(port.prefixes)
+    return tuple(chains), own_ranges
 
 
 def accepts(client: Client, port: int, match: Any) -> bool:  # noqa: ANN401 - L4MatchAttributes or TLSMatchAttributes

@@ -87,6 +87,16 @@ def test_labels_that_the_client_lacks_count_as_empty() -> None:
     assert addresses(rule(policy))[DB] == {"10.1.0.1:80": 1, "10.1.0.2:80": 0, "10.1.0.3:80": 0, "10.1.0.4:80": 0}
 
 
+@pytest.mark.parametrize("setting", ["localityLbSetting", "zoneAwareLbSetting"])
+def test_labels_of_the_client_are_compared(setting: str) -> None:
+    """The endpoint that has the client's version is its first choice."""
+    policy = f"{{outlierDetection: {{}}, loadBalancer: {{{setting}: {{failoverPriority: [version]}}}}}}"
+    client = sidecar(locality=Locality("r1", "z1"), labels={"version": "v1"})
+    found = addresses(rule(policy), client)[DB]
+    assert found["10.1.0.1:80"] == 0
+    assert min(priority for address, priority in found.items() if address != "10.1.0.1:80") > 0
+
+
 @pytest.mark.parametrize(
     ("balancer", "expected"),
     [

@@ -167,7 +167,7 @@ CASES = [
         id="headless-http-shared",
     ),
     pytest.param(
-        service("web", "{name: http, port: 80}") + entry("xraw", CIDR_ENTRY.replace("5432", "80") % "10.1.0.0/16"),
+        service("a", "{name: http, port: 80}") + entry("raw", CIDR_ENTRY.replace("5432", "80") % "10.1.0.0/16"),
         {
             "0.0.0.0_80": (
                 [HTTP, (("10.1.0.0/16",), "tcp:outbound|80||cidr.ext"), REST],
@@ -407,6 +407,40 @@ def test_destination_rule() -> None:
     assert (ruled.tunneling_config.hostname, ruled.tunneling_config.use_post) == ("far.example.com:443", True)
     assert proxies["10.0.0.6_1"].idle_timeout.seconds == 5
     assert not proxies["10.0.0.6_1"].hash_policy
+
+
+def test_equally_old_service_entries_go_by_their_hosts() -> None:
+    """Of two without an address that want the same port, the first host has it, whatever the objects are called."""
+    spec = "hosts: [{}], resolution: DNS, ports: [{{number: 9000, name: tcp, protocol: TCP}}]"
+    yaml = entry("z", spec.format("a.com")) + entry("a", spec.format("z.com"))
+    assert table(outbound(yaml)["0.0.0.0_9000"]) == [((), "tcp:outbound|9000||a.com")]
+
+
+RANGES = """
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: ranged, namespace: ns1}
+spec:
+  hosts: [db.com]
+  tcp:
+  - match: [{destinationSubnets: [10.1.0.0/16]}]
+    route: [{destination: {host: first.com, port: {number: 1}}}]
+  - match: [{destinationSubnets: [10.2.0.0/16]}]
+    route: [{destination: {host: second.com, port: {number: 2}}}]
+"""
+
+
+def test_a_route_for_the_services_own_range_replaces_its_chain_only() -> None:
+    """Later routes of the same VirtualService still have their chains."""
+    spec = (
+        "hosts: [db.com], resolution: NONE, addresses: [10.1.0.0/16], ports: [{number: 9000, name: t, protocol: TCP}]"
+    )
+    assert table(outbound(entry("db", spec) + RANGES)["0.0.0.0_9000"]) == [
+        (("10.1.0.0/16",), "tcp:outbound|1||first.com"),
+        (("10.2.0.0/16",), "tcp:outbound|2||second.com"),
+        ((), "tcp:PassthroughCluster"),
+    ]
 
 
 TUNNELS = """
