@@ -185,7 +185,8 @@ FIELDS = [
      r'sidecar/LISTENER/virtualInbound .*"tlsMinimumProtocolVersion": "TLSv1_3"'),
     ({"meshMTLS": {"cipherSuites": ["ECDHE-RSA-AES256-GCM-SHA384"]}},
      r'"cipherSuites": \["ECDHE-RSA-AES256-GCM-SHA384"\]'),
-    ({"tlsDefaults": {"minProtocolVersion": "TLSV1_3"}}, r'router/LISTENER/0.0.0.0_443 .*"tlsMinimumProtocolVersion": "TLSv1_3"'),
+    ({"tlsDefaults": {"minProtocolVersion": "TLSV1_3"}},
+     r'router/LISTENER/0.0.0.0_443 .*"tlsMinimumProtocolVersion": "TLSv1_3"'),
     ({"defaultConfig": {"tracing": {"sampling": 12}}}, r'"randomSampling": {"value": 12.0}'),
 ]  # fmt: skip
 GONE = {
