@@ -77,6 +77,9 @@ def _usable(endpoint: Endpoint, service: Service, policy: Policy, client: Client
 
 def _build(view: View, key: LoadKey) -> Resource:
     """Build the load assignment of one EDS cluster; without endpoints it holds only its name."""
+    view.get(key.service.key.object)  # the key already holds what they say; recorded for provenance
+    for source in key.rule.sources if key.rule is not None else ():
+        view.get(source)
     message = load_assignment(view, key)
     return Resource.of(ResourceType.ENDPOINT, key.name, message.SerializeToString(deterministic=True))
 
