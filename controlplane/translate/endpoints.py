@@ -77,9 +77,8 @@ def _usable(endpoint: Endpoint, service: Service, policy: Policy, client: Client
 
 def _build(view: View, key: LoadKey) -> Resource:
     """Build the load assignment of one EDS cluster; without endpoints it holds only its name."""
-    view.get(key.service.key.object)  # the key already holds what they say; recorded for provenance
     for source in key.rule.sources if key.rule is not None else ():
-        view.get(source)
+        view.get(source)  # the key already holds what it says; recorded for provenance
     message = load_assignment(view, key)
     return Resource.of(ResourceType.ENDPOINT, key.name, message.SerializeToString(deterministic=True))
 
