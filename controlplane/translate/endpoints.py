@@ -91,6 +91,8 @@ def _usable(endpoint: Endpoint, service: Service, policy: Policy, client: Client
 
 def _build(view: View, key: LoadKey) -> Resource:
     """Build the load assignment of one EDS cluster; without endpoints it holds only its name."""
+    for source in key.rule.sources if key.rule is not None else ():
+        view.get(source)  # the key already holds what it says; recorded for provenance
     message = load_assignment(view, key)
     return Resource.of(ResourceType.ENDPOINT, key.name, message.SerializeToString(deterministic=True))
 

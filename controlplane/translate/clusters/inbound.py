@@ -59,10 +59,15 @@ def _ingress(view: View, scope: InboundScope) -> tuple[Any, ...]:
     return tuple(obj.spec.ingress) if obj is not None else ()
 
 
-def _build(view: View, key: InboundKey) -> Resource:
-    """Build one inbound cluster. Reference: envoy.config.cluster.v3.Cluster."""
+def _build(view: View, key: InboundKey) -> Resource | None:
+    """Build one inbound cluster; ``None`` for a port that is there no more. Reference: envoy.config.cluster.v3.Cluster.
+
+    The port of a Sidecar's ``ingress`` that was deleted is asked for once more, before its proxies change class.
+    """
     listener = next((one for one in _ingress(view, key.scope) if one.port.number == key.port), None)
     cluster = _service_cluster(view, key) if listener is None else _ingress_cluster(view, key, listener)
+    if cluster is None:
+        return None
     return Resource.of(ResourceType.CLUSTER, key.name, cluster.SerializeToString(deterministic=True))
 
 
@@ -82,9 +87,11 @@ def _targets(view: View, key: InboundKey) -> list[tuple[Service, ServicePort]]:
     return found
 
 
-def _service_cluster(view: View, key: InboundKey) -> Cluster:
+def _service_cluster(view: View, key: InboundKey) -> Cluster | None:
     mesh = mesh_for(view, key.scope.settings)
     targets = _targets(view, key)
+    if not targets:
+        return None
     service, port = targets[0]
     rule = inbound_rule_for(view, service)
     policy = policy_for(mesh, rule, "", port.number)

@@ -1,0 +1,207 @@
+"""Random objects of every kind, one after another into a running mesh: none may do harm.
+
+``FUZZ_OBJECTS`` says how many (10,000 in CI take two or three minutes); of the snapshots that change, one in
+``FUZZ_ENVOY_EVERY`` is shown to a real Envoy. What hypothesis prints makes the object again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, currently_in_test_context, given, note, settings, strategies
+from structlog.testing import capture_logs
+
+from controlplane.apis.kinds import KINDS
+from controlplane.compiler.compiler import Compiler, Session
+from controlplane.model.objects import ChangeSet, ObjectKey, Rejected
+from controlplane.model.parse import Parsed
+from controlplane.model.proxy import Proxy
+from controlplane.registry.store import Registry
+from controlplane.registry.untranslated import KINDS_NOT_TRANSLATED
+from controlplane.snapshots import Resource, ResourceType, Snapshot
+from controlplane.watchers.kinds import parse
+from tests.compiler.histories import manifest, parsed
+from tests.envoy.validate import validate
+from tests.fuzz.generate import Generator
+
+OBJECTS = int(os.environ.get("FUZZ_OBJECTS", "600"))
+ENVOY_EVERY = int(os.environ.get("FUZZ_ENVOY_EVERY", "60"))
+EXAMPLES = max(OBJECTS // len(KINDS), 1)
+
+
+def service(namespace: str, name: str, ip: str, **annotations: str) -> dict[str, Any]:
+    ports = [{"name": "http", "port": 80}, {"name": "tcp", "port": 90}, {"name": "auto", "port": 70}]
+    spec = {"clusterIP": ip, "selector": {"app": name}, "ports": ports}
+    return manifest("v1", "Service", namespace, name, spec=spec, annotations=annotations)
+
+
+def pods(namespace: str, name: str, ip: str) -> list[dict[str, Any]]:
+    return [
+        manifest(
+            "v1",
+            "Pod",
+            namespace,
+            f"{name}-1",
+            labels={"app": name, "version": "v1", "topology.istio.io/locality": "r1.z1.s"},
+            spec={"containers": [{"ports": [{"containerPort": 80, "name": "http"}]}]},
+            status={"podIP": ip},
+        ),
+        manifest(
+            "discovery.k8s.io/v1",
+            "EndpointSlice",
+            namespace,
+            f"{name}-s",
+            labels={"kubernetes.io/service-name": name},
+            addressType="IPv4",
+            ports=[{"name": "http", "port": 80}, {"name": "tcp", "port": 90}],
+            endpoints=[{"addresses": [ip], "targetRef": {"kind": "Pod", "name": f"{name}-1"}}],
+        ),
+    ]
+
+
+GATEWAY = {
+    "selector": {"app": "web"},
+    "servers": [{"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*/*"]}],
+}
+WORLD = (
+    service("shop", "web", "10.0.0.1"),
+    service("shop", "head", "None"),
+    service("fuzz", "own", "10.0.0.2", **{"networking.istio.io/exportTo": "."}),
+    *pods("shop", "web", "10.1.0.1"),
+    *pods("shop", "head", "10.1.0.2"),
+    *pods("fuzz", "own", "10.1.0.3"),
+    manifest("networking.istio.io/v1", "Gateway", "shop", "gw", spec=GATEWAY),
+)
+
+
+def proxy(kind: str, namespace: str, name: str, ip: str, **metadata: Any) -> Proxy:
+    domain = f"{namespace}.svc.cluster.local"
+    return Proxy(kind, f"{name}-1.{namespace}", (ip,), namespace, domain, {"app": name}, metadata=metadata)
+
+
+PROXIES = (
+    proxy("sidecar", "fuzz", "own", "10.1.0.3", DNS_CAPTURE=True),
+    proxy("sidecar", "shop", "web", "10.1.0.1"),
+    proxy("router", "shop", "web", "10.1.0.1"),
+)
+OWN, OTHER = 0, 1
+
+
+class Mesh:
+    """A running compiler that each object comes into and leaves again."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.compiler = Compiler(Registry())
+        self.sessions: list[Session] = []
+        self.changed = 0
+        self.accepted = 0
+        self.loop.run_until_complete(self._start())
+        self.base = self.snapshots()
+
+    async def _start(self) -> None:
+        await self.compiler.apply(ChangeSet(upserts=tuple(map(parsed, WORLD))))
+        self.sessions = [await self.compiler.open(each, lambda: None) for each in PROXIES]
+
+    def snapshots(self) -> list[Snapshot]:
+        return [session.snapshot for session in self.sessions]
+
+    def apply(self, changes: ChangeSet) -> None:
+        with capture_logs() as logs:
+            self.loop.run_until_complete(self.compiler.apply(changes))
+        failures = [event for event in logs if event["event"].startswith("compiler.")]
+        assert not failures, failures
+
+
+@pytest.fixture(scope="module")
+def mesh() -> Iterator[Mesh]:
+    held = Mesh()
+    yield held
+    held.loop.close()
+
+
+def contents(snapshot: Snapshot) -> dict[tuple[ResourceType, str], Resource]:
+    return {(type_, name): held for type_, found in snapshot.resources.items() for name, held in found.items()}
+
+
+@contextmanager
+def put(mesh: Mesh, obj: Parsed) -> Iterator[None]:
+    """Have the object in the mesh for a while; afterwards all is as before."""
+    mesh.apply(ChangeSet(upserts=(obj.object,)))
+    try:
+        yield
+    finally:
+        mesh.apply(ChangeSet(deletes=(obj.object.key,)))
+    for before, after in zip(mesh.base, mesh.snapshots(), strict=True):
+        assert contents(before) == contents(after)
+
+
+def check(mesh: Mesh, raw: dict[str, Any]) -> None:
+    if currently_in_test_context():
+        note(json.dumps(raw))
+    result = parse(raw, "fuzz")
+    if isinstance(result, Rejected):
+        assert result.problems
+        assert not any("cannot be read" in problem for problem in result.problems), result.problems
+        return
+    assert isinstance(result, Parsed), result
+    mesh.accepted += 1
+    with put(mesh, result):
+        for index, (before, after) in enumerate(zip(mesh.base, mesh.snapshots(), strict=True)):
+            changed = contents(before).items() ^ contents(after).items()
+            if not changed:
+                continue
+            assert raw["kind"] not in KINDS_NOT_TRANSLATED
+            assert not (index == OTHER and private(result)), f"changed in another namespace: {changed}"
+            mesh.changed += 1
+            depends(mesh, index, result.object.key, after, before)
+            if mesh.changed % ENVOY_EVERY == 0:
+                assert validate(after) is None
+
+
+def private(result: Parsed) -> bool:
+    """Whether only the object's own namespace can see it."""
+    obj = result.object
+    if obj.meta.namespace == "istio-system":
+        return False
+    if obj.kind in {"Sidecar", "PeerAuthentication", "WorkloadEntry"}:
+        return True
+    return obj.kind != "Gateway" and getattr(obj.spec, "export_to", ()) == (".",)
+
+
+def depends(mesh: Mesh, index: int, key: ObjectKey, after: Snapshot, before: Snapshot) -> None:
+    """Every load assignment, and every cluster, that is another than before says that it is made from the object."""
+    for type_ in (ResourceType.CLUSTER, ResourceType.ENDPOINT):
+        for name, resource in after.of(type_).items():
+            if before.of(type_).get(name) != resource:
+                behind = mesh.compiler.behind(PROXIES[index], type_, name)
+                assert key in behind, f"{type_} {name} changed and is made from {behind}"
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_no_object_does_harm(kind: str, mesh: Mesh) -> None:
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(chance=strategies.randoms(use_true_random=True))
+    def examples(chance: random.Random) -> None:
+        check(mesh, Generator(chance).object(kind))
+
+    examples()
+
+
+def test_enough_of_them_reach_the_translators(mesh: Mesh) -> None:
+    """Runs after the others: a generator whose objects are all refused would show nothing."""
+    assert mesh.accepted > EXAMPLES
+    assert mesh.changed > EXAMPLES / 2

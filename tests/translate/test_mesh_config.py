@@ -1,0 +1,225 @@
+"""MeshConfig: each field that is served, changed while the control plane runs, and put back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from google.protobuf.json_format import MessageToDict
+
+from controlplane.compiler.compiler import Compiler
+from controlplane.model.objects import ChangeSet, Object
+from controlplane.model.proxy import Locality, Proxy
+from controlplane.registry.store import Registry
+from controlplane.snapshots import ResourceType, Snapshot
+from tests.compiler.histories import manifest, parsed
+from tests.envoy.validate import validate
+
+MESSAGES = {
+    ResourceType.CLUSTER: Cluster,
+    ResourceType.ENDPOINT: ClusterLoadAssignment,
+    ResourceType.LISTENER: Listener,
+    ResourceType.ROUTE: RouteConfiguration,
+}
+NETWORKING = "networking.istio.io/v1"
+WORLD = (
+    manifest(
+        "v1",
+        "Service",
+        "shop",
+        "web",
+        spec={
+            "clusterIP": "10.0.0.1",
+            "selector": {"app": "web"},
+            "ports": [{"name": "http", "port": 80}, {"name": "tcp", "port": 90}, {"name": "auto", "port": 70}],
+        },
+    ),
+    manifest("v1", "Service", "other", "far", spec={"clusterIP": "10.0.0.2", "ports": [{"name": "http", "port": 80}]}),
+    manifest(
+        "discovery.k8s.io/v1",
+        "EndpointSlice",
+        "shop",
+        "web-1",
+        labels={"kubernetes.io/service-name": "web"},
+        addressType="IPv4",
+        ports=[{"name": "http", "port": 80}],
+        endpoints=[{"addresses": [f"10.1.0.{n}"], "targetRef": {"kind": "Pod", "name": f"p{n}"}} for n in (1, 2)],
+    ),
+    *(
+        manifest(
+            "v1",
+            "Pod",
+            "shop",
+            f"p{n}",
+            labels={"app": "web", "topology.istio.io/locality": f"r{n}.z"},
+            spec={},
+            status={"podIP": f"10.1.0.{n}"},
+        )
+        for n in (1, 2)
+    ),
+    manifest(
+        NETWORKING,
+        "ServiceEntry",
+        "shop",
+        "dns",
+        spec={"hosts": ["dns.com"], "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}], "resolution": "DNS"},
+    ),
+    manifest(
+        NETWORKING,
+        "VirtualService",
+        "other",
+        "far",
+        spec={"hosts": ["far.other.svc.cluster.local"], "http": [{"name": "stated", "redirect": {"uri": "/x"}}]},
+    ),
+    manifest(
+        NETWORKING,
+        "DestinationRule",
+        "other",
+        "far",
+        spec={"host": "far.other.svc.cluster.local", "trafficPolicy": {"loadBalancer": {"simple": "RANDOM"}}},
+    ),
+    manifest(
+        NETWORKING,
+        "Sidecar",
+        "roots",
+        "all",
+        spec={"egress": [{"hosts": ["shop/*"]}], "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}},
+    ),
+    manifest(
+        NETWORKING,
+        "Gateway",
+        "shop",
+        "gw",
+        spec={
+            "selector": {"app": "web"},
+            "servers": [
+                {
+                    "port": {"number": 443, "name": "https", "protocol": "HTTPS"},
+                    "hosts": ["*"],
+                    "tls": {"mode": "SIMPLE", "credentialName": "c"},
+                }
+            ],
+        },
+    ),
+    manifest(
+        NETWORKING,
+        "VirtualService",
+        "shop",
+        "gw",
+        spec={"hosts": ["*"], "gateways": ["gw"], "http": [{"route": [{"destination": {"host": "web"}}]}]},
+    ),
+)
+PROXIES = tuple(
+    Proxy(
+        kind, "p1.shop", ("10.1.0.1",), "shop", "shop.svc.cluster.local", {"app": "web"}, locality=Locality("r1", "z")
+    )
+    for kind in ("sidecar", "router")
+)
+
+
+def mesh(fields: dict[str, Any]) -> Object:
+    meta = {"name": "istio", "namespace": "istio-system"}
+    data = {"mesh": yaml.safe_dump(fields)}
+    return parsed({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data})
+
+
+def text_of(snapshots: tuple[Snapshot, ...]) -> str:
+    """Return all resources as lines: type and name, a space, JSON with nested messages unpacked."""
+    return "\n".join(
+        f"{kind}/{type_.name}/{name} "
+        + json.dumps(MessageToDict(MESSAGES[type_].FromString(resource.body)), sort_keys=True)
+        for kind, snapshot in zip(("sidecar", "router"), snapshots, strict=True)
+        for type_, resources in snapshot.resources.items()
+        if type_ in MESSAGES
+        for name, resource in sorted(resources.items())
+    )
+
+
+WEB = "outbound|80||web.shop.svc.cluster.local"
+FIELDS = [
+    ({"proxyListenPort": 15101}, r'sidecar/LISTENER/virtualOutbound .*"portValue": 15101'),
+    ({"proxyInboundListenPort": 15106}, r'sidecar/LISTENER/virtualInbound .*"portValue": 15106'),
+    ({"proxyHttpPort": 15200}, r"sidecar/LISTENER/127.0.0.1_15200 .*allowAbsoluteUrl"),
+    ({"connectTimeout": "3s"}, rf'CLUSTER/{re.escape(WEB)} .*"connectTimeout": "3s"'),
+    ({"protocolDetectionTimeout": "2s"}, r'sidecar/LISTENER/0.0.0.0_80 .*"listenerFiltersTimeout": "2s"'),
+    ({"tcpKeepalive": {"time": "9s", "probes": 4}}, rf'CLUSTER/{re.escape(WEB)} .*"keepaliveProbes": 4'),
+    ({"enableTracing": False}, None),
+    ({"accessLogFile": "/dev/stdout"}, r'LISTENER/virtualOutbound .*"path": "/dev/stdout"'),
+    ({"accessLogFile": "/x", "accessLogFormat": "mine"}, r'"inlineString": "mine\\n"'),
+    ({"accessLogFile": "/x", "accessLogEncoding": "JSON"}, r'"jsonFormat": '),
+    ({"enableEnvoyAccessLogService": True}, r"envoy.access_loggers.http_grpc"),
+    ({"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}, r'sidecar/ROUTE/80 .*"name": "block_all"'),
+    ({"inboundTrafficPolicy": {"mode": "LOCALHOST"}}, r'CLUSTER/inbound\|80\|\| .*"address": "127.0.0.1"'),
+    ({"enableAutoMtls": False}, None),
+    ({"trustDomain": "own.domain"}, r"spiffe://own.domain/"),
+    ({"trustDomainAliases": ["old.domain"]}, r"spiffe://old.domain/"),
+    ({"defaultServiceExportTo": ["."]}, None),
+    ({"defaultVirtualServiceExportTo": ["."]}, None),
+    ({"defaultDestinationRuleExportTo": ["."]}, None),
+    ({"rootNamespace": "roots"}, r'sidecar/ROUTE/80 .*"name": "block_all"'),
+    ({"localityLbSetting": {"enabled": True, "distribute": [{"from": "r1/*", "to": {"r1/*": 80, "r2/*": 20}}]}},
+     rf'ENDPOINT/{re.escape(WEB)} .*"loadBalancingWeight": 20'),
+    ({"dnsRefreshRate": "7s"}, r'CLUSTER/outbound\|80\|\|dns.com .*"dnsRefreshRate": "7s"'),
+    ({"h2UpgradePolicy": "UPGRADE"}, rf"CLUSTER/{re.escape(WEB)} .*http2ProtocolOptions"),
+    ({"outboundClusterStatName": "%SERVICE%_%SERVICE_PORT%"}, r'"altStatName": "web.shop_80;"'),
+    ({"inboundClusterStatName": "%SERVICE_FQDN%_x"}, r"sidecar/LISTENER/virtualInbound .*web.shop.svc.cluster.local_x"),
+    ({"defaultProviders": {"accessLogging": ["envoy"]}}, r'"path": "/dev/stdout"'),
+    ({"extensionProviders": [{"name": "f", "envoyFileAccessLog": {"path": "/f"}}],
+      "defaultProviders": {"accessLogging": ["f"]}}, r'"path": "/f"'),
+    ({"pathNormalization": {"normalization": "MERGE_SLASHES"}}, r'LISTENER/0.0.0.0_80 .*"mergeSlashes": true'),
+    ({"pathNormalization": {"normalization": "NONE"}}, r'LISTENER/0.0.0.0_80 .*"normalizePath": false'),
+    ({"pathNormalization": {"normalization": "DECODE_AND_MERGE_SLASHES"}}, r"UNESCAPE_AND_FORWARD"),
+    ({"defaultHttpRetryPolicy": {"attempts": 7, "retryOn": "5xx"}}, r'sidecar/ROUTE/80 .*"numRetries": 7'),
+    ({"defaultInboundHttpRetryPolicy": {"attempts": 0}}, None),
+    ({"defaultTrafficPolicy": {"connectionPool": {"tcp": {"maxConnections": 11}}}}, r'"maxConnections": 11'),
+    ({"defaultTrafficPolicy": {"outlierDetection": {"consecutive5xxErrors": 9}}}, r'"consecutive5xx": 9'),
+    ({"meshMTLS": {"minProtocolVersion": "TLSV1_3"}},
+     r'sidecar/LISTENER/virtualInbound .*"tlsMinimumProtocolVersion": "TLSv1_3"'),
+    ({"meshMTLS": {"cipherSuites": ["ECDHE-RSA-AES256-GCM-SHA384"]}},
+     r'"cipherSuites": \["ECDHE-RSA-AES256-GCM-SHA384"\]'),
+    ({"tlsDefaults": {"minProtocolVersion": "TLSV1_3"}},
+     r'router/LISTENER/0.0.0.0_443 .*"tlsMinimumProtocolVersion": "TLSv1_3"'),
+    ({"defaultConfig": {"tracing": {"sampling": 12}}}, r'"randomSampling": {"value": 12.0}'),
+]  # fmt: skip
+GONE = {
+    "enableTracing": r'"tracing": {',
+    "enableAutoMtls": r"tlsMode-istio",
+    "defaultServiceExportTo": r"CLUSTER/outbound\|80\|\|far.other",
+    "defaultVirtualServiceExportTo": r'"name": "stated"',
+    "defaultDestinationRuleExportTo": r'"lbPolicy": "RANDOM"',
+    "defaultInboundHttpRetryPolicy": r"reset-before-request",
+}
+"""What is no longer there with the field, where the field takes something away."""
+
+
+@pytest.mark.parametrize(("fields", "pattern"), FIELDS, ids=[json.dumps(fields)[:60] for fields, _ in FIELDS])
+def test_a_field_shows_while_it_is_there(fields: dict[str, Any], pattern: str | None) -> None:
+    async def check() -> tuple[str, str, str]:
+        compiler = Compiler(Registry())
+        await compiler.apply(ChangeSet(upserts=(*map(parsed, WORLD), mesh({}))))
+        sessions = [await compiler.open(proxy, lambda: None) for proxy in PROXIES]
+        shown = []
+        for stated in ({}, fields, {}):
+            await compiler.apply(ChangeSet(upserts=(mesh(stated),)))
+            shown.append(text_of(tuple(session.snapshot for session in sessions)))
+            if stated is fields:
+                assert validate(sessions[0].snapshot) is None
+        return shown[0], shown[1], shown[2]
+
+    before, during, after = asyncio.run(check())
+    assert after == before
+    if pattern is None:
+        gone = GONE[next(iter(fields))]
+        assert re.search(gone, before)
+        assert not re.search(gone, during)
+    else:
+        assert not re.search(pattern, before)
+        assert re.search(pattern, during)
