@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 _BUSY_SECONDS = 0.005
 """How long one feed works before it lets others: proxies are served by the same loop."""
-_GONE = 410
+_FORBIDDEN, _NOT_FOUND, _GONE = 403, 404, 410
 _SERVER_ERROR = 500
 _JSON = "application/json"
 _METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1,application/json"
@@ -39,7 +39,7 @@ class Reflector:
         self.resource = shelf.resource
         self.shelf = shelf
         self.ready = asyncio.Event()
-        """The first list is complete, or the resource is not served."""
+        """The first list is complete and is being followed, or the resource is not served."""
         self._api = api
         self._timing = timing
         self._namespace = namespace
@@ -126,22 +126,37 @@ class Reflector:
 
         It is where etcd was restored to an older state, and then a watch from its future is silently accepted.
         """
-        page = await self._page({"limit": "1"})
-        self._list_next = _older(page["metadata"]["resourceVersion"], self._position)
+        try:
+            page = await self._page({"limit": "1"})
+        except RefusedError as refused:
+            if refused.code != _NOT_FOUND:
+                raise
+            self._list_next = True
+        else:
+            self._list_next = _older(page["metadata"]["resourceVersion"], self._position)
         self._doubtful = False
 
     async def _list(self) -> None:
         """Read everything and tell what differs; nothing is told while a page is missing."""
-        try:
-            position, held = await self._pages({"limit": str(self.resource.page)})
-        except RefusedError as refused:
-            if refused.code != _GONE:
-                raise
-            position, held = await self._pages({})  # it is compacted faster than pages come: all at once
+        position, held = await self._everything()
         self.shelf.replace(held)
         self._position, self._list_next, self._doubtful = position, False, False
         self._lists += 1
         self._heard()
+
+    async def _everything(self) -> tuple[str, dict[Place, Held]]:
+        """Read a complete list, in another version where the one read before is no longer served."""
+        versions = (self._version, *(each for each in self.resource.versions if each != self._version))
+        for version in versions:
+            self._version = version
+            try:
+                return await self._pages({"limit": str(self.resource.page)})
+            except RefusedError as refused:
+                if refused.code == _GONE:
+                    break  # it is compacted faster than pages come: all at once
+                if refused.code != _NOT_FOUND or version == versions[-1]:
+                    raise
+        return await self._pages({})
 
     async def _pages(self, parameters: dict[str, str]) -> tuple[str, dict[Place, Held]]:
         held: dict[Place, Held] = {}
@@ -224,23 +239,22 @@ class Reflector:
         self.ready.set()
 
     async def _after(self, refused: RefusedError) -> None:
-        match refused.code:
-            case 410:
-                again, self._list_next = self._list_next, True
-                if again:
-                    await self._pause(f"the API server refuses: {refused}")
-            case 404 if self._verb == "watch":
-                self._list_next = True
-            case 404 if self.resource.definition:
-                self._absent()
-            case 403:
-                await self._forbidden(refused)
-            case code:
-                self._doubtful |= code >= _SERVER_ERROR
-                await self._pause(f"the API server refuses: {refused}", refused.retry_after_seconds)
+        if refused.code == _GONE:
+            again, self._list_next = self._list_next, True
+            if again:
+                await self._pause(f"the API server refuses: {refused}")
+        elif refused.code == _NOT_FOUND and self._verb == "watch":
+            self._list_next = True
+        elif refused.code == _NOT_FOUND and self.resource.definition:
+            self._absent()
+        elif refused.code == _FORBIDDEN:
+            await self._forbidden(refused)
+        else:
+            self._doubtful |= refused.code >= _SERVER_ERROR
+            await self._pause(f"the API server refuses: {refused}", refused.retry_after_seconds)
 
     def _absent(self) -> None:
-        """The resource is not served: nobody has installed it, or somebody has removed it."""
+        """The resource is served in no version: nobody has installed it, or somebody has removed it."""
         if len(self.shelf):
             log.info("watchers.kind_left", resource=str(self.resource), objects=len(self.shelf))
         self.shelf.replace({})

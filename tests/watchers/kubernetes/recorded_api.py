@@ -59,11 +59,14 @@ def text(body: bytes, code: int = 200) -> Answer:
     return send
 
 
-def stream(*parts: bytes, stay: bool = False) -> Answer:
-    """Return the answer to a watch: these bytes, then the connection is cut, or stays open in silence."""
+def stream(*parts: bytes, after: asyncio.Event | None = None, stay: bool = False) -> Answer:
+    """Return the answer to a watch: these bytes (``after`` something), then a cut, or it stays open in silence."""
 
     async def send(writer: asyncio.StreamWriter) -> None:
         begin_stream(writer)
+        await writer.drain()
+        if after is not None:
+            await after.wait()
         for part in parts:
             chunk(writer, part)
             await writer.drain()

@@ -83,10 +83,12 @@ async def test_a_watch_that_is_cut_within_a_line(api: RecordedApi, options: Clus
     api.put(SERVICES, service("a"))
     whole = event("ADDED", {**service("b"), "metadata": {**service("b")["metadata"], "resourceVersion": "102"}})
     half = event("ADDED", {**service("c"), "metadata": {**service("c")["metadata"], "resourceVersion": "103"}})[:60]
-    api.answer_next(SERVICES, "watch", recorded_api.stream(whole + half))
+    begin = asyncio.Event()
+    api.answer_next(SERVICES, "watch", recorded_api.stream(whole + half, after=begin))
     async with followed(options) as follower:
         api.put(SERVICES, service("b"))
         api.put(SERVICES, service("c"))
+        begin.set()
         await follower.until(lambda: follower.has("Service", "c"))
         assert [request.query["resourceVersion"] for request in api.asked(SERVICES, "watch")] == ["101", "102"]
         assert follower.source.feeds[2].lists == 1
@@ -313,6 +315,24 @@ async def test_discovery_that_does_not_know_all_yet_removes_nothing(api: Recorde
         asked = len(api.asked("/apis", "get"))
         await follower.until(lambda: len(api.asked("/apis", "get")) > asked + 2)
         assert follower.batches == []
+
+
+async def test_a_version_that_ends_takes_nothing_along(api: RecordedApi, options: ClusterOptions) -> None:
+    """Another version of it is served; discovery tells so only later."""
+    where = ("networking.istio.io", "virtualservices")
+    api.served[where] = ["v1alpha3"]
+    old, new = (VIRTUAL_SERVICES.replace("/v1/", f"/{version}/") for version in ("v1alpha3", "v1"))
+    api.put(old, virtual_service("a"))
+    async with followed(options) as follower:
+        await follower.until(lambda: bool(api.watching(old)))
+        api.answer_always("/apis", "get", recorded_api.hold())
+        api.put(new, virtual_service("a"))
+        api.put(new, virtual_service("b"))
+        api.served[where] = ["v1"]
+        api.end_watches(old)
+        await follower.until(lambda: follower.has("VirtualService", "b"))
+        assert not any(batch.deletes for batch in follower.batches)
+        assert follower.named("VirtualService") == ["a", "b"]
 
 
 async def test_discovery_that_is_nonsense_is_asked_again(api: RecordedApi, options: ClusterOptions) -> None:
