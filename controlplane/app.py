@@ -244,7 +244,7 @@ class ControlPlane:
             endpoints=self._endpoints,
             behind=self._behind,
             rejected=self._rejected,
-            identity=os.environ.get("POD_NAME") or socket.gethostname(),
+            identity=_identity(),
             version=__version__,
             cluster_id=self._settings.cluster_id,
             feeds=self._feeds,
@@ -328,13 +328,18 @@ def _source(settings: Settings) -> FileSource | KubernetesSource:
     )
 
 
+def _identity() -> str:
+    """Return the name of this replica."""
+    return os.environ.get("POD_NAME") or socket.gethostname()
+
+
 def _trust(settings: Settings, current_mesh: Callable[[], MeshConfig]) -> Trust | None:
     """Return what ports with TLS need; nothing where there are none."""
     if not settings.secures:
         return None
     from controlplane.trust import Trust  # noqa: PLC0415 - X.509 is loaded where it is used
 
-    return Trust(settings, current_mesh)
+    return Trust(settings, current_mesh, _identity())
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[None, None, bool]) -> bool:

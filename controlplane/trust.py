@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -37,6 +37,7 @@ from controlplane.webhooks.validation import validate
 if TYPE_CHECKING:
     from kubernetes.aio.client import ApiClient
 
+    from controlplane.controllers.root_certificates import RootCertificates
     from controlplane.controllers.webhook_config import WebhookConfiguration
     from controlplane.security.tokens import TokenReviews
 
@@ -80,8 +81,9 @@ class _Proved(Credential):
 class Trust:
     """One control plane's identity and that of its callers; nothing works before ``open``."""
 
-    def __init__(self, settings: Settings, mesh: Callable[[], MeshConfig]) -> None:
-        """Prepare; ``mesh`` is asked when something depends on it."""
+    def __init__(self, settings: Settings, mesh: Callable[[], MeshConfig], identity: str) -> None:
+        """Prepare; ``mesh`` is asked when something depends on it, ``identity`` names this replica."""
+        self._identity = identity
         self._settings = settings
         self._mesh = mesh
         self._client: ApiClient | None = None
@@ -92,6 +94,7 @@ class Trust:
         self._keeper: Keeper | None = None
         self._webhooks: WebhookServer | None = None
         self._configuration: WebhookConfiguration | None = None
+        self._roots: RootCertificates | None = None
         self._bundle = ""
 
     @property
@@ -133,29 +136,32 @@ class Trust:
         if port is None or self._serving is None:
             return None
         self._webhooks = WebhookServer(self._serving.https_context(), {"validate": validate})
-        bound = await self._webhooks.start(self._settings.xds_host, port)
-        if self._client is not None:
-            from controlplane.controllers.webhook_config import (  # noqa: PLC0415 - as above
-                Identity,
-                WebhookConfiguration,
-            )
-
-            identity = Identity(
-                self._settings.revision, SYSTEM_NAMESPACE, f"istiod-{self._settings.revision}-validator"
-            )
-            self._configuration = WebhookConfiguration(self._client, lambda: self.bundle, identity)
-        return bound
+        return await self._webhooks.start(self._settings.xds_host, port)
 
     async def run(self) -> None:
-        """Keep everything right until cancelled."""
+        """Keep everything right until cancelled; what one replica at a time writes, while this one leads."""
         async with asyncio.TaskGroup() as tasks:
             if self._keeper is not None:
                 tasks.create_task(self._keeper.run())
-            if self._tokens is not None:
+            if self._client is not None and self._tokens is not None:
                 tasks.create_task(self._tokens.run())
-            if self._configuration is not None:
-                tasks.create_task(self._configuration.run())
+                for controller in self._controllers(self._client):
+                    tasks.create_task(controller)
             tasks.create_task(self._follow_bundle())
+
+    def _controllers(self, client: ApiClient) -> Iterator[Coroutine[Any, Any, None]]:
+        """Return the work of all that writes to the cluster."""
+        from controlplane.controllers.leader import ROOT_CERTIFICATES, Leadership  # noqa: PLC0415 - as above
+        from controlplane.controllers.root_certificates import RootCertificates  # noqa: PLC0415
+        from controlplane.controllers.webhook_config import Identity, WebhookConfiguration  # noqa: PLC0415
+
+        revision = self._settings.revision
+        if self._webhooks is not None:
+            identity = Identity(revision, SYSTEM_NAMESPACE, f"istiod-{revision}-validator")
+            self._configuration = WebhookConfiguration(client, lambda: self.bundle, identity)
+            yield self._configuration.run()
+        self._roots = RootCertificates(client, SYSTEM_NAMESPACE, lambda: self.bundle)
+        yield Leadership(client, (SYSTEM_NAMESPACE, ROOT_CERTIFICATES), self._identity, self._roots.run).run()
 
     async def stop(self) -> None:
         """Close the webhooks' port."""
@@ -190,6 +196,8 @@ class Trust:
                 self._bundle = bundle
                 if self._configuration is not None:
                     self._configuration.bundle_changed()
+                if self._roots is not None:
+                    self._roots.changed()
             await asyncio.sleep(1)
 
     def _issuers(self) -> IssuerSource:
