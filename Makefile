@@ -70,6 +70,10 @@ format: $(READY) ## write the formatting that lint asks for
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+.PHONY: crds
+crds: $(READY) ## write crds/*.yaml again, after a change of controlplane/apis
+	$(BIN)/python -m controlplane crds --output-dir crds
+
 .PHONY: bench
 bench: $(READY) ## CPU, latency and memory with 1,000 services and 500 proxies, beside a bare gRPC server (ARGS=--scaling)
 	$(BIN)/python -m bench.run $(ARGS)

@@ -93,7 +93,7 @@ class Rule(ApiModel):
     """Matches when one ``from_``, one ``to`` and every ``when`` do; an absent part matches everything."""
 
     from_: Annotated[tuple[RuleFrom, ...], Field(max_length=512)] = Field(default=(), alias="from")
-    to: Annotated[tuple[RuleTo, ...], Field(max_length=512)] = ()
+    to: tuple[RuleTo, ...] = ()
     when: tuple[Condition, ...] = ()
 
 

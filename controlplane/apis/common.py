@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -127,6 +127,19 @@ class ApiModel(BaseModel):
 Model = TypeVar("Model", bound=ApiModel)
 
 
+class AtMostOne(NamedTuple):
+    """What ``at_most_one`` states of a model, for its schema; without a reason it is protobuf's ``oneof``."""
+
+    names: tuple[str, ...]
+    reason: str
+
+
+class ModelRule(NamedTuple):
+    """What ``rule`` states of a model, for its schema."""
+
+    reason: str
+
+
 def at_most_one(*names: str, reason: str = "") -> Any:  # noqa: ANN401 - pydantic's decorator proxy has no public type
     """A model validator: no more than one of these fields may be given (protobuf's ``oneof``)."""
     choices = frozenset(names)
@@ -138,6 +151,7 @@ def at_most_one(*names: str, reason: str = "") -> Any:  # noqa: ANN401 - pydanti
             raise ValueError(message)
         return model
 
+    vars(check)["statement"] = AtMostOne(names, reason)
     return model_validator(mode="after")(check)
 
 
@@ -149,6 +163,7 @@ def rule(test: Callable[[Any], bool], reason: str) -> Any:  # noqa: ANN401 - pyd
             raise ValueError(reason)
         return model
 
+    vars(check)["statement"] = ModelRule(reason)
     return model_validator(mode="after")(check)
 
 
@@ -184,8 +199,16 @@ def _no_star_in_value(value: str) -> str:
     return value
 
 
+def _no_star_in_label(value: str) -> str:
+    if "*" in value:
+        message = "wildcard is not supported in selector"
+        raise ValueError(message)
+    return value
+
+
 SelectorKey = Annotated[str, AfterValidator(_no_star_in_key)]
 SelectorValue = Annotated[str, Field(max_length=63), AfterValidator(_no_star_in_value)]
+LabelValue = Annotated[str, Field(max_length=63), AfterValidator(_no_star_in_label)]
 
 
 class WorkloadSelector(ApiModel):
@@ -197,7 +220,7 @@ class WorkloadSelector(ApiModel):
 class WorkloadLabelSelector(ApiModel):
     """The older form of a workload selector (ServiceEntry, Sidecar, EnvoyFilter), with ``labels``."""
 
-    labels: Annotated[dict[str, SelectorValue], Field(max_length=256)] = Field(default_factory=dict)
+    labels: Annotated[dict[str, LabelValue], Field(max_length=256)] = Field(default_factory=dict)
 
 
 _NO_NAMESPACE = "cross namespace referencing is not currently supported"

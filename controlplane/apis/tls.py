@@ -51,5 +51,9 @@ class ServerTLSSettings(ApiModel):
     ecdh_curves: tuple[str, ...] = ()
     insecure_skip_verify: Bool | None = None
 
-    _names_or_files = at_most_one("credential_names", "tls_certificates")
-    _one_name = at_most_one("credential_name", "credential_names")
+    _names_or_files = at_most_one(
+        "tls_certificates", "credential_names", reason="only one of credentialNames or tlsCertificates can be set"
+    )
+    _one_name = at_most_one(
+        "credential_name", "credential_names", reason="only one of credentialName or credentialNames can be set"
+    )

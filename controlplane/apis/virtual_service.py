@@ -303,7 +303,7 @@ class TLSRoute(ApiModel):
 class VirtualService(ApiModel):
     """``spec`` of a VirtualService. Without ``hosts`` it only serves others as a delegate.
 
-    ``gateways`` empty means ``("mesh",)``; ``export_to`` empty means the mesh's default.
+    ``gateways`` empty means ``mesh`` alone; ``export_to`` empty means the mesh's default.
     """
 
     hosts: tuple[str, ...] = ()

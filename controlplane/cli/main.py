@@ -8,6 +8,8 @@ COMMANDS = {
     "serve": ("controlplane.cli.serve", "Run the control plane."),
     "status": ("controlplane.cli.status", "Show what each proxy was sent, acknowledged and refused."),
     "proxy-config": ("controlplane.cli.proxy_config.command", "Show what one proxy is configured with."),
+    "validate": ("controlplane.cli.validate", "Check manifests as the control plane would, without a cluster."),
+    "crds": ("controlplane.cli.crds", "Print the CustomResourceDefinitions, or write a file for each."),
 }
 """Name -> the module whose ``app`` is the command, and its line in the overview. A new command adds one entry."""
 

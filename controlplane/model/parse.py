@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from controlplane.apis.common import ApiModel
 from controlplane.apis.kinds import KINDS
 from controlplane.apis.parse import ROOT, parse_spec
 from controlplane.apis.problems import Problem
@@ -35,27 +36,42 @@ class Parsed:
     warnings: tuple[str, ...] = ()
 
 
-def parse(kind: str, obj: Mapping[str, Any], *, strict: bool = False, source: str = "") -> Parsed | Rejected:
-    """Read an object of one of Istio's kinds.
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """All that is known of an object as written; ``spec`` is ``None`` exactly when there are ``problems``."""
+
+    meta: Meta
+    spec: ApiModel | None
+    problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...] = ()
+
+
+def inspect(kind: str, obj: Mapping[str, Any], *, strict: bool = False, source: str = "") -> Inspected:
+    """Read an object of one of Istio's kinds, and say where something is wrong with it.
 
     ``strict`` is for a person who asks (``validate``, the webhook): unknown fields and reserved annotations are
     problems. Otherwise unknown fields are dropped with a warning. ``source`` says where it was read (``path:line``).
     """
     problems: list[Problem] = []
     meta = _Metadata(obj.get("metadata"), problems).meta(source)
-    key = ObjectKey(kind, meta.namespace, meta.name)
-    declared = KINDS.get(kind)
-    if declared is None:
-        return Rejected(key, (f"kind: {kind} is not one of {', '.join(KINDS)}",), source)
+    if kind not in KINDS:
+        return Inspected(meta, None, (Problem("kind", f"{kind} is not one of {', '.join(KINDS)}"),))
     problems += _envelope(kind, obj)
     if strict:
         problems += _strict_envelope(kind, obj, meta.annotations)
     subject = Subject(meta.namespace, meta.name, meta.annotations, meta.labels)
     spec = parse_spec(kind, obj.get(ROOT), subject, strict=strict)
     problems += spec.problems
-    if problems or spec.model is None:
-        return Rejected(key, tuple(map(str, problems)), source)
-    return Parsed(Object(kind, meta, spec.model), tuple(map(str, spec.warnings)))
+    return Inspected(meta, None if problems else spec.model, tuple(problems), spec.warnings)
+
+
+def parse(kind: str, obj: Mapping[str, Any], *, strict: bool = False, source: str = "") -> Parsed | Rejected:
+    """Read an object as ``inspect`` does, for the registry."""
+    seen = inspect(kind, obj, strict=strict, source=source)
+    if seen.spec is None:
+        key = ObjectKey(kind, seen.meta.namespace, seen.meta.name)
+        return Rejected(key, tuple(map(str, seen.problems)), source)
+    return Parsed(Object(kind, seen.meta, seen.spec), tuple(map(str, seen.warnings)))
 
 
 def _envelope(kind: str, obj: Mapping[str, Any]) -> list[Problem]:

@@ -7,9 +7,9 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from controlplane.model import documents
 from controlplane.model.objects import Object, ObjectKey, Rejected
 from controlplane.model.parse import Parsed
-from controlplane.watchers import documents
 from controlplane.watchers.kinds import Result, Unused, parse
 
 NOWHERE = ObjectKey("", "", "")

@@ -23,6 +23,8 @@ def _facts() -> list[tuple[str, str, str]]:
     """(kind, path, type with constraints), from the list of facts."""
     found, kind = [], ""
     for line in (Path(__file__).parent / "crd_fields.txt").read_text().splitlines():
+        if line.startswith(("  column", "  top-level", "  (spec)")):
+            continue  # see test_crds
         if line.startswith("  "):
             path, _, rest = line.strip().partition(": ")
             found.append((kind, path, rest))

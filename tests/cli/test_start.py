@@ -28,6 +28,8 @@ CONFIG_DUMP = "tests/cli/config_dump.json"
         pytest.param(["--help"], id="help"),
         pytest.param(["status", "--help"], id="status-help"),
         pytest.param(["serve", "--help"], id="serve-help"),
+        pytest.param(["crds", "--help"], id="crds-help"),
+        pytest.param(["validate", "--help"], id="validate-help"),
         pytest.param(["status"], id="status"),
         pytest.param(["proxy-config", "all", "--file", CONFIG_DUMP], id="proxy-config"),
     ],

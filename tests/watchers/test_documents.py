@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.watchers.documents import Document, Unreadable, chunks, json_documents, yaml_documents
+from controlplane.model.documents import Document, Unreadable, chunks, json_documents, yaml_documents
 
 
 @pytest.mark.parametrize(

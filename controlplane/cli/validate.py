@@ -1,0 +1,90 @@
+"""``validate``: check manifests as the control plane and its webhook would, without a cluster."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from controlplane.cli.plain import PlainCommand
+
+if TYPE_CHECKING:
+    from controlplane.cli.manifests import Checked, Finding
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+class Output(StrEnum):
+    """How the result is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@app.command(cls=PlainCommand)
+def validate(
+    filename: Annotated[
+        list[Path],
+        typer.Option("-f", "--filename", metavar="FILE", help="A file, a directory, or - for standard input."),
+    ],
+    output: Annotated[Output, typer.Option("-o", "--output", help="How the result is printed.")] = Output.TEXT,
+) -> None:
+    """Check manifests of Istio's kinds, strictly: unknown fields are errors too.
+
+    Exit codes: 0 no errors (there may be warnings), 1 errors, 2 wrong usage or nothing that can be read.
+    """
+    from controlplane.cli.manifests import Checked
+    from controlplane.cli.output import print_value
+
+    checked = Checked()
+    for path in filename:
+        try:
+            checked.read(path)
+        except OSError as error:
+            raise typer.BadParameter(f"{path}: {error.strerror or error}", param_hint="-f") from error
+    if output is Output.JSON:
+        print_value(_value(checked), "json")
+    else:
+        _print(checked)
+    raise typer.Exit(1 if checked.errors else 0)
+
+
+def _print(checked: Checked) -> None:
+    """Print errors, then warnings; how many there are stands on standard error, apart from what tools read."""
+    for word, findings in (("error", checked.errors), ("warning", checked.warnings)):
+        for finding in findings:
+            print(f"{word}: {finding}")
+    others = f", {_count(checked.others, 'object')} of other kinds not checked" if checked.others else ""
+    print(
+        f"{_count(checked.objects, 'object')} checked: {_count(len(checked.errors), 'error')}, "
+        f"{_count(len(checked.warnings), 'warning')}{others}",
+        file=sys.stderr,
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _value(checked: Checked) -> dict[str, Any]:
+    return {
+        "objects": checked.objects,
+        "notChecked": checked.others,
+        "errors": [_finding(each) for each in checked.errors],
+        "warnings": [_finding(each) for each in checked.warnings],
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "file": finding.file,
+        "line": finding.line,
+        "kind": finding.key.kind,
+        "namespace": finding.key.namespace,
+        "name": finding.key.name,
+        "path": finding.problem.path,
+        "reason": finding.problem.reason,
+    }
