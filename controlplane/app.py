@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import groupby
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
@@ -39,6 +40,9 @@ from controlplane.settings import Settings
 from controlplane.snapshots import ResourceType
 from controlplane.watchers.files import FileSource
 
+if TYPE_CHECKING:
+    from controlplane.watchers.kubernetes.source import KubernetesSource
+
 log = structlog.get_logger(__name__)
 
 MESH_KEY = ObjectKey("ConfigMap", SYSTEM_NAMESPACE, MESH_CONFIG_MAP)
@@ -55,9 +59,6 @@ def run(settings: Settings) -> None:
     if api_implementation.Type() == "python":
         log.error("app.slow_protobuf", reason="protobuf runs in pure Python here, 14 to 270 times slower; install upb")
         sys.exit(1)
-    if settings.config_dir is None:
-        log.error("app.no_source", reason="--config-dir is required: reading a Kubernetes cluster is not supported yet")
-        sys.exit(2)
     metrics.set_version(__version__)
     try:
         uvloop.run(_serve(settings))
@@ -103,10 +104,7 @@ class ControlPlane:
         self._registry.memo.keep(findings, ())
         self._listed = False
         self._stopping = False
-        directory = settings.config_dir
-        if directory is None:
-            raise RuntimeError("no source of configuration")
-        self._files = FileSource(directory)
+        self._source = _source(settings)
         self._holdoff = Holdoff(self._apply, settings.holdoff, settings.max_holdoff)
         self._ads = AdsServer(self._compiler, _server_options(settings), lambda: self._listed, observer=_Counting())
         self._admin = AdminServer(self._sources())
@@ -119,11 +117,11 @@ class ControlPlane:
             loop.add_signal_handler(number, stop.set)
         settings = self._settings
         xds = self._ads.add_port(f"{settings.xds_host}:{settings.xds_port}")
-        await self._apply(self._files.load())
-        _settle_memory()
-        self._listed = True
-        await self._ads.start()
         monitoring = await self._admin.start(settings.monitoring_bind, settings.monitoring_port)
+        if not await self._list(stop):
+            await self._admin.stop()
+            return
+        await self._ads.start()
         log.info("app.serving", xds=f"{settings.xds_host}:{xds}", monitoring=f"{settings.monitoring_bind}:{monitoring}")
         metrics.VIRTUAL_SERVICES.set_function(lambda: len(self._registry.keys("VirtualService")))
         metrics.CLASSES.set_function(lambda: self._compiler.class_count)
@@ -136,11 +134,33 @@ class ControlPlane:
         for task in (*tasks, stopped):
             task.cancel()
         await self._admin.stop()
+        if not isinstance(self._source, FileSource):
+            await self._source.close()
         for task in done - {stopped}:
             task.result()  # work that ended by itself failed: say how
 
+    async def _list(self, stop: asyncio.Event) -> bool:
+        """Apply the first complete list; return whether there is one before ``stop``."""
+        if isinstance(self._source, FileSource):
+            first = self._source.load()
+        else:
+            loading, stopped = asyncio.create_task(self._source.load()), asyncio.create_task(stop.wait())
+            try:
+                await asyncio.wait((loading, stopped), return_when=asyncio.FIRST_COMPLETED)
+                if not loading.done():
+                    return False
+                first = loading.result()
+            finally:
+                for task in (loading, stopped):
+                    task.cancel()
+                await asyncio.gather(loading, stopped, return_exceptions=True)
+        await self._apply(first)
+        _settle_memory()
+        self._listed = True
+        return True
+
     async def _watch(self) -> None:
-        async for changes in self._files.changes():
+        async for changes in self._source.changes():
             self._holdoff.add(changes)
 
     async def _apply(self, changes: ChangeSet) -> None:
@@ -189,7 +209,10 @@ class ControlPlane:
     def _ready(self) -> tuple[bool, str]:
         if self._stopping:
             return False, "stopping"
-        return self._listed, "" if self._listed else "the first list of objects is not complete"
+        if self._listed:
+            return True, ""
+        missing = () if isinstance(self._source, FileSource) else self._source.waiting
+        return False, "; ".join(("the first list of objects is not complete", *missing))
 
     def _services(self) -> Iterable[Service]:
         table = self._registry.memo.get(service_table, ())
@@ -209,7 +232,7 @@ class ControlPlane:
         return self._compiler.behind(status.proxy, type_, name) if status is not None else ()
 
     def _rejected(self) -> Iterable[Rejected]:
-        yield from self._files.rejected.values()
+        yield from self._source.rejected.values()
         if self._mesh_problem is not None:
             yield self._mesh_problem
         for key, found in groupby(self._findings, key=lambda finding: finding.key):  # used, but worth a look too
@@ -224,6 +247,24 @@ def _mesh_problem(obj: Object) -> Rejected | None:
     except ValueError as error:
         return Rejected(MESH_KEY, (f"data.mesh: {error}",), obj.meta.source)
     return None
+
+
+def _source(settings: Settings) -> FileSource | KubernetesSource:
+    """Return where objects come from: files if a directory is given, else a cluster."""
+    if settings.config_dir is not None:
+        return FileSource(settings.config_dir)
+    from controlplane.watchers.kubernetes.source import ClusterOptions, KubernetesSource  # noqa: PLC0415 - 1 s, 27 MB
+
+    return KubernetesSource(
+        ClusterOptions(
+            kubeconfig=settings.kubeconfig,
+            context=settings.context,
+            revision=settings.revision,
+            namespaces=settings.namespaces,
+            system_namespace=SYSTEM_NAMESPACE,
+            name=settings.cluster_id,
+        )
+    )
 
 
 def _server_options(settings: Settings) -> ServerOptions:

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 ENVIRONMENT_PREFIX = "CONTROLPLANE_"
+DEFAULT_REVISION = "default"
+"""The revision of a control plane that is told no other."""
 
 _UNITS = {
     "ns": timedelta(microseconds=0.001),
@@ -28,9 +30,12 @@ _UNITS = {
 }
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|ms|s|m|h))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)")
+_NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 SERVING = "Where it listens"
 SOURCES = "Where configuration comes from"
+KUBE_CLUSTER = "The Kubernetes cluster"
 PUSHING = "How changes are sent"
 CONNECTIONS = "Connections of proxies"
 LOGGING = "Logs"
@@ -98,6 +103,18 @@ class Settings:
     config_dir: Annotated[
         Path | None, Option(SOURCES, "Serve the YAML files of this directory instead of a cluster.")
     ] = None
+    kubeconfig: Annotated[
+        str,
+        Option(KUBE_CLUSTER, "Kubeconfig file of the cluster; by default the one this runs in, else $KUBECONFIG."),
+    ] = ""
+    context: Annotated[str, Option(KUBE_CLUSTER, "Context of the kubeconfig; by default its current one.")] = ""
+    revision: Annotated[
+        str,
+        Option(KUBE_CLUSTER, "Istio objects count that have this value, or none, in their label istio.io/rev."),
+    ] = DEFAULT_REVISION
+    watch_namespaces: Annotated[
+        str, Option(KUBE_CLUSTER, "Namespaces to read, separated by commas; by default all.")
+    ] = ""
     domain_suffix: Annotated[str, Option(SOURCES, "DNS domain of the Kubernetes cluster.")] = "cluster.local"
     cluster_id: Annotated[str, Option(SOURCES, "Name of the Kubernetes cluster.")] = "Kubernetes"
 
@@ -163,6 +180,22 @@ class Settings:
             )
         if self.config_dir is not None and not self.config_dir.is_dir():
             raise ValueError(f"--config-dir: {self.config_dir} is not a directory")
+        self._check_kube_cluster()
+
+    def _check_kube_cluster(self) -> None:
+        for name in ("kubeconfig", "context", "watch_namespaces"):
+            if self.config_dir is not None and getattr(self, name):
+                raise ValueError(f"{flag(name)} is about a cluster, and --config-dir serves files instead of one")
+        if _LABEL_VALUE.fullmatch(self.revision) is None:
+            raise ValueError(f"--revision: {self.revision!r} cannot be the value of a label")
+        for namespace in self.namespaces:
+            if _NAMESPACE.fullmatch(namespace) is None:
+                raise ValueError(f"--watch-namespaces: {namespace!r} cannot be the name of a namespace")
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """The namespaces to read, sorted; all where there are none."""
+        return tuple(sorted({name.strip() for name in self.watch_namespaces.split(",")} - {""}))
 
     @property
     def xds_host(self) -> str:

@@ -1,4 +1,4 @@
-"""Where objects come from: today a directory of YAML, read and watched by ``files``.
+"""Where objects come from: a directory of YAML, read by ``files``, or a Kubernetes cluster, read by ``kubernetes``.
 
 Comes in: raw Kubernetes and Istio objects, as text somebody wrote. Goes out: ``ChangeSet`` values, first one
 complete list, then only what differs. Text becomes plain values in ``documents``, a plain value becomes an

@@ -53,6 +53,12 @@ def test_a_written_duration_reads_as_the_same(duration: timedelta) -> None:
         ({"keepalive_interval": timedelta()}, "--keepalive-interval must be at least 1ms"),
         ({"holdoff": timedelta(seconds=2)}, "--holdoff .2s. must not be longer than --max-holdoff .1s."),
         ({"config_dir": Path("/nowhere")}, "/nowhere is not a directory"),
+        ({"config_dir": Path("/"), "kubeconfig": "k"}, "--kubeconfig is about a cluster"),
+        ({"config_dir": Path("/"), "context": "c"}, "--context is about a cluster"),
+        ({"config_dir": Path("/"), "watch_namespaces": "a"}, "--watch-namespaces is about a cluster"),
+        ({"revision": ""}, "--revision: '' cannot be the value of a label"),
+        ({"revision": "a b"}, "--revision: 'a b' cannot be"),
+        ({"watch_namespaces": "shop,Shop"}, "--watch-namespaces: 'Shop' cannot be the name of a namespace"),
     ],
 )
 def test_values_that_make_no_sense(values: dict[str, Any], sentence: str) -> None:
@@ -64,6 +70,11 @@ def test_xds_is_on_loopback_only_with_files(tmp_path: Path) -> None:
     assert Settings().xds_host == "0.0.0.0"
     assert Settings(config_dir=tmp_path).xds_host == "127.0.0.1"
     assert Settings(config_dir=tmp_path, xds_bind="10.0.0.1").xds_host == "10.0.0.1"
+
+
+def test_watched_namespaces() -> None:
+    assert Settings().namespaces == ()
+    assert Settings(watch_namespaces="shop, bank,,shop").namespaces == ("bank", "shop")
 
 
 def test_stream_rate() -> None:

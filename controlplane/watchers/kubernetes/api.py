@@ -1,0 +1,243 @@
+"""Requests to one API server: bytes in, bytes out, and failures as values.
+
+The ``kubernetes`` package finds and authenticates the server; what it answers stays raw, as with its generated
+``..._without_preload_content`` calls, which build these same requests. Typed models would cost three times the CPU.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import structlog
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client.rest import RESTClientObject
+from kubernetes.aio.config import ConfigException
+
+from controlplane.watchers.kubernetes.errors import ConfigurationError, RefusedError, UnreachableError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from controlplane.watchers.kubernetes.timing import Timing
+
+log = structlog.get_logger()
+
+JSON = "application/json"
+MAX_LINE_BYTES = 64 * 1024 * 1024
+"""Longest event that is believed; etcd holds objects of 1.5 MB at most, which escapes can make some times longer."""
+
+_BROKEN = (aiohttp.ClientError, asyncio.TimeoutError, OSError, EOFError, ConfigException)
+_IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
+_HTTP_SERVER_ERROR = 500
+_NOT_MODIFIED = 304
+_KEEPALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 25_000),
+)
+"""A peer that vanishes without a word is noticed after 25 seconds, although a quiet watch sends nothing itself."""
+
+
+class Contact:
+    """When the API server was last heard of, and whether it is away: nothing was heard since a request failed."""
+
+    def __init__(self) -> None:
+        self._last_heard = time.time()
+        self._away = False
+
+    @property
+    def away_since(self) -> float | None:
+        """When it was last heard of (seconds since the epoch), while it is away; before the first time, the start."""
+        return self._last_heard if self._away else None
+
+    def heard(self) -> None:
+        """Note that something came."""
+        now = time.time()
+        if self._away:
+            log.info("watchers.api_server_back", away_seconds=round(now - self._last_heard, 3))
+        self._last_heard, self._away = now, False
+
+    def failed(self, reason: str) -> None:
+        """Note that a request got no answer, or none that helps."""
+        if not self._away:
+            log.warning("watchers.api_server_away", reason=reason)
+        self._away = True
+
+
+class Api:
+    """One API server. ``contact`` tells whether it answers."""
+
+    def __init__(self, client: ApiClient, timing: Timing) -> None:
+        self.contact = Contact()
+        self._client = client
+        self._timing = timing
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.close()
+
+    async def get(
+        self, path: str, parameters: Mapping[str, str] | None = None, accept: str = JSON, etag: str = ""
+    ) -> tuple[bytes, str]:
+        """Return the body of an answer and its ETag; an empty body where the server says that ``etag`` still holds.
+
+        Raises:
+            RefusedError: the server says no.
+            UnreachableError: it says nothing, or not everything.
+        """
+        limits = aiohttp.ClientTimeout(
+            total=self._timing.answer, sock_connect=self._timing.connect, sock_read=self._timing.answer
+        )
+        headers = {"If-None-Match": etag} if etag else {}
+        async with self._request(path, parameters or {}, {"Accept": accept, **headers}, limits) as response:
+            if response.status == _NOT_MODIFIED:
+                return b"", etag
+            body = await response.read()
+            self.contact.heard()
+            return body, response.headers.get("ETag", "")
+
+    @asynccontextmanager
+    async def lines(
+        self, path: str, parameters: Mapping[str, str], accept: str = JSON
+    ) -> AsyncIterator[AsyncIterator[list[bytes]]]:
+        """Open a watch; give its lines as they come, those together that came together.
+
+        A last line that was cut off is not given. Raises as ``get`` does, ``UnreachableError`` also while reading,
+        when nothing comes for longer than ``Timing.silence``.
+        """
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=self._timing.connect, sock_read=self._timing.silence)
+        async with self._request(path, parameters, {"Accept": accept}, limits) as response:
+            yield self._lines(response)
+
+    async def _lines(self, response: aiohttp.ClientResponse) -> AsyncIterator[list[bytes]]:
+        parts: list[bytes] = []
+        size = 0
+        async for chunk in response.content.iter_any():
+            self.contact.heard()
+            complete, newline, rest = chunk.rpartition(b"\n")
+            if newline:
+                yield [line for line in b"".join((*parts, complete)).split(b"\n") if line]
+                parts, size = [], 0
+            if rest:
+                parts.append(rest)
+                size += len(rest)
+                if size > MAX_LINE_BYTES:
+                    raise UnreachableError(f"an event is longer than {MAX_LINE_BYTES} bytes")
+
+    @asynccontextmanager
+    async def _request(
+        self, path: str, parameters: Mapping[str, str], headers: dict[str, str], limits: aiohttp.ClientTimeout
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        response = await self._open(path, parameters, headers, limits)
+        try:
+            yield response
+        except _BROKEN as error:
+            raise UnreachableError(_reason(error)) from error
+        finally:
+            response.close()  # gives the connection back where everything was read, and ends it otherwise
+
+    async def _open(
+        self, path: str, parameters: Mapping[str, str], headers: dict[str, str], limits: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        """Send a request and return its answer, unless that is a refusal."""
+        try:
+            method, url, sent, _, _ = await self._client.param_serialize(
+                "GET", path, query_params=list(parameters.items()), header_params=headers, auth_settings=["BearerToken"]
+            )
+            answer = await self._client.call_api(method, url, sent, _request_timeout=limits)
+            response: aiohttp.ClientResponse = answer.response
+            if response.ok:
+                self.contact.heard()
+                return response
+            refusal = await _refusal(response)
+        except _BROKEN as error:
+            reason = _reason(error)
+            self.contact.failed(reason)
+            raise UnreachableError(reason) from error
+        if refusal.code >= _HTTP_SERVER_ERROR:
+            self.contact.failed(str(refusal))
+        else:
+            self.contact.heard()
+        raise refusal
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> RefusedError:
+    """Read the ``Status`` object of a refusal, or whatever is there instead."""
+    try:
+        body = await response.read()
+    finally:
+        response.close()
+    try:
+        message = json.loads(body)["message"]
+    except (ValueError, KeyError, TypeError):
+        message = body[:300].decode(errors="replace").strip() or response.reason
+    try:
+        retry_after = float(response.headers.get("Retry-After", "0"))
+    except ValueError:  # it may be a date, which nobody here sends
+        retry_after = 0.0
+    return RefusedError(response.status, str(message), retry_after)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, asyncio.TimeoutError):
+        return "no answer in time"
+    return str(error) or type(error).__name__
+
+
+class _Connections(RESTClientObject):
+    """The package's connections, with sockets that notice a peer that is gone."""
+
+    def _create_connector(self) -> aiohttp.TCPConnector:
+        return aiohttp.TCPConnector(limit=0, ssl=self.ssl_context, socket_factory=_socket)
+
+
+def _socket(address: tuple[Any, ...]) -> socket.socket:
+    family, kind, protocol = address[:3]
+    made = socket.socket(family, kind, protocol)
+    made.setblocking(False)
+    for level, option, value in _KEEPALIVE:
+        made.setsockopt(level, option, value)
+    return made
+
+
+async def connect(kubeconfig: str, context: str, timing: Timing) -> Api:
+    """Find the API server: by kubeconfig where one is named, else the cluster this runs in, else by ``$KUBECONFIG``.
+
+    Nothing is sent yet. ``context`` names one of the kubeconfig, which is then the default one where none is named.
+
+    Raises:
+        ConfigurationError: there is no such file or context, or it cannot be used.
+    """
+    configuration = Configuration()
+    if kubeconfig and not os.path.isfile(kubeconfig):  # noqa: ASYNC240, PTH113 - once, at the start
+        raise ConfigurationError(f"--kubeconfig: there is no file {kubeconfig}")
+    try:
+        if not (kubeconfig or context) and os.environ.get(_IN_CLUSTER):
+            config.load_incluster_config(configuration)
+        elif kubeconfig or context or os.environ.get("KUBECONFIG"):
+            await config.load_kube_config(
+                kubeconfig or None, context or None, client_configuration=configuration, persist_config=False
+            )
+        else:
+            raise ConfigurationError(
+                "this does not run in a Kubernetes cluster; name one with --kubeconfig,"
+                " or a directory of YAML with --config-dir"
+            )
+        client = ApiClient(configuration)
+        client.rest_client = _Connections(configuration)
+    except (ConfigException, OSError, ValueError, TypeError, KeyError) as error:
+        named = kubeconfig or os.environ.get("KUBECONFIG") or "the default kubeconfig"
+        where = named if kubeconfig or context or not os.environ.get(_IN_CLUSTER) else "the pod's service account"
+        raise ConfigurationError(f"{where} cannot be used: {_reason(error)}") from error
+    client.user_agent = "controlplane"
+    return Api(client, timing)

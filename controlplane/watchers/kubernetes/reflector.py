@@ -1,0 +1,297 @@
+"""Keeps the objects of one resource equal to the cluster: a list, then a watch, for as long as it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from controlplane.model.feeds import Feed, Standing
+from controlplane.watchers.kubernetes.errors import NonsenseError, RefusedError, UnreachableError
+from controlplane.watchers.kubernetes.timing import Backoff
+
+if TYPE_CHECKING:
+    from controlplane.watchers.kubernetes.api import Api
+    from controlplane.watchers.kubernetes.shelf import Held, Place, Shelf
+    from controlplane.watchers.kubernetes.timing import Timing
+
+log = structlog.get_logger()
+
+_BUSY_SECONDS = 0.005
+"""How long one feed works before it lets others: proxies are served by the same loop."""
+_GONE = 410
+_SERVER_ERROR = 500
+_JSON = "application/json"
+_METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1,application/json"
+
+
+class Reflector:
+    """One feed: a resource of one namespace, or of all (empty). ``named`` is the only object read, if not all are.
+
+    It never ends by itself. What the server or the network do wrong is in ``state``, and is tried again.
+    """
+
+    def __init__(self, api: Api, shelf: Shelf, timing: Timing, *, namespace: str = "", named: str = "") -> None:
+        self.resource = shelf.resource
+        self.shelf = shelf
+        self.ready = asyncio.Event()
+        """The first list is complete, or the resource is not served."""
+        self._api = api
+        self._timing = timing
+        self._namespace = namespace
+        self._filter = {"fieldSelector": f"metadata.name={named}"} if named else {}
+        self._backoff = Backoff(timing.first_pause, timing.longest_pause)
+        self._version = self.resource.versions[0]
+        self._served = asyncio.Event()
+        if not self.resource.definition:
+            self._served.set()
+        self._position = ""
+        self._list_next = True
+        self._doubtful = False
+        self._verb = "list"
+        self._standing = Standing.LISTING
+        self._problem = self._logged = ""
+        self._events = self._lists = self._size_bytes = 0
+        self._last_event = 0.0
+        self._current_at = time.time()
+        self._busy_since = 0.0
+
+    @property
+    def state(self) -> Feed:
+        """How it is doing."""
+        known = self._standing in (Standing.CURRENT, Standing.ABSENT)
+        return Feed(
+            resource=str(self.resource),
+            namespace=self._namespace,
+            standing=self._standing,
+            objects=len(self.shelf),
+            events=self._events,
+            lists=self._lists,
+            size_bytes=self._size_bytes,
+            last_event=self._last_event,
+            lag_seconds=0.0 if known else time.time() - self._current_at,
+            problem=self._problem,
+        )
+
+    def serve(self, version: str | None) -> None:
+        """Take the news that the resource is served in this API version; ``None``: it seems not to be.
+
+        An absence counts once a list confirms it: an API server that has just started does not tell of all yet.
+        """
+        if version is not None:
+            self._version = version
+        if version is not None or self._standing is Standing.LISTING:
+            self._served.set()
+
+    async def run(self) -> None:
+        """List and watch until cancelled."""
+        while True:
+            await self._served.wait()
+            try:
+                await self._round()
+            except RefusedError as refused:
+                await self._after(refused)
+            except NonsenseError as error:
+                self._list_next = True
+                await self._pause(str(error))
+            except UnreachableError as error:
+                self._doubtful = True
+                self._problem = str(error)  # not logged here: it is the same for all feeds
+                await asyncio.sleep(self._backoff.pause())
+
+    async def _round(self) -> None:
+        """Bring the shelf up to date, then follow the watch until the server ends it."""
+        self._busy_since = time.monotonic()
+        self._verb = "list"
+        if self._doubtful and not self._list_next:
+            await self._check_history()
+        if self._list_next:
+            await self._list()
+        self._verb = "watch"
+        begun = time.monotonic()
+        try:
+            await self._watch()
+        finally:
+            if time.monotonic() - begun >= self._timing.settled:
+                self._backoff.reset()
+        if time.monotonic() - begun < self._timing.settled:
+            await self._pause("the API server ends watches as soon as they begin")
+
+    async def _check_history(self) -> None:
+        """After a cut, make sure that what the server knows is not older than what was read.
+
+        It is where etcd was restored to an older state, and then a watch from its future is silently accepted.
+        """
+        page = await self._page({"limit": "1"})
+        self._list_next = _older(page["metadata"]["resourceVersion"], self._position)
+        self._doubtful = False
+
+    async def _list(self) -> None:
+        """Read everything and tell what differs; nothing is told while a page is missing."""
+        try:
+            position, held = await self._pages({"limit": str(self.resource.page)})
+        except RefusedError as refused:
+            if refused.code != _GONE:
+                raise
+            position, held = await self._pages({})  # it is compacted faster than pages come: all at once
+        self.shelf.replace(held)
+        self._position, self._list_next, self._doubtful = position, False, False
+        self._lists += 1
+        self._heard()
+
+    async def _pages(self, parameters: dict[str, str]) -> tuple[str, dict[Place, Held]]:
+        held: dict[Place, Held] = {}
+        while True:
+            page = await self._page(parameters)
+            metadata, version = page["metadata"], self._version
+            position: str = metadata["resourceVersion"]
+            same_history = not _older(position, self._position)
+            for raw in page.get("items") or ():
+                place, read = self.shelf.staged(raw, version, same_history=same_history)
+                held[place] = read
+                await self._breathe()
+            if not metadata.get("continue"):
+                return position, held
+            parameters = {**parameters, "continue": metadata["continue"]}
+
+    async def _page(self, parameters: dict[str, str]) -> dict[str, Any]:
+        accept = _METADATA.format("List") if self.resource.metadata_only else _JSON
+        path = self.resource.path(self._version, self._namespace)
+        body, _ = await self._api.get(path, {**self._filter, **parameters}, accept)
+        self._size_bytes += len(body)
+        page = _json(body)
+        metadata = page.get("metadata")
+        if not isinstance(metadata, dict) or not metadata.get("resourceVersion"):
+            raise NonsenseError("a list without a resourceVersion")
+        return page
+
+    async def _watch(self) -> None:
+        seconds = int(self._timing.watch * random.uniform(1.0, 2.0))  # noqa: S311 - no secret
+        parameters = {
+            **self._filter,
+            "watch": "1",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": self._position,
+            "timeoutSeconds": str(max(seconds, 1)),
+        }
+        accept = _METADATA.format("") if self.resource.metadata_only else _JSON
+        path, version = self.resource.path(self._version, self._namespace), self._version
+        try:
+            async with self._api.lines(path, parameters, accept) as batches:
+                self._caught_up()
+                async for lines in batches:
+                    self._heard()
+                    for line in lines:
+                        self._size_bytes += len(line)
+                        self._event(_json(line), version)
+                        await self._breathe()
+        finally:
+            if self._standing is Standing.CURRENT:
+                self._standing, self._current_at = Standing.BEHIND, time.time()
+
+    def _event(self, event: dict[str, Any], version: str) -> None:
+        kind, raw = event.get("type"), event.get("object")
+        if not isinstance(raw, dict):
+            raise NonsenseError("an event without an object")
+        if kind == "ERROR":
+            raise RefusedError(int(raw.get("code") or 0), str(raw.get("message")))
+        if kind in ("ADDED", "MODIFIED"):
+            self._events += 1
+            self.shelf.put(raw, version)
+        elif kind == "DELETED":
+            self._events += 1
+            self.shelf.drop(raw)
+        metadata = raw.get("metadata")
+        if isinstance(metadata, dict):
+            self._position = metadata.get("resourceVersion") or self._position
+
+    # what became of it
+
+    def _heard(self) -> None:
+        """The server said something."""
+        self._last_event = time.time()
+
+    def _caught_up(self) -> None:
+        """The list is complete and the watch stands."""
+        if self._logged:
+            log.info("watchers.recovered", resource=str(self.resource), namespace=self._namespace or None)
+        self._problem = self._logged = ""
+        self._standing = Standing.CURRENT
+        self.ready.set()
+
+    async def _after(self, refused: RefusedError) -> None:
+        match refused.code:
+            case 410:
+                again, self._list_next = self._list_next, True
+                if again:
+                    await self._pause(f"the API server refuses: {refused}")
+            case 404 if self._verb == "watch":
+                self._list_next = True
+            case 404 if self.resource.definition:
+                self._absent()
+            case 403:
+                await self._forbidden(refused)
+            case code:
+                self._doubtful |= code >= _SERVER_ERROR
+                await self._pause(f"the API server refuses: {refused}", refused.retry_after_seconds)
+
+    def _absent(self) -> None:
+        """The resource is not served: nobody has installed it, or somebody has removed it."""
+        if len(self.shelf):
+            log.info("watchers.kind_left", resource=str(self.resource), objects=len(self.shelf))
+        self.shelf.replace({})
+        self._position, self._list_next = "", True
+        self._standing, self._problem, self._logged = Standing.ABSENT, "", ""
+        self._served.clear()
+        self._backoff.reset()
+        self.ready.set()
+
+    async def _forbidden(self, refused: RefusedError) -> None:
+        problem = f"may not {self._verb} {self.resource.plural} in API group {self.resource.group!r}: {refused.message}"
+        self._problem = problem
+        if problem != self._logged:
+            log.error(
+                "watchers.forbidden",
+                verb=self._verb,
+                resource=self.resource.plural,
+                group=self.resource.group,
+                namespace=self._namespace or None,
+                reason=refused.message,
+            )
+            self._logged = problem
+        await asyncio.sleep(self._timing.forbidden * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+
+    async def _pause(self, problem: str, at_least: float = 0.0) -> None:
+        """Wait before the next try; the reason is logged when it is another one."""
+        self._problem = problem
+        if problem != self._logged:
+            log.warning(
+                "watchers.failed", resource=str(self.resource), namespace=self._namespace or None, reason=problem
+            )
+            self._logged = problem
+        await asyncio.sleep(self._backoff.pause(at_least))
+
+    async def _breathe(self) -> None:
+        """Let others work from time to time."""
+        if time.monotonic() - self._busy_since > _BUSY_SECONDS:
+            await asyncio.sleep(0)
+            self._busy_since = time.monotonic()
+
+
+def _json(text: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        raise NonsenseError("an answer that is not JSON") from None
+    if not isinstance(value, dict):
+        raise NonsenseError("an answer that is no object")
+    return value
+
+
+def _older(now: str, before: str) -> bool:
+    """Whether a resource version is of an earlier state; unknown ones are not. Kubernetes 1.35 made them numbers."""
+    return now.isdecimal() and before.isdecimal() and int(now) < int(before)

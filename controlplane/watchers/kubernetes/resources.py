@@ -1,0 +1,56 @@
+"""Which resources of the API are read, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controlplane.apis.kinds import KINDS
+
+_DISCOVERY = "discovery.k8s.io"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One resource of the API server.
+
+    ``versions`` are the API versions that are understood, the best first. ``metadata_only`` asks the server to leave
+    out everything but ``metadata``. ``definition`` says that a CustomResourceDefinition makes it, so it may come and
+    go. ``page`` is how many objects are asked for at a time: a page is parsed at once, which stops the event loop.
+    """
+
+    kind: str
+    group: str
+    versions: tuple[str, ...]
+    plural: str
+    namespaced: bool = True
+    metadata_only: bool = False
+    definition: bool = False
+    page: int = 250
+
+    def __str__(self) -> str:
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    def path(self, version: str, namespace: str = "") -> str:
+        """Return the path of its list; of all namespaces where none is given."""
+        root = f"/apis/{self.group}/{version}" if self.group else f"/api/{version}"
+        return f"{root}/namespaces/{namespace}/{self.plural}" if namespace else f"{root}/{self.plural}"
+
+    def api_version(self, version: str) -> str:
+        """Return what an object's ``apiVersion`` says."""
+        return f"{self.group}/{version}" if self.group else version
+
+
+NAMESPACES = Resource("Namespace", "", ("v1",), "namespaces", namespaced=False, metadata_only=True)
+CONFIG_MAPS = Resource("ConfigMap", "", ("v1",), "configmaps")
+"""Only one of them is read, the mesh configuration."""
+CORE = (
+    NAMESPACES,
+    Resource("Node", "", ("v1",), "nodes", namespaced=False, metadata_only=True),
+    Resource("Service", "", ("v1",), "services"),
+    Resource("EndpointSlice", _DISCOVERY, ("v1",), "endpointslices"),
+    Resource("Pod", "", ("v1",), "pods"),
+)
+"""Kubernetes' own resources that the registry reads, apart from the mesh configuration. Secrets and service accounts
+are not among them: nothing in the registry reads them."""
+ISTIO = tuple(Resource(kind.name, kind.group, kind.versions, kind.plural, definition=True) for kind in KINDS.values())
+"""Istio's resources."""

@@ -1,0 +1,182 @@
+"""What is held of one resource of the cluster, and what of it is new to the rest of the program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from controlplane.model.objects import Object, ObjectKey, Rejected
+from controlplane.model.parse import Parsed
+from controlplane.watchers.kinds import Unused, parse
+from controlplane.watchers.kubernetes.errors import NonsenseError
+from controlplane.watchers.kubernetes.selection import in_revision
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from controlplane.watchers.kubernetes.outbox import Outbox
+    from controlplane.watchers.kubernetes.resources import Resource
+    from controlplane.watchers.kubernetes.selection import Selection
+
+log = structlog.get_logger()
+
+Place = tuple[str, str]
+"""Namespace (empty where there is none) and name of an object, as the cluster has them."""
+RawObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One object of the cluster: ``object`` is its last good version, ``rejected`` what is wrong with its newest."""
+
+    resource_version: str
+    object: Object | None = None
+    rejected: Rejected | None = None
+    warnings: tuple[str, ...] = ()
+
+
+_NOTHING = Held("")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose objects count: ``revision`` is that of this control plane, ``kube_cluster`` names where it reads."""
+
+    selection: Selection
+    revision: str
+    kube_cluster: str
+
+
+class Shelf:
+    """The objects of one resource, in one namespace or in all; also those that do not count at present.
+
+    Changes of those that count go to the outbox. ``names`` are the names that are other here than in the cluster.
+    """
+
+    def __init__(self, resource: Resource, scope: Scope, outbox: Outbox, names: dict[str, str] | None = None) -> None:
+        self.resource = resource
+        self._scope = scope
+        self._outbox = outbox
+        self._names = names or {}
+        self._held: dict[Place, Held] = {}
+        self._sources: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def objects(self) -> Iterator[Object]:
+        """Yield the last good versions of all objects, whether they count or not."""
+        return (held.object for held in self._held.values() if held.object is not None)
+
+    def counted(self) -> Iterator[Held]:
+        """Yield what is held of the objects that count."""
+        admits = self._scope.selection.admits
+        return (held for (namespace, _), held in self._held.items() if admits(namespace))
+
+    def put(self, raw: RawObject, version: str) -> None:
+        """Take the newest version of one object, as the server gave it in this API version.
+
+        Raises:
+            NonsenseError: it is no object at all.
+        """
+        place = _place(raw)
+        before = self._held.get(place, _NOTHING)
+        self._held[place] = after = self._read(place, raw, version)
+        self._tell(place, before, after)
+
+    def drop(self, raw: RawObject) -> None:
+        """Take the news that an object is no more; raises as ``put`` does."""
+        place = _place(raw)
+        self._tell(place, self._held.pop(place, _NOTHING), _NOTHING)
+
+    def staged(self, raw: RawObject, version: str, *, same_history: bool) -> tuple[Place, Held]:
+        """Return what would be held of an object of a list, for ``replace``; raises as ``put`` does.
+
+        ``same_history``: an object that has the resource version that it had when it was read is the same one.
+        """
+        place = _place(raw)
+        before = self._held.get(place)
+        if same_history and before is not None and before.resource_version == raw["metadata"].get("resourceVersion"):
+            return place, before
+        return place, self._read(place, raw, version)
+
+    def replace(self, held: dict[Place, Held]) -> None:
+        """Hold exactly the objects of a complete list; only what differs is told."""
+        before, self._held = self._held, held
+        for place, gone in before.items():
+            if place not in held:
+                self._tell(place, gone, _NOTHING)
+        for place, after in held.items():
+            self._tell(place, before.get(place, _NOTHING), after)
+
+    def select(self, admitted_before: frozenset[str] | None) -> None:
+        """Tell what counts now and did not, and the reverse; ``admitted_before`` as ``Selection.admitted``."""
+        admits = self._scope.selection.admits
+        for place, held in self._held.items():
+            namespace = place[0]
+            was = admitted_before is None or not namespace or namespace in admitted_before
+            if was != admits(namespace):
+                self._announce(place, *((held, _NOTHING) if was else (_NOTHING, held)))
+
+    def _read(self, place: Place, raw: RawObject, version: str) -> Held:
+        metadata = raw["metadata"]
+        resource_version = metadata.get("resourceVersion", "")
+        if self.resource.definition and not in_revision(metadata.get("labels"), self._scope.revision):
+            return Held(resource_version)
+        raw["apiVersion"], raw["kind"] = self.resource.api_version(version), self.resource.kind
+        if place[1] in self._names:
+            metadata["name"] = self._names[place[1]]
+        match parse(raw, self._source(version)):
+            case Parsed(object=obj, warnings=warnings):
+                return Held(resource_version, obj, None, warnings)
+            case Rejected() as rejected:
+                last_good = self._held.get(place, _NOTHING).object
+                return Held(resource_version, last_good, replace(rejected, key=self._key(place)))
+            case Unused():
+                return Held(resource_version)
+
+    def _source(self, version: str) -> str:
+        """Return where an object was read; one text for all of them, there are many."""
+        if version not in self._sources:
+            self._sources[version] = f"{self._scope.kube_cluster} {self.resource.api_version(version)}"
+        return self._sources[version]
+
+    def _key(self, place: Place) -> ObjectKey:
+        return ObjectKey(self.resource.kind, place[0], self._names.get(place[1], place[1]))
+
+    def _tell(self, place: Place, before: Held, after: Held) -> None:
+        if before is not after and self._scope.selection.admits(place[0]):
+            self._announce(place, before, after)
+
+    def _announce(self, place: Place, before: Held, after: Held) -> None:
+        """Put into the outbox what makes ``after`` of ``before``; where a refusal ends, the object itself as well."""
+        over = before.rejected is not None and after.rejected is None
+        if after.object is not None:
+            if over or before.object is None or _differ(before.object, after.object):
+                self._outbox.upsert(after.object)
+        elif over or before.object is not None:
+            self._outbox.delete(self._key(place))
+        refused = after.rejected
+        if refused is not None and (before.rejected is None or before.rejected.problems != refused.problems):
+            log.warning(
+                "registry.rejected", object=str(refused.key), problems=list(refused.problems), source=refused.source
+            )
+            self._outbox.reject(refused)
+        for warning in after.warnings:
+            if warning not in before.warnings:
+                log.warning("watchers.unknown_field", object=str(self._key(place)), problem=warning)
+
+
+def _differ(before: Object, after: Object) -> bool:
+    """Whether an object is another; a new generation alone makes one, since its status names it."""
+    return before != after or before.meta.generation != after.meta.generation
+
+
+def _place(raw: RawObject) -> Place:
+    try:
+        metadata = raw["metadata"]
+        return metadata.get("namespace", ""), metadata["name"]
+    except (KeyError, TypeError, AttributeError):
+        raise NonsenseError("an object without a name") from None

@@ -1,0 +1,213 @@
+"""A cluster as a source: all its feeds, and what they say together."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from controlplane.model.feeds import Standing
+from controlplane.watchers.kubernetes.api import Api, connect
+from controlplane.watchers.kubernetes.discovery import Discovery
+from controlplane.watchers.kubernetes.outbox import Outbox
+from controlplane.watchers.kubernetes.reflector import Reflector
+from controlplane.watchers.kubernetes.resources import CONFIG_MAPS, CORE, ISTIO, NAMESPACES
+from controlplane.watchers.kubernetes.selection import Selection
+from controlplane.watchers.kubernetes.shelf import Scope, Shelf
+from controlplane.watchers.kubernetes.timing import Timing
+from controlplane.watchers.reading import Warned
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+    from controlplane.model.feeds import Feed
+    from controlplane.model.objects import ChangeSet, Rejected
+    from controlplane.watchers.kubernetes.resources import Resource
+
+log = structlog.get_logger()
+
+DEFAULT_REVISION = "default"
+_MESH_CONFIG_MAP = "istio"
+_REMIND_SECONDS = 30.0
+"""How often the log says what is still missing before the first list is complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """Which cluster is read, and what of it.
+
+    ``kubeconfig`` and ``context`` as ``api.connect`` takes them. ``revision`` is the value of the label
+    ``istio.io/rev`` of the Istio objects that count, beside those without it; one other than ``default`` has its mesh
+    configuration in the ConfigMap ``istio-REVISION``. ``namespaces`` are those that are read, all where there are
+    none. ``system_namespace`` holds the mesh configuration. ``name`` is how messages call the cluster.
+    """
+
+    kubeconfig: str = ""
+    context: str = ""
+    revision: str = DEFAULT_REVISION
+    namespaces: tuple[str, ...] = ()
+    system_namespace: str = "istio-system"
+    name: str = "Kubernetes"
+
+
+class KubernetesSource:
+    """Objects from a cluster. ``load`` comes first, then ``changes``; both belong to one consumer.
+
+    Everything lives on the event loop that ``load`` is called on.
+    """
+
+    def __init__(self, options: ClusterOptions, timing: Timing | None = None) -> None:
+        self._options = options
+        self._timing = timing or Timing()
+        self._arrived = asyncio.Event()
+        self._outbox = Outbox(self._arrived)
+        self._selection = Selection()
+        self._reflectors: list[Reflector] = []
+        self._namespaces: list[Reflector] = []
+        self._mesh: Reflector | None = None
+        self._discovery: Discovery | None = None
+        self._api: Api | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def rejected(self) -> Mapping[str, Rejected]:
+        """Everything that is refused now, by key."""
+        found = (held.rejected for reflector in self._reflectors for held in reflector.shelf.counted())
+        return {str(rejected.key): rejected for rejected in found if rejected is not None}
+
+    @property
+    def warnings(self) -> frozenset[Warned]:
+        """Everything that is odd now in objects that are used all the same."""
+        return frozenset(
+            Warned(held.object.key, text)
+            for reflector in self._reflectors
+            for held in reflector.shelf.counted()
+            if held.object is not None
+            for text in held.warnings
+        )
+
+    @property
+    def away_since(self) -> float | None:
+        """When the API server was last heard of (seconds since the epoch), while it does not answer."""
+        return self._api.contact.away_since if self._api is not None else None
+
+    @property
+    def feeds(self) -> tuple[Feed, ...]:
+        """How each feed is doing."""
+        return tuple(reflector.state for reflector in self._reflectors)
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """What ``load`` waits for: the feeds without a complete list, each with its problem."""
+        unknown = self._discovery.problem if self._discovery is not None else ""
+        return tuple(
+            f"{feed.resource}: {problem}" if (problem := feed.problem or unknown) else feed.resource
+            for feed in self.feeds
+            if feed.standing is Standing.LISTING
+        )
+
+    async def load(self) -> ChangeSet:
+        """Return the first complete list of every kind, however long the cluster takes to give it.
+
+        Raises:
+            ConfigurationError: there is no way to the cluster.
+        """
+        self._api = await connect(self._options.kubeconfig, self._options.context, self._timing)
+        self._build(self._api)
+        self._discovery = Discovery(
+            self._api, [each for each in self._reflectors if each.resource.definition], self._timing
+        )
+        work = [self._discovery.run(), *(reflector.run() for reflector in self._reflectors)]
+        self._tasks = [asyncio.create_task(each) for each in work]
+        for task in self._tasks:
+            task.add_done_callback(lambda _: self._arrived.set())
+        try:
+            await self._all_ready()
+        except BaseException:
+            await self.close()
+            raise
+        return replace(self._collect(), deletes=())
+
+    async def changes(self) -> AsyncIterator[ChangeSet]:
+        """Yield what differs from all that ``load`` and this have returned before.
+
+        A change set holds no unchanged object, except one whose refusal has just ended; for the same reason ``deletes``
+        may hold keys that never were objects. Ends when it is closed, and then closes the source.
+        """
+        try:
+            while True:
+                await self._arrived.wait()
+                self._raise_failure()
+                changes = self._collect()
+                if changes.upserts or changes.deletes or changes.rejections:
+                    yield changes
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """End all watches. What was read can still be asked for."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        if self._api is not None:
+            await self._api.close()
+
+    def _build(self, api: Api) -> None:
+        options = self._options
+        default = options.revision == DEFAULT_REVISION
+        name = _MESH_CONFIG_MAP if default else f"{_MESH_CONFIG_MAP}-{options.revision}"
+        everything = Scope(Selection(), options.revision, options.name)
+        mesh = Shelf(CONFIG_MAPS, everything, self._outbox, {name: _MESH_CONFIG_MAP})
+        self._mesh = Reflector(api, mesh, self._timing, namespace=options.system_namespace, named=name)
+        scope = Scope(self._selection, options.revision, options.name)
+        for resource in (*CORE, *ISTIO):
+            for namespace in options.namespaces or ("",):
+                self._reflectors += self._feeds(api, resource, scope, namespace)
+        self._namespaces = [each for each in self._reflectors if each.resource is NAMESPACES]
+        self._reflectors.append(self._mesh)
+
+    def _feeds(self, api: Api, resource: Resource, scope: Scope, namespace: str) -> Iterator[Reflector]:
+        """Yield the feed of a resource for one watched namespace; of those without namespaces there is only one."""
+        shelf = Shelf(resource, scope, self._outbox)
+        if resource.namespaced:
+            yield Reflector(api, shelf, self._timing, namespace=namespace)
+        elif resource is NAMESPACES:
+            yield Reflector(api, shelf, self._timing, named=namespace)
+        elif not namespace or namespace == self._options.namespaces[0]:
+            yield Reflector(api, shelf, self._timing)
+
+    async def _all_ready(self) -> None:
+        ready = asyncio.gather(*(reflector.ready.wait() for reflector in self._reflectors))
+        ends: set[asyncio.Future[Any]] = {ready, *self._tasks}
+        try:
+            while not ready.done():
+                done, _ = await asyncio.wait(ends, timeout=_REMIND_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    log.info("watchers.waiting", missing=list(self.waiting))
+                self._raise_failure()
+        finally:
+            ready.cancel()
+
+    def _raise_failure(self) -> None:
+        """Raise what ended a feed, which is a mistake of ours: they end for nothing else."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    def _collect(self) -> ChangeSet:
+        if self._outbox.kinds & {NAMESPACES.kind, CONFIG_MAPS.kind}:
+            self._select()
+        return self._outbox.take()
+
+    def _select(self) -> None:
+        """Take the selectors of the mesh configuration, and the namespaces, as they are now."""
+        mesh = next(self._mesh.shelf.objects(), None) if self._mesh is not None else None
+        labels = {obj.meta.name: obj.meta.labels for each in self._namespaces for obj in each.shelf.objects()}
+        before = self._selection.admitted
+        if self._selection.update(mesh, labels):
+            for reflector in self._reflectors:
+                if reflector is not self._mesh:
+                    reflector.shelf.select(before)

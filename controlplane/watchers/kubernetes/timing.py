@@ -1,0 +1,51 @@
+"""How long things may take, and how long to wait before the next try."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """All in seconds. The defaults suit a real cluster; tests shorten them.
+
+    ``silence`` is how long a watch may say nothing before it is taken to be dead: the server sends a bookmark about
+    each minute, and a quiet watch that is opened anew costs one request. ``answer`` bounds a list. ``watch`` is the
+    shortest time that the server is asked to keep a watch; up to twice as long is asked for. ``forbidden`` is the
+    pause after a refusal that only an administrator can end. ``discovery`` is how often the served API versions are
+    asked for. ``settled`` is how long a watch must have stood for its end not to be a failure.
+    """
+
+    first_pause: float = 0.25
+    longest_pause: float = 30.0
+    forbidden: float = 60.0
+    connect: float = 10.0
+    answer: float = 60.0
+    silence: float = 75.0
+    watch: float = 300.0
+    discovery: float = 2.0
+    settled: float = 1.0
+
+
+class Backoff:
+    """Pauses that double from ``first`` up to ``longest`` seconds, each between half and all of that at random."""
+
+    def __init__(self, first: float, longest: float) -> None:
+        self._first = first
+        self._longest = longest
+        self._failures = 0
+
+    def reset(self) -> None:
+        """Begin anew: something worked."""
+        self._failures = 0
+
+    def pause(self, at_least: float = 0.0) -> float:
+        """Return the seconds to wait after one more failure.
+
+        ``at_least`` is what the server asked for; a tenth is added at random, so that not all clients come back at
+        the same moment.
+        """
+        full = min(self._first * 2.0 ** min(self._failures, 30), self._longest)
+        self._failures += 1
+        return max(full * random.uniform(0.5, 1.0), at_least * random.uniform(1.0, 1.1))  # noqa: S311 - no secret

@@ -1,0 +1,83 @@
+"""A source that is followed into a registry, as the program does, and what it should hold in the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+
+from controlplane.model.objects import ChangeSet, Object, ObjectKey
+from controlplane.registry.store import Registry
+from controlplane.watchers.kubernetes.source import ClusterOptions, KubernetesSource
+from controlplane.watchers.kubernetes.timing import Timing
+
+FAST = Timing(
+    first_pause=0.02, longest_pause=0.2, forbidden=0.2, connect=2, answer=5, silence=20, discovery=0.05, settled=0.0
+)
+WAIT_SECONDS = 20.0
+
+
+class Followed:
+    """A running source: ``registry`` has what it said, ``batches`` the change sets after the first list."""
+
+    def __init__(self, source: KubernetesSource) -> None:
+        self.source = source
+        self.registry = Registry()
+        self.batches: list[ChangeSet] = []
+        self._changed = asyncio.Event()
+
+    @property
+    def objects(self) -> Mapping[ObjectKey, Object]:
+        """What is in force."""
+        return self.registry.objects
+
+    def has(self, kind: str, name: str, namespace: str = "shop") -> bool:
+        """Whether an object is in force."""
+        return ObjectKey(kind, namespace, name) in self.objects
+
+    def named(self, kind: str) -> list[str]:
+        """Return the names of the objects of a kind."""
+        return [key.name for key in self.registry.keys(kind)]
+
+    async def follow(self) -> None:
+        """Apply changes for ever."""
+        async for changes in self.source.changes():
+            self.batches.append(changes)
+            self.registry.apply(changes)
+            self._changed.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something to be true of what is in force, or of anything else that soon changes."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not condition():
+                self._changed.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.02):
+                        await self._changed.wait()
+
+
+@asynccontextmanager
+async def followed(options: ClusterOptions, timing: Timing = FAST) -> AsyncIterator[Followed]:
+    """Load a source and follow it; it is an error when it ends by itself."""
+    source = KubernetesSource(options, timing)
+    follower = Followed(source)
+    async with asyncio.timeout(WAIT_SECONDS):
+        follower.registry.apply(await source.load())
+    task = asyncio.create_task(follower.follow())
+    try:
+        yield follower
+        assert not task.done()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await source.close()
+
+
+async def fresh(options: ClusterOptions, timing: Timing = FAST) -> Mapping[ObjectKey, Object]:
+    """Return what a source that starts now has in its first list."""
+    source = KubernetesSource(options, timing)
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            return {obj.key: obj for obj in (await source.load()).upserts}
+    finally:
+        await source.close()
