@@ -17,6 +17,7 @@ from kubernetes import client, config
 from kubernetes.aio import client as aio_client
 from kubernetes.aio import config as aio_config
 
+from tests.cluster import build
 from tests.cluster.api_server import ApiServer
 from tests.kubernetes.kubelet import write_pod
 
@@ -68,7 +69,27 @@ def test_the_api_server_comes_back_with_its_objects(own_kube_cluster: ApiServer)
     assert "before" in kube("get", "namespaces")
 
 
-def test_everything_ends_with_a_killed_parent(kube_binaries: None, tmp_path: Path) -> None:  # noqa: ARG001
+@pytest.mark.usefixtures("kube_binaries")
+def test_other_binaries_take_the_place_of_the_built_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with etcd and an API server is enough; Pods then need no service account, which nobody would make."""
+    assets = tmp_path / "assets"
+    assets.mkdir()
+    for name in (*build.SERVERS, "kubectl"):
+        (assets / name).symlink_to(build.binary(name))
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(assets))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "nothing-built"))
+    build.build(node=False)  # finds nothing to do
+    server = ApiServer(tmp_path)
+    try:
+        server.start()
+        server.kubectl("run", "web", "--image=web")
+        assert server.manager is None
+    finally:
+        server.stop()
+
+
+@pytest.mark.usefixtures("kube_binaries")
+def test_everything_ends_with_a_killed_parent(tmp_path: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-m", "tests.cluster", "up", "--no-node", "--folder", str(tmp_path / "kube")],
         stdout=subprocess.PIPE,

@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -88,6 +91,22 @@ def test_a_projected_token_is_for_its_audience_and_rules_hold(web: Node) -> None
     assert (claims["aud"], claims["sub"]) == (["istio-ca"], "system:serviceaccount:web:default")
 
 
+def test_a_killed_run_leaves_no_process_of_its_node(web: Node, tmp_path: Path) -> None:
+    """As when a test run is killed; what it leaves in the kernel, the next node with its number removes."""
+    folder = tmp_path / "killed"
+    command = [sys.executable, "-m", "tests.cluster", "up", "--folder", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as run:
+        assert run.stdout is not None
+        assert any("KUBECONFIG" in line for line in run.stdout)
+        assert processes_of(folder)
+        run.kill()
+    deadline = time.monotonic() + 15
+    while processes_of(folder) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes_of(folder) == []
+    assert "node1" in web.kubectl("get", "nodes")
+
+
 def test_nothing_of_a_node_outlives_it(web: Node, tmp_path: Path) -> None:
     """Two nodes run at a time, and one that is stopped leaves no process, interface or control group."""
     folder = tmp_path / "second"
@@ -99,9 +118,17 @@ def test_nothing_of_a_node_outlives_it(web: Node, tmp_path: Path) -> None:
         assert "node1" in second.kubectl("get", "nodes")
     finally:
         second.stop()
-    processes = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")]
-    assert not [process for process in processes if str(folder).encode() in process]
+    assert processes_of(folder) == []
     assert (
         second.host_address not in subprocess.run(["ip", "address"], capture_output=True, text=True, check=True).stdout
     )
     assert not list(Path("/sys/fs/cgroup").glob(f"**/{second.control_group}"))
+
+
+def processes_of(folder: Path) -> list[str]:
+    """The command lines that name a folder."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it ended meanwhile
+            lines.append(path.read_text().replace("\0", " "))
+    return [line for line in lines if str(folder) in line]
