@@ -30,7 +30,7 @@ PACKAGES := iproute2 iptables curl util-linux containerd runc containernetworkin
 PROGRAMS := ip iptables-restore setpriv curl containerd runc conntrack busybox
 .PHONY: packages
 packages: ## the Debian packages of the tests that need root; elsewhere those tests say what is missing
-	@for program in $(PROGRAMS); do command -v $$program >/dev/null || exit 1; done || test "$$(id -u)" != 0 || { \
+	@(for program in $(PROGRAMS); do command -v $$program >/dev/null || exit 1; done) || test "$$(id -u)" != 0 || { \
 		apt-get update -q && apt-get install -qy --no-install-recommends $(PACKAGES); }
 
 .PHONY: test-envoy
