@@ -1,0 +1,58 @@
+"""The reviewer of Istio's kinds: the registry's rules, applied strictly before an object is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from controlplane.apis.kinds import KINDS
+from controlplane.model.validation import verdict
+from controlplane.webhooks.review import Request, Response
+
+log = structlog.get_logger()
+
+INVALID = "configuration is invalid: "
+UNKNOWN = "unrecognized type "
+_WRITES = frozenset({"CREATE", "UPDATE"})
+
+
+def validate(request: Request) -> Response:
+    """Refuse an object that the registry would refuse, or of which it would ignore a field.
+
+    Only what is written is looked at: deletions pass, and so does the last update of an object that is being deleted,
+    since one that got in before there was a webhook must be able to go.
+    """
+    obj = request.object
+    if request.operation not in _WRITES:
+        return Response()
+    kind = KINDS.get(request.kind)
+    if kind is None or kind.group != request.group:
+        return Response(f"{UNKNOWN}{request.kind}.{request.group}")
+    if obj is None:
+        return Response(f"{INVALID}request.object: is required")
+    metadata = obj.get("metadata")
+    if isinstance(metadata, Mapping) and metadata.get("deletionTimestamp"):
+        return Response()
+    found = verdict(_complete(obj, request))
+    if found is None:
+        return Response(f"{UNKNOWN}{obj.get('apiVersion')}, {request.kind}")
+    if found.errors:
+        problems = tuple(map(str, found.errors))
+        log.info("webhooks.refused", object=str(found.key), problems=problems)
+        return Response(f"{INVALID}{found.key}: {'; '.join(problems)}")
+    return Response(warnings=tuple(f"{found.key}: {each}" for each in found.warnings))
+
+
+def _complete(obj: Mapping[str, Any], request: Request) -> Mapping[str, Any]:
+    """The object with the name and namespace that the API server will give it where it has none."""
+    metadata = obj.get("metadata")
+    if not isinstance(metadata, Mapping):
+        return obj
+    given: dict[str, Any] = {}
+    if not metadata.get("namespace") and request.namespace:
+        given["namespace"] = request.namespace
+    if not metadata.get("name") and isinstance(prefix := metadata.get("generateName"), str) and prefix:
+        given["name"] = f"{prefix}x"
+    return {**obj, "metadata": {**metadata, **given}} if given else obj
