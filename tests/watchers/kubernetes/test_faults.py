@@ -71,9 +71,8 @@ async def test_nothing_is_given_before_every_kind_is_complete(api: RecordedApi, 
     api.answer_next(PODS, "list", recorded_api.hold())
     source = KubernetesSource(options, replace(FAST, answer=1.0))
     loading = asyncio.create_task(source.load())
-    done, _ = await asyncio.wait([loading], timeout=0.5)
-    assert not done
-    assert list(source.waiting) == ["pods"]
+    await _until(lambda: list(source.waiting) == ["pods"])
+    assert not loading.done()
     first = await asyncio.wait_for(loading, 10)
     assert [obj.meta.name for obj in first.upserts] == ["a"]
     assert list(source.waiting) == []
@@ -168,6 +167,7 @@ async def test_an_object_of_a_megabyte(api: RecordedApi, options: ClusterOptions
         api.put(SERVICES, service("big", annotations={"text": "ü" * 700_000}))
         api.put(SERVICES, service("small"))
         await follower.until(lambda: follower.has("Service", "small"))
+        assert len(api.asked(SERVICES, "list")) == 1
         assert await same(follower, options)
 
 
@@ -332,6 +332,16 @@ async def test_a_bad_object_keeps_its_last_good_version(api: RecordedApi, option
         assert obj.meta.generation == 3
         api.delete(VIRTUAL_SERVICES, virtual_service("b"))
         await follower.until(lambda: not follower.source.rejected)
+
+
+async def test_a_new_generation_of_an_equal_object_is_told(api: RecordedApi, options: ClusterOptions) -> None:
+    """Its status names the generation, so it has to be known, and nothing is built again for it."""
+    api.put(VIRTUAL_SERVICES, virtual_service("a", generation=1))
+    async with followed(options) as follower:
+        revision = follower.registry.revision
+        api.put(VIRTUAL_SERVICES, virtual_service("a", generation=2))
+        await follower.until(lambda: [obj.meta.generation for obj in follower.objects.values()] == [2])
+        assert follower.registry.revision == revision
 
 
 async def test_an_unknown_field_is_a_warning(api: RecordedApi, options: ClusterOptions) -> None:
