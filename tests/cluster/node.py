@@ -7,20 +7,19 @@ from here, and this machine from the pods. Several nodes run at a time: each has
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import subprocess
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 
-from tests.cluster import build, images
+from tests.cluster import build, containerd, control_groups, images
 from tests.cluster.api_server import NODE_TOKEN, Addresses, ApiServer
-from tests.cluster.daemon import POLL_SECONDS, Daemon, DaemonError
+from tests.cluster.daemon import POLL_SECONDS, Daemon
+from tests.cluster.place import Place, take_place
 
 NODE_NAME = "node1"  # in every cluster
 PROGRAMS = (
@@ -37,13 +36,8 @@ PROGRAMS = (
     "curl",
 )
 PACKAGES = "containerd runc containernetworking-plugins conntrack iptables iproute2 util-linux busybox-static curl"
-CNI_PLUGINS = Path("/usr/lib/cni")
-CONTROL_GROUPS = Path("/sys/fs/cgroup")
-MOST_NODES = 16
 START_SECONDS = 10.0
 CLEAR_SECONDS = 5.0
-_LOCKS = Path("/run/lock")
-_SOCKET = "/run/containerd/containerd.sock"
 
 
 def lacking() -> str | None:
@@ -51,7 +45,7 @@ def lacking() -> str | None:
     if os.geteuid() != 0:
         return "a node needs root: it is made of namespaces, mounts and network interfaces"
     programs = [program for program in PROGRAMS if shutil.which(program) is None]
-    if not (CNI_PLUGINS / "bridge").exists():
+    if not (containerd.PLUGINS / "bridge").exists():
         programs.append("CNI plugins")
     if programs:
         return f"a node needs {', '.join(programs)}: apt-get install {PACKAGES}"
@@ -68,35 +62,10 @@ class Node:
         """Prepare it; nothing runs before ``start``."""
         self.folder = folder
         self.api: ApiServer
+        self.place: Place
         self._daemons: list[Daemon] = []
         self._lock: TextIOWrapper | None = None
-        self._number = 0
         self._inside: tuple[str, ...] = ()
-
-    @property
-    def address(self) -> str:
-        """The node's own address, where its API is."""
-        return f"10.200.{self._number}.2"
-
-    @property
-    def host_address(self) -> str:
-        """The address of this machine, as pods see it."""
-        return f"10.200.{self._number}.1"
-
-    @property
-    def pods(self) -> str:
-        """The addresses of the pods."""
-        return f"10.244.{self._number}.0/24"
-
-    @property
-    def services(self) -> str:
-        """The cluster IPs."""
-        return f"10.{96 + self._number}.0.0/16"
-
-    @property
-    def dns(self) -> str:
-        """The cluster IP of the DNS server."""
-        return f"10.{96 + self._number}.0.10"
 
     @property
     def kubeconfig(self) -> Path:
@@ -107,11 +76,11 @@ class Node:
         """Start it and wait until the node is ready. Raises ``DaemonError``, or ``RuntimeError`` for what it lacks."""
         if problem := lacking():
             raise RuntimeError(problem)
-        self._number, self._lock = _free_number()
+        self.place, self._lock = take_place()
         self._clear()
         self._make_namespaces()
         self._connect()
-        where = Addresses(self.address, 6443, "127.0.0.1", 2379, 2380, self.services)
+        where = Addresses(self.place.node, 6443, "127.0.0.1", 2379, 2380, self.place.services)
         self.api = ApiServer(self.folder, where, controllers=("*",), wrapper=self._inside)
         self._start_containerd()
         self.api.start()
@@ -138,16 +107,7 @@ class Node:
 
     def load(self, image: Path) -> None:
         """Give the node an image, a tar file from ``images``: pods name it with ``imagePullPolicy: Never``."""
-        self.run("ctr", "--address", _SOCKET, "--namespace", "k8s.io", "images", "import", str(image))
-
-    @property
-    def _link(self) -> str:
-        return f"cpnode{self._number}"
-
-    @property
-    def control_group(self) -> str:
-        """The control group of all pods."""
-        return f"controlplane-node{self._number}"
+        self.run(*containerd.CTR, "images", "import", str(image))
 
     def _make_namespaces(self) -> None:
         """Start PID 1 and learn how to get inside."""
@@ -163,16 +123,16 @@ class Node:
 
     def _connect(self) -> None:
         """Join the node to this machine, with routes to its pods and cluster IPs."""
-        link, pid = self._link, self._inside[2]
+        link, pid = self.place.link, self._inside[2]
         _run("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", pid)
-        _run("ip", "address", "add", f"{self.host_address}/30", "dev", link)
+        _run("ip", "address", "add", f"{self.place.host}/30", "dev", link)
         _run("ip", "link", "set", link, "up")
         for interface in ("lo", "eth0"):
             self.run("ip", "link", "set", interface, "up")
-        self.run("ip", "address", "add", f"{self.address}/30", "dev", "eth0")
-        self.run("ip", "route", "add", "default", "via", self.host_address)
-        for destination in (self.pods, self.services):
-            _run("ip", "route", "add", destination, "via", self.address)
+        self.run("ip", "address", "add", f"{self.place.node}/30", "dev", "eth0")
+        self.run("ip", "route", "add", "default", "via", self.place.host)
+        for destination in (self.place.pods, self.place.services):
+            _run("ip", "route", "add", destination, "via", self.place.node)
         switches = ("net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables")  # the second may be a missing module
         for switch in switches:
             self.run("sh", "-c", f"! test -e /proc/sys/{switch} || echo 1 > /proc/sys/{switch}")
@@ -187,46 +147,28 @@ class Node:
 
     def _start_containerd(self) -> None:
         """Start it on a copy of the store that has the images already; the copy shares their files."""
-        self._control_groups()
+        control_groups.make(self.place.control_group)
         store = images.cache() / "store"
         with build.locked(build.cache() / "images.lock"):
             archives = images.base()
-            if not _holds(store, archives):
+            if not containerd.holds(store, archives):
                 shutil.rmtree(store, ignore_errors=True)
                 store.mkdir(parents=True)
                 importer = self._containerd("containerd-import", store)
                 for archive in archives:
                     self.load(archive)
-                importer.stop(grace_seconds=10)
+                importer.stop()
                 self._daemons.remove(importer)
-                (store / "complete").write_text(_names(archives))
+                containerd.mark_complete(store, archives)
             copy = self.folder / "containerd"
-            _copy_store(store, copy)
+            containerd.copy_store(store, copy)
         self._containerd("containerd", copy)
 
     def _containerd(self, name: str, store: Path) -> Daemon:
-        network = self.folder / "cni"
-        network.mkdir(exist_ok=True)
-        bridge = {
-            "type": "bridge",
-            "bridge": "cni0",
-            "isGateway": True,
-            "hairpinMode": True,
-            "ipam": {"type": "host-local", "ranges": [[{"subnet": self.pods}]], "routes": [{"dst": "0.0.0.0/0"}]},
-        }
-        mapping = {"type": "portmap", "capabilities": {"portMappings": True}}
-        plugins = {"cniVersion": "0.4.0", "name": "pods", "plugins": [bridge, mapping]}
-        (network / "10-pods.conflist").write_text(json.dumps(plugins))
-        config = self.folder / f"{name}.toml"
-        config.write_text(_CONTAINERD.format(store=store, socket=_SOCKET, plugins=CNI_PLUGINS, network=network))
+        config = containerd.write_configuration(self.folder, name, store, self.place.pods)
         daemon = self._daemon(name, "containerd", "--config", str(config))
-
-        def answers() -> bool:
-            return not subprocess.run(
-                [*self._inside, "ctr", "--address", _SOCKET, "version"], capture_output=True, check=False
-            ).returncode
-
-        daemon.wait_until(answers)
+        asking = [*self._inside, *containerd.CTR, "version"]
+        daemon.wait_until(lambda: not subprocess.run(asking, capture_output=True, check=False).returncode)
         return daemon
 
     def _start_node(self) -> None:
@@ -241,7 +183,7 @@ class Node:
             f"{binaries}/kubelet",
             f"--config={self.folder}/kubelet.json",
             f"--kubeconfig={kubelet_config}",
-            f"--node-ip={self.address}",
+            f"--node-ip={self.place.node}",
             f"--hostname-override={NODE_NAME}",
         )
         self._daemon("kube-proxy", f"{binaries}/kube-proxy", f"--config={self.folder}/kube-proxy.json")
@@ -252,7 +194,7 @@ class Node:
             "--leader-elect=false",
             "--bind-address=127.0.0.1",
         )
-        manifest = Path(__file__).with_name("dns.yaml").read_text().replace("DNS_ADDRESS", self.dns)
+        manifest = Path(__file__).with_name("dns.yaml").read_text().replace("DNS_ADDRESS", self.place.dns)
         self.kubectl("apply", "-f", "-", text=manifest)
         query = ("get", "nodes", "-o", 'jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}')
         kubelet.wait_until(lambda: "True" in self.kubectl(*query))
@@ -267,12 +209,12 @@ class Node:
             "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
             "authorization": {"mode": "AlwaysAllow"},
             "cgroupDriver": "cgroupfs",
-            "cgroupRoot": f"/{self.control_group}",
+            "cgroupRoot": f"/{self.place.control_group}",
             "failCgroupV1": False,
             "failSwapOn": False,
             "enforceNodeAllocatable": [],
-            "containerRuntimeEndpoint": f"unix://{_SOCKET}",
-            "clusterDNS": [self.dns],
+            "containerRuntimeEndpoint": f"unix://{containerd.SOCKET}",
+            "clusterDNS": [self.place.dns],
             "clusterDomain": "cluster.local",
             "resolvConf": f"{self.folder}/resolv.conf",
             "imageGCHighThresholdPercent": 100,
@@ -287,76 +229,18 @@ class Node:
             "kind": "KubeProxyConfiguration",
             "mode": "iptables",
             "clientConnection": {"kubeconfig": str(self.kubeconfig)},
-            "clusterCIDR": self.pods,
+            "clusterCIDR": self.place.pods,
             "hostnameOverride": NODE_NAME,
             "iptables": {"minSyncPeriod": "50ms"},  # the default of a second is felt in each test
             "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
         }
 
-    def _hierarchies(self) -> list[Path]:
-        """The roots of the control groups: one in version 2, one a controller in version 1."""
-        if (CONTROL_GROUPS / "cgroup.controllers").exists():
-            return [CONTROL_GROUPS]
-        return [path for path in CONTROL_GROUPS.iterdir() if path.is_dir()]
-
-    def _control_groups(self) -> None:
-        for hierarchy in self._hierarchies():
-            group = hierarchy / self.control_group
-            group.mkdir(exist_ok=True)
-            for name in ("cpuset.cpus", "cpuset.mems"):  # version 1 starts them empty, and then takes no process
-                if hierarchy != CONTROL_GROUPS and (hierarchy / name).exists():
-                    (group / name).write_text((hierarchy / name).read_text())
-
     def _clear(self) -> None:
-        """Remove what outlives the processes of this node, or of one before it that was killed and had its number."""
-        subprocess.run(["ip", "link", "delete", self._link], capture_output=True, check=False)  # mostly gone already
+        """Remove what outlives the processes of this node, or of one before it that was killed and had its place."""
+        subprocess.run(["ip", "link", "delete", self.place.link], capture_output=True, check=False)  # mostly gone
         deadline = time.monotonic() + CLEAR_SECONDS
-        while time.monotonic() < deadline:
-            left = [
-                hierarchy / self.control_group
-                for hierarchy in self._hierarchies()
-                if (hierarchy / self.control_group).exists()
-            ]
-            if not left:
-                return
-            for folder in (folder for root in left for folder, _, _ in os.walk(root, topdown=False)):
-                with suppress(OSError):  # its last process is not gone yet
-                    Path(folder).rmdir()
+        while not control_groups.remove(self.place.control_group) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
-
-
-def _free_number() -> tuple[int, TextIOWrapper]:
-    """Return a number that no node on this machine has, and the open lock that holds it."""
-    _LOCKS.mkdir(exist_ok=True)
-    for number in range(MOST_NODES):
-        lock = (_LOCKS / f"controlplane-node{number}.lock").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-        else:
-            return number, lock
-    raise DaemonError(f"{MOST_NODES} nodes run on this machine already")
-
-
-def _names(archives: Sequence[Path]) -> str:
-    return " ".join(archive.name for archive in archives)  # a name tells the content
-
-
-def _holds(store: Path, archives: Sequence[Path]) -> bool:
-    """Whether the store was filled with these images, to the end."""
-    return (store / "complete").exists() and (store / "complete").read_text() == _names(archives)
-
-
-def _copy_store(store: Path, copy: Path) -> None:
-    """Copy containerd's files: layers and blobs, which are never written to, by link where one file system has both."""
-    linking = subprocess.run(["cp", "--archive", "--link", store, copy], capture_output=True, check=False)
-    if linking.returncode:
-        shutil.rmtree(copy, ignore_errors=True)
-        _run("cp", "--archive", str(store), str(copy))
-    for database in copy.rglob("*.db"):
-        shutil.copy2(database, database.with_suffix(".own"))
-        database.with_suffix(".own").rename(database)
 
 
 def _run(*command: str, text: str | None = None) -> str:
@@ -364,25 +248,3 @@ def _run(*command: str, text: str | None = None) -> str:
     if result.returncode:
         raise RuntimeError(f"{' '.join(command)}: {result.stderr.strip()}")
     return result.stdout
-
-
-_CONTAINERD = f"""\
-version = 2
-root = "{{store}}"
-state = "/run/containerd"
-[grpc]
-  address = "{{socket}}"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{images.PAUSE}"
-  restrict_oom_score_adj = true # else runc fails where the machine lacks CAP_SYS_RESOURCE
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    snapshotter = "overlayfs"
-    default_runtime_name = "runc"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-      runtime_type = "io.containerd.runc.v2"
-      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-        SystemdCgroup = false
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "{{plugins}}"
-    conf_dir = "{{network}}"
-"""

@@ -114,15 +114,13 @@ def test_nothing_of_a_node_outlives_it(web: Node, tmp_path: Path) -> None:
     second = Node(folder)
     try:
         second.start()
-        assert second.address != web.address
+        assert second.place != web.place
         assert "node1" in second.kubectl("get", "nodes")
     finally:
         second.stop()
     assert processes_of(folder) == []
-    assert (
-        second.host_address not in subprocess.run(["ip", "address"], capture_output=True, text=True, check=True).stdout
-    )
-    assert not list(Path("/sys/fs/cgroup").glob(f"**/{second.control_group}"))
+    assert second.place.host not in subprocess.run(["ip", "address"], capture_output=True, text=True, check=True).stdout
+    assert not list(Path("/sys/fs/cgroup").glob(f"**/{second.place.control_group}"))
 
 
 def processes_of(folder: Path) -> list[str]:
