@@ -65,6 +65,9 @@ def _at_least_1ms(value: object) -> timedelta:
     if length < ONE_MILLISECOND:
         message = "must be a valid duration greater than 1ms"
         raise ValueError(message)
+    if length % ONE_MILLISECOND:
+        message = "must be whole milliseconds"
+        raise ValueError(message)
     return length
 
 
@@ -82,7 +85,7 @@ _DURATION_1MS_SCHEMA = WithJsonSchema({"type": "string", "x-at-least": "1ms"})
 Duration = Annotated[timedelta, PlainValidator(duration), _AS_TEXT, _DURATION_SCHEMA]
 """A duration that may be zero."""
 PositiveDuration = Annotated[timedelta, PlainValidator(_at_least_1ms), _AS_TEXT, _DURATION_1MS_SCHEMA]
-"""A duration of at least one millisecond."""
+"""A duration of at least one millisecond, in whole milliseconds."""
 Bool = Annotated[bool, Strict()]
 Int32 = Annotated[int, BeforeValidator(_not_bool), Field(ge=-(2**31), le=2**31 - 1)]
 NonNegativeInt32 = Annotated[int, BeforeValidator(_not_bool), Field(ge=0, le=2**31 - 1)]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
@@ -21,11 +21,13 @@ from controlplane.apis.common import (
     rule,
 )
 
-_SCHEMES = {"", "http", "https", "file", "oci"}
+_SCHEMES = {"http", "https", "file", "oci"}
+_SCHEME = re.compile(r"([a-zA-Z][-+.a-zA-Z0-9]*):")  # also the name of a registry before its port
 
 
 def _module_address(value: str) -> str:
-    if "://" in value and urlsplit(value).scheme not in _SCHEMES:
+    scheme = _SCHEME.match(value)
+    if scheme is not None and scheme[1].lower() not in _SCHEMES:
         message = "url must have schema one of [http, https, file, oci]"
         raise ValueError(message)
     return value

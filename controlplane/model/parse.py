@@ -6,14 +6,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from controlplane.apis.common import ApiModel
 from controlplane.apis.kinds import KINDS
 from controlplane.apis.parse import ROOT, parse_spec
 from controlplane.apis.problems import Problem
 from controlplane.apis.validation.report import Subject
 from controlplane.model.objects import Labels, Meta, Object, ObjectKey, Rejected
+
+if TYPE_CHECKING:
+    from controlplane.apis.common import ApiModel
 
 DEFAULT_NAMESPACE = "default"
 MAX_NAME = 253

@@ -7,52 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-Rows = dict[str, tuple[dict[str, Any], str]]
-"""A spec and how a problem of it starts, by the name of the rule."""
+from tests.apis import further_rules
+from tests.apis.specs import TO_A, Rows, egress, entry, https, ingress, policy, route, rule, server
 
-TO_A: list[dict[str, Any]] = [{"destination": {"host": "a.shop"}}]
-
-
-def route(**fields: Any) -> dict[str, Any]:
-    """A VirtualService with one HTTP route of these fields, beside its destination."""
-    return {"hosts": ["a.shop"], "http": [{"route": TO_A} | fields]}
-
-
-def policy(**fields: Any) -> dict[str, Any]:
-    return {"host": "a.shop", "trafficPolicy": fields}
-
-
-def server(**fields: Any) -> dict[str, Any]:
-    base: dict[str, Any] = {"port": {"number": 80, "protocol": "HTTP", "name": "http"}, "hosts": ["a.example"]}
-    return {"servers": [base | fields]}
-
-
-def https(**tls: Any) -> dict[str, Any]:
-    return server(port={"number": 443, "protocol": "HTTPS", "name": "https"}, tls=tls)
-
-
-def entry(**fields: Any) -> dict[str, Any]:
-    base = {"hosts": ["a.example"], "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}], "resolution": "DNS"}
-    return base | fields
-
-
-def egress(*listeners: dict[str, Any]) -> dict[str, Any]:
-    return {"egress": list(listeners)}
-
-
-def ingress(**fields: Any) -> dict[str, Any]:
-    base: dict[str, Any] = {
-        "port": {"number": 80, "protocol": "HTTP", "name": "http"},
-        "defaultEndpoint": "127.0.0.1:8080",
-    }
-    return {"ingress": [base | fields]}
-
-
-def rule(**fields: Any) -> dict[str, Any]:
-    return {"rules": [fields]}
-
-
-GOOD: dict[str, list[dict[str, Any]]] = {
+_GOOD: dict[str, list[dict[str, Any]]] = {
     "VirtualService": [
         route(),
         route(retries={"attempts": 0}),
@@ -108,7 +66,7 @@ GOOD: dict[str, list[dict[str, Any]]] = {
         rule(when=[{"key": "request.headers[x]", "values": ["y"]}]),
     ],
     "Telemetry": [{"tracing": [{"randomSamplingPercentage": 1.5}]}],
-    "WasmPlugin": [{"url": "oci://registry/x:1"}, {"url": "registry:5000/x"}],
+    "WasmPlugin": [{"url": "oci://registry:5000/x:1"}, {"url": "ghcr.io/x:1"}, {"url": "10.0.0.1:5000/x"}],
     "TrafficExtension": [{"lua": {"inlineCode": "x"}}],
     "ProxyConfig": [{"concurrency": 0}],
     "EnvoyFilter": [{"configPatches": [{"applyTo": "CLUSTER", "patch": {"operation": "MERGE", "value": {}}}]}],
@@ -404,6 +362,8 @@ SECURITY: dict[str, Rows] = {
     },
     "WasmPlugin": {
         "no-url": ({}, "spec.url: is required"),
+        "scheme": ({"url": "ftp://x"}, "spec.url: url must have schema one of"),
+        "registry-as-scheme": ({"url": "registry:5000/x"}, "spec.url: url must have schema one of"),
         "env-twice": ({"url": "x", "vmConfig": {"env": [{"name": "a"}, {"name": "a"}]}}, "spec.vmConfig.env[1].name"),
         "env-host-value": (
             {"url": "x", "vmConfig": {"env": [{"name": "a", "value": "b", "valueFrom": "HOST"}]}},
@@ -427,7 +387,7 @@ SECURITY: dict[str, Rows] = {
     },
 }
 
-BAD: dict[str, Rows] = {
+_BAD: dict[str, Rows] = {
     "VirtualService": VIRTUAL_SERVICE,
     "DestinationRule": DESTINATION_RULE,
     "Gateway": GATEWAY,
@@ -437,7 +397,7 @@ BAD: dict[str, Rows] = {
     **SECURITY,
 }
 
-WARNED: dict[str, Rows] = {
+_WARNED: dict[str, Rows] = {
     "VirtualService": {
         "after-catch-all": (
             {"hosts": ["a"], "http": [{"route": TO_A}, {"match": [{"port": 80}], "route": TO_A}]},
@@ -475,4 +435,10 @@ WARNED: dict[str, Rows] = {
         ),
     },
 }
+
+GOOD = {kind: specs + further_rules.GOOD.get(kind, []) for kind, specs in _GOOD.items()}
+"""Specs that pass."""
+BAD = {kind: rows | further_rules.BAD.get(kind, {}) for kind, rows in _BAD.items()}
+"""Specs that cannot be used, and how a problem starts."""
+WARNED = {kind: _WARNED.get(kind, {}) | further_rules.WARNED.get(kind, {}) for kind in further_rules.WARNED | _WARNED}
 """Specs that can be used, and how a warning starts."""

@@ -9,7 +9,8 @@ import pytest
 
 from controlplane.model.objects import Rejected
 from controlplane.model.parse import Parsed, parse
-from tests.apis.rule_tables import BAD, GOOD, WARNED, Rows
+from tests.apis.rule_tables import BAD, GOOD, WARNED
+from tests.apis.specs import Rows
 
 
 def rows(tables: dict[str, Rows]) -> list[Any]:

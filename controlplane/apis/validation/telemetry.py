@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from controlplane.apis.validation import primitives
+from controlplane.apis.validation import cel, primitives
 from controlplane.apis.validation.report import Findings, Report, Subject
 
 if TYPE_CHECKING:
@@ -22,4 +22,8 @@ def problems(spec: Telemetry, _subject: Subject) -> Findings:
             report.warn(f"spec.tracing[{index}].providers", "only one provider is used")
         if "" in tracing.custom_tags:
             report.error(f"spec.tracing[{index}].customTags", "a tag must have a name")
+    for index, logging in enumerate(spec.access_logging):
+        expression = logging.filter.expression if logging.filter is not None else ""
+        if expression and (problem := cel.problem(expression)):
+            report.error(f"spec.accessLogging[{index}].filter.expression", f"is not a CEL expression: {problem}")
     return report.findings
