@@ -28,6 +28,7 @@ from controlplane.ads.sync_status import ProxyStatus
 from controlplane.apis.mesh import MeshConfig
 from controlplane.compiler.compiler import Compiler
 from controlplane.compiler.holdoff import Holdoff
+from controlplane.model.feeds import Feed
 from controlplane.model.objects import ChangeSet, Object, ObjectKey, Rejected
 from controlplane.model.service import Endpoint, Service
 from controlplane.registry.endpoints import endpoints
@@ -204,7 +205,12 @@ class ControlPlane:
             identity=os.environ.get("POD_NAME") or socket.gethostname(),
             version=__version__,
             cluster_id=self._settings.cluster_id,
+            feeds=self._feeds,
+            away_since=lambda: None if isinstance(self._source, FileSource) else self._source.away_since,
         )
+
+    def _feeds(self) -> tuple[Feed, ...]:
+        return () if isinstance(self._source, FileSource) else self._source.feeds
 
     def _ready(self) -> tuple[bool, str]:
         if self._stopping:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from controlplane.ads.sync_status import ProxyStatus
+from controlplane.model.feeds import Feed
 from controlplane.model.objects import ObjectKey, Rejected
 from controlplane.model.service import Endpoint, Service
 from controlplane.snapshots import ResourceType, Snapshot
@@ -19,7 +20,8 @@ class AdminSources:
     gives ``None`` where there is no such connection or nothing compiled yet. ``behind`` takes a connection id, a type
     and a resource name and gives the objects that the resource was made from, empty where it is unknown.
     ``identity`` names this instance (pod or host name), ``version`` the program, ``cluster_id`` the
-    Kubernetes cluster.
+    Kubernetes cluster. ``feeds`` are what a cluster is read through, none where files are read; ``away_since`` is when
+    its API server was last heard of, in seconds since the epoch, ``None`` while it answers.
     """
 
     ready: Callable[[], tuple[bool, str]]
@@ -32,3 +34,5 @@ class AdminSources:
     identity: str
     version: str = "unknown"
     cluster_id: str = "Kubernetes"
+    feeds: Callable[[], Iterable[Feed]] = tuple
+    away_since: Callable[[], float | None] = lambda: None

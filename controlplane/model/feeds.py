@@ -39,3 +39,8 @@ class Feed:
     last_event: float
     lag_seconds: float
     problem: str
+
+    @property
+    def listed(self) -> bool:
+        """Whether all there is has been read once."""
+        return self.standing is not Standing.LISTING

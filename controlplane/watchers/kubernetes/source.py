@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from controlplane.model.feeds import Standing
 from controlplane.watchers.kubernetes.api import Api, connect
 from controlplane.watchers.kubernetes.discovery import Discovery
 from controlplane.watchers.kubernetes.outbox import Outbox
@@ -105,7 +104,7 @@ class KubernetesSource:
         return tuple(
             f"{feed.resource}: {problem}" if (problem := feed.problem or unknown) else feed.resource
             for feed in self.feeds
-            if feed.standing is Standing.LISTING
+            if not feed.listed
         )
 
     async def load(self) -> ChangeSet:
@@ -190,6 +189,7 @@ class KubernetesSource:
                 self._raise_failure()
         finally:
             ready.cancel()
+            await asyncio.gather(ready, return_exceptions=True)
 
     def _raise_failure(self) -> None:
         """Raise what ended a feed, which is a mistake of ours: they end for nothing else."""
