@@ -29,6 +29,7 @@ from tests.cluster import build
 PAUSE = "cluster.test/pause:1"
 TOOLS = "cluster.test/tools:1"
 DNS = "cluster.test/coredns:1"
+ENVOY = "cluster.test/envoy:1"
 CONTROL_PLANE = "cluster.test/controlplane:1"
 
 _SHELL_TOOLS = (
@@ -135,6 +136,11 @@ def control_plane(name: str = CONTROL_PLANE) -> Image:
         directory=recipe["WORKDIR"],
         environment={"PYTHONPATH": "/app:/app/packages", "PYTHONDONTWRITEBYTECODE": "1"},
     )
+
+
+def envoy(binary: Path) -> Image:
+    """Return an image with an Envoy, and what a start script needs."""
+    return Image(ENVOY, (_tools_layer(), {"/usr/local/bin/envoy": binary} | _libraries([binary])), command=("envoy",))
 
 
 def dockerfile() -> dict[str, str]:
