@@ -41,8 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
     commands = parser.add_subparsers(required=True)
     build_command = commands.add_parser("build", help="build what is missing into the cache")
-    build_command.add_argument("--no-node", action="store_true", help="only if there is no API server at all")
-    build_command.set_defaults(run=lambda options: build.build(node=not options.no_node))
+    build_command.set_defaults(run=lambda _: build.build(node=os.geteuid() == 0))  # nobody else can start a node
     up = commands.add_parser("up", help="start a cluster and hold it until Ctrl-C or `down`")
     up.add_argument("--no-node", action="store_true", help="only the API, as any user")
     up.add_argument("--port", type=int, default=0, help="port of the API where there is no node; default: a free one")
