@@ -31,6 +31,7 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)")
 
 SERVING = "Where it listens"
 SOURCES = "Where configuration comes from"
+SECURITY = "Identities and certificates"
 PUSHING = "How changes are sent"
 CONNECTIONS = "Connections of proxies"
 LOGGING = "Logs"
@@ -111,6 +112,40 @@ class Settings:
     monitoring_port: Annotated[int, Option(SERVING, "Port of metrics, readiness and the debug endpoints.")] = 15014
     monitoring_bind: Annotated[str, Option(SERVING, "Address that the monitoring port listens on.")] = "127.0.0.1"
 
+    tls_port: Annotated[
+        int | None,
+        Option(SECURITY, "Port of xDS and certificates over TLS; by default 15012, and none with --config-dir."),
+    ] = None
+    ca_dir: Annotated[
+        Path | None,
+        Option(
+            SECURITY,
+            "Directory of the certificate authority, /etc/cacerts by default. With --config-dir it is made if absent.",
+        ),
+    ] = None
+    serving_names: Annotated[
+        str, Option(SECURITY, "More names of the control plane in its certificate, separated by commas.")
+    ] = ""
+    token_audiences: Annotated[
+        str, Option(SECURITY, "Audiences of which a token must have one, separated by commas.")
+    ] = "istio-ca"  # noqa: S105 - an audience
+    token_review_memory: Annotated[
+        timedelta, Option(SECURITY, "How long the API server's word on a token is good, if the token lives so long.")
+    ] = timedelta(minutes=5)
+    default_workload_ttl: Annotated[
+        timedelta, Option(SECURITY, "Life of a certificate where the workload asks for none.")
+    ] = timedelta(hours=24)
+    max_workload_ttl: Annotated[timedelta, Option(SECURITY, "Longest life that a workload may ask for.")] = timedelta(
+        days=90
+    )
+    root_ttl: Annotated[timedelta, Option(SECURITY, "Life of a self-signed root.")] = timedelta(days=3650)
+    root_overlap: Annotated[
+        timedelta, Option(SECURITY, "How long a new root is trusted everywhere before anything is signed with it.")
+    ] = timedelta(hours=24)
+    ca_check_interval: Annotated[
+        timedelta, Option(SECURITY, "Time between looks at the source of the certificate authority.")
+    ] = timedelta(minutes=1)
+
     holdoff: Annotated[timedelta, Option(PUSHING, "After a push, gather changes until none came for so long.")] = (
         timedelta(milliseconds=100)
     )
@@ -143,8 +178,8 @@ class Settings:
     ] = LogFormat.AUTO
 
     def __post_init__(self) -> None:
-        for name in ("xds_port", "monitoring_port"):
-            if not 0 <= getattr(self, name) < 1 << 16:
+        for name in ("xds_port", "monitoring_port", "tls_port"):
+            if not 0 <= (getattr(self, name) or 0) < 1 << 16:
                 raise ValueError(f"{flag(name)} must be a port number from 0 to 65535, not {getattr(self, name)}")
         for setting in fields(self):
             value = getattr(self, setting.name)
@@ -156,6 +191,7 @@ class Settings:
         for name in ("keepalive_interval", "keepalive_timeout"):
             if getattr(self, name) < timedelta(milliseconds=1):
                 raise ValueError(f"{flag(name)} must be at least 1ms")
+        self._check_security()
         if self.holdoff > self.max_holdoff:
             raise ValueError(
                 f"--holdoff ({format_duration(self.holdoff)}) must not be longer than"
@@ -163,6 +199,20 @@ class Settings:
             )
         if self.config_dir is not None and not self.config_dir.is_dir():
             raise ValueError(f"--config-dir: {self.config_dir} is not a directory")
+
+    def _check_security(self) -> None:
+        for name in ("default_workload_ttl", "root_ttl", "ca_check_interval"):
+            if getattr(self, name) < timedelta(seconds=1):
+                raise ValueError(f"{flag(name)} must be at least 1s")
+        if self.default_workload_ttl > self.max_workload_ttl:
+            raise ValueError(
+                f"--default-workload-ttl ({format_duration(self.default_workload_ttl)}) must not be longer than"
+                f" --max-workload-ttl ({format_duration(self.max_workload_ttl)})"
+            )
+        if not names(self.token_audiences):
+            raise ValueError("--token-audiences must name at least one")
+        if self.config_dir is not None and self.tls_port is not None and self.ca_dir is None:
+            raise ValueError("--tls-port with --config-dir needs --ca-dir, where its certificate authority is kept")
 
     @property
     def xds_host(self) -> str:
@@ -172,9 +222,19 @@ class Settings:
         return "127.0.0.1" if self.config_dir is not None else "0.0.0.0"  # noqa: S104 - proxies are on other nodes
 
     @property
+    def secure_port(self) -> int | None:
+        """The port of TLS, 0 for any free one; ``None`` for none."""
+        return 15012 if self.tls_port is None and self.config_dir is None else self.tls_port
+
+    @property
     def stream_rate(self) -> float:
         """New streams admitted in a second; the automatic rate where none is set."""
         return self.new_streams_per_second or min(15.0 + 5.0 * (os.cpu_count() or 1), 100.0)
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Return the words of a list that is separated by commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def flag(name: str) -> str:

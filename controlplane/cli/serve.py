@@ -22,14 +22,14 @@ def _parameters() -> list[inspect.Parameter]:
     parameters = []
     for setting in fields(Settings):
         kind, option = get_args(hints[setting.name])
-        default = _option(setting.name, setting.default, option)
+        default = _option(setting.name, setting.default, option, metavar="INTEGER" if kind == int | None else "DIR")
         parameters.append(
             inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
         )
     return parameters
 
 
-def _option(name: str, default: Any, option: Option) -> Any:  # noqa: ANN401 - typer's
+def _option(name: str, default: Any, option: Option, *, metavar: str) -> Any:  # noqa: ANN401 - typer's
     common: dict[str, Any] = {
         "envvar": environment_variable(name),
         "help": option.text,
@@ -38,7 +38,7 @@ def _option(name: str, default: Any, option: Option) -> Any:  # noqa: ANN401 - t
     if isinstance(default, timedelta):
         return typer.Option(format_duration(default), flag(name), parser=_duration, metavar="DURATION", **common)
     if default is None:
-        return typer.Option(None, flag(name), metavar="DIR", **common)
+        return typer.Option(None, flag(name), metavar=metavar, **common)
     if isinstance(default, Enum):
         return typer.Option(default.value, flag(name), case_sensitive=False, **common)
     return typer.Option(default, flag(name), show_default=default not in ("", 0.0), **common)

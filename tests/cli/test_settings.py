@@ -53,6 +53,11 @@ def test_a_written_duration_reads_as_the_same(duration: timedelta) -> None:
         ({"keepalive_interval": timedelta()}, "--keepalive-interval must be at least 1ms"),
         ({"holdoff": timedelta(seconds=2)}, "--holdoff .2s. must not be longer than --max-holdoff .1s."),
         ({"config_dir": Path("/nowhere")}, "/nowhere is not a directory"),
+        ({"tls_port": 65536}, "--tls-port must be a port number"),
+        ({"config_dir": Path("/"), "tls_port": 0}, "--tls-port with --config-dir needs --ca-dir"),
+        ({"token_audiences": " ,"}, "--token-audiences must name at least one"),
+        ({"root_ttl": timedelta()}, "--root-ttl must be at least 1s"),
+        ({"max_workload_ttl": timedelta(hours=1)}, "--default-workload-ttl .24h. must not be longer"),
     ],
 )
 def test_values_that_make_no_sense(values: dict[str, Any], sentence: str) -> None:
@@ -64,6 +69,13 @@ def test_xds_is_on_loopback_only_with_files(tmp_path: Path) -> None:
     assert Settings().xds_host == "0.0.0.0"
     assert Settings(config_dir=tmp_path).xds_host == "127.0.0.1"
     assert Settings(config_dir=tmp_path, xds_bind="10.0.0.1").xds_host == "10.0.0.1"
+
+
+def test_the_secure_port_is_open_in_a_cluster_and_otherwise_where_asked_for(tmp_path: Path) -> None:
+    assert Settings().secure_port == 15012
+    assert Settings(config_dir=tmp_path).secure_port is None
+    assert Settings(config_dir=tmp_path, tls_port=0, ca_dir=tmp_path).secure_port == 0
+    assert Settings(tls_port=443).secure_port == 443
 
 
 def test_stream_rate() -> None:
@@ -97,7 +109,7 @@ def test_options_reach_the_settings(started: list[Settings], tmp_path: Path) -> 
 
 @pytest.mark.parametrize("setting", fields(Settings), ids=lambda setting: str(setting.name))
 def test_every_setting_has_a_flag_and_a_variable(setting: Any, started: list[Settings], tmp_path: Path) -> None:
-    other = _another(setting.default, tmp_path)
+    other: Any = 443 if "int | None" in setting.type else _another(setting.default, tmp_path)
     text = format_duration(other) if isinstance(other, timedelta) else str(other)
     CliRunner().invoke(serve.app, [flag(setting.name), text])
     CliRunner().invoke(serve.app, [], env={environment_variable(setting.name): text})
