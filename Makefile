@@ -19,23 +19,40 @@ run: $(READY) ## a small mesh on this machine: control plane, real Envoys, traff
 	$(BIN)/python -m samples.run $(ARGS)
 
 .PHONY: test
-test: lint test-unit test-envoy test-conformance ## everything that CI runs
+test: lint test-unit test-envoy test-kubernetes test-conformance ## everything that CI runs
 
 .PHONY: test-unit
 test-unit: $(READY) ## tests of the packages, and of the whole over gRPC on loopback
-	$(PYTEST) --ignore=tests/envoy $(ARGS)
+	$(PYTEST) --ignore=tests/envoy --ignore=tests/kubernetes $(ARGS)
 
-# Network namespaces as pods, traffic redirected as in a pod: tools that a bare machine may not have.
-PACKAGES := iproute2 iptables curl util-linux
+# Network namespaces as pods, traffic redirected as in a pod, a Kubernetes node: tools that a bare machine may not have.
+PACKAGES := iproute2 iptables curl util-linux containerd runc containernetworking-plugins conntrack busybox-static
+PROGRAMS := ip iptables-restore setpriv curl containerd runc conntrack busybox
 .PHONY: packages
 packages: ## the Debian packages of the tests that need root; elsewhere those tests say what is missing
-	@command -v ip iptables-restore setpriv curl >/dev/null || test "$$(id -u)" != 0 || { \
+	@(for program in $(PROGRAMS); do command -v $$program >/dev/null || exit 1; done) || test "$$(id -u)" != 0 || { \
 		apt-get update -q && apt-get install -qy --no-install-recommends $(PACKAGES); }
 
 .PHONY: test-envoy
 test-envoy: $(READY) packages ## tests with real Envoy processes, and the sample mesh once
 	$(PYTEST) tests/envoy $(ARGS)
 	$(BIN)/python -m samples.run --once
+
+.PHONY: test-kubernetes
+test-kubernetes: $(READY) packages kubernetes ## tests with a real Kubernetes: API server, and as root a node with pods
+	$(PYTEST) tests/kubernetes $(ARGS)
+
+.PHONY: kubernetes
+kubernetes: $(READY) ## build Kubernetes itself into the user's cache, once: about 15 CPU minutes
+	@$(BIN)/python -m tests.cluster build
+
+.PHONY: cluster
+cluster: $(READY) packages kubernetes ## a Kubernetes with one node on this machine, as root (ARGS=--no-node: the API alone)
+	$(BIN)/python -m tests.cluster up $(ARGS)
+
+.PHONY: cluster-down
+cluster-down: $(READY) ## end the one of `make cluster`
+	$(BIN)/python -m tests.cluster down $(ARGS)
 
 .PHONY: test-conformance
 test-conformance: $(READY) ## black-box cases checked against Istio (CONFORMANCE=DIR names them)

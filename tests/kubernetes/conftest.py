@@ -1,0 +1,88 @@
+"""Tests of this folder need a Kubernetes (``make kubernetes`` builds it): they skip loudly without, and fail in CI.
+
+``kube_cluster`` is one API server for all tests, each in a ``namespace`` of its own; ``own_kube_cluster`` is for a test
+that breaks it; ``kube_node`` has real pods.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from tests.cluster import build
+from tests.cluster.api_server import ApiServer
+from tests.cluster.node import Node, lacking
+
+PROGRAMS = ("setpriv",)
+
+
+def missing(what: str) -> None:
+    """Skip the test; fail it where ``CI=true``, which promises that everything is there."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def kube_binaries() -> None:
+    """The binaries of an API server are there."""
+    for program in PROGRAMS:
+        if shutil.which(program) is None:
+            missing(f"needs {program}: apt-get install util-linux")
+    try:
+        for name in (*build.SERVERS, "kubectl"):
+            build.binary(name)
+    except build.MissingBinaryError as error:
+        missing(str(error))
+
+
+@pytest.fixture(scope="session")
+def kube_cluster(kube_binaries: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:  # noqa: ARG001
+    """One API server for all tests; each leaves cluster-scoped objects as it found them."""
+    yield from _running(tmp_path_factory.mktemp("kube"))
+
+
+@pytest.fixture
+def own_kube_cluster(kube_binaries: None, tmp_path: Path) -> Iterator[ApiServer]:  # noqa: ARG001
+    """An API server that the test may break, and fill with what it likes."""
+    folder = tmp_path / "kube"
+    folder.mkdir()
+    yield from _running(folder)
+
+
+@pytest.fixture(scope="session")
+def kube_node() -> Iterator[Node]:
+    """A Kubernetes with a node and real pods, for all tests; needs root."""
+    if problem := lacking():
+        missing(problem)
+    with TemporaryDirectory(prefix="node-", dir=build.cache()) as folder:  # where the images can be linked from
+        node = Node(Path(folder))
+        try:
+            node.start()
+            yield node
+        finally:
+            node.stop()
+
+
+@pytest.fixture
+def namespace(kube_cluster: ApiServer) -> Iterator[str]:
+    """A namespace of the shared API server, which goes with the test."""
+    name = f"test-{secrets.token_hex(4)}"
+    kube_cluster.kubectl("create", "namespace", name)
+    yield name
+    kube_cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def _running(folder: Path) -> Iterator[ApiServer]:
+    server = ApiServer(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
