@@ -67,7 +67,7 @@ async def follow(
 
 
 async def _list(read: Read) -> Any:  # noqa: ANN401 - JSON
-    response = (await read(_request_timeout=_TIMEOUT)).response
+    response = await read(_request_timeout=_TIMEOUT)
     body = await response.read()
     _check(response)
     return json.loads(body)
@@ -75,14 +75,12 @@ async def _list(read: Read) -> Any:  # noqa: ANN401 - JSON
 
 async def _events(read: Read, resource_version: str) -> AsyncGenerator[Any, None]:
     """Yield each change until the server ends the watch."""
-    response = (
-        await read(
-            watch=True,
-            resource_version=resource_version,
-            timeout_seconds=_WATCH_SECONDS,
-            _request_timeout=_WATCH_SECONDS + 30,
-        )
-    ).response
+    response = await read(
+        watch=True,
+        resource_version=resource_version,
+        timeout_seconds=_WATCH_SECONDS,
+        _request_timeout=_WATCH_SECONDS + 30,
+    )
     try:
         _check(response)
         rest = b""

@@ -27,7 +27,6 @@ WITHOUT = frozenset({"kube-public", "kube-node-lease", "local-path-storage"})
 
 _TIMEOUT = 10  # seconds
 _LONGEST_RETRY = timedelta(seconds=30)
-_FAILURES = (ApiException, ClientError, OSError, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +36,12 @@ class _Held:
     bundle: str | None
     labelled: bool
     owners: frozenset[str]  # their uids
+
+
+@dataclass(frozen=True, slots=True)
+class _Namespace:
+    uid: str
+    labels: Mapping[str, str]
 
 
 class RootCertificates:
@@ -57,9 +62,8 @@ class RootCertificates:
         self._system_namespace = system_namespace
         self._bundle = bundle
         self._selected = selected
-        self._namespaces: dict[str, Mapping[str, str]] = {}
+        self._namespaces: dict[str, _Namespace] = {}
         self._held: dict[str, _Held] = {}
-        self._owner = ""  # uid of the system namespace
         self._dirty = asyncio.Event()
         self.writes = 0
         """Objects created or changed so far."""
@@ -72,7 +76,6 @@ class RootCertificates:
         """Keep them right until cancelled."""
         self._namespaces.clear()
         self._held.clear()
-        self._owner = ""
         listed = asyncio.Event(), asyncio.Event()
         async with asyncio.TaskGroup() as group:
             namespaces = self._api.list_namespace_without_preload_content
@@ -99,11 +102,9 @@ class RootCertificates:
         while True:
             await self._dirty.wait()
             self._dirty.clear()
-            try:
-                await self._find_owner()
-            except _FAILURES as error:
-                reason = str(getattr(error, "reason", "")) or str(error) or type(error).__name__
-                log.warning("root_certificates.no_owner", namespace=self._system_namespace, reason=reason)
+            if not self._owner:
+                log.warning("root_certificates.no_owner", namespace=self._system_namespace)
+                continue  # until it is created: what has no owner would outlive the installation
             failed = [name for name in sorted(self._namespaces) if not await self._right(name)]
             if not failed:
                 retry = timedelta(seconds=0.5)
@@ -112,17 +113,10 @@ class RootCertificates:
             retry = min(retry * 2, _LONGEST_RETRY)
             self._dirty.set()
 
-    async def _find_owner(self) -> None:
-        if not self._owner:
-            namespace = await self._api.read_namespace(self._system_namespace, _request_timeout=_TIMEOUT)
-            self._owner = namespace.metadata.uid
-
     async def _right(self, namespace: str) -> bool:
         """Make one namespace's ConfigMap right; return whether it is."""
-        labels = self._namespaces.get(namespace)
-        if not self._owner:
-            return False
-        if labels is None or namespace in WITHOUT or not self._selected(labels):
+        found = self._namespaces.get(namespace)
+        if found is None or namespace in WITHOUT or not self._selected(found.labels):
             return True
         held = self._held.get(namespace)
         if held is not None and held.bundle == self._bundle() and held.labelled and self._owner in held.owners:
@@ -169,13 +163,19 @@ class RootCertificates:
         """Note what is there now; the watch will say the same, and must not cause another write meanwhile."""
         self._held[namespace] = _Held(self._bundle(), labelled=True, owners=frozenset({self._owner}))
 
+    @property
+    def _owner(self) -> str:
+        """The uid of the system namespace, in which this program runs; empty where it does not exist."""
+        system = self._namespaces.get(self._system_namespace)
+        return system.uid if system is not None else ""
+
     def _owner_reference(self) -> V1OwnerReference:
         return V1OwnerReference(api_version="v1", kind="Namespace", name=self._system_namespace, uid=self._owner)
 
 
-def _namespace(obj: Any) -> tuple[str, Mapping[str, str]]:  # noqa: ANN401 - JSON
+def _namespace(obj: Any) -> tuple[str, _Namespace]:  # noqa: ANN401 - JSON
     metadata = obj["metadata"]
-    return metadata["name"], metadata.get("labels") or {}
+    return metadata["name"], _Namespace(metadata["uid"], metadata.get("labels") or {})
 
 
 def _config_map(obj: Any) -> tuple[str, _Held]:  # noqa: ANN401 - JSON

@@ -1,0 +1,378 @@
+"""Tokens, Secrets, Leases and ConfigMaps on a real API server."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from kubernetes.aio import client, config
+
+from controlplane.controllers.leader import Leadership, LeaseTimes
+from controlplane.controllers.root_certificates import CONFIG_MAP, RootCertificates
+from controlplane.security.authentication import Authenticator, TrustDomains
+from controlplane.security.ca import Authority, Lifetimes
+from controlplane.security.certificate_service import CertificateService
+from controlplane.security.issuer import InvalidIssuerError
+from controlplane.security.istio_auth_pb2 import IstioCertificateRequest
+from controlplane.security.refusal import CallRefused, Refusal
+from controlplane.security.secret_source import ClusterSource
+from controlplane.security.self_signed import RootPolicy
+from controlplane.security.serving import ServingTls, serving_names
+from controlplane.security.sources import SourceUnavailableError
+from controlplane.security.tokens import TokenReviews
+from tests.cluster.api_server import ApiServer
+from tests.security.authorities import Clock, cacerts, csr, root
+from tests.security.test_certificate_service import names
+from tests.security.wire import SecurePort, create_certificate
+
+POLICY = RootPolicy(lifetime=timedelta(days=100), overlap=timedelta(days=1))
+AUDIENCES = ("istio-ca",)
+
+
+@asynccontextmanager
+async def api(cluster: ApiServer, kubeconfig: Path | None = None) -> AsyncIterator[client.ApiClient]:
+    configuration = client.Configuration()
+    await config.load_kube_config(str(kubeconfig or cluster.kubeconfig), client_configuration=configuration)
+    async with client.ApiClient(configuration) as made:
+        yield made
+
+
+def token(cluster: ApiServer, namespace: str, *options: str) -> str:
+    return cluster.kubectl("create", "token", "default", "-n", namespace, "--audience=istio-ca", *options).strip()
+
+
+async def until(condition: Callable[[], bool], seconds: float = 15) -> None:
+    async with asyncio.timeout(seconds):
+        while not await asyncio.to_thread(condition):
+            await asyncio.sleep(0.05)
+
+
+async def refusal(reviews: TokenReviews, presented: str) -> CallRefused:
+    with pytest.raises(CallRefused) as refused:
+        await reviews.check(presented)
+    return refused.value
+
+
+# Tokens
+
+
+async def test_a_token_of_kubectl_gets_a_certificate(kube_cluster: ApiServer, namespace: str, tmp_path: Path) -> None:
+    async with api(kube_cluster) as made:
+        source = ClusterSource(made, namespace, tmp_path, POLICY)
+        authority = Authority(await source.read(), Lifetimes())
+        authenticator = Authenticator(TrustDomains, TokenReviews(made, AUDIENCES), ["Kubernetes"])
+        tls = ServingTls(authority, lambda: serving_names("istio-system"))
+        request = IstioCertificateRequest(csr=csr(ec.generate_private_key(ec.SECP256R1())))
+        async with SecurePort(CertificateService(authenticator, authority)).serve(tls.grpc_context()) as secure:
+            metadata = {"authorization": f"Bearer {token(kube_cluster, namespace)}", "clusterid": "Kubernetes"}
+            chain = await create_certificate(secure.port, request, authority.bundle, metadata)
+    assert names(chain) == [f"spiffe://cluster.local/ns/{namespace}/sa/default"]
+    assert chain[-1] == authority.bundle
+
+
+async def test_tokens_that_are_not_accepted(kube_cluster: ApiServer, namespace: str) -> None:
+    async with api(kube_cluster) as made:
+        reviews = TokenReviews(made, AUDIENCES)
+        for presented in (kube_cluster.kubectl("create", "token", "default", "-n", namespace).strip(), "nonsense"):
+            refused = await refusal(reviews, presented)
+            assert refused.kind is Refusal.UNAUTHENTICATED
+            assert str(refused).startswith("token: ")
+
+
+async def test_a_review_is_remembered_for_minutes(own_kube_cluster: ApiServer) -> None:
+    clock = Clock(datetime.now(UTC))
+    async with api(own_kube_cluster) as made:
+        reviews = TokenReviews(made, AUDIENCES, clock=clock)
+        presented = token(own_kube_cluster, "default", "--duration=10m")
+        assert (await reviews.check(presented)).username == "system:serviceaccount:default:default"
+        own_kube_cluster.api.stop()
+        clock.pass_by(timedelta(minutes=4))
+        await reviews.check(presented)
+        assert reviews.away_since is None  # nobody was asked
+        clock.pass_by(timedelta(minutes=2))
+        await reviews.check(presented)  # asked in vain: known, and it lives
+        assert reviews.away_since == clock.now
+        clock.pass_by(timedelta(minutes=5))
+        assert (await refusal(reviews, presented)).kind is Refusal.UNAVAILABLE
+
+
+async def test_without_an_api_server_the_keys_of_the_cluster_decide(own_kube_cluster: ApiServer) -> None:
+    presented, other = token(own_kube_cluster, "default"), token(own_kube_cluster, "kube-system")
+    api_token = own_kube_cluster.kubectl("create", "token", "default").strip()
+    async with api(own_kube_cluster) as made:
+        reviews, without_keys = TokenReviews(made, AUDIENCES), TokenReviews(made, AUDIENCES)
+        assert await reviews.fetch_keys()
+        own_kube_cluster.api.stop()
+        assert (await reviews.check(presented)).username == "system:serviceaccount:default:default"
+        assert (await reviews.check(other)).username == "system:serviceaccount:kube-system:default"
+        for wrong in (api_token, presented[:-10] + "AAAAAAAAAA"):
+            assert (await refusal(reviews, wrong)).kind is Refusal.UNAUTHENTICATED
+        refused = await refusal(without_keys, presented)
+        assert refused.kind is Refusal.UNAVAILABLE
+        assert "cannot be checked now: the API server does not answer" in str(refused)
+        assert not await reviews.fetch_keys()  # those of before stay
+        await reviews.check(presented)
+        own_kube_cluster.api.start()
+        await asyncio.to_thread(own_kube_cluster.wait_ready)
+        await reviews.check(presented)
+        assert reviews.away_since is None
+
+
+@pytest.mark.parametrize("wrong", [timedelta(hours=-3), timedelta(hours=3)], ids=["behind", "ahead"])
+async def test_a_clock_that_is_wrong(own_kube_cluster: ApiServer, wrong: timedelta) -> None:
+    presented = token(own_kube_cluster, "default")
+    clock = Clock(datetime.now(UTC) + wrong)
+    async with api(own_kube_cluster) as made:
+        reviews = TokenReviews(made, AUDIENCES, clock=clock)
+        assert await reviews.fetch_keys()
+        await reviews.check(presented)
+        own_kube_cluster.api.stop()
+        await reviews.check(presented)
+        assert reviews.away_since is None
+        clock.pass_by(timedelta(minutes=6))
+        await reviews.check(presented)
+        clock.pass_by(timedelta(hours=2))  # a token lives for one
+        assert (await refusal(reviews, presented)).kind is Refusal.UNAUTHENTICATED
+
+
+async def test_who_may_not_review_says_which_right_is_missing(
+    kube_cluster: ApiServer, namespace: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = kube_cluster.kubectl("create", "token", "default", "-n", namespace).strip()
+    async with api(kube_cluster, kube_cluster.write_kubeconfig(tmp_path / "poor", own)) as made:
+        reviews = TokenReviews(made, AUDIENCES)
+        for _ in range(2):
+            refused = await refusal(reviews, token(kube_cluster, namespace))
+            assert refused.kind is Refusal.UNAVAILABLE
+            assert "may not create tokenreviews.authentication.k8s.io" in str(refused)
+    assert capsys.readouterr().out.count("security.token_review_forbidden") == 1
+
+
+# Where the issuer comes from
+
+
+def secret(cluster: ApiServer, namespace: str, name: str) -> dict[str, bytes]:
+    data = json.loads(cluster.kubectl("get", "secret", name, "-n", namespace, "-o", "json"))
+    return {key: base64.b64decode(value) for key, value in data["data"].items()}
+
+
+def plug_in(cluster: ApiServer, namespace: str, files: dict[str, bytes]) -> None:
+    data = {name: base64.b64encode(content).decode() for name, content in files.items()}
+    obj = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "cacerts", "namespace": namespace}, "data": data}
+    cluster.kubectl("apply", "-f", "-", text=json.dumps(obj))
+
+
+async def test_replicas_that_start_at_once_agree(kube_cluster: ApiServer, namespace: str, tmp_path: Path) -> None:
+    async with api(kube_cluster) as made:
+        sources = [ClusterSource(made, namespace, tmp_path, POLICY) for _ in range(3)]
+        first, *others = await asyncio.gather(*(each.read() for each in sources))
+    assert all(each == first for each in others)
+    kind = kube_cluster.kubectl("get", "secret", "istio-ca-secret", "-n", namespace, "-o", "jsonpath={.type}")
+    assert kind == "istio.io/ca-root"
+    held = secret(kube_cluster, namespace, "istio-ca-secret")
+    assert set(held) == {"ca-cert.pem", "ca-key.pem", "root-cert.pem", "cert-chain.pem", "key.pem"}
+    assert held["root-cert.pem"] == held["ca-cert.pem"]
+
+
+async def test_a_root_whose_secret_is_removed_is_written_again(
+    kube_cluster: ApiServer, namespace: str, tmp_path: Path
+) -> None:
+    async with api(kube_cluster) as made:
+        source = ClusterSource(made, namespace, tmp_path, POLICY)
+        before = await source.read()
+        kube_cluster.kubectl("delete", "secret", "istio-ca-secret", "-n", namespace)
+        assert await source.read() == before
+
+
+async def test_replicas_renew_a_root_once(kube_cluster: ApiServer, namespace: str, tmp_path: Path) -> None:
+    clock = Clock(datetime.now(UTC))
+    async with api(kube_cluster) as made:
+        sources = [ClusterSource(made, namespace, tmp_path, POLICY, clock) for _ in range(3)]
+        old = await sources[0].read()
+        clock.pass_by(timedelta(days=81))
+        staged = await asyncio.gather(*(each.read() for each in sources))
+        assert all(each == staged[0] for each in staged)
+        assert (staged[0].certificate, len(staged[0].roots)) == (old.certificate, 2)
+        clock.pass_by(timedelta(days=1))
+        renewed = await asyncio.gather(*(each.read() for each in sources))
+        assert all(each == renewed[0] for each in renewed)
+        assert renewed[0].certificate == staged[0].roots[1]
+        assert renewed[0].certificate.public_key() == old.certificate.public_key()
+
+
+async def test_the_order_of_sources(kube_cluster: ApiServer, namespace: str, tmp_path: Path) -> None:
+    of_files, of_secret = root("files"), root("secret")
+    async with api(kube_cluster) as made:
+        source = ClusterSource(made, namespace, tmp_path, POLICY)
+        own = await source.read()
+        assert own.certificate.subject.rfc4514_string() == "O=cluster.local"
+        intermediate = of_secret.signs("of secret")
+        plug_in(kube_cluster, namespace, dict(cacerts(intermediate, [of_secret], [of_secret])))
+        issuer = await source.read()
+        assert (issuer.certificate, issuer.chain) == (intermediate.certificate, (intermediate.certificate,))
+        plug_in(kube_cluster, namespace, {"istio-generated": b""} | dict(cacerts(of_secret, [], [of_secret])))
+        assert await source.read() == own
+        for name, content in cacerts(of_files, [], [of_files]).items():
+            (tmp_path / name).write_bytes(content)
+        assert (await source.read()).certificate == of_files.certificate
+
+
+async def test_a_plugged_in_secret_that_is_wrong_is_named(
+    kube_cluster: ApiServer, namespace: str, tmp_path: Path
+) -> None:
+    plug_in(kube_cluster, namespace, {"ca-cert.pem": root("half").pem})
+    async with api(kube_cluster) as made:
+        with pytest.raises(InvalidIssuerError, match=f"Secret {namespace}/cacerts: incomplete: has ca-cert.pem"):
+            await ClusterSource(made, namespace, tmp_path, POLICY).read()
+
+
+async def test_a_missing_right_is_named(kube_cluster: ApiServer, namespace: str, tmp_path: Path) -> None:
+    own = kube_cluster.kubectl("create", "token", "default", "-n", namespace).strip()
+    async with api(kube_cluster, kube_cluster.write_kubeconfig(tmp_path / "poor", own)) as made:
+        with pytest.raises(SourceUnavailableError, match=f"cannot get Secret cacerts in namespace {namespace}: 403"):
+            await ClusterSource(made, namespace, tmp_path / "none", POLICY).read()
+
+
+# Leader election
+
+QUICK = LeaseTimes(timedelta(seconds=3), timedelta(seconds=1.5), timedelta(seconds=0.3))
+
+
+class Candidate:
+    """One replica that notes whether it works."""
+
+    def __init__(self, made: client.ApiClient, namespace: str, name: str) -> None:
+        self.working = False
+        self.leadership = Leadership(made, (namespace, "test-leader"), name, self._work, QUICK)
+        self.task = asyncio.create_task(self.leadership.run())
+
+    async def _work(self) -> None:
+        self.working = True
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.working = False
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self.task
+
+
+def lease(cluster: ApiServer, namespace: str) -> dict[str, Any]:
+    text = cluster.kubectl("get", "lease", "test-leader", "-n", namespace, "-o", "json")
+    spec: dict[str, Any] = json.loads(text)["spec"]
+    return spec
+
+
+async def test_one_leads_and_hands_over_when_it_stops(kube_cluster: ApiServer, namespace: str) -> None:
+    async with api(kube_cluster) as made:
+        first = Candidate(made, namespace, "istiod-1")
+        await until(lambda: first.working)
+        second = Candidate(made, namespace, "istiod-2")
+        await asyncio.sleep(QUICK.duration.total_seconds() + 1)  # longer than a lease that is not renewed
+        assert (first.working, second.working) == (True, False)
+        spec = lease(kube_cluster, namespace)
+        assert (spec["holderIdentity"], spec["leaseDurationSeconds"]) == ("istiod-1", 3)
+        age = datetime.now(UTC) - datetime.fromisoformat(spec["renewTime"])
+        assert abs(age) < timedelta(seconds=5)
+        await first.stop()
+        assert not first.working
+        await until(lambda: second.working, QUICK.retry.total_seconds() + 1)  # given back, not run out
+        assert lease(kube_cluster, namespace)["leaseTransitions"] == 1
+        await second.stop()
+
+
+async def test_the_lease_of_one_that_was_killed_runs_out(kube_cluster: ApiServer, namespace: str) -> None:
+    dead = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": "test-leader", "namespace": namespace},
+        "spec": {"holderIdentity": "istiod-0", "leaseDurationSeconds": 2, "renewTime": "2099-01-01T00:00:00.000000Z"},
+    }
+    kube_cluster.kubectl("apply", "-f", "-", text=json.dumps(dead))
+    async with api(kube_cluster) as made:
+        heir = Candidate(made, namespace, "istiod-1")
+        await asyncio.sleep(1)
+        assert not heir.working
+        await until(lambda: heir.working, 5)
+        await heir.stop()
+
+
+async def test_a_leader_that_cannot_renew_stops_before_its_lease_runs_out(own_kube_cluster: ApiServer) -> None:
+    async with api(own_kube_cluster) as made:
+        leader = Candidate(made, "default", "istiod-1")
+        await until(lambda: leader.working)
+        own_kube_cluster.api.stop()
+        await until(lambda: not leader.working, QUICK.duration.total_seconds())
+        own_kube_cluster.api.start()
+        await asyncio.to_thread(own_kube_cluster.wait_ready)
+        await until(lambda: leader.working)
+        await leader.stop()
+
+
+# Root certificates
+
+
+def bundle_in(cluster: ApiServer, namespace: str) -> str:
+    template = r"jsonpath={.data.root-cert\.pem}"
+    return cluster.kubectl("get", "cm", CONFIG_MAP, "-n", namespace, "--ignore-not-found", "-o", template)
+
+
+async def test_every_namespace_has_the_root_and_keeps_it(own_kube_cluster: ApiServer) -> None:
+    cluster, bundle = own_kube_cluster, ["first"]
+
+    def has(namespace: str, expected: str) -> Callable[[], bool]:
+        return lambda: bundle_in(cluster, namespace) == expected
+
+    cluster.kubectl("create", "namespace", "istio-system")
+    cluster.kubectl("create", "namespace", "apart")
+    cluster.kubectl("label", "namespace", "apart", "mesh=none")
+    async with api(cluster) as made:
+        writer = RootCertificates(made, "istio-system", lambda: bundle[0], lambda labels: labels.get("mesh") != "none")
+        task = asyncio.create_task(writer.run())
+        for namespace in ("default", "kube-system", "istio-system"):
+            await until(has(namespace, "first"))
+        for namespace in ("kube-public", "kube-node-lease", "apart"):
+            assert not bundle_in(cluster, namespace)
+        obj = json.loads(cluster.kubectl("get", "cm", CONFIG_MAP, "-o", "json"))
+        assert obj["metadata"]["labels"] == {"istio.io/config": "true"}
+        assert [each["kind"] for each in obj["metadata"]["ownerReferences"]] == ["Namespace"]
+
+        cluster.kubectl("create", "namespace", "late")
+        await until(has("late", "first"))
+        cluster.kubectl("delete", "cm", CONFIG_MAP)
+        await until(has("default", "first"))
+        cluster.kubectl("patch", "cm", CONFIG_MAP, "-p", '{"data": {"root-cert.pem": "forged", "other": "kept"}}')
+        await until(has("default", "first"))
+        cluster.kubectl("label", "namespace", "apart", "mesh-")
+        await until(has("apart", "first"))
+        writes = writer.writes
+        cluster.kubectl("annotate", "namespace", "late", "a=b")
+        cluster.kubectl("annotate", "cm", CONFIG_MAP, "a=b")
+        writer.changed()
+        await asyncio.sleep(1)
+        assert writer.writes == writes  # what is right is not written
+        bundle[0] = "second"
+        writer.changed()
+        for namespace in ("default", "kube-system", "late", "apart"):
+            await until(has(namespace, "second"))
+        assert "kept" in cluster.kubectl("get", "cm", CONFIG_MAP, "-o", "json")
+
+        cluster.api.stop()
+        bundle[0] = "third"
+        writer.changed()
+        cluster.api.start()
+        await asyncio.to_thread(cluster.wait_ready)
+        await until(has("late", "third"), 40)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
