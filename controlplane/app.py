@@ -153,6 +153,7 @@ class ControlPlane:
         await self._ads.stop(settings.drain_period if len(self._ads.connections) else settings.drain_period * 0)
         for task in (*tasks, stopped):
             task.cancel()
+        await asyncio.wait((*tasks, stopped))  # some give back what they hold
         await self._close()
         for task in done - {stopped}:
             task.result()  # work that ended by itself failed: say how

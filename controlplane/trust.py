@@ -95,7 +95,6 @@ class Trust:
         self._webhooks: WebhookServer | None = None
         self._configuration: WebhookConfiguration | None = None
         self._roots: RootCertificates | None = None
-        self._bundle = ""
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
@@ -122,6 +121,7 @@ class Trust:
         source = self._issuers()
         lifetimes = Lifetimes(settings.certificate_lifetime, settings.max_certificate_lifetime)
         self._authority = await open_authority(source, lifetimes)
+        self._authority.on_change(self._bundle_changed)
         self._serving = ServingTls(self._authority, self._names)
         self._keeper = Keeper(source, self._authority, self._serving, READ_AGAIN)
         return self._serving
@@ -147,7 +147,6 @@ class Trust:
                 tasks.create_task(self._tokens.run())
                 for controller in self._controllers(self._client):
                     tasks.create_task(controller)
-            tasks.create_task(self._follow_bundle())
 
     def _controllers(self, client: ApiClient) -> Iterator[Coroutine[Any, Any, None]]:
         """Return the work of all that writes to the cluster."""
@@ -188,17 +187,12 @@ class Trust:
         except CallRefused as refused:
             raise GrpcRefused(Status[refused.kind.value], str(refused)) from refused
 
-    async def _follow_bundle(self) -> None:
-        """Tell those who hand the roots on when they change."""
-        while True:
-            bundle = self.bundle
-            if bundle != self._bundle:
-                self._bundle = bundle
-                if self._configuration is not None:
-                    self._configuration.bundle_changed()
-                if self._roots is not None:
-                    self._roots.changed()
-            await asyncio.sleep(1)
+    def _bundle_changed(self) -> None:
+        """Tell those who hand the roots on."""
+        if self._configuration is not None:
+            self._configuration.bundle_changed()
+        if self._roots is not None:
+            self._roots.changed()
 
     def _issuers(self) -> IssuerSource:
         policy = RootPolicy(self._mesh().trust_domain)

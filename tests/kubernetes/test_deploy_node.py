@@ -11,7 +11,7 @@ from controlplane.agent.bootstrap import TcpAddress
 from controlplane.agent.envoy import envoy_binary
 from tests.cluster import images
 from tests.cluster.node import Node
-from tests.kubernetes.proxies import sidecar
+from tests.kubernetes.proxies import SECURE_PORT, sidecar
 
 OVERLAY = Path(__file__).parents[2] / "deploy" / "overlays" / "minimal"
 SYSTEM = "istio-system"
@@ -34,10 +34,10 @@ def deployed(kube_node: Node, tmp_path_factory: pytest.TempPathFactory) -> Itera
     kubectl("apply", "-k", str(OVERLAY))
     try:
         kubectl("-n", SYSTEM, "rollout", "status", "deployment/istiod", "--timeout=90s")
-        kubectl("apply", "-f", "-", text=PLAINTEXT)  # until proxies are given certificates
+        kubectl("apply", "-f", "-", text=PLAINTEXT)  # this Envoy has no agent that would fetch a certificate
         kubectl("create", "namespace", MESH)
         kubectl("-n", MESH, "create", "service", "clusterip", "web", "--tcp=80")
-        kubectl("apply", "-f", "-", text=sidecar(MESH, "web", TcpAddress(f"istiod.{SYSTEM}.svc", 15010)))
+        kubectl("apply", "-f", "-", text=sidecar(MESH, "web", TcpAddress(f"istiod.{SYSTEM}.svc", SECURE_PORT)))
         yield kube_node
     finally:
         print(kubectl("-n", SYSTEM, "describe", "pods"))

@@ -32,9 +32,11 @@ async def _hosts(session: aiohttp.ClientSession) -> set[str]:
 
 async def test_from_start_to_end(own_kube_cluster: ApiServer) -> None:
     """It serves what the cluster has, and goes on without its API server."""
+    own_kube_cluster.kubectl("create", "namespace", "istio-system")  # where the root of its identity is kept
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "controlplane", "serve", "--kubeconfig", str(own_kube_cluster.kubeconfig)),
         *("--xds-bind", "127.0.0.1", "--xds-port", "0", "--monitoring-port", "0"),
+        *("--secure-port", "0", "--webhook-port", "0"),
         cwd=ROOT,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -75,6 +77,7 @@ async def test_it_stops_while_it_waits_for_the_first_list(own_kube_cluster: ApiS
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "controlplane", "serve", "--kubeconfig", str(own_kube_cluster.kubeconfig)),
         *("--xds-bind", "127.0.0.1", "--xds-port", "0", "--monitoring-port", "0"),
+        *("--secure-port", "0", "--webhook-port", "0"),
         cwd=ROOT,
         stderr=asyncio.subprocess.PIPE,
     )
