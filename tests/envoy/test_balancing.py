@@ -1,0 +1,226 @@
+"""Which endpoint takes a request: what Envoy makes of load balancers, localities and connection limits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+
+import aiohttp
+import pytest
+
+from samples.backends import Backend
+from samples.traffic import Answer, Entrance, send, weights_problem
+from tests.envoy.mesh import Json, Mesh, endpoint, eventually, eventually_all, routes, service, subsets, to
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+KEYS = [f"user-{number}" for number in range(200)]
+OUTLIERS = {
+    "consecutive5xxErrors": 2,
+    "interval": "0.5s",
+    "baseEjectionTime": "2s",
+    "maxEjectionPercent": 100,
+}
+
+
+async def owners(web: Entrance, kind: str) -> dict[str, str]:
+    """Return which version answers each key, sent once."""
+    found: dict[str, str] = {}
+    async with aiohttp.ClientSession(headers=web.headers) as session:
+
+        async def ask(key: str) -> None:
+            headers = {"x-user": key} if kind == "header" else {}
+            query = {"user": key} if kind == "query" else {}
+            async with session.get(web.url + "/", proxy=web.proxy, headers=headers, params=query) as response:
+                found[key] = response.headers.get("x-version", "")
+
+        for start in range(0, len(KEYS), 10):
+            await asyncio.gather(*(ask(key) for key in KEYS[start : start + 10]))
+    return found
+
+
+async def eventually_among(web: Entrance, kind: str, versions: set[str]) -> dict[str, str]:
+    """Wait until exactly these versions answer the keys; return who owns which."""
+    now: dict[str, str] = {}
+
+    async def among() -> bool:
+        now.update(await owners(web, kind))
+        return set(now.values()) == versions
+
+    await eventually(among, f"{sorted(versions)} share the keys")
+    return now
+
+
+@pytest.mark.parametrize(
+    ("kind", "policy", "strays"),
+    [
+        # A ring of 1,024 points has 342 for each of three endpoints and 256 for each of four, so about every eighth key
+        # moves between old endpoints: 25 of 200, at most twice that. A hash modulo the number would move 100 of them.
+        pytest.param("header", {"httpHeaderName": "x-user"}, 50, id="ring-by-header"),
+        pytest.param("query", {"httpQueryParameterName": "user", "ringHash": {}}, 50, id="ring-by-query"),
+        # Maglev fills its table anew, which disturbs few: at most every tenth.
+        pytest.param("header", {"httpHeaderName": "x-user", "maglev": {}}, 20, id="maglev-by-header"),
+    ],
+)
+async def test_a_key_keeps_its_endpoint_when_others_come_and_go(
+    mesh: Mesh, kind: str, policy: Json, strays: int
+) -> None:
+    """A new endpoint takes about its share of keys and few others move; when it leaves, all is as before."""
+    old = [await mesh.backend(version) for version in ("v1", "v2", "v3")]
+    new = await mesh.backend("v4")
+    mesh.write(service(old), subsets(loadBalancer={"consistentHash": policy}))
+    web = await mesh.sidecar()
+    before = await eventually_among(web, kind, {"v1", "v2", "v3"})
+    assert await owners(web, kind) == before
+
+    mesh.write(service([*old, new]))
+    with_four = await eventually_among(web, kind, {"v1", "v2", "v3", "v4"})
+    assert sum(with_four[key] not in {before[key], "v4"} for key in KEYS) <= strays
+    assert 15 <= list(with_four.values()).count("v4") <= 100  # a quarter is 50; ring points are not evenly spread
+
+    mesh.write(service(old))
+    assert await eventually_among(web, kind, {"v1", "v2", "v3"}) == before
+
+    mesh.write(service(old[1:]))
+    without = await eventually_among(web, kind, {"v2", "v3"})
+    assert sum(without[key] != before[key] for key in KEYS if before[key] != "v1") <= strays
+
+
+async def test_a_cookie_is_made_for_who_has_none_and_leads_back(mesh: Mesh) -> None:
+    """The first answer sets the cookie; whoever returns it stays with one endpoint, others are spread."""
+    backends = [await mesh.backend(version) for version in ("v1", "v2", "v3")]
+    cookie = {"httpCookie": {"name": "who", "ttl": "60s", "path": "/"}}
+    mesh.write(service(backends), subsets(loadBalancer={"consistentHash": cookie}))
+    web = await mesh.gateway()
+    mesh.write(routes({"route": [to()]}))
+
+    async def visit() -> tuple[str, set[str]]:
+        async with aiohttp.ClientSession(headers=web.headers, cookie_jar=aiohttp.DummyCookieJar()) as session:
+            async with session.get(web.url + "/") as first:
+                if first.status != 200 or "who" not in first.cookies:
+                    return "", set()
+                version, value = first.headers["x-version"], first.cookies["who"].value
+                assert first.cookies["who"]["path"] == "/"
+                assert first.cookies["who"]["max-age"] == "60"
+            return version, {a.version for a in await send(web, "/", {"cookie": f"who={value}"}, 10)}
+
+    async def made() -> bool:
+        return (await visit())[0] != ""
+
+    await eventually(made, "an answer sets the cookie")
+    visits = [await visit() for _ in range(20)]
+    assert all(returned == {version} for version, returned in visits), visits
+    assert len({version for version, _ in visits}) > 1  # one endpoint for all 20: once in 10^9
+
+
+async def test_round_robin_takes_turns(mesh: Mesh) -> None:
+    """One after the other: in 30 requests each of three endpoints has exactly ten."""
+    backends = [await mesh.backend(version) for version in ("v1", "v2", "v3")]
+    mesh.write(service(backends), subsets(loadBalancer={"simple": "ROUND_ROBIN"}))
+    web = await mesh.sidecar()
+
+    async def turns() -> bool:
+        answers = [(await send(web, "/", {}, 1))[0].version for _ in range(30)]
+        return Counter(answers) == {"v1": 10, "v2": 10, "v3": 10} and answers[:3] * 10 == answers
+
+    await eventually(turns, "the three take turns")
+
+
+async def test_endpoint_weights(mesh: Mesh) -> None:
+    """Of 400 requests taken in turns 300 go to the endpoint of weight 3; less evenly than chance would is wrong."""
+    v1, v2 = await mesh.backend("v1"), await mesh.backend("v2")
+    mesh.write(
+        service([endpoint(v1, weight=30), endpoint(v2, weight=10)]), subsets(loadBalancer={"simple": "ROUND_ROBIN"})
+    )
+    web = await mesh.sidecar()
+
+    async def both() -> bool:
+        return {answer.version for answer in await send(web, "/", {}, 20)} == {"v1", "v2"}
+
+    await eventually(both, "both endpoints answer")
+    assert weights_problem(await send(web, "/", {}, 400), {"v1": 75, "v2": 25}) == ""
+
+
+def in_places(near: Backend, next_zone: Backend, far: Backend) -> Json:
+    """Return the service with an endpoint in the proxies' zone, in another zone of their region, and elsewhere."""
+    return service(
+        [
+            endpoint(near, locality="north/north-a"),
+            endpoint(next_zone, locality="north/north-b"),
+            endpoint(far, locality="south/south-a"),
+        ]
+    )
+
+
+async def test_a_zone_dies_and_comes_back(mesh: Mesh) -> None:
+    """The own zone takes all; when it fails the next zone does, then the other region; then the own zone again."""
+    near, next_zone, far = [await mesh.backend(name) for name in ("near", "next-zone", "far")]
+    mesh.write(
+        in_places(near, next_zone, far),
+        subsets(outlierDetection=OUTLIERS, loadBalancer={"localityLbSetting": {"enabled": True}}),
+        routes({"route": [to()], "retries": {"attempts": 0}}),
+    )
+    web = await mesh.sidecar()
+    await eventually_all(web, Answer(200, "near", "/"), count=30)
+    near.status = 503
+    await eventually_all(web, Answer(200, "next-zone", "/"), count=10)
+    next_zone.status = 503
+    await eventually_all(web, Answer(200, "far", "/"), count=10)
+    near.status = next_zone.status = 200
+    await eventually_all(web, Answer(200, "near", "/"), count=30)
+
+
+async def test_a_dead_zone_is_not_noticed_with_retries(mesh: Mesh) -> None:
+    """Nothing listens in the own zone any more: refused connections are tried again elsewhere, no request fails."""
+    near, next_zone, far = [await mesh.backend(name) for name in ("near", "next-zone", "far")]
+    mesh.write(in_places(near, next_zone, far), subsets(outlierDetection=OUTLIERS))
+    web = await mesh.sidecar()
+    await eventually_all(web, Answer(200, "near", "/"), count=10)
+    await near.stop()
+    answers = [(await send(web, "/", {}, 1))[0] for _ in range(30)]
+    assert answers[-1] == Answer(200, "next-zone", "/")
+    # The default policy tries twice more and forgets hosts that failed, but the priority is chosen before the host:
+    # until the endpoint is ejected (two failures) a request may use up its attempts.
+    assert sum(answer.status != 200 for answer in answers) <= 2, answers
+    assert Answer(200, "far", "/") not in answers
+
+
+async def test_locality_distribute(mesh: Mesh) -> None:
+    """Shares between zones as declared, 80 to 20 (400 requests, 4.5 standard deviations); none elsewhere."""
+    near, next_zone, far = [await mesh.backend(name) for name in ("near", "next-zone", "far")]
+    shares = [{"from": "north/north-a/*", "to": {"north/north-a/*": 80, "north/north-b/*": 20}}]
+    mesh.write(
+        in_places(near, next_zone, far),
+        subsets(loadBalancer={"simple": "RANDOM", "localityLbSetting": {"enabled": True, "distribute": shares}}),
+    )
+    web = await mesh.sidecar()
+
+    async def both() -> bool:
+        return {answer.version for answer in await send(web, "/", {}, 40)} == {"near", "next-zone"}
+
+    await eventually(both, "two zones answer")
+    assert weights_problem(await send(web, "/", {}, 400), {"near": 80, "next-zone": 20}) == ""
+
+
+async def test_circuit_breaker(mesh: Mesh) -> None:
+    """One connection and one waiting request: of ten at once two are served in turn, eight are refused at once."""
+    v1 = await mesh.backend("v1")
+    limits = {"tcp": {"maxConnections": 1}, "http": {"http1MaxPendingRequests": 1}}
+    mesh.write(service([v1]), subsets(connectionPool=limits), routes({"route": [to()], "retries": {"attempts": 0}}))
+    web = await mesh.sidecar()
+    await eventually_all(web, Answer(200, "v1", "/"), count=1)
+    v1.delay = timedelta(seconds=0.7)
+    v1.seen.clear()
+
+    async def ask(session: aiohttp.ClientSession) -> tuple[int, str]:
+        async with session.get(web.url + "/", proxy=web.proxy) as response:
+            return response.status, response.headers.get("x-envoy-overloaded", "")
+
+    async def tripped() -> bool:
+        async with aiohttp.ClientSession() as session:
+            answers = Counter(await asyncio.gather(*(ask(session) for _ in range(10))))
+        return answers == {(200, ""): 2, (503, "true"): 8}
+
+    await eventually(tripped, "two are served, eight are refused by the circuit breaker")
+    assert len(v1.seen) % 2 == 0  # those refused were never sent
