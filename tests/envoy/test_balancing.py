@@ -114,6 +114,45 @@ async def test_a_cookie_is_made_for_who_has_none_and_leads_back(mesh: Mesh) -> N
     assert len({version for version, _ in visits}) > 1  # one endpoint for all 20: once in 10^9
 
 
+async def test_clients_are_told_apart_by_their_address(mesh: Mesh) -> None:
+    """Each of 20 source addresses keeps to one endpoint; they do not all have the same."""
+    backends = [await mesh.backend(version) for version in ("v1", "v2", "v3")]
+    mesh.write(service(backends), subsets(loadBalancer={"consistentHash": {"useSourceIp": True}}))
+    web = await mesh.sidecar()
+
+    async def answering(client: str) -> set[str]:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(local_addr=(client, 0))) as session:
+            versions = set()
+            for _ in range(6):
+                async with session.get(web.url + "/", proxy=web.proxy) as response:
+                    versions.add(response.headers.get("x-version", ""))
+            return versions
+
+    clients = [f"127.0.1.{number}" for number in range(1, 21)]
+
+    async def each_has_one() -> bool:
+        found = [await answering(client) for client in clients]
+        return all(len(one) == 1 for one in found) and len(set.union(*found) - {""}) > 1
+
+    await eventually(each_has_one, "each address has one endpoint")
+
+
+async def test_a_retry_goes_to_another_endpoint(mesh: Mesh) -> None:
+    """Of two endpoints taken in turns one only fails; no request does, and none needs more than one retry."""
+    bad, good = await mesh.backend("bad"), await mesh.backend("good")
+    bad.status = 503
+    retried = {"route": [to()], "retries": {"attempts": 2, "retryOn": "5xx"}}
+    mesh.write(service([bad, good]), subsets(loadBalancer={"simple": "ROUND_ROBIN"}), routes(retried))
+    web = await mesh.sidecar()
+    await eventually_all(web, Answer(200, "good", "/"), count=4)
+    bad.seen.clear()
+    good.seen.clear()
+    answers = [(await send(web, "/", {}, 1))[0] for _ in range(30)]
+    assert set(answers) == {Answer(200, "good", "/")}
+    assert len(bad.seen) > 0
+    assert {seen.headers["x-envoy-attempt-count"] for seen in good.seen} <= {"1", "2"}
+
+
 async def test_round_robin_takes_turns(mesh: Mesh) -> None:
     """One after the other: in 30 requests each of three endpoints has exactly ten."""
     backends = [await mesh.backend(version) for version in ("v1", "v2", "v3")]

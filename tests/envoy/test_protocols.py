@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import Any
 from urllib.parse import urlsplit
@@ -76,6 +77,30 @@ async def test_tcp(mesh: Mesh) -> None:
         return {await say(port, "x") for _ in range(20)} == {"v2 x"}
 
     await eventually(moved, "v2 has every connection")
+
+
+async def test_tcp_connections_are_limited(mesh: Mesh) -> None:
+    """Of two connections at once the second is closed; when the first has gone there is room again."""
+    server = await mesh.serving(LineServer("only"))
+    port = free_port()
+    mesh.write(
+        service_on(port, "TCP", {"v": server.port}, addresses=[LOOPBACK]),
+        subsets(connectionPool={"tcp": {"maxConnections": 1}}),
+    )
+    await mesh.sidecar()
+    await eventually_says(port, "only hello")
+
+    async def limited() -> bool:
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        try:
+            writer.write(b"first\n")
+            first = await reader.readline()
+            return first == b"only first\n" and await say(port, "second") == ""
+        finally:
+            writer.close()
+
+    await eventually(limited, "a second connection is closed")
+    await eventually_says(port, "only hello")
 
 
 async def test_tls_is_routed_by_server_name(mesh: Mesh) -> None:
