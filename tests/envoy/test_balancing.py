@@ -1,10 +1,9 @@
-"""Which endpoint takes a request: what Envoy makes of load balancers, localities and connection limits."""
+"""Which endpoint takes a request: what Envoy makes of load balancers, localities and retries."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from datetime import timedelta
 
 import aiohttp
 import pytest
@@ -24,15 +23,13 @@ OUTLIERS = {
 }
 
 
-async def owners(web: Entrance, kind: str) -> dict[str, str]:
+async def owners(web: Entrance) -> dict[str, str]:
     """Return which version answers each key, sent once."""
     found: dict[str, str] = {}
     async with aiohttp.ClientSession(headers=web.headers) as session:
 
         async def ask(key: str) -> None:
-            headers = {"x-user": key} if kind == "header" else {}
-            query = {"user": key} if kind == "query" else {}
-            async with session.get(web.url + "/", proxy=web.proxy, headers=headers, params=query) as response:
+            async with session.get(web.url + "/", proxy=web.proxy, params={"user": key}) as response:
                 found[key] = response.headers.get("x-version", "")
 
         for start in range(0, len(KEYS), 10):
@@ -40,51 +37,37 @@ async def owners(web: Entrance, kind: str) -> dict[str, str]:
     return found
 
 
-async def eventually_among(web: Entrance, kind: str, versions: set[str]) -> dict[str, str]:
+async def eventually_among(web: Entrance, versions: set[str]) -> dict[str, str]:
     """Wait until exactly these versions answer the keys; return who owns which."""
     now: dict[str, str] = {}
 
     async def among() -> bool:
-        now.update(await owners(web, kind))
+        now.update(await owners(web))
         return set(now.values()) == versions
 
     await eventually(among, f"{sorted(versions)} share the keys")
     return now
 
 
-@pytest.mark.parametrize(
-    ("kind", "policy", "strays"),
-    [
-        # A ring of 1,024 points has 342 for each of three endpoints and 256 for each of four, so about every eighth key
-        # moves between old endpoints: 25 of 200, at most twice that. A hash modulo the number would move 100 of them.
-        pytest.param("header", {"httpHeaderName": "x-user"}, 50, id="ring-by-header"),
-        pytest.param("query", {"httpQueryParameterName": "user", "ringHash": {}}, 50, id="ring-by-query"),
-        # Maglev fills its table anew, which disturbs few: at most every tenth.
-        pytest.param("header", {"httpHeaderName": "x-user", "maglev": {}}, 20, id="maglev-by-header"),
-    ],
-)
-async def test_a_key_keeps_its_endpoint_when_others_come_and_go(
-    mesh: Mesh, kind: str, policy: Json, strays: int
-) -> None:
-    """A new endpoint takes about its share of keys and few others move; when it leaves, all is as before."""
+async def test_a_new_endpoint_takes_keys_from_all(mesh: Mesh) -> None:
+    """Hashed by a query parameter: a new endpoint takes about its share, few others move; it goes, all is as before."""
     old = [await mesh.backend(version) for version in ("v1", "v2", "v3")]
     new = await mesh.backend("v4")
+    policy = {"httpQueryParameterName": "user", "ringHash": {}}
     mesh.write(service(old), subsets(loadBalancer={"consistentHash": policy}))
     web = await mesh.sidecar()
-    before = await eventually_among(web, kind, {"v1", "v2", "v3"})
-    assert await owners(web, kind) == before
+    before = await eventually_among(web, {"v1", "v2", "v3"})
+    assert await owners(web) == before
 
     mesh.write(service([*old, new]))
-    with_four = await eventually_among(web, kind, {"v1", "v2", "v3", "v4"})
-    assert sum(with_four[key] not in {before[key], "v4"} for key in KEYS) <= strays
+    with_four = await eventually_among(web, {"v1", "v2", "v3", "v4"})
+    # A ring of 1,024 points has 342 for each of three endpoints and 256 for each of four, so about every eighth key
+    # moves between old endpoints: 25 of 200, at most twice that. A hash modulo the number would move 100 of them.
+    assert sum(with_four[key] not in {before[key], "v4"} for key in KEYS) <= 50
     assert 15 <= list(with_four.values()).count("v4") <= 100  # a quarter is 50; ring points are not evenly spread
 
     mesh.write(service(old))
-    assert await eventually_among(web, kind, {"v1", "v2", "v3"}) == before
-
-    mesh.write(service(old[1:]))
-    without = await eventually_among(web, kind, {"v2", "v3"})
-    assert sum(without[key] != before[key] for key in KEYS if before[key] != "v1") <= strays
+    assert await eventually_among(web, {"v1", "v2", "v3"}) == before
 
 
 async def test_a_cookie_is_made_for_who_has_none_and_leads_back(mesh: Mesh) -> None:
@@ -210,23 +193,6 @@ async def test_a_zone_dies_and_comes_back(mesh: Mesh) -> None:
     await eventually_all(web, Answer(200, "near", "/"), count=30)
 
 
-async def test_a_dead_zone_is_not_noticed_when_retries_go_elsewhere(mesh: Mesh) -> None:
-    """Nothing listens in the own zone any more: the second retry of a request goes to the next zone, so none fails."""
-    near, next_zone, far = [await mesh.backend(name) for name in ("near", "next-zone", "far")]
-    retries = {"attempts": 2, "retryOn": "connect-failure", "retryRemoteLocalities": True}
-    # Ejection is out of the question: what is seen are retries alone.
-    slow = OUTLIERS | {"consecutive5xxErrors": 1000}
-    mesh.write(
-        in_places(near, next_zone, far), subsets(outlierDetection=slow), routes({"route": [to()], "retries": retries})
-    )
-    web = await mesh.sidecar()
-    await eventually_all(web, Answer(200, "near", "/"), count=10)
-    await near.stop()
-    answers = [(await send(web, "/", {}, 1))[0] for _ in range(30)]
-    assert set(answers) == {Answer(200, "next-zone", "/")}
-    assert {seen.headers["x-envoy-attempt-count"] for seen in next_zone.seen} == {"3"}
-
-
 async def test_locality_distribute(mesh: Mesh) -> None:
     """Shares between zones as declared, 80 to 20 (400 requests, 4.5 standard deviations); none elsewhere."""
     near, next_zone, far = [await mesh.backend(name) for name in ("near", "next-zone", "far")]
@@ -242,26 +208,3 @@ async def test_locality_distribute(mesh: Mesh) -> None:
 
     await eventually(both, "two zones answer")
     assert weights_problem(await send(web, "/", {}, 400), {"near": 80, "next-zone": 20}) == ""
-
-
-async def test_circuit_breaker(mesh: Mesh) -> None:
-    """One connection and one waiting request: of ten at once two are served in turn, eight are refused at once."""
-    v1 = await mesh.backend("v1")
-    limits = {"tcp": {"maxConnections": 1}, "http": {"http1MaxPendingRequests": 1}}
-    mesh.write(service([v1]), subsets(connectionPool=limits), routes({"route": [to()], "retries": {"attempts": 0}}))
-    web = await mesh.sidecar()
-    await eventually_all(web, Answer(200, "v1", "/"), count=1)
-    v1.delay = timedelta(seconds=0.7)
-    v1.seen.clear()
-
-    async def ask(session: aiohttp.ClientSession) -> tuple[int, str]:
-        async with session.get(web.url + "/", proxy=web.proxy) as response:
-            return response.status, response.headers.get("x-envoy-overloaded", "")
-
-    async def tripped() -> bool:
-        async with aiohttp.ClientSession() as session:
-            answers = Counter(await asyncio.gather(*(ask(session) for _ in range(10))))
-        return answers == {(200, ""): 2, (503, "true"): 8}
-
-    await eventually(tripped, "two are served, eight are refused by the circuit breaker")
-    assert len(v1.seen) % 2 == 0  # those refused were never sent

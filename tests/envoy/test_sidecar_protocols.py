@@ -1,4 +1,4 @@
-"""Protocols other than plain HTTP/1.1 requests: TCP, TLS by server name, WebSocket, gRPC and HTTP/2."""
+"""Protocols other than plain requests, through a sidecar: TCP, TLS by server name, WebSocket, gRPC and HTTP/2."""
 
 from __future__ import annotations
 
@@ -128,28 +128,6 @@ async def test_tls_is_routed_by_server_name(mesh: Mesh) -> None:
     assert set(servers["three"].names) == {"y.three.test"}
 
 
-async def test_a_gateway_passes_tls_through(mesh: Mesh) -> None:
-    """PASSTHROUGH: the gateway reads the name alone; a connection for a name that it does not have is closed."""
-    servers = {name: await mesh.serving(LineServer(name, IDENTITY)) for name in ("one", "two")}
-    await mesh.gateway()
-    port = free_port()
-    listener = {
-        "port": {"number": port, "name": "tls", "protocol": "TLS"},
-        "bind": LOOPBACK,
-        "hosts": ["*.test"],
-        "tls": {"mode": "PASSTHROUGH"},
-    }
-    tls = [{"match": [{"sniHosts": [f"{name}.test"]}], "route": [to(host=f"{name}.test")]} for name in ("one", "two")]
-    mesh.write(
-        *(service_on(443, "TLS", {"v": server.port}, f"{name}.test") for name, server in servers.items()),
-        istio("Gateway", "pass", selector={"istio": "ingress-delta"}, servers=[listener]),
-        istio("VirtualService", "tls", hosts=["one.test", "two.test"], gateways=["pass"], tls=tls),
-    )
-    await eventually_says(port, "one hello", "one.test")
-    await eventually_says(port, "two hello", "two.test")
-    assert await say(port, "hello", "three.test") == ""
-
-
 async def test_tls_is_begun_by_the_proxy(mesh: Mesh) -> None:
     """The client speaks plain TCP, the server TLS: a DestinationRule makes the sidecar begin it, with this name."""
     server = await mesh.serving(LineServer("secure", IDENTITY))
@@ -161,11 +139,10 @@ async def test_tls_is_begun_by_the_proxy(mesh: Mesh) -> None:
     assert set(server.names) == {"inside.test"}
 
 
-@pytest.mark.parametrize("through", ["gateway", "sidecar"])
-async def test_websocket(mesh: Mesh, through: str) -> None:
+async def test_websocket(mesh: Mesh) -> None:
     """A connection is upgraded, and messages go both ways; the route's prefix decides where."""
     one, two = await mesh.serving(WebSocketServer("one")), await mesh.serving(WebSocketServer("two"))
-    web = await (mesh.gateway() if through == "gateway" else mesh.sidecar())
+    web = await mesh.sidecar()
     mesh.write(
         service_on(80, "HTTP", {"one": one.port, "two": two.port}),
         subsets("one", "two"),
@@ -186,7 +163,6 @@ def channel(web: Entrance) -> Any:
     return grpc.aio.insecure_channel(target, options=[("grpc.default_authority", HOST)])
 
 
-@pytest.mark.parametrize("through", ["gateway", "sidecar"])
 @pytest.mark.parametrize(
     ("protocol", "pool"),
     [
@@ -196,10 +172,10 @@ def channel(web: Entrance) -> Any:
         pytest.param("HTTP", {"http": {"useClientProtocol": True}}, id="HTTP-like-the-client"),
     ],
 )
-async def test_grpc_and_http2(mesh: Mesh, through: str, protocol: str, pool: Json) -> None:
+async def test_grpc_and_http2(mesh: Mesh, protocol: str, pool: Json) -> None:
     """Calls and streams arrive over HTTP/2; methods are paths, the request's metadata are headers."""
     v1, v2 = await mesh.serving(EchoServer("v1")), await mesh.serving(EchoServer("v2"))
-    web = await (mesh.gateway() if through == "gateway" else mesh.sidecar())
+    web = await mesh.sidecar()
     mesh.write(
         service_on(80, protocol, {"v1": v1.port, "v2": v2.port}),
         subsets("v1", "v2", **({"connectionPool": pool} if pool else {})),
