@@ -6,6 +6,9 @@
 
 The cases and their runner are a directory beside the checkout (``--cases``). Where there is none, this says so and ends
 well, but not in CI (``CI=true``). A case that fails is run once more alone: it may have met a busy machine.
+
+Of every case, also of those not required, the snapshot is fetched again by a node that does not say ``ISTIO_VERSION``
+and given to a stock Envoy to validate: none may be refused.
 """
 
 from __future__ import annotations
@@ -17,9 +20,10 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 TOP = Path(__file__).resolve().parents[2]
 PASSING = Path(__file__).with_name("passing.txt")
@@ -31,26 +35,45 @@ NOT_SERVED = "gateway-api"  # a tag: the Gateway API is not served yet
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """The required cases by outcome: ``exact``, right behaviour under other ``names``, or ``failed``."""
+    """The required cases by outcome: ``exact``, right behaviour under other ``names``, or ``failed``.
+
+    ``accepted`` and ``refused`` are the cases, required or not, whose snapshot a stock Envoy took or refused; a case
+    without a snapshot is in neither.
+    """
 
     exact: frozenset[str]
     names: frozenset[str] = frozenset()
     failed: frozenset[str] = frozenset()
+    accepted: frozenset[str] = frozenset()
+    refused: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, cases: Iterable[dict[str, object]]) -> Results:
-        """Sort the runner's JSON; cases that are shown but not required are left out."""
+    def of(cls, cases: Sequence[Mapping[str, Any]]) -> Results:
+        """Sort the runner's JSON; the outcome of cases that are shown but not required is left out."""
+        validated = {
+            str(case["case"]): not item["reasons"]
+            for case in cases
+            for item in case["items"]
+            if item["kind"] == "envoy"
+        }
         required = [case for case in cases if not case["optional"]]
         exact = frozenset(str(case["case"]) for case in required if case["exact"])
         behaviour = frozenset(str(case["case"]) for case in required if case["behaviour"])
-        return cls(exact, behaviour - exact, frozenset(str(case["case"]) for case in required) - behaviour - exact)
+        return cls(
+            exact,
+            behaviour - exact,
+            frozenset(str(case["case"]) for case in required) - behaviour - exact,
+            frozenset(name for name, accepted in validated.items() if accepted),
+            frozenset(name for name, accepted in validated.items() if not accepted),
+        )
 
     def __str__(self) -> str:
         """Give the totals."""
         total = len(self.exact) + len(self.names) + len(self.failed)
+        validated = len(self.accepted) + len(self.refused)
         return (
             f"{len(self.exact)} of {total} required cases pass, {len(self.names)} more behave right under other names, "
-            f"{len(self.failed)} fail"
+            f"{len(self.failed)} fail; a stock Envoy takes {len(self.accepted)} of {validated} snapshots"
         )
 
 
@@ -126,7 +149,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"conformance: {len(fresh)} cases pass and are not in the list yet (--update adds them)")
     for name in sorted(lost):
         print(f"conformance: {name} passed before and does not now; see {LOG.relative_to(TOP)}")
-    return int(bool(lost))
+    for name in sorted(results.refused):
+        print(f"conformance: a stock Envoy refuses the snapshot of {name}; see {LOG.relative_to(TOP)}")
+    return int(bool(lost or results.refused))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,10 @@ round = len(list(here.glob("round*")))
 (here / f"round{round}").touch()
 passing = (here / f"pass{round}").read_text().split()
 cases = [name for name in ("a", "b", "c", "extra") if re.search(options["--only"], name + ".yaml")]
+refused = (here / "refused").read_text().split() if (here / "refused").exists() else []
 results = [
-    {"case": name, "optional": name == "extra", "exact": name in passing, "behaviour": name in passing}
+    {"case": name, "optional": name == "extra", "exact": name in passing, "behaviour": name in passing,
+     "items": [{"kind": "call", "reasons": []}, {"kind": "envoy", "reasons": ["bad"] * (name in refused)}]}
     for name in cases
 ]
 pathlib.Path(options["--json"]).write_text(json.dumps(results))
@@ -60,6 +62,15 @@ def run(cases: Path, listed: str, passes: list[str], *options: str) -> tuple[int
 )
 def test_list(cases: Path, listed: str, passes: list[str], options: list[str], status: int, after: str) -> None:
     assert run(cases, listed, passes, *options) == (status, after)
+
+
+@pytest.mark.parametrize("refused", ["c", "extra"], ids=["not-in-the-list", "not-required"])
+def test_no_snapshot_may_be_refused(cases: Path, capsys: pytest.CaptureFixture[str], refused: str) -> None:
+    (cases / "refused").write_text(refused)
+    assert run(cases, "a\n", ["a"]) == (1, "a\n")
+    said = capsys.readouterr().out
+    assert "takes 3 of 4 snapshots" in said
+    assert f"refuses the snapshot of {refused};" in said
 
 
 @pytest.mark.parametrize(("ci", "status"), [("true", 1), ("", 0)])

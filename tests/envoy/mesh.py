@@ -7,8 +7,9 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import aiohttp
 import yaml
@@ -17,15 +18,29 @@ from controlplane.agent.bootstrap import Bootstrap, workload
 from controlplane.agent.envoy import EnvoyProxy
 from controlplane.agent.identity import LocalAuthority, spiffe_id
 from controlplane.agent.sds import SecretServer
-from controlplane.model.proxy import Proxy
+from controlplane.model.proxy import Locality, Proxy
 from samples.backends import Backend
 from samples.control_plane import LOOPBACK, ControlPlane, free_port
 from samples.traffic import Answer, Entrance, send
 
 HOST = "web.test"
+HERE = Locality("north", "north-a")  # where every proxy of the mesh is
 GATEWAYS = ["mesh", "ingress-delta", "ingress-sotw"]
 EVENTUALLY_SECONDS = 20.0  # a change arrives in tens of milliseconds; this is for a machine that is busy elsewhere
 Json = dict[str, Any]
+
+
+class Server(Protocol):
+    """Something that requests can go to, on a free port of loopback once it is started."""
+
+    async def start(self) -> None:
+        """Listen."""
+
+    async def stop(self) -> None:
+        """Close the port and every connection."""
+
+
+AnyServer = TypeVar("AnyServer", bound=Server)
 
 
 class Mesh:
@@ -42,7 +57,7 @@ class Mesh:
         self._entrances: dict[str, Entrance] = {}
         self._gateways: list[Json] = []
         self._objects: dict[tuple[str, str], Json] = {}
-        self._backends: list[Backend] = []
+        self._servers: list[Server] = []
         self.control_plane = control_plane
 
     def write(self, *objects: Json) -> None:
@@ -54,17 +69,20 @@ class Mesh:
         """Forget the objects and stop the backends of one test. Fail when a proxy refused anything meanwhile."""
         self._objects.clear()
         self.write()
-        while self._backends:
-            await self._backends.pop().stop()
+        while self._servers:
+            await self._servers.pop().stop()
         for envoy in self._envoys:
             assert await envoy.rejected() == {}, f"{envoy.proxy.id} refused an update; see its log"
 
     async def backend(self, version: str) -> Backend:
         """Start a backend on a free port."""
-        backend = Backend(version, LOOPBACK)
-        await backend.start()
-        self._backends.append(backend)
-        return backend
+        return await self.serving(Backend(version, LOOPBACK))
+
+    async def serving(self, server: AnyServer) -> AnyServer:
+        """Start a server and return it; it is stopped when the test ends."""
+        await server.start()
+        self._servers.append(server)
+        return server
 
     async def sidecar(self, *, delta: bool = True) -> Entrance:
         """Return the sidecar of a client, which takes requests as the client's HTTP proxy; started when first asked."""
@@ -93,7 +111,7 @@ class Mesh:
         """Start an Envoy and wait until it serves."""
         admin = self._directory / f"{proxy.name}.sock"
         settings = Bootstrap(self.control_plane.xds, self._secrets, admin=admin, metrics=None, health=None, delta=delta)
-        envoy = EnvoyProxy(proxy, settings, self._directory)
+        envoy = EnvoyProxy(replace(proxy, locality=HERE), settings, self._directory)
         self._stack.push_async_callback(envoy.stop)
         await envoy.start()
         await envoy.wait_ready()
@@ -145,12 +163,14 @@ def istio(kind: str, name: str, **spec: Any) -> Json:
     return {"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": metadata, "spec": spec}
 
 
-def service(backends: Iterable[Backend], host: str = HOST) -> Json:
-    """Return the service ``web.test``, port 80, of these backends, each labelled with its version."""
-    endpoints = [
-        {"address": backend.host, "ports": {"http": backend.port}, "labels": {"version": backend.version}}
-        for backend in backends
-    ]
+def endpoint(backend: Backend, **rest: Any) -> Json:
+    """Return a backend as an endpoint labelled with its version; ``rest`` may give it a weight or a locality."""
+    return {"address": backend.host, "ports": {"http": backend.port}, "labels": {"version": backend.version}, **rest}
+
+
+def service(backends: Iterable[Backend | Json], host: str = HOST) -> Json:
+    """Return the service ``web.test``, port 80, of these backends or endpoints."""
+    endpoints = [endpoint(backend) if isinstance(backend, Backend) else backend for backend in backends]
     ports = [{"number": 80, "name": "http", "protocol": "HTTP"}]
     return istio(
         "ServiceEntry",
