@@ -135,8 +135,12 @@ class ControlPlane:
         if settings.plaintext:
             ports["xds"] = f"{settings.xds_host}:{await self._ads.add_port(settings.xds_host, settings.xds_port)}"
         starting = asyncio.create_task(self._admin.start(settings.monitoring_bind, settings.monitoring_port))
-        begun = await _unless(stop, self._begin(ports))
-        self._monitoring = ports["monitoring"] = f"{settings.monitoring_bind}:{await starting}"
+        try:
+            begun = await _unless(stop, self._begin(ports), starting)
+            self._monitoring = ports["monitoring"] = f"{settings.monitoring_bind}:{await starting}"
+        except BaseException:
+            await self._close()
+            raise
         if not begun:
             await self._close()
             return
@@ -165,7 +169,10 @@ class ControlPlane:
         _settle_memory()
         if self._trust is not None:
             client = None if isinstance(source, FileSource) else source.client
-            serving = await self._trust.open(client)
+            try:
+                serving = await self._trust.open(client)
+            except ValueError as error:  # an authority that cannot sign
+                raise RuntimeError(f"the certificate authority cannot be used: {error}") from error
             if settings.tls_port is not None:
                 context = serving.grpc_context()
                 port = await self._ads.add_port(settings.xds_host, settings.tls_port, context)
@@ -192,8 +199,11 @@ class ControlPlane:
         """Return what the monitoring port answers."""
         import aiohttp  # noqa: PLC0415 - for few
 
-        address = self._monitoring.replace("0.0.0.0:", "127.0.0.1:")
-        async with aiohttp.ClientSession() as session, session.get(f"http://{address}/debug/{page}") as response:
+        host, _, port = self._monitoring.rpartition(":")
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - to ask, not to listen
+        url = f"http://[{host}]:{port}/debug/{page}" if ":" in host else f"http://{host}:{port}/debug/{page}"
+        timeout = aiohttp.ClientTimeout(total=10)
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
             return await response.read()
 
     async def _watch(self) -> None:
@@ -343,11 +353,14 @@ def _trust(settings: Settings, current_mesh: Callable[[], MeshConfig]) -> Trust 
     return Trust(settings, current_mesh, _identity())
 
 
-async def _unless(stop: asyncio.Event, work: Coroutine[None, None, bool]) -> bool:
-    """Return what some work returns; false if ``stop`` is set before that, which ends it."""
+async def _unless(stop: asyncio.Event, work: Coroutine[None, None, bool], beside: asyncio.Task[int]) -> bool:
+    """Return what some work returns, false if ``stop`` is set before that; a failure beside it is raised at once."""
     working, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((working, stopped, beside), return_when=asyncio.FIRST_COMPLETED)
+        if beside.done():
+            beside.result()
+            await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
         return working.result() if working.done() else False
     finally:
         for task in (working, stopped):

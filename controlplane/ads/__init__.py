@@ -8,7 +8,9 @@ Bytes of requests come in, bytes of responses go out. In reading order:
   delta alike: what a request means, and what is sent next.
 * ``wire``: requests decoded, responses put together from encoded parts; streams in the same state get one object.
 * ``node``: who the proxy is. ``stream``: one proxy's core driven over an abstract byte transport.
-* ``server``, ``admission``, ``connections``: gRPC, how many streams are let in, and those that are open.
+* ``server``, ``admission``, ``connections``, ``credential``, ``refusal``: joined to gRPC, how many streams are let in,
+  those that are open, who a caller has proved to be, and why one is not served.
+* ``debug``: streams of people's tools.
 * ``sync_status``: what the rest of the program may ask about connected proxies. ``observer``: what it may count.
 
 What may go wrong: a malformed request or node ends its stream with the reason (``StreamRefused``); a refused

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from envoy.service.discovery.v3.discovery_pb2 import (
@@ -24,6 +24,7 @@ from controlplane.ads.watch import Variant
 from controlplane.http2.call import Call
 
 PREFIX = "istio.io/debug"
+_REQUESTS: Mapping[Variant, Any] = {Variant.SOTW: DiscoveryRequest, Variant.DELTA: DeltaDiscoveryRequest}
 
 
 class DebugAnswer(NamedTuple):
@@ -37,9 +38,14 @@ Debug = Callable[[str, Sequence[str], Credential], Awaitable[DebugAnswer]]
 """Answers a request: type URL, names, who asks. Raises ``StreamRefused`` for those who may not."""
 
 
-def is_debug(request: bytes) -> bool:
-    """Whether a stream that begins with this request may be a tool's."""
-    return PREFIX.encode() in request
+def is_debug(variant: Variant, request: bytes) -> bool:
+    """Whether a stream that begins with this request is a tool's."""
+    if PREFIX.encode() not in request:  # which costs less than to decode what nearly all begin with
+        return False
+    try:
+        return bool(_REQUESTS[variant].FromString(request).type_url.startswith(PREFIX))
+    except DecodeError:
+        return False
 
 
 async def answer_debug(variant: Variant, call: Call, first: bytes, credential: Credential, debug: Debug) -> None:
@@ -48,12 +54,11 @@ async def answer_debug(variant: Variant, call: Call, first: bytes, credential: C
     Raises:
         StreamRefused: the caller may not see this, or the request is malformed.
     """
-    request_type = DeltaDiscoveryRequest if variant is Variant.DELTA else DiscoveryRequest
     nonces = itertools.count(1)
     body: bytes | None = first
     while body is not None:
         try:
-            request = request_type.FromString(body)
+            request = _REQUESTS[variant].FromString(body)
         except DecodeError as error:
             raise StreamRefused(Refusal.INVALID, "the request is no discovery request") from error
         if not request.type_url.startswith(PREFIX):
@@ -61,6 +66,7 @@ async def answer_debug(variant: Variant, call: Call, first: bytes, credential: C
         if not request.response_nonce:
             names = request.resource_names_subscribe if variant is Variant.DELTA else request.resource_names
             answer = await debug(request.type_url, list(names), credential)
+            await call.room()
             call.send(_encoded(variant, request.type_url, str(next(nonces)), answer))
         body = await call.message()
 

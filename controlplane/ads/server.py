@@ -34,6 +34,9 @@ METHODS = {
 Identify = Callable[[Call], Awaitable[Credential]]
 """Finds out who calls; raises ``StreamRefused`` where that cannot be told."""
 
+_FIRST_REQUEST_SECONDS = 30
+_LONGEST_REASON = 1024  # characters in the log
+
 NOT_READY = "server is not ready to serve discovery information"
 
 
@@ -63,7 +66,7 @@ class ServerOptions:
 
     @property
     def connection(self) -> ConnectionOptions:
-        """Those of the connections."""
+        """Those that are about connections, as the server of any method knows them."""
         return ConnectionOptions(
             max_streams=self.max_streams,
             largest_message=self.max_receive_size_bytes,
@@ -125,14 +128,17 @@ class AdsServer:
         New streams are refused from now on. What has not ended by then is cut.
         """
         self._draining = True
+        self._server.close_ports()
         seconds = drain.total_seconds()
         if seconds and self._tasks:
-            # Only those who connect through a balancer reach another replica: each is told when its stream ends.
             await self._end_streams(seconds * 0.9)
             self._server.leave()
-            await asyncio.wait(self._tasks, timeout=seconds * 0.1) if self._tasks else None
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=seconds * 0.1)
         cut = len(self.connections)
         await self._server.stop()
+        for task in self._tasks:
+            task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
         log.info("ads.stopped", cut=cut)
@@ -156,7 +162,9 @@ class AdsServer:
             await self._admit()
             await self._answer(variant, call, await self._environment.identify(call))
         except StreamRefused as refusal:
-            log.warning("ads.refused", peer=call.peer, kind=refusal.kind.value, reason=str(refusal))
+            # Those who come too early or too many at a time come again, by the thousand.
+            tell = log.debug if refusal.kind in {Refusal.TOO_MANY, Refusal.UNAVAILABLE} else log.warning
+            tell("ads.refused", peer=call.peer, kind=refusal.kind.value, reason=str(refusal)[:_LONGEST_REASON])
             call.finish(Status[refusal.kind.value], str(refusal))
         except (CallEnded, EOFError) as end:
             log.debug("ads.ended", peer=call.peer, reason=str(end))
@@ -167,6 +175,8 @@ class AdsServer:
             call.finish(Status.INTERNAL, "internal error")
         else:
             call.finish(Status.OK)
+        if self._draining:
+            call.leave()  # its next stream goes to another replica
 
     async def _admit(self) -> None:
         if self._draining or not self._environment.ready():
@@ -174,11 +184,16 @@ class AdsServer:
         await self._rate.admit()
 
     async def _answer(self, variant: Variant, call: Call, credential: Credential) -> None:
-        first = await call.message()
+        try:
+            async with asyncio.timeout(_FIRST_REQUEST_SECONDS):
+                first = await call.message()
+        except TimeoutError as error:
+            reason = f"no request came within {_FIRST_REQUEST_SECONDS} seconds"
+            raise StreamRefused(Refusal.INVALID, reason) from error
         if first is None:
             raise EOFError("the stream ended before its first request")
         debug = self._environment.debug
-        if debug is not None and is_debug(first):
+        if debug is not None and is_debug(variant, first):
             await answer_debug(variant, call, first, credential, debug)
         else:
             await self._run(Stream(variant, call, self._serving, credential), call, first)

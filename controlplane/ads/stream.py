@@ -111,6 +111,7 @@ class Stream:
         self._timer: asyncio.TimerHandle | None = None
         self._due_turn = False
         self._changed_at: float | None = None  # of the oldest change that this proxy was not sent
+        self._sent = False  # anything since then
         self._ending = False
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._session: Session
@@ -183,6 +184,7 @@ class Stream:
     def _changed(self) -> None:
         if self._changed_at is None:
             self._changed_at = self._serving.observer.changed_at
+            self._sent = False
         self.wake()
 
     def wake(self) -> None:
@@ -211,15 +213,14 @@ class Stream:
             self.fail(error)
 
     def _send(self) -> None:
-        sent = False
         while not self._end.done() and self._transport.writable:
             response = self._next()
             if response is not None:
                 self._transport.send(response.body)
-                sent = True
+                self._sent = True
                 continue
             if self._changed_at is not None and not waits(self._state):
-                if sent:
+                if self._sent:
                     self._serving.observer.converged(time.perf_counter() - self._changed_at)
                 self._changed_at = None
             if self._ending:

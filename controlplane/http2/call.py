@@ -93,30 +93,48 @@ class Call:
             CallEnded: the peer is gone or cancelled the call.
         """
         while not self._queue:
-            if self._cut is not None:
-                raise CallEnded(self._cut)
-            if self._half_closed:
+            if self._half_closed and self._cut is None:
                 return None
-            self._waiting = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiting
-            finally:
-                self._waiting = None
+            await self._wait()
         return self._pop()
+
+    async def room(self) -> None:
+        """Return when a message can be sent; for handlers that do not ``listen``.
+
+        Raises:
+            CallEnded: the peer is gone or cancelled the call.
+        """
+        while not self.writable:
+            await self._wait()
+        if self._cut is not None:
+            raise CallEnded(self._cut)
+
+    async def _wait(self) -> None:
+        if self._cut is not None:
+            raise CallEnded(self._cut)
+        self._waiting = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiting
+        finally:
+            self._waiting = None
 
     def listen(
         self, on_message: Callable[[bytes], None], on_writable: Callable[[], None], on_end: Callable[[], None]
     ) -> None:
         """Have messages and events delivered, beginning with what has come already.
 
-        ``on_writable`` is called when ``writable`` becomes true, ``on_end`` once: the peer has sent its last message,
-        or is gone (``cut``). Callbacks run on the event loop and must not raise.
+        ``on_writable`` is called when ``writable`` becomes true, ``on_end`` when the peer has sent its last message,
+        and when the call is over before its time (``cut``). Callbacks run on the event loop and must not raise.
         """
         self._on_message, self._on_writable, self._on_end = on_message, on_writable, on_end
         while self._queue and not self.finished:
             on_message(self._pop())
         if self._half_closed or self._cut is not None:
             on_end()
+
+    def leave(self) -> None:
+        """Tell the peer to open new calls on another connection; this one goes on."""
+        self._connection.leave()
 
     @property
     def cut(self) -> str | None:
@@ -195,14 +213,21 @@ class Call:
         """Hear that the connection takes more, or the peer's window opened."""
         if self._pieces:
             self.flush()
-        if self._on_writable is not None and self.writable and not self.finished:
-            self._on_writable()
+        if self.writable and not self.finished:
+            self._wake()
+            if self._on_writable is not None:
+                self._on_writable()
 
     def data(self, payload: bytes, size: int, *, end: bool) -> None:
         """Take a piece of the request; ``size`` is what it counts for flow control: padding too."""
+        if self._half_closed:
+            self._connection.write(frames.reset(self._id, ErrorCode.STREAM_CLOSED))
+            self._connection.closed(self._id)
+            self.cancel("it sent more after its last message")
+            return
         self._room -= size
         if self._room < 0:
-            self.finish(Status.RESOURCE_EXHAUSTED, "more was sent than the window had room for")
+            self._refuse(Status.RESOURCE_EXHAUSTED, "more was sent than the window had room for")
             return
         self._credit += size
         if not self._partial and len(payload) >= _PREFIX_SIZE:
@@ -217,7 +242,10 @@ class Call:
             self._give_back()
         if end and not self.finished:
             self._half_closed = True
-            self._ended()
+            if self._partial:
+                self._refuse(Status.INTERNAL, "the last message is cut short")
+            else:
+                self._ended()
 
     def _reassemble(self) -> None:
         partial, start = self._partial, 0
@@ -225,16 +253,22 @@ class Call:
             length = int.from_bytes(partial[start + 1 : start + _PREFIX_SIZE])
             end = start + _PREFIX_SIZE + length
             if partial[start]:
-                self.finish(Status.UNIMPLEMENTED, "compressed messages are not supported")
+                self._refuse(Status.UNIMPLEMENTED, "compressed messages are not supported")
             elif length > self._connection.largest_message:
                 limit = self._connection.largest_message
-                self.finish(Status.RESOURCE_EXHAUSTED, f"a message of {length} bytes is over the limit of {limit}")
+                self._refuse(Status.RESOURCE_EXHAUSTED, f"a message of {length} bytes is over the limit of {limit}")
             elif len(partial) < end:
                 break
             else:
                 self._deliver(bytes(partial[start + _PREFIX_SIZE : end]))
                 start = end
         del partial[:start]
+
+    def _refuse(self, status: Status, reason: str) -> None:
+        """End the call because of what the peer sent, and let its handler know."""
+        self.finish(status, reason)
+        self._cut = reason
+        self._ended()
 
     def _deliver(self, message: bytes) -> None:
         if self._on_message is not None:

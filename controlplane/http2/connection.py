@@ -35,10 +35,11 @@ log = structlog.get_logger(__name__)
 
 Handler = Callable[[Call], None]
 
-_CONNECTION_WINDOW = 16 << 20  # bytes; what the streams of a connection may send together before it is taken in
+_CONNECTION_WINDOW = 16 << 20  # bytes on the way; what is not read yet is bounded by the windows of the streams
 _HIGH_WATER = 256 << 10  # bytes written and not yet taken by the socket, above which nobody writes more
 _MOST_UNREAD_REPLIES = 1000  # to pings and settings, of a peer that does not read them
 _MOST_PING_STRIKES = 2
+_MOST_CANCELLED = 1000  # in a keepalive interval; each cost us more than its peer
 _LINGER_SECONDS = 1.0  # for a peer that broke the protocol to read why
 _HEAD = struct.Struct(">HBBBL")
 _EMPTY_ACK = frames.head(0, Kind.SETTINGS, ACK, 0)
@@ -85,6 +86,7 @@ class Connection(asyncio.Protocol):
         self._heard_at = self._loop.time()
         self._pinged_at = self._ping_sent_at = 0.0
         self._strikes = 0
+        self._cancelled = 0  # calls that the peer began and cancelled, since the last look at the clock
         self._timers: list[asyncio.TimerHandle] = []
         self._keepalive: asyncio.TimerHandle | None = None
         self.window = FIRST_WINDOW
@@ -201,14 +203,9 @@ class Connection(asyncio.Protocol):
 
     # What the server asks for.
 
-    @property
-    def calls(self) -> tuple[Call, ...]:
-        """The calls that are open now."""
-        return tuple(self._calls.values())
-
     def leave(self, code: ErrorCode = ErrorCode.NO_ERROR, reason: str = "") -> None:
         """Tell the peer to open new calls elsewhere; closes once the last one here has ended."""
-        if self._leaving:
+        if self._leaving and code is ErrorCode.NO_ERROR:
             return
         self._leaving = True
         self.write(frames.go_away(self._last_id, code, reason))
@@ -227,6 +224,7 @@ class Connection(asyncio.Protocol):
             log.info("http2.gone", peer=self.peer, reason="it answers no ping")
             self._transport.abort()
             return
+        self._cancelled = 0
         quiet = now - self._heard_at
         if quiet < interval:
             self._keepalive = self._loop.call_later(interval - quiet, self._keep_alive)
@@ -285,6 +283,8 @@ class Connection(asyncio.Protocol):
     def _request(self, payload: bytes, flags: int, stream_id: int) -> None:
         payload = frames.unpadded(payload, flags)
         if flags & PRIORITY_FLAG:
+            if len(payload) < 5:  # noqa: PLR2004 - a dependency and a weight
+                raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, "headers too short for their priority")
             payload = payload[5:]
         if not stream_id & 1:
             raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, f"stream {stream_id} is not a client's")
@@ -341,12 +341,17 @@ class Connection(asyncio.Protocol):
         if call is not None:
             self._blocked.pop(call, None)
             call.cancel("the peer cancelled it")
+            self._cancelled += 1
+            if self._cancelled > _MOST_CANCELLED:
+                raise ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, "too many calls were cancelled")
         if self._leaving and not self._calls:
             self._transport.close()
 
     def _settings(self, payload: bytes, flags: int, stream_id: int) -> None:
         if stream_id:
             raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "settings for one stream")
+        if flags & ACK and payload:
+            raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement of settings that holds some")
         if flags & ACK:
             return
         if len(payload) % 6:
@@ -360,6 +365,8 @@ class Connection(asyncio.Protocol):
         if size > LARGEST_WINDOW:
             raise ConnectionFailed(ErrorCode.FLOW_CONTROL_ERROR, f"an initial window of {size} bytes")
         change, self._first_window = size - self._first_window, size
+        if any(call.window + change > LARGEST_WINDOW for call in self._calls.values()):
+            raise ConnectionFailed(ErrorCode.FLOW_CONTROL_ERROR, "a stream's window is out of bounds")
         for call in tuple(self._calls.values()):
             call.window += change
             if change > 0:
@@ -392,19 +399,24 @@ class Connection(asyncio.Protocol):
         if len(payload) != 4:  # noqa: PLR2004 - an increment
             raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, "a window update of the wrong size")
         size = int.from_bytes(payload) & LARGEST_WINDOW
+        if not size:
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "a window update of nothing")
         if not stream_id:
             self.window += size
-            if not size or self.window > LARGEST_WINDOW:
+            if self.window > LARGEST_WINDOW:
                 raise ConnectionFailed(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window is out of bounds")
             blocked, self._blocked = self._blocked, {}
-            for waiting in blocked:
+            while blocked and self.window:  # those who get nothing this time are first the next time
+                waiting = next(iter(blocked))
+                del blocked[waiting]
                 waiting.resumed()
+            self._blocked = blocked | self._blocked
             return
         call = self._calls.get(stream_id)
         if call is None:
             return
         call.window += size
-        if not size or call.window > LARGEST_WINDOW:
+        if call.window > LARGEST_WINDOW:
             raise ConnectionFailed(ErrorCode.FLOW_CONTROL_ERROR, "a stream's window is out of bounds")
         if call in self._blocked:
             del self._blocked[call]

@@ -17,6 +17,7 @@ from controlplane.http2.frames import ConnectionFailed, ErrorCode
 
 LARGEST_LIST = 16 << 10  # bytes of request headers
 _MOST_FIRST_BLOCKS = 64
+_LONGEST_REASON = 1024  # characters, each up to twelve bytes long: trailers must fit a frame
 
 
 class Status(IntEnum):
@@ -60,7 +61,10 @@ class RequestHeaders:
             self._first = block
             headers = self._first_blocks.get(block)
             if headers is None:
-                headers = self._first_blocks[block] = self._decode(block)
+                headers = self._decode(block)
+                if "authorization" in headers:  # nobody else's, and not to be kept
+                    return headers
+                self._first_blocks[block] = headers
                 if len(self._first_blocks) > _MOST_FIRST_BLOCKS:
                     self._first_blocks.popitem(last=False)
             return headers
@@ -110,7 +114,7 @@ UNSUPPORTED_MEDIA_TYPE = _literal(":status", "415")
 def trailers(status: Status, message: str) -> bytes:
     """Encode how a call ended."""
     block = _literal("grpc-status", str(status.value))
-    return block + _literal("grpc-message", _percent_encoded(message)) if message else block
+    return block + _literal("grpc-message", _percent_encoded(message[:_LONGEST_REASON])) if message else block
 
 
 def _percent_encoded(message: str) -> str:

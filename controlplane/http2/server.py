@@ -6,7 +6,6 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 
-from controlplane.http2.call import Call
 from controlplane.http2.connection import Connection, ConnectionOptions, Handler
 
 _BACKLOG = 4096  # all proxies of a mesh may come at once
@@ -44,15 +43,14 @@ class Server:
         for server in self._servers:
             await server.start_serving()
 
-    @property
-    def calls(self) -> tuple[Call, ...]:
-        """The calls that are open now."""
-        return tuple(call for connection in self._connections for call in connection.calls)
+    def close_ports(self) -> None:
+        """Accept no more connections."""
+        for server in self._servers:
+            server.close()
 
     def leave(self) -> None:
         """Accept no more connections, and tell the peers to open no more calls; those that are open go on."""
-        for server in self._servers:
-            server.close()
+        self.close_ports()
         for connection in tuple(self._connections):
             connection.leave()
 

@@ -13,6 +13,8 @@ from controlplane.http2.headers import Status
 
 log = structlog.get_logger(__name__)
 
+_REQUEST_SECONDS = 30  # how long a call may be open without its request
+
 Method = Callable[[bytes, Call], Awaitable[bytes]]
 
 
@@ -41,12 +43,15 @@ def unary(method: Method) -> Handler:
 
 async def _serve(method: Method, call: Call) -> None:
     try:
-        request = await call.message()
+        async with asyncio.timeout(_REQUEST_SECONDS):
+            request = await call.message()
         if request is None:
             call.finish(Status.INVALID_ARGUMENT, "the request is missing")
             return
         call.send(await method(request, call))
         call.finish(Status.OK)
+    except TimeoutError:
+        call.finish(Status.DEADLINE_EXCEEDED, f"no request came within {_REQUEST_SECONDS} seconds")
     except CallRefused as refusal:
         call.finish(refusal.status, str(refusal))
     except CallEnded as end:

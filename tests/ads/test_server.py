@@ -8,13 +8,18 @@ from datetime import timedelta
 
 import grpc
 import pytest
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from google.rpc.status_pb2 import Status
 
-from controlplane.ads.server import NOT_READY, ServerOptions
+from controlplane.ads.observer import Observer
+from controlplane.ads.server import NOT_READY, AdsServer, Environment, ServerOptions
 from controlplane.ads.sync_status import Sync
 from controlplane.ads.watch import CDS, EDS, Variant
+from controlplane.http2.frames import Kind as FrameKind
 from controlplane.snapshots import Resource, ResourceType, Snapshot
-from tests.ads.client import Client, OneSnapshot, serving
+from tests.ads.client import NODE_ID, Client, OneSnapshot, serving
+from tests.http2.client import Client as RawClient
+from tests.http2.client import frame, message
 
 C, E = ResourceType.CLUSTER, ResourceType.ENDPOINT
 
@@ -218,6 +223,87 @@ async def test_drain_ends_streams_one_by_one_and_lets_nobody_in() -> None:
         assert time.monotonic() - began < 3
         for client in clients:
             await client.close()
+
+
+async def test_drained_proxies_are_told_to_leave_one_by_one() -> None:
+    """Each with the end of its own stream: what it opens next must not come back here."""
+    async with serving(OneSnapshot(snapshot(1, a=1))) as (server, port):
+        clients = [RawClient(*await asyncio.open_connection("127.0.0.1", port)) for _ in range(2)]
+        for client in clients:
+            await client.begin()
+            await client.open(path="/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources")
+            node = DeltaDiscoveryRequest(type_url=CDS, node={"id": NODE_ID}).SerializeToString()
+            await client.say(frame(FrameKind.DATA, message(node)))
+            await client.hear(FrameKind.DATA)
+        stopping = asyncio.create_task(server.stop(timedelta(seconds=2)))
+        assert (await clients[0].status())["grpc-status"] == "0"
+        await clients[0].goodbye()
+        assert len(server.connections) == 1
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+        assert (await clients[1].status())["grpc-status"] == "0"
+        for client in clients:
+            client.writer.close()
+        await stopping
+
+
+@pytest.mark.parametrize("body", [b"\1\0\0\0\1x", b"\0\0\x50\0\0"], ids=["compressed", "large"])
+async def test_a_message_that_is_not_taken_ends_the_stream_and_leaves_nothing(body: bytes) -> None:
+    source = OneSnapshot(snapshot(1, a=1))
+    async with serving(source) as (server, port):
+        raw = RawClient(*await asyncio.open_connection("127.0.0.1", port))
+        await raw.begin()
+        await raw.open(path="/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources")
+        node = DeltaDiscoveryRequest(type_url=CDS, node={"id": NODE_ID}).SerializeToString()
+        await raw.say(frame(FrameKind.DATA, message(node)))
+        await eventually(lambda: len(server.connections) == 1)
+        await raw.say(frame(FrameKind.DATA, body))
+        assert (await raw.status())["grpc-status"] != "0"
+        await eventually(lambda: len(server.connections) == 0 and not source.sessions)
+        raw.writer.close()
+
+
+async def test_a_large_push_is_counted_too() -> None:
+    class Counting(Observer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seconds: list[float] = []
+
+        def converged(self, seconds: float) -> None:
+            self.seconds.append(seconds)
+
+    observer, source = Counting(), OneSnapshot(snapshot(1, a=1))
+    server = AdsServer(source, ServerOptions(new_streams_per_second=0), Environment(observer=observer))
+    port = await server.add_port("127.0.0.1", 0)
+    await server.start()
+    client = Client(port, Variant.DELTA)
+    await client.ask(EDS, "a")
+    await client.read()
+    source.publish(snapshot(2, 3_000_000, a=2))
+    await client.read()
+    await eventually(lambda: len(observer.seconds) == 1)
+    await client.close()
+    await server.stop()
+
+
+async def test_a_proxy_may_speak_of_debugging() -> None:
+    async with serving(OneSnapshot(snapshot(1, a=1))) as (_, port):
+        client = Client(port, Variant.DELTA)
+        assert client.node is not None
+        client.node.metadata.update({"ANNOTATIONS": {"note": "see istio.io/debug"}})
+        await client.ask(CDS)
+        assert bodies(await client.read()) == [b"a"]
+        await client.close()
+
+
+async def test_a_long_reason_is_shortened() -> None:
+    async with serving(OneSnapshot(snapshot(1))) as (_, port):
+        client = Client(port, Variant.SOTW, "x" * 100_000)
+        await client.ask(CDS)
+        code, details = await client.ended()
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
+        assert len(details) == 1024
+        await client.close()
 
 
 async def test_failing_source_costs_its_own_stream_only() -> None:

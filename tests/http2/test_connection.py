@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -136,6 +137,27 @@ async def test_refused_message(body: bytes, status: str, reason: str) -> None:
         assert (await client.hear(Kind.DATA)).payload == message(b"next")
 
 
+async def test_nothing_may_follow_the_last_message() -> None:
+    async with connected() as client:
+        await client.open()
+        await client.say(frame(Kind.DATA, b"", END_STREAM) + frame(Kind.DATA, message(b"late")))
+        assert (await client.status())["grpc-status"] == "0", "the echo was ended by then"
+        await client.open(3)
+        await client.say(frame(Kind.DATA, message(b"short")[:-1], END_STREAM, 3))
+        assert (await client.status())["grpc-message"] == "the last message is cut short"
+
+
+async def test_a_flood_of_cancelled_calls() -> None:
+    async with connected() as client:
+        with suppress(ConnectionResetError, BrokenPipeError):
+            for number in range(1, 2_500, 2):
+                block = client.headers()
+                await client.say(
+                    frame(Kind.HEADERS, block, END_HEADERS, number) + frames.reset(number, ErrorCode.CANCEL)
+                )
+        assert await client.goodbye() == (ErrorCode.ENHANCE_YOUR_CALM, "too many calls were cancelled")
+
+
 async def test_too_many_streams() -> None:
     async with connected(ConnectionOptions(max_streams=1)) as client:
         await client.open(1)
@@ -174,7 +196,11 @@ async def test_too_many_streams() -> None:
         pytest.param(
             frames.settings({Setting.INITIAL_WINDOW_SIZE: 1 << 31}), ErrorCode.FLOW_CONTROL_ERROR, id="window-size"
         ),
-        pytest.param(frames.window_update(0, 0), ErrorCode.FLOW_CONTROL_ERROR, id="window-0"),
+        pytest.param(frames.window_update(0, 0), ErrorCode.PROTOCOL_ERROR, id="window-0"),
+        pytest.param(
+            frame(Kind.SETTINGS, bytes(6), frames.ACK, 0), ErrorCode.FRAME_SIZE_ERROR, id="settings-acknowledged"
+        ),
+        pytest.param(frame(Kind.HEADERS, b"\x82", 0x20 | END_HEADERS), ErrorCode.FRAME_SIZE_ERROR, id="priority"),
         pytest.param(frames.window_update(0, (1 << 31) - 1), ErrorCode.FLOW_CONTROL_ERROR, id="window-overflow"),
         pytest.param(frame(Kind.WINDOW_UPDATE, bytes(3), 0, 0), ErrorCode.FRAME_SIZE_ERROR, id="window-update-size"),
         pytest.param(frames.reset(9, ErrorCode.CANCEL), ErrorCode.PROTOCOL_ERROR, id="reset-idle"),
