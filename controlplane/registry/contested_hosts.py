@@ -32,9 +32,12 @@ def contested_hosts(view: View, _key: tuple[()]) -> tuple[ContestedHost, ...]:
     narrow = sorted({at for at in (*table.private, *table.exported) if at[1] == MESH_GATEWAY})
     seen = [table.public.get(MESH_GATEWAY, ())]
     seen += [(*table.private.get(at, ()), *table.exported.get(at, ())) for at in narrow]
+    several = _wanted_by_several(held for group in seen for held in group)
+    if not several:
+        return ()
     winners: dict[tuple[ObjectKey, int, str], list[ObjectKey | None]] = {}
     for group in seen:
-        for key, position, host, winner in _claims(group):
+        for key, position, host, winner in _claims(group, several):
             winners.setdefault((key, position, host), []).append(winner)
     return tuple(
         sorted(
@@ -45,11 +48,24 @@ def contested_hosts(view: View, _key: tuple[()]) -> tuple[ContestedHost, ...]:
     )
 
 
-def _claims(group: Iterable[ResolvedVirtualService]) -> Iterator[tuple[ObjectKey, int, str, ObjectKey | None]]:
-    """Yield each host of VirtualServices in their order, with the one that has it already, ``None`` for nobody."""
+def _wanted_by_several(every: Iterable[ResolvedVirtualService]) -> frozenset[str]:
+    """Return the hosts that more than one VirtualService has; there are few."""
+    owners: dict[str, ObjectKey] = {}
+    several: set[str] = set()
+    for held in every:
+        for host in held.hosts:
+            if owners.setdefault(host, held.key) is not held.key:
+                several.add(host)
+    return frozenset(several)
+
+
+def _claims(
+    group: Iterable[ResolvedVirtualService], hosts: frozenset[str]
+) -> Iterator[tuple[ObjectKey, int, str, ObjectKey | None]]:
+    """Yield who has which of these hosts, in their order, with the one that has it already, ``None`` for nobody."""
     first: dict[str, ObjectKey] = {}
     for held in group:
-        if not held.http or held.semantics:
+        if hosts.isdisjoint(held.hosts) or not held.http or held.semantics:
             continue
         for position, host in enumerate(held.hosts):
             yield held.key, position, host, first.get(host)
