@@ -107,7 +107,10 @@ class Counts:
 
 
 class Conditions:
-    """Keeps the conditions right while ``run`` runs. The only verb it needs is patch of the kinds' ``status``."""
+    """Keeps the conditions right while ``run`` runs, which may be cancelled and run again.
+
+    The only verb it needs is patch of the kinds' ``status``.
+    """
 
     def __init__(self, client: ApiClient, inputs: Inputs, pace: Pace | None = None) -> None:
         self.counts = Counts()
@@ -124,6 +127,7 @@ class Conditions:
     async def run(self) -> None:
         """Write what differs until cancelled; for the leader alone."""
         loop = asyncio.get_running_loop()
+        self._give_another_chance()
         self._attempts.clear()
         anew = loop.time() + self._pace.again
         while True:

@@ -6,9 +6,10 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from kubernetes.aio.client import ApiClient, CoreV1Api, CustomObjectsApi
 
 from controlplane.apis.kinds import KINDS
 from controlplane.controllers.conditions import WRITTEN_KINDS, Conditions, Counts, Inputs, Pace
+from controlplane.controllers.leader import STATUS, Leadership, LeaseTimes
 from controlplane.model.objects import ChangeSet, ObjectKey
 from controlplane.model.status import Written
 from controlplane.registry.findings import findings
@@ -34,6 +36,7 @@ SYSTEM, ACCOUNT = "istio-system", "istiod"
 QUICK = Pace(scan=0.05, first_pause=0.05, longest_pause=0.2)
 SETTLED_SECONDS = 0.5
 PATIENCE_SECONDS = 30
+TIMES = LeaseTimes(timedelta(seconds=6), timedelta(seconds=3), timedelta(seconds=0.5))
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +109,13 @@ class Leader:
 
 
 @asynccontextmanager
-async def leading(cluster: ApiServer, namespace: str, folder: Path, pace: Pace = QUICK) -> AsyncIterator[Leader]:
-    """Run the conditions of one namespace with the rights of the control plane's service account."""
+async def leading(
+    cluster: ApiServer, namespace: str, folder: Path, pace: Pace = QUICK, identity: str = ""
+) -> AsyncIterator[Leader]:
+    """Run the conditions of one namespace with the rights of the control plane's service account.
+
+    With an ``identity`` it is a candidate for the lease, which writes only while it has it.
+    """
     token = await asyncio.to_thread(cluster.kubectl, "-n", SYSTEM, "create", "token", ACCOUNT)
     path = str(cluster.write_kubeconfig(folder / "kubeconfig", token.strip()))
     source = KubernetesSource(ClusterOptions(kubeconfig=path, namespaces=(namespace,)), FAST)
@@ -115,7 +123,10 @@ async def leading(cluster: ApiServer, namespace: str, folder: Path, pace: Pace =
         leader = Leader(source, client, pace)
         async with asyncio.timeout(PATIENCE_SECONDS):
             leader.apply(await source.load())
-        tasks = [asyncio.create_task(work) for work in (leader.follow(), leader.conditions.run())]
+        work = leader.conditions.run
+        if identity:
+            work = Leadership(client, (SYSTEM, STATUS), identity, work, TIMES).run
+        tasks = [asyncio.create_task(each()) for each in (leader.follow, work)]
         try:
             yield leader
             assert not any(task.done() for task in tasks)
@@ -335,6 +346,25 @@ async def test_an_object_that_went_or_changed_is_no_error(cluster: ApiServer, sh
     assert writer.counts == Counts(gone=1, conflicts=1)
 
 
+async def test_only_the_leader_writes_and_the_next_one_goes_on(cluster: ApiServer, shop: Shop, tmp_path: Path) -> None:
+    await shop.route("cart")
+    async with leading(cluster, shop.namespace, tmp_path, identity="second") as second:
+        async with leading(cluster, shop.namespace, tmp_path, identity="first") as first:
+            await shop.until("cart", "Accepted")
+            await second.settled()
+            leader, other = (first, second) if first.counts.written else (second, first)
+            assert (leader.counts.written, other.counts.written) == (1, 0)
+            await shop.route("cart", hosts=["cart", "more"])
+            await until(lambda: leader.counts.written == 2)
+            await leader.settled()
+            assert other.counts.written == 0
+        await shop.route("cart", destination={"host": "*"})
+        assert (await shop.until("cart", "Rejected"))["observedGeneration"] == 3
+        await second.settled()
+        assert first.counts.written + second.counts.written == 3
+        assert second.counts.written > 0
+
+
 async def test_only_the_rights_that_are_granted_are_used(cluster: ApiServer, shop: Shop, tmp_path: Path) -> None:
     """After one object of each kind, nothing was refused, and the right to patch each status was used."""
     for kind in sorted(WRITTEN_KINDS):
@@ -348,6 +378,12 @@ async def test_only_the_rights_that_are_granted_are_used(cluster: ApiServer, sho
     assert granted == wanted
     assert not {right for right in rights.refused(cluster, SYSTEM, ACCOUNT) if right.resource.endswith("/status")}
     assert not wanted & rights.unused(cluster, SYSTEM, ACCOUNT)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not condition():
+            await asyncio.sleep(0.05)
 
 
 async def patches(cluster: ApiServer) -> int:
