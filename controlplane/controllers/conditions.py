@@ -44,7 +44,8 @@ _BUSY_SECONDS = 0.005
 class Inputs:
     """What conditions are made of.
 
-    ``received`` yields the newest version of every object that counts, ``find`` returns one of them. ``objects`` are
+    ``received`` yields the newest version of every object that counts, also while those change; ``find`` returns one
+    of them. ``objects`` are
     those in force, ``findings`` returns what is found about them, sorted by key. ``changed`` is set whenever one of
     these may be another; it is cleared here.
     """
@@ -127,14 +128,13 @@ class Conditions:
     async def run(self) -> None:
         """Write what differs until cancelled; for the leader alone."""
         loop = asyncio.get_running_loop()
-        self._give_another_chance()
-        self._attempts.clear()
+        self._begin_anew()
         anew = loop.time() + self._pace.again
         while True:
             self._inputs.changed.clear()
             scanned = loop.time()
             if scanned >= anew:
-                self._give_another_chance()
+                self._begin_anew()
                 anew = scanned + self._pace.again
             try:
                 await self._write(await self._differing(), scanned)
@@ -157,7 +157,7 @@ class Conditions:
         found: list[tuple[str, ObjectKey]] = []
         present: set[ObjectKey] = set()
         busy_since = loop.time()
-        for received in tuple(self._inputs.received()):
+        for received in self._inputs.received():
             if received.key.kind in WRITTEN_KINDS:
                 present.add(received.key)
                 if (wanted := self._wanted(received)) is not None:
@@ -184,7 +184,11 @@ class Conditions:
         obj = self._inputs.objects.get(received.key)
         findings = self._findings().get(received.key, ())
         wanted = condition(received, obj, findings, self._unused_of(received.key, obj))
-        return wanted if wanted is not None and differs(received.written, wanted) else None
+        if wanted is not None and differs(received.written, wanted):
+            return wanted
+        if attempt is not None:
+            self._attempts.pop(received.key, None)  # what was refused is no longer wanted
+        return None
 
     def _findings(self) -> Mapping[ObjectKey, tuple[Finding, ...]]:
         """Return the findings by object; they are grouped anew when they are others."""
@@ -274,10 +278,9 @@ class Conditions:
         due = asyncio.get_running_loop().time() + self._pace.pause(refusals)
         self._attempts[key] = _Attempt(version, refusals, due)
 
-    def _give_another_chance(self) -> None:
-        """Try again what was given up."""
-        for key in self.counts.given_up:
-            self._attempts.pop(key, None)
+    def _begin_anew(self) -> None:
+        """Try again whatever was tried, that given up included."""
+        self._attempts.clear()
         self.counts.given_up.clear()
         self._complained.clear()
 

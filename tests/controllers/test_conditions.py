@@ -39,6 +39,7 @@ class Cluster:
     findings: tuple[Finding, ...] = ()
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     echo: bool = True
+    scans: int = 0
 
     def put(self, name: str, version: str = "1", **fields: Any) -> None:
         """An object comes, or its newer version does."""
@@ -47,6 +48,11 @@ class Cluster:
         spec = VirtualService(hosts=("a",))
         self.objects[key(name)] = Object("VirtualService", Meta("shop", name, generation=held.generation), spec)
         self.changed.set()
+
+    def every(self) -> tuple[Received, ...]:
+        """Return everything, and count how often that is asked for."""
+        self.scans += 1
+        return tuple(self.received.values())
 
     async def patch(self, request: web.Request) -> web.StreamResponse:
         """Answer one patch; a good one comes back as through a watch."""
@@ -91,7 +97,7 @@ async def running(cluster: Cluster, pace: Pace = FAST) -> AsyncIterator[Conditio
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
     inputs = Inputs(
-        received=lambda: tuple(cluster.received.values()),
+        received=cluster.every,
         find=cluster.received.get,
         objects=cluster.objects,
         findings=lambda: cluster.findings,
@@ -172,6 +178,23 @@ async def test_what_was_given_up_is_tried_again_after_a_time(cluster: Cluster) -
         await cluster.until(lambda: bool(writer.counts.given_up))
         await cluster.until(lambda: reason(cluster, "a") == "Accepted")
         assert len(cluster.asked) == 4
+
+
+async def test_what_is_refused_and_no_longer_wanted_is_forgotten(cluster: Cluster) -> None:
+    """It is not tried again, nor is everything looked at again because it was to be."""
+    cluster.put("a")
+    async with running(cluster, replace(FAST, first_pause=0.1)) as writer:
+        await cluster.until(lambda: reason(cluster, "a") == "Accepted")
+        cluster.answers = [422]
+        cluster.findings = (Finding(key("a"), "spec.hosts[0]", "shop/b has it", key("b")),)
+        cluster.changed.set()
+        await cluster.until(lambda: writer.counts.refused == 1)
+        cluster.findings = ()
+        await asyncio.sleep(SETTLED_SECONDS)
+        scans = cluster.scans
+        await asyncio.sleep(SETTLED_SECONDS)
+        assert cluster.scans == scans
+        assert cluster.names == ["a", "a"]
 
 
 @pytest.mark.parametrize("code", [404, 409])
