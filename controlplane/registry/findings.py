@@ -12,6 +12,7 @@ from controlplane.registry.destination_rules import Lookup, rules_for
 from controlplane.registry.memo import Query, query
 from controlplane.registry.services import best_namespace, visible_by_host
 from controlplane.registry.store import View
+from controlplane.registry.superseded import superseded
 from controlplane.registry.virtual_services import ResolvedVirtualService, undelegated
 
 
@@ -96,7 +97,14 @@ def _findings(view: View, _key: tuple[()]) -> tuple[Finding, ...]:
         )
         for each in contested_hosts(view, ())
     ]
-    return tuple(sorted((*missing, *lost), key=lambda each: each.key))
+    unused = [
+        Finding(
+            each.key, each.path, f"{each.winner} is older and selects the same workloads; it alone is used", each.winner
+        )
+        for kind in ("PeerAuthentication", "Sidecar")
+        for each in superseded(view, kind)
+    ]
+    return tuple(sorted((*missing, *lost, *unused), key=lambda each: each.key))
 
 
 findings: Query[tuple[()], tuple[Finding, ...] | None] = Query(_findings, isolated=True)
