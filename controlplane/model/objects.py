@@ -25,7 +25,7 @@ class Meta:
     """The part of ``metadata`` that anything depends on.
 
     ``created`` is the RFC 3339 creation time, empty where none is given (equally old, and older than any).
-    ``conditions`` is the status of each condition by type, kept only for kinds that something decides by it;
+    ``conditions`` is the status of conditions by type, kept only for those that something decides by;
     ``allocated`` likewise: the pairs of host name and address in ``status.addresses`` of a ServiceEntry.
     ``source`` says where the object was read (``path:line``) and takes no part in comparison, nor does
     ``generation``: a change of either alone is no change.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,8 @@ _LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _TOP_LEVEL = ("apiVersion", "kind", "metadata", ROOT, "status")
 _DRY_RUN = "istio.io/dry-run"
-#: kinds of which something is decided by the conditions of their status
-_WITH_CONDITIONS = frozenset({"WorkloadEntry"})
+#: the types of conditions by which something is decided, by kind; the others, ours too, change nothing
+_CONDITIONS = {"WorkloadEntry": ("Healthy",)}
 _RESERVED = (
     "internal.istio.io/webhook-always-reject",
     "internal.istio.io/parent-namespace",
@@ -60,8 +60,8 @@ def inspect(kind: str, obj: Mapping[str, Any], *, strict: bool = False, source: 
     meta = _Metadata(obj.get("metadata"), problems).meta(source)
     if kind == "ServiceEntry":
         meta = replace(meta, allocated=_allocated(obj.get("status")))
-    if kind in _WITH_CONDITIONS:
-        meta = replace(meta, conditions=_conditions(obj.get("status")))
+    if kind in _CONDITIONS:
+        meta = replace(meta, conditions=_conditions(obj.get("status"), _CONDITIONS[kind]))
     if kind not in KINDS:
         return Inspected(meta, None, (Problem("kind", f"{kind} is not one of {', '.join(KINDS)}"),))
     problems += _envelope(kind, obj)
@@ -82,11 +82,11 @@ def parse(kind: str, obj: Mapping[str, Any], *, strict: bool = False, source: st
     return Parsed(Object(kind, seen.meta, seen.spec), tuple(map(str, seen.warnings)))
 
 
-def _conditions(status: object) -> dict[str, str]:
-    """Return the status of each condition by type; what is not one is left out, since no person writes a status."""
+def _conditions(status: object, types: Collection[str]) -> dict[str, str]:
+    """Return the status of the conditions of these types; what is none is left out, since no person writes a status."""
     listed = status.get("conditions") if isinstance(status, Mapping) else None
     held = [each for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
-    return {str(each["type"]): str(each["status"]) for each in held if "type" in each and "status" in each}
+    return {each["type"]: str(each["status"]) for each in held if each.get("type") in types and "status" in each}
 
 
 def _allocated(status: object) -> tuple[tuple[str, str], ...]:

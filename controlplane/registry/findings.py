@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from controlplane.apis.virtual_service import Destination
 from controlplane.model.objects import ObjectKey
+from controlplane.registry.contested_hosts import contested_hosts
 from controlplane.registry.destination_rules import Lookup, rules_for
 from controlplane.registry.memo import Query, query
 from controlplane.registry.services import best_namespace, visible_by_host
 from controlplane.registry.store import View
+from controlplane.registry.superseded import superseded
 from controlplane.registry.virtual_services import ResolvedVirtualService, undelegated
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
-    """One mistake in one object: ``path`` of the field as ``spec.http[0].route[1].destination.subset``, and why."""
+    """One mistake in one object: ``path`` of the field as ``spec.http[0].route[1].destination.subset``, and why.
+
+    ``winner`` is the object that is used for what this field says, ``None`` where the field is used itself.
+    """
 
     key: ObjectKey
     path: str
     reason: str
+    winner: ObjectKey | None = field(default=None, compare=False)
 
 
 @query
@@ -81,7 +87,24 @@ def _namespace_of(view: View, host: str, client: str) -> str:
 
 
 def _findings(view: View, _key: tuple[()]) -> tuple[Finding, ...]:
-    return tuple(finding for key in view.keys("VirtualService") for finding in missing_subsets(view, key))
+    missing = [finding for key in view.keys("VirtualService") for finding in missing_subsets(view, key)]
+    lost = [
+        Finding(
+            each.key,
+            f"spec.hosts[{each.position}]",
+            f"{each.winner} has {each.host} too and comes before this one; this one's HTTP routes are not used for it",
+            each.winner,
+        )
+        for each in contested_hosts(view, ())
+    ]
+    unused = [
+        Finding(
+            each.key, each.path, f"{each.winner} is older and selects the same workloads; it alone is used", each.winner
+        )
+        for kind in ("PeerAuthentication", "Sidecar")
+        for each in superseded(view, kind)
+    ]
+    return tuple(sorted((*missing, *lost, *unused), key=lambda each: each.key))
 
 
 findings: Query[tuple[()], tuple[Finding, ...] | None] = Query(_findings, isolated=True)

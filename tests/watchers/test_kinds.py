@@ -409,6 +409,8 @@ def test_nothing_is_raised(seed: int) -> None:
     [
         pytest.param({"conditions": [{"type": "Healthy", "status": "True"}]}, {"Healthy": "True"}, id="healthy"),
         pytest.param({"conditions": [{"type": "Healthy"}, 5]}, {}, id="half"),
+        pytest.param({"conditions": [{"type": "Reconciled", "status": "True"}]}, {}, id="another"),
+        pytest.param({"conditions": [{"type": ["Healthy"], "status": "True"}]}, {}, id="no-type"),
         pytest.param({"conditions": {}}, {}, id="no-list"),
         pytest.param(None, {}, id="none"),
     ],

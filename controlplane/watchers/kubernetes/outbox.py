@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 class Outbox:
     """Changes not handed on yet; ``arrived`` is set while there are any.
 
-    Of each object only its last state remains, so it never grows beyond the cluster.
+    Of each object only its last state remains, so it never grows beyond the cluster. ``statuses`` is set when a status
+    or a refusal is another: that alone changes no object.
     """
 
-    def __init__(self, arrived: asyncio.Event) -> None:
+    def __init__(self, arrived: asyncio.Event, statuses: asyncio.Event) -> None:
+        self.statuses = statuses
         self._arrived = arrived
         self._objects: dict[ObjectKey, Object | None] = {}
         self._rejections: dict[ObjectKey, Rejected] = {}
@@ -42,6 +44,7 @@ class Outbox:
         """An object's newest version cannot be used."""
         self._rejections[rejected.key] = rejected
         self._arrived.set()
+        self.statuses.set()
 
     def take(self) -> ChangeSet:
         """Return everything and begin anew."""

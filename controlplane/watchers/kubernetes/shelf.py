@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from controlplane.model.objects import Object, ObjectKey, Rejected
 from controlplane.model.parse import Parsed
+from controlplane.model.status import Received, Written, written
 from controlplane.watchers.kinds import Unused, parse
 from controlplane.watchers.kubernetes.errors import NonsenseError
 from controlplane.watchers.kubernetes.selection import in_revision
@@ -29,12 +30,18 @@ RawObject = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One object of the cluster: ``object`` is its last good version, ``rejected`` what is wrong with its newest."""
+    """One object of the cluster: ``object`` is its last good version, ``rejected`` what is wrong with its newest.
+
+    ``generation`` and ``version`` (the API version) are those of its newest, ``written`` is what its status says.
+    """
 
     resource_version: str
     object: Object | None = None
     rejected: Rejected | None = None
     warnings: tuple[str, ...] = ()
+    generation: int = 0
+    version: str = ""
+    written: Written = field(default_factory=Written)
 
 
 _NOTHING = Held("")
@@ -74,6 +81,27 @@ class Shelf:
         """Yield what is held of the objects that count."""
         admits = self._scope.selection.admits
         return (held for (namespace, _), held in self._held.items() if admits(namespace))
+
+    def received(self) -> Iterator[Received]:
+        """Yield the newest versions of all objects that count, good or not."""
+        for place in tuple(self._held):
+            if (found := self.find(place)) is not None:
+                yield found
+
+    def find(self, place: Place) -> Received | None:
+        """Return the newest version of an object that counts; ``None`` where there is none."""
+        held = self._held.get(place, _NOTHING)
+        if (held.object is None and held.rejected is None) or not self._scope.selection.admits(place[0]):
+            return None
+        return Received(
+            key=self._key(place),
+            version=held.version,
+            resource_version=held.resource_version,
+            generation=held.generation,
+            written=held.written,
+            problems=held.rejected.problems if held.rejected is not None else (),
+            warnings=held.warnings,
+        )
 
     def put(self, raw: RawObject, version: str) -> None:
         """Take the newest version of one object, as the server gave it in this API version.
@@ -128,14 +156,23 @@ class Shelf:
         raw["apiVersion"], raw["kind"] = self.resource.api_version(version), self.resource.kind
         if place[1] in self._names:
             metadata["name"] = self._names[place[1]]
-        match parse(raw, self._source(version)):
-            case Parsed(object=obj, warnings=warnings):
-                return Held(resource_version, obj, None, warnings)
-            case Rejected() as rejected:
-                last_good = self._held.get(place, _NOTHING).object
-                return Held(resource_version, last_good, replace(rejected, key=self._key(place)))
-            case Unused():
-                return Held(resource_version)
+        result = parse(raw, self._source(version))
+        if isinstance(result, Unused):
+            return Held(resource_version)
+        if isinstance(result, Parsed):
+            held = Held(resource_version, result.object, None, result.warnings)
+        else:
+            last_good = self._held.get(place, _NOTHING).object
+            held = Held(resource_version, last_good, replace(result, key=self._key(place)))
+        if not self.resource.definition:
+            return held
+        generation = metadata.get("generation")
+        return replace(
+            held,
+            generation=generation if isinstance(generation, int) else 0,
+            version=version,
+            written=written(raw.get("status")),
+        )
 
     def _source(self, version: str) -> str:
         """Return where an object was read; one text for all of them, there are many."""
@@ -152,6 +189,8 @@ class Shelf:
 
     def _announce(self, place: Place, before: Held, after: Held) -> None:
         """Put into the outbox what makes ``after`` of ``before``; where a refusal ends, the object itself as well."""
+        if before.written != after.written or before.warnings != after.warnings:
+            self._outbox.statuses.set()
         over = before.rejected is not None and after.rejected is None
         if after.object is not None:
             if over or before.object is None or _differ(before.object, after.object):

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from kubernetes.aio.client import ApiClient
 
     from controlplane.model.feeds import Feed
-    from controlplane.model.objects import ChangeSet, Rejected
+    from controlplane.model.objects import ChangeSet, ObjectKey, Rejected
+    from controlplane.model.status import Received
     from controlplane.watchers.kubernetes.resources import Resource
 
 log = structlog.get_logger()
@@ -63,7 +64,9 @@ class KubernetesSource:
         self._options = options
         self._timing = timing or Timing()
         self._arrived = asyncio.Event()
-        self._outbox = Outbox(self._arrived)
+        self.statuses = asyncio.Event()
+        """Set when a status, a warning or a refusal is another; whoever reads ``received`` clears it."""
+        self._outbox = Outbox(self._arrived, self.statuses)
         self._selection = Selection()
         self._reflectors: list[Reflector] = []
         self._namespaces: list[Reflector] = []
@@ -88,6 +91,20 @@ class KubernetesSource:
             if held.object is not None
             for text in held.warnings
         )
+
+    def received(self) -> Iterator[Received]:
+        """Yield the newest version of every object that counts and has a definition of its own, good or not."""
+        for reflector in self._reflectors:
+            if reflector.resource.definition:
+                yield from reflector.shelf.received()
+
+    def find(self, key: ObjectKey) -> Received | None:
+        """Return one of those, or ``None``."""
+        place = (key.namespace, key.name)
+        shelves = (
+            each.shelf for each in self._reflectors if each.resource.definition and each.resource.kind == key.kind
+        )
+        return next((found for shelf in shelves if (found := shelf.find(place)) is not None), None)
 
     @property
     def away_since(self) -> float | None:
