@@ -11,9 +11,10 @@ import sys
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import uvloop
@@ -44,6 +45,8 @@ from controlplane.snapshots import ResourceType
 from controlplane.watchers.files import FileSource
 
 if TYPE_CHECKING:
+    from kubernetes.aio.client import ApiClient
+
     from controlplane.ads.credential import Credential
     from controlplane.ads.debug import DebugAnswer
     from controlplane.trust import Trust
@@ -148,16 +151,17 @@ class ControlPlane:
         metrics.VIRTUAL_SERVICES.set_function(lambda: len(self._registry.keys("VirtualService")))
         metrics.CLASSES.set_function(lambda: self._compiler.class_count)
         tasks = [asyncio.create_task(work) for work in (self._watch(), self._holdoff.run(), _probe_lag())]
+        writers = []
         if self._trust is not None:
-            tasks.append(asyncio.create_task(self._trust.run()))
+            status = None if isinstance(self._source, FileSource) else partial(self._write_status, self._source)
+            writers.append(asyncio.create_task(self._trust.run(status)))
         stopped = asyncio.create_task(stop.wait())
-        done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait([*tasks, *writers, stopped], return_when=asyncio.FIRST_COMPLETED)
         self._stopping = True
         log.info("app.stopping", streams=len(self._ads.connections))
+        await _ended(*writers)  # first of all: they give their leases back, through the source's client
         await self._ads.stop(settings.drain_period if len(self._ads.connections) else settings.drain_period * 0)
-        for task in (*tasks, stopped):
-            task.cancel()
-        await asyncio.wait((*tasks, stopped))  # some give back what they hold
+        await _ended(*tasks, stopped)
         await self._close()
         for task in done - {stopped}:
             task.result()  # work that ended by itself failed: say how
@@ -206,6 +210,19 @@ class ControlPlane:
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
             return await response.read()
 
+    async def _write_status(self, source: KubernetesSource, client: ApiClient) -> None:
+        """Write what becomes of each object to its status, until cancelled."""
+        from controlplane.controllers.conditions import Conditions, Inputs  # noqa: PLC0415 - for one replica
+
+        inputs = Inputs(
+            received=source.received,
+            find=source.find,
+            objects=self._registry.objects,
+            findings=lambda: self._registry.memo.get(findings, ()) or (),
+            changed=source.statuses,
+        )
+        await Conditions(client, inputs).run()
+
     async def _watch(self) -> None:
         async for changes in self._source.changes():
             _count(changes)
@@ -225,6 +242,8 @@ class ControlPlane:
             metrics.COMPILE_TIME.observe(perf_counter() - started)
             self._untranslated.note(checked)
             self._find()
+        if not isinstance(self._source, FileSource):
+            self._source.statuses.set()
 
     def _find(self) -> None:
         """Look for mistakes between objects; each is logged when it appears."""
@@ -351,6 +370,14 @@ def _trust(settings: Settings, current_mesh: Callable[[], MeshConfig]) -> Trust 
     from controlplane.trust import Trust  # noqa: PLC0415 - X.509 is loaded where it is used
 
     return Trust(settings, current_mesh, _identity())
+
+
+async def _ended(*tasks: asyncio.Task[Any]) -> None:
+    """End tasks, and wait until they have."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[None, None, bool], beside: asyncio.Task[int]) -> bool:
