@@ -313,10 +313,15 @@ class ControlPlane:
         yield from self._source.rejected.values()
         if self._mesh_problem is not None:
             yield self._mesh_problem
+        for key, warned in groupby(sorted(self._source.warnings), key=lambda warning: warning.key):
+            yield Rejected(key, tuple(warning.text for warning in warned), self._source_of(key))
         for key, found in groupby(self._findings, key=lambda finding: finding.key):  # used, but worth a look too
-            obj = self._registry.objects.get(key)
-            source = obj.meta.source if obj is not None else ""
-            yield Rejected(key, tuple(f"{finding.path}: {finding.reason}" for finding in found), source)
+            problems = tuple(f"{finding.path}: {finding.reason}" for finding in found)
+            yield Rejected(key, problems, self._source_of(key))
+
+    def _source_of(self, key: ObjectKey) -> str:
+        obj = self._registry.objects.get(key)
+        return obj.meta.source if obj is not None else ""
 
 
 def _count(changes: ChangeSet) -> None:

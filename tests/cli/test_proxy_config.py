@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from controlplane.cli.proxy_config.difference import difference
+from controlplane.cli.proxy_config.dump import Dump
 from controlplane.snapshots import Resource, ResourceType, Snapshot
 from tests.admin import world
 from tests.cli import mesh
@@ -191,8 +193,17 @@ async def test_beside_a_running_envoy(tmp_path: Path) -> None:
         assert [row for row in got if row[0] != "10.0.0.7:9080"] == [
             row for row in expected if row[0] != "10.0.0.7:9080"
         ]
-    assert misnamed.code == 0
+    assert (misnamed.code, misnamed.out) == (1, "")
     assert f"calls itself {mesh.NODE_ID}, not other.shop" in misnamed.err
+
+
+def test_numbers_are_compared_by_value() -> None:
+    """Envoy writes a whole percentage without a fraction, protobuf's own JSON with one."""
+    listener = {"active_state": {"listener": {"name": "a", "sampling": {"value": 100.0}}}}
+    part = {"@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump", "dynamic_listeners": [listener]}
+    text = json.dumps({"configs": [part]})
+    ours, envoys = Dump.of(json.loads(text)), Dump.of(json.loads(text.replace("100.0", "100")))
+    assert difference("Listeners", ours, envoys) == []
 
 
 _KINDS = ("listener", "route", "cluster", "endpoint")

@@ -109,7 +109,10 @@ class Origin:
         dump = _dump(lambda: fetch_json(self.admin, "/config_dump?include_eds", "Envoy"), f"Envoy at {self.admin}")
         node = dump.node_id()
         if self.proxy and node and self.proxy not in node:
-            print(f"Warning: the Envoy at {self.admin} calls itself {node}, not {self.proxy}", file=sys.stderr)
+            fail(
+                f"the Envoy at {self.admin} calls itself {node}, not {self.proxy};"
+                " name that one's admin port with --admin, or use --source control-plane"
+            )
         return dump
 
 

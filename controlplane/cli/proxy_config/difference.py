@@ -32,8 +32,21 @@ def difference(kind: str, control_plane: Dump, envoy: Dump) -> list[str]:
 
 
 def _lines(resources: list[Json]) -> list[str]:
-    ordered = sorted((_plain(each) for each in resources), key=_name)
+    ordered = sorted((_plain(_numbers(each)) for each in resources), key=_name)
     return json.dumps(ordered, indent=4, sort_keys=True).splitlines() if ordered else []
+
+
+def _numbers(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Return the value with whole numbers as such: where one side writes 100.0, the other writes 100."""
+    match value:
+        case dict():
+            return {name: _numbers(each) for name, each in value.items()}
+        case list():
+            return [_numbers(each) for each in value]
+        case float() if value.is_integer():
+            return int(value)
+        case _:
+            return value
 
 
 def _name(resource: Json) -> str:
