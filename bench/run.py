@@ -1,10 +1,11 @@
 """Measures the control plane under load, beside the least that a gRPC server could do: ``make bench``.
 
 A synthetic mesh in files, the real server, simulated proxies (delta ADS). Then the floor: a bare gRPC server that sends
-the same bytes to the same proxies. Both on this machine in one run, so that their ratio means something on any machine;
+the same bytes to the same proxies. Both on this machine in turn, so that their ratio means something on any machine;
 the aims and istiod's figures are of one machine with 1,000 services, 10 endpoints each, and 500 proxies.
+``bench/README.md`` says how to read the table.
 
-    python -m bench.run                  # the table
+    python -m bench.run --runs 3         # the table: medians over three runs of each
     python -m bench.run --scaling        # processor time of one endpoint change by the size of the mesh
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +21,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
@@ -31,7 +34,11 @@ TOP = Path(__file__).resolve().parents[1]
 SIZES = (100, 1_000, 5_000)
 
 Results = Mapping[str, Figures]
+"""One run of one server: figures by phase."""
+Runs = Sequence[Results]
+"""The same server and mesh, measured anew each time."""
 Figure = Callable[[Results], float | None]
+CONTROL_PLANE, FLOOR = "control plane", "floor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,20 @@ class Row:
     figure: Figure
     aim: float | None
     istiod: float | None
+
+    def of(self, runs: Runs) -> float | None:
+        """Return the median over the runs that have the figure."""
+        return over_runs(self.figure, runs)
+
+    def misses(self, got: float | None) -> bool:
+        """Whether a figure is above the aim, both as they are printed."""
+        return got is not None and self.aim is not None and float(f"{got:.3g}") > self.aim
+
+
+def over_runs(figure: Figure, runs: Runs) -> float | None:
+    """Return the median of a figure over the runs that have it; ``None`` where none has."""
+    found = [got for got in map(figure, runs) if got is not None]
+    return statistics.median(found) if found else None
 
 
 def cpu(phase: str, unit: timedelta) -> Figure:
@@ -102,27 +123,34 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def comparison(measured: Results, floor: Results) -> Table:
-    """Return the table of every figure beside its aim, the floor's, and istiod's."""
-    table = Table("figure", "unit")
+def comparison(measured: Runs, floor: Runs) -> Table:
+    """Return the table of every figure beside its aim, the floor's, and istiod's; it prints as Markdown."""
+    table = Table("figure", "unit", box=MARKDOWN)
     for column in ("measured", "aim", "floor", "times floor", "istiod"):
         table.add_column(column, justify="right")
     for row in ROWS:
-        got, least = row.figure(measured), row.figure(floor)
+        got, least = row.of(measured), row.of(floor)
         ratio = got / least if got is not None and least else None
-        over = got is not None and row.aim is not None and got > row.aim
-        shown = f"[red]{number(got)}[/red]" if over else number(got)
+        shown = f"[red]{number(got)}[/red]" if row.misses(got) else number(got)
         table.add_row(row.name, row.unit, shown, number(row.aim), number(least), number(ratio), number(row.istiod))
     return table
 
 
-def scaling_table(by_size: Mapping[int, Results]) -> Table:
+def scaling_table(by_size: Mapping[int, Runs]) -> Table:
     """Return the table of one endpoint change by the number of services."""
-    table = Table("services", "CPU of an endpoint change, ms", "to the last proxy, ms", "first connect, CPU s")
-    for size, results in by_size.items():
-        figures = (cpu("endpoint", MS)(results), median("endpoint", MS)(results), cpu("connect", S)(results))
-        table.add_row(f"{size:,}", *(number(figure) for figure in figures))
+    columns = ("services", "CPU of an endpoint change, ms", "to the last proxy, ms", "first connect, CPU s")
+    table = Table(*columns, box=MARKDOWN)
+    figures = (cpu("endpoint", MS), median("endpoint", MS), cpu("connect", S))
+    for size, runs in by_size.items():
+        table.add_row(f"{size:,}", *(number(over_runs(figure, runs)) for figure in figures))
     return table
+
+
+def missed_aims(measured: Runs) -> Iterable[str]:
+    """Name each figure that is above its aim."""
+    for row in ROWS:
+        if row.misses(got := row.of(measured)):
+            yield f"{row.name}: {number(got)} {row.unit}, and the aim is {number(row.aim)}"
 
 
 def problems(server: str, results: Results) -> Iterable[str]:
@@ -137,10 +165,17 @@ def problems(server: str, results: Results) -> Iterable[str]:
 
 
 class Bench:
-    """One size of mesh and fleet, and the place for everything that a run writes."""
+    """One run: the fleet, and the folder for everything that is written, which is made."""
 
     def __init__(self, options: argparse.Namespace, work: Path, binary: Path) -> None:
         self._options, self._work, self._binary = options, work, binary
+        work.mkdir()
+
+    def beside_floor(self, plan: Plan) -> tuple[Results, Results]:
+        """Measure the control plane, and then the floor with what it sent."""
+        services, recordings = self._options.services, self._work / "recordings"
+        recordings.mkdir()
+        return self.control_plane(services, plan, recordings), self.floor(services, plan, recordings)
 
     def control_plane(self, services: int, plan: Plan, recordings: Path | None = None) -> Results:
         """Measure the real server on a fresh mesh of this many services."""
@@ -164,6 +199,17 @@ class Bench:
         return Client(self._binary, self._options.proxies, self._options.namespaces)
 
 
+def positive(text: str) -> int:
+    """Read a number of at least 1.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if (value := int(text)) < 1:
+        raise ValueError(text)
+    return value
+
+
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -172,36 +218,48 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--namespaces", type=int, default=20)
     parser.add_argument("--proxies", type=int, default=500)
     parser.add_argument("--changes", type=int, default=10, help="changes of each kind")
-    parser.add_argument("--scaling", action="store_true", help="an endpoint change at 100, 1,000 and 5,000 services")
+    parser.add_argument("--runs", type=positive, default=1, help="medians of so many; control plane and floor in turn")
+    parser.add_argument(
+        "--scaling", action="store_true", help="an endpoint change at 100, 1,000 and 5,000 services, with all proxies"
+    )
     parser.add_argument("--json", type=Path, help="also write the figures there")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run and print; 1 when something was lost on the way, so that the figures are doubtful."""
+    """Run and print; 1 when an aim is missed, or something was lost on the way, so that the figures are doubtful."""
     options, console = arguments(argv), Console(width=None if sys.stdout.isatty() else 130)
     (TOP / "build").mkdir(exist_ok=True)
     binary = build(TOP / "build" / "xdsload")
+    missed: list[str] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        work = Path(name)
-        bench, recordings = Bench(options, work, binary), work / "recordings"
-        recordings.mkdir()
+        benches = (Bench(options, Path(name, f"run-{run}"), binary) for run in range(options.runs))
         if options.scaling:
             plan = Plan(options.changes, kinds=("endpoint",), reconnect=False)
-            runs = {f"{size} services": bench.control_plane(size, plan) for size in SIZES}
-            console.print(scaling_table(dict(zip(SIZES, runs.values(), strict=True))))
+            sizes = [{size: bench.control_plane(size, plan) for size in SIZES} for bench in benches]
+            by_size = {size: [run[size] for run in sizes] for size in SIZES}
+            console.print(scaling_table(by_size))
+            servers: dict[str, Runs] = {f"{size} services": runs for size, runs in by_size.items()}
         else:
-            plan = Plan(options.changes)
-            runs = {"control plane": bench.control_plane(options.services, plan, recordings)}
-            runs["floor"] = bench.floor(options.services, plan, recordings)
-            console.print(comparison(runs["control plane"], runs["floor"]))
+            measured, floor = zip(*(bench.beside_floor(Plan(options.changes)) for bench in benches), strict=True)
+            console.print(comparison(measured, floor))
+            missed.extend(missed_aims(measured))
+            servers = {CONTROL_PLANE: measured, FLOOR: floor}
     if options.json:
-        results = {run: {phase: asdict(figures) for phase, figures in got.items()} for run, got in runs.items()}
-        options.json.write_text(json.dumps(results, indent=1, default=lambda value: value.total_seconds()))
-    doubts = [doubt for run, got in runs.items() for doubt in problems(run, got)]
-    for doubt in doubts:
-        console.print(f"[red]{doubt}[/red]")
-    return int(bool(doubts))
+        options.json.write_text(as_json(servers))
+    doubts = [doubt for server, runs in servers.items() for results in runs for doubt in problems(server, results)]
+    for line in (*doubts, *missed):
+        console.print(f"[red]{line}[/red]")
+    return int(bool(doubts or missed))
+
+
+def as_json(servers: Mapping[str, Runs]) -> str:
+    """Return every figure by server, run and phase; times in seconds."""
+    figures = {
+        server: [{phase: asdict(each) for phase, each in results.items()} for results in runs]
+        for server, runs in servers.items()
+    }
+    return json.dumps(figures, indent=1, default=lambda value: value.total_seconds())
 
 
 if __name__ == "__main__":

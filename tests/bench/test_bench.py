@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import struct
 from datetime import timedelta
 from pathlib import Path
@@ -16,9 +18,10 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Delt
 from bench.floor import responses
 from bench.mesh import CLUSTER, ENDPOINT, Mesh
 from bench.phases import Figures
-from bench.run import ROWS, comparison, problems
+from bench.run import ROWS, arguments, as_json, comparison, missed_aims, problems
 from bench.subject import Floor
 
+TOP = Path(__file__).resolve().parents[2]
 KINDS = ["endpoint", "burst", "virtual-service", "new-service"]
 
 
@@ -97,10 +100,42 @@ def figures(cpu: float, **other: int) -> Figures:
 def test_table_has_a_line_for_each_figure() -> None:
     phases = ["connect", "idle", *KINDS, "reconnect"]
     measured, floor = {phase: figures(6) for phase in phases}, {phase: figures(2) for phase in phases}
-    table = comparison(measured, floor)
+    table = comparison([measured], [floor])
     ratios = dict(zip([row.name for row in ROWS], table.columns[5].cells, strict=True))
     assert ratios["endpoint change, CPU"] == ratios["first connect, CPU"] == "3"
     assert ratios["endpoint change, to the last proxy"] == "1"
+
+
+def test_figures_are_medians_over_the_runs() -> None:
+    """Each server's own, so that one bad run of either changes nothing."""
+    measured = [{"connect": figures(cpu)} for cpu in (12, 120, 8)]
+    floor = [{"connect": figures(cpu)} for cpu in (4, 6, 40)]
+    cells = [next(iter(column.cells)) for column in comparison(measured, floor).columns]
+    assert cells == ["first connect, CPU", "s", "[red]6[/red]", "3", "3", "2", "54.9"]
+
+
+def test_missed_aims_are_named() -> None:
+    """By the median, and as it is printed: 3.004 is 3."""
+    assert list(missed_aims([{"connect": figures(12)}])) == ["first connect, CPU: 6 s, and the aim is 3"]
+    assert not list(missed_aims([{"connect": figures(cpu)} for cpu in (6, 6.008, 18)]))
+
+
+def test_runs_are_at_least_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert arguments(["--runs", "3"]).runs == 3
+    with pytest.raises(SystemExit):
+        arguments(["--runs", "0"])
+    assert "invalid positive value: '0'" in capsys.readouterr().err
+
+
+def test_json_has_every_run() -> None:
+    servers = json.loads(as_json({"floor": [{"connect": figures(2)}, {"connect": figures(3)}]}))
+    assert [run["connect"]["cpu"] for run in servers["floor"]] == [2, 3]
+
+
+def test_document_has_every_figure() -> None:
+    """The table in the README is that of the program."""
+    rows = re.findall(r"^\| ([^|]+?) +\| (?:s|ms|GB|MB|%) ", (TOP / "bench" / "README.md").read_text(), re.MULTILINE)
+    assert rows == [row.name for row in ROWS]
 
 
 def test_doubts_are_named() -> None:
