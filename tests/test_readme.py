@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.registry.untranslated import KINDS_NOT_TRANSLATED
+
 TOP = Path(__file__).resolve().parents[1]
 README = (TOP / "README.md").read_text()
 PROGRAM = ".venv/bin/python -m controlplane "
@@ -125,8 +127,23 @@ def test_help_lists_the_targets() -> None:
     assert {"run", "test", "test-unit", "test-envoy", "test-conformance", "lint", "bench", "install"} <= targets
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_kinds_without_effect_are_named() -> None:
+    """These and no others: whoever relies on one must be able to read it here."""
+    paragraph = re.search(r"^- ([A-Za-z, \n]+?)\s+are read and validated but have no effect", README, re.MULTILINE)
+    assert paragraph is not None
+    assert set(re.split(r",\s+|\s+and\s+", paragraph[1])) == KINDS_NOT_TRANSLATED
+
+
+def test_package_table_is_complete() -> None:
+    """Each package and module of the program has a row in CONTRIBUTING.md, once."""
+    rows = re.findall(r"^\| (`.+?`) \|", (TOP / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    named = re.findall(r"`(\w+)`", " ".join(rows))
+    found = {path.stem for path in (TOP / "controlplane").iterdir() if not path.name.startswith("_")}
+    assert sorted(named) == sorted(found)
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "bench/README.md"])
 def test_links_lead_somewhere(document: str) -> None:
     """Files named by a link or as a path in the tree exist."""
     for target in re.findall(r"\]\(([^):]+)\)", (TOP / document).read_text()):
-        assert (TOP / target).exists(), target
+        assert ((TOP / document).parent / target).exists(), target
