@@ -16,7 +16,6 @@ which asks for make before break:
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import NamedTuple, Protocol, TypeVar
 
 from controlplane.ads.contents import NO_NAMES, Contents, Names
@@ -174,9 +173,8 @@ def _step(state: StreamState, watch: Watch, contents: Contents) -> _Step:
     return _Step(Plan(state.variant, watch.type_url, contents, names, extras), names, touched, retained)
 
 
-@lru_cache(maxsize=256)
 def _common(some: Names, subscribed: Names) -> Names:
-    """Return what is in both sets; streams of a class ask the same, with the same objects."""
+    """Return what is in both sets: the first itself where all of it is."""
     if not some or some is subscribed:
         return some
     both = some & subscribed

@@ -211,12 +211,15 @@ class Decoder:
             return Request(message.type_url, message.response_nonce, error, self._names(message), resumed=resumed)
         if message.initial_resource_versions:
             return self._resumption(message, error, edition)
-        subscribe, unsubscribe = message.resource_names_subscribe, message.resource_names_unsubscribe
+        subscribe, unsubscribe = _set(message.resource_names_subscribe), message.resource_names_unsubscribe
+        if len(subscribe) > 1:
+            names = edition.of(TYPES.get(message.type_url)).names
+            subscribe = names if subscribe == names else subscribe
         return Request(
             message.type_url,
             message.response_nonce,
             error,
-            _set(subscribe),
+            subscribe,
             _set(unsubscribe),
         )
 
