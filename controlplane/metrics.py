@@ -14,7 +14,7 @@ import re
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import accumulate
 
@@ -98,11 +98,35 @@ REJECTS: Mapping[str, Counter] = {url: _rejects.labels(short) for url, short in 
 """Refused responses, by type URL."""
 EXPIRED_NONCES: Mapping[str, Counter] = {url: _expired.labels(short) for url, short in SHORT_TYPE_NAMES.items()}
 """Requests that answered a replaced response, by type URL."""
-CONVERGENCE_TIME = Histogram(
+
+
+class _Seconds(Collector):
+    """A histogram of plain numbers, for what is observed with each response; see ``_Pushes``."""
+
+    def __init__(self, name: str, text: str, buckets: Sequence[float]) -> None:
+        self._name, self._text, self._limits = name, text, tuple(buckets)
+        self._counts = [0] * (len(self._limits) + 1)
+        self._sum = 0.0
+        REGISTRY.register(self)
+
+    def observe(self, seconds: float) -> None:
+        """Count one observation."""
+        self._counts[bisect_left(self._limits, seconds)] += 1
+        self._sum += seconds
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the metric."""
+        names = (*(floatToGoString(limit) for limit in self._limits), "+Inf")  # type: ignore[no-untyped-call]
+        up_to = tuple(accumulate(self._counts))
+        histogram = HistogramMetricFamily(self._name, self._text)
+        histogram.add_metric([], tuple(zip(names, up_to, strict=True)), self._sum)
+        yield histogram
+
+
+CONVERGENCE_TIME = _Seconds(
     "pilot_proxy_convergence_time",
     "Seconds from a change of configuration to its last response sent to a proxy.",
-    registry=REGISTRY,
-    buckets=_SLOW,
+    _SLOW,
 )
 DEBOUNCE_TIME = Histogram(
     "pilot_debounce_time", "Seconds from the first change of a batch to its compilation.", registry=REGISTRY,

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_BUSY_STEP_MS = 1
-_IDLE_STEP_MS = 4
+_BUSY_STEP_MS = 4
+_IDLE_STEP_MS = 10
 """How often reports are collected, which costs CPU: while something happens, and otherwise."""
 _BUSY_SECONDS = 1.0
 """How long a report makes the next one likely."""
