@@ -68,8 +68,9 @@ def _second_look(kind: str, raw: object, subject: Subject, error: ValidationErro
     rest = _without(raw, broken)
     try:
         model = KINDS[kind].load().model_validate(rest, extra="ignore") if rest is not None else None
-    except ValidationError:
-        model = None  # the schema's own problems are all that can be told
+    except ValidationError as deeper:  # found by what looks at a whole only where each part is known
+        model = None
+        schema = schema or list(problems_of(deeper, ROOT))
     report = Report() if model is None else check(kind, model, subject)
     broken_paths = tuple(path_text(location, ROOT) for location in broken)
     consequences = tuple(path for path in broken_paths if path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
 from controlplane.apis.mesh import MeshConfig
 from controlplane.model.proxy_class import ClientScope
@@ -140,7 +141,7 @@ def _discovery(view: View, cluster: Cluster, key: ClusterKey, mesh: MeshConfig, 
         assignment = load_assignment(view, LoadKey(service, key.port, key.subset, key.rule, key.client))
         if not any(part.lb_endpoints for part in assignment.endpoints):
             return False
-        cluster.load_assignment.CopyFrom(assignment)
+        cluster.load_assignment.CopyFrom(_single(assignment) if logical else assignment)
         return True
     if resolution is Resolution.PASSTHROUGH and not key.client.router:
         cluster.type = Cluster.ORIGINAL_DST
@@ -157,6 +158,14 @@ def _discovery(view: View, cluster: Cluster, key: ClusterKey, mesh: MeshConfig, 
     source.initial_fetch_timeout.SetInParent()
     source.resource_api_version = 2
     return True
+
+
+def _single(assignment: ClusterLoadAssignment) -> ClusterLoadAssignment:
+    """Return the first endpoint alone: Envoy refuses a logical DNS cluster with more, and a selector may find more."""
+    first = next(part for part in assignment.endpoints if part.lb_endpoints)
+    single = ClusterLoadAssignment(cluster_name=assignment.cluster_name, endpoints=[first])
+    del single.endpoints[0].lb_endpoints[1:]
+    return single
 
 
 def _dns(cluster: Cluster, client: ClientScope, mesh: MeshConfig, *, race: bool) -> None:
