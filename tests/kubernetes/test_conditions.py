@@ -250,6 +250,10 @@ async def test_what_somebody_else_wrote_stays(cluster: ApiServer, shop: Shop, tm
             held = await shop.status("cart")
             held["conditions"][0]["message"] = str(number)
             await shop.write_status(conditions=held["conditions"])
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while held.get("observedGeneration") != 9:
+                await asyncio.sleep(0.05)
+                held = await shop.status("cart")
         await leader.settled()
         held = await shop.status("cart")
         assert held["conditions"][0] == theirs | {"message": "8"}
