@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from envoy.config.core.v3.base_pb2 import Node
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct, Value
 
 from controlplane.ads.refusal import Refusal, StreamRefused
 from controlplane.model.proxy import Locality, Proxy
@@ -53,7 +53,7 @@ def proxy_of(node: Node) -> Proxy:
         raise _invalid(f'node.id "{node.id}": type "{type_}" {what}; the types served are {", ".join(SERVED_TYPES)}')
     if not name:
         raise _invalid(f'node.id "{node.id}" has an empty third part; it must be name.namespace')
-    metadata = _metadata(MessageToDict(node.metadata))
+    metadata = _metadata(_struct(node.metadata))
     ips = _addresses(_text(metadata, "INSTANCE_IPS").split(",")) or _addresses([ip])
     if not ips:
         raise _invalid(
@@ -112,6 +112,23 @@ def _labels(metadata: Mapping[str, Any], key: str) -> Mapping[str, str]:
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise _invalid(f"node.metadata.{key} must be a map of strings")
     return value
+
+
+def _struct(struct: Struct) -> dict[str, Any]:
+    return {key: _value(value) for key, value in struct.fields.items()}
+
+
+def _value(value: Value) -> Any:  # noqa: ANN401 - JSON
+    """Return what a value holds, as JSON would: null is ``None``, a whole number an integer."""
+    kind = value.WhichOneof("kind")
+    if kind is None or kind == "null_value":
+        return None
+    held = getattr(value, kind)
+    if kind == "struct_value":
+        return _struct(held)
+    if kind == "list_value":
+        return [_value(item) for item in held.values]
+    return int(held) if kind == "number_value" and held.is_integer() else held
 
 
 def _metadata(raw: Mapping[str, Any]) -> Mapping[str, Any]:

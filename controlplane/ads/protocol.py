@@ -19,7 +19,7 @@ _MOST_LINGERING = 4
 
 def offer(state: StreamState, edition: Edition) -> StreamState:
     """Return the state with a newer snapshot as its goal; one that was not sent yet is forgotten."""
-    return state._replace(edition=edition)
+    return state.with_edition(edition)
 
 
 def receive(state: StreamState, request: Request, now: float) -> tuple[StreamState, Kind]:
@@ -61,7 +61,9 @@ def _first(state: StreamState, request: Request) -> tuple[StreamState, Kind]:
         names = union(names, held - request.unsubscribe if request.unsubscribe else held)
         if names is not contents.names and names == contents.names:
             names = contents.names
-    watch = Watch(request.type_url, type_, wildcard, legacy, names, resumed=request.resumed)
+    # Nonces stay unique on the stream, also where a proxy begins a type again.
+    sequence = known.sequence if known is not None else 0
+    watch = Watch(request.type_url, type_, wildcard, legacy, names, resumed=request.resumed, sequence=sequence)
     if request.held:
         watch = _resumed(state, watch, request, contents)
     else:
@@ -69,7 +71,7 @@ def _first(state: StreamState, request: Request) -> tuple[StreamState, Kind]:
     if request.type_url == EDS:
         # Clusters that this stream changed before: each waits for its load assignment ("Resource warming").
         warmed = state.warmed if wildcard else state.warmed & names
-        state, watch = state._replace(warmed=NO_NAMES), watch._replace(due=union(watch.due, warmed))
+        state, watch = state.with_warmed(NO_NAMES), watch._replace(due=union(watch.due, warmed))
     return state.putting(watch), Kind.SUBSCRIBE
 
 
@@ -170,7 +172,7 @@ def _resubscribe(state: StreamState, watch: Watch, request: Request, kind: Kind)
         return state.putting(watch), kind
     if not request.nonce and watch.acked_nonce:
         # SotW without a nonce from a proxy that has known one: it starts again with nothing.
-        return _first(state._replace(watches={**state.watches, watch.type_url: _closed(watch)}), request)
+        return _first(state.putting(_closed(watch)), request)
     if not request.subscribe and watch.type is not None and not watch.type.wildcard:
         return state.putting(_closed(watch)), Kind.UNSUBSCRIBE
     return state.putting(_restated(watch, request)), kind

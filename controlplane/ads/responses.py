@@ -7,7 +7,7 @@ which asks for make before break:
 * Listeners and routes wait while a response that brings new clusters is unanswered. Envoy handles one stream's
   responses in order, so for correctness the order of sending would do; but it withholds the acknowledgement of
   clusters while any of them is warming, as the very signal that routes to them may follow. A refusal is an answer
-  too, and ``patience`` bounds the wait: a cluster that never gets warm holds nothing up for ever.
+  too, and patience bounds the wait: a cluster that never gets warm holds nothing up for ever.
 * A cluster that left the snapshot is taken away when the listeners and routes that the proxy may still be using
   do not name it. Until then it is *retained*, with its load assignment. So is a route configuration while listeners
   name it.
@@ -41,11 +41,16 @@ class Plan(NamedTuple):
 
 
 class Encoded(Protocol):
-    """A response as bytes; the core only looks at its nonce and version, which names the resources it holds."""
+    """A response as bytes, of which the core looks at little. ``version`` names the resources that it holds."""
 
     @property
     def nonce(self) -> str:
         """Unique on the stream for this type."""
+        ...
+
+    @property
+    def sequence(self) -> int:
+        """Grows with each response that is made, on whatever stream."""
         ...
 
     @property
@@ -70,10 +75,12 @@ class _Step(NamedTuple):
     retained: frozenset[Resource]
 
 
-def respond(state: StreamState, encode: Callable[[Plan], E], now: float) -> tuple[StreamState, E | None]:
+def respond(state: StreamState, encode: Callable[[Plan, int], E], overdue: Names) -> tuple[StreamState, E | None]:
     """Return the next response, encoded, and the state once it is sent; ``None`` when nothing can be sent now.
 
-    Call it until it gives ``None``, and again after each request and each new snapshot.
+    ``encode`` is also given the sequence number of the type's last response on this stream: the new one's is higher.
+    Answers to responses of the types (URLs) in ``overdue`` are waited for no longer. Call it until it gives ``None``,
+    and again after each request and each new snapshot.
     """
     moved = True
     goal = state.edition.contents
@@ -83,12 +90,12 @@ def respond(state: StreamState, encode: Callable[[Plan], E], now: float) -> tupl
             contents = goal[watch.type]
             if watch.sent is contents and not watch.due and not watch.owed and not watch.retained:
                 continue
-            if watch.closed or _unanswered(state, watch, now) or _held_back(state, watch, now):
+            if watch.closed or _unanswered(watch, overdue) or _held_back(state, watch, overdue):
                 continue
             step = _step(state, watch, contents)
             if step.plan is not None:
-                encoded = encode(step.plan)
-                return _sent(state, watch, step, encoded, now), encoded
+                encoded = encode(step.plan, watch.sequence)
+                return _sent(state, watch, step, encoded), encoded
             if watch.sent is not contents or watch.due or watch.retained != step.retained:
                 # Nothing of it concerns this proxy. Go round again: clusters may have waited for these routes.
                 state = state.putting(watch._replace(sent=contents, due=NO_NAMES, retained=step.retained))
@@ -96,21 +103,11 @@ def respond(state: StreamState, encode: Callable[[Plan], E], now: float) -> tupl
     return state, None
 
 
-def waits(state: StreamState) -> bool:
-    """Whether something is due that has to wait for an answer of the proxy."""
-    return any(_pending(state, watch) for watch in state.watches.values())
-
-
-def overdue_at(state: StreamState, now: float) -> float | None:
-    """Return when something that waits for an answer may go out without one; ``None`` if nothing waits."""
-    waits, earliest = False, None
-    for watch in state.watches.values():
-        waits = waits or _pending(state, watch)
-        if watch.flight is not None:
-            at = watch.flight.sent_at + state.patience
-            if now < at and (earliest is None or at < earliest):
-                earliest = at
-    return earliest if waits else None
+def waits_for(state: StreamState) -> tuple[str, ...]:
+    """Return the types (URLs) whose answers something that is due has to wait for; empty if nothing is due."""
+    if not any(_pending(state, watch) for watch in state.watches.values()):
+        return ()
+    return tuple(watch.type_url for watch in state.watches.values() if watch.flight is not None)
 
 
 def _pending(state: StreamState, watch: Watch) -> bool:
@@ -119,11 +116,11 @@ def _pending(state: StreamState, watch: Watch) -> bool:
     return not watch.closed
 
 
-def _unanswered(state: StreamState, watch: Watch, now: float) -> bool:
-    return watch.flight is not None and now < watch.flight.sent_at + state.patience
+def _unanswered(watch: Watch, overdue: Names) -> bool:
+    return watch.flight is not None and watch.type_url not in overdue
 
 
-def _held_back(state: StreamState, watch: Watch, now: float) -> bool:
+def _held_back(state: StreamState, watch: Watch, overdue: Names) -> bool:
     """Whether listeners or routes have to wait for clusters or load assignments ("CDS updates ... first")."""
     if watch.type not in _GATED:
         return False
@@ -132,12 +129,12 @@ def _held_back(state: StreamState, watch: Watch, now: float) -> bool:
         return False
     # A proxy that begins with nothing serves nothing yet: its first listeners need not wait for answers.
     careful = bool(watch.nonce) or any(other.resumed for other in state.watches.values())
-    if clusters.flight is not None and _unanswered(state, clusters, now):
+    if clusters.flight is not None and _unanswered(clusters, overdue):
         goal = state.edition.of(clusters.type)
         if clusters.due or clusters.owed or goal.since(clusters.sent).changed or (careful and clusters.flight.adds):
             return True
     endpoints = state.watch(EDS)
-    return careful and endpoints is not None and bool(endpoints.due) and _unanswered(state, endpoints, now)
+    return careful and endpoints is not None and bool(endpoints.due) and _unanswered(endpoints, overdue)
 
 
 def _step(state: StreamState, watch: Watch, contents: Contents) -> _Step:
@@ -265,14 +262,14 @@ def _missing(state: StreamState, watch: Watch, name: str) -> Resource | None:
     return state.missing(watch.type, name) if watch.type is not None else None
 
 
-def _sent(state: StreamState, watch: Watch, step: _Step, encoded: Encoded, now: float) -> StreamState:
+def _sent(state: StreamState, watch: Watch, step: _Step, encoded: Encoded) -> StreamState:
     touched, base, lingering = step.touched, None, watch.lingering
     if watch.type in _GATED:
         base = watch.sent
         if watch.flight is not None and watch.flight.base is not None:  # overtaken unanswered: it may hold either
             lingering = (*lingering, watch.flight.base)
     flight = Flight(
-        encoded.nonce, encoded.version, state.edition.revision, now,
+        encoded.nonce, encoded.version, state.edition.revision,
         names=touched if watch.flight is None else union(touched, watch.flight.names),
         base=base,
         adds=watch.type is ResourceType.CLUSTER and _adds(watch, step),
@@ -280,7 +277,8 @@ def _sent(state: StreamState, watch: Watch, step: _Step, encoded: Encoded, now: 
     )  # fmt: skip
     watch = watch._replace(
         sent=state.edition.of(watch.type), due=NO_NAMES, owed=False, retained=step.retained, flight=flight,
-        lingering=lingering, nonce=flight.nonce, version=flight.version, revision=flight.revision, sent_at=now,
+        lingering=lingering, nonce=flight.nonce, sequence=encoded.sequence, version=flight.version,
+        revision=flight.revision,
     )  # fmt: skip
     state = state.putting(watch)
     return _warming(state, step.names) if watch.type is ResourceType.CLUSTER and step.names else state
@@ -303,6 +301,6 @@ def _warming(state: StreamState, clusters: Names) -> StreamState:
     """
     endpoints = state.watch(EDS)
     if endpoints is None:
-        return state._replace(warmed=union(state.warmed, clusters))
+        return state.with_warmed(union(state.warmed, clusters))
     subscribed = _common(clusters, endpoints.names) if not endpoints.wildcard else clusters
     return state.putting(endpoints._replace(due=union(endpoints.due, subscribed))) if subscribed else state

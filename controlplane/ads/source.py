@@ -22,7 +22,8 @@ class Session(Protocol):
         """Return what a proxy is told that asks for a name which the snapshot lacks; ``None``: it does not exist.
 
         Envoy waits for an answer: an unknown load assignment or route configuration is an empty one. The same name
-        must always give an equal resource.
+        must always give an equal resource. Sessions that answer alike had better share the function: streams are
+        served together by it.
         """
         ...
 

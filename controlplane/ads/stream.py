@@ -10,24 +10,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import structlog
 
-from controlplane.ads.contents import Library
+from controlplane.ads.contents import NO_NAMES, Edition, Library
 from controlplane.ads.credential import Credential
+from controlplane.ads.lockstep import Lockstep
 from controlplane.ads.node import proxy_of
 from controlplane.ads.observer import Observer
-from controlplane.ads.protocol import offer, receive
 from controlplane.ads.refusal import Refusal, StreamRefused
-from controlplane.ads.responses import Plan, overdue_at, respond, waits
 from controlplane.ads.source import Session, SnapshotSource
 from controlplane.ads.sync_status import ProxyStatus, Rejection, Sync, TypeStatus
 from controlplane.ads.watch import TYPES, Kind, Request, StreamState, Variant, Watch
-from controlplane.ads.wire import Decoder, Encoder, Message, Response
 from controlplane.model.proxy import Proxy
 from controlplane.snapshots import Snapshot
 
@@ -83,16 +81,15 @@ class Turns:
 
 @dataclass(frozen=True)
 class Serving:
-    """What all streams of a server share. ``patience`` is in seconds: see ``StreamState``."""
+    """What all streams of a server share. ``patience`` is how many seconds an unanswered response holds others up."""
 
     source: SnapshotSource
     patience: float
     observer: Observer
     library: Library = field(default_factory=Library)
-    encoder: Encoder = field(default_factory=Encoder)
-    decoders: Mapping[Variant, Decoder] = field(default_factory=lambda: {v: Decoder(v) for v in Variant})
     turns: Turns = field(default_factory=Turns)
     unknown_types: set[str] = field(default_factory=set)
+    lockstep: Lockstep = field(default_factory=Lockstep)
 
 
 class Stream:
@@ -106,16 +103,19 @@ class Stream:
         self._credential = credential or Credential()
         self._transport = transport
         self._serving = serving
-        self._decoder = serving.decoders[variant]
-        self._sequences: dict[str, int] = {}  # of the last response of each type
+        self._lockstep = serving.lockstep
+        self._sent_at: dict[str, float] = {}  # of the last response of each type, by the event loop's clock
+        self._overdue = NO_NAMES  # types whose answers are not waited for any longer
         self._timer: asyncio.TimerHandle | None = None
         self._due_turn = False
         self._changed_at: float | None = None  # of the oldest change that this proxy was not sent
         self._sent = False  # anything since then
         self._ending = False
-        self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._end: asyncio.Future[None] = self._loop.create_future()
         self._session: Session
         self._snapshot: Snapshot
+        self._edition: Edition
         self._state: StreamState
         self.proxy: Proxy
         self.connected_at = datetime.now(UTC)
@@ -130,20 +130,21 @@ class Stream:
             EOFError: the proxy went before it said anything.
         """
         body: bytes | None = first
+        decoder = self._lockstep.decoder(self._variant)
         while body is not None:
-            message = self._decoder.message(body)
-            if message.type_url in _HEALTH_TYPE_URLS:
+            node, type_url = decoder.introduction(body)
+            if type_url in _HEALTH_TYPE_URLS:
                 log.warning("ads.health_before_first_request", peer=self._transport.peer)
                 body = await read()
                 continue
-            self.proxy = proxy_of(message.node)
+            self.proxy = proxy_of(node)
             self._credential.check(self.proxy)
             self._session = await self._serving.source.open(self.proxy, self._changed)
             self._snapshot = self._session.snapshot
-            edition = self._serving.library.edition(self._snapshot)
-            self._state = StreamState(self._variant, edition, self._session.missing, self._serving.patience)
+            self._edition = self._serving.library.edition(self._snapshot)
+            self._state = self._lockstep.begin(self._variant, self._edition, self._session.missing)
             try:
-                self._receive(message)
+                self._receive(body)
             except BaseException:
                 self._session.close()
                 raise
@@ -206,7 +207,7 @@ class Stream:
         if self._end.done():
             return
         try:
-            self._receive(self._decoder.message(body))
+            self._receive(body)
             if not self._due_turn:
                 self._send()
         except Exception as error:  # noqa: BLE001 - it is raised from ``ended``
@@ -214,12 +215,24 @@ class Stream:
 
     def _send(self) -> None:
         while not self._end.done() and self._transport.writable:
-            response = self._next()
+            snapshot = self._session.snapshot
+            if snapshot is not self._snapshot:
+                self._snapshot = snapshot
+                self._edition = self._serving.library.edition(snapshot)
+            move = self._lockstep.move(self._state, self._edition, self._overdue)
+            if move.state is not None:
+                self._state = move.state
+            response = move.response
             if response is not None:
+                self._sent_at[response.type_url] = self._loop.time()
+                if self._overdue:
+                    self._overdue -= {response.type_url}
                 self._transport.send(response.body)
+                self._serving.observer.sent(response.type_url, len(response.body))
                 self._sent = True
                 continue
-            if self._changed_at is not None and not waits(self._state):
+            self._wait(move.waits_for)
+            if self._changed_at is not None and not move.waits_for:
                 if self._sent:
                     self._serving.observer.converged(time.perf_counter() - self._changed_at)
                 self._changed_at = None
@@ -227,45 +240,34 @@ class Stream:
                 self._end.set_result(None)
             return
 
-    def _receive(self, message: Message) -> None:
-        if message.type_url in _HEALTH_TYPE_URLS:
-            return  # a virtual machine's own health; nothing here depends on it yet
-        request = self._decoder.request(message, self._state.edition)
-        if request.type_url not in TYPES:
-            self._note_unknown(request.type_url)
-        state, kind = receive(self._state, request, time.time())
-        self._state = state
-        if kind is Kind.NACK:
-            self._log_nack(state.watches[request.type_url], request)
-        elif kind is Kind.STALE:
-            self._serving.observer.expired(request.type_url)
-
-    def _next(self) -> Response | None:
-        snapshot = self._session.snapshot
-        if snapshot is not self._snapshot:
-            self._snapshot = snapshot
-            self._state = offer(self._state, self._serving.library.edition(snapshot))
-        now = time.time()
-        self._state, response = respond(self._state, self._encode, now)
-        if response is None:
-            self._set_timer(now)
-        return response
-
-    def _encode(self, plan: Plan) -> Response:
-        after = self._sequences.get(plan.type_url, 0)
-        response = self._serving.encoder.encode(plan, after, self._state.edition.revision)
-        self._sequences[plan.type_url] = response.sequence
-        self._serving.observer.sent(plan.type_url, len(response.body))
-        return response
-
-    def _set_timer(self, now: float) -> None:
-        """Come back when patience with an unanswered response ends, where something waits for the answer."""
+    def _wait(self, types: Iterable[str]) -> None:
+        """Come back when patience with one of these types' responses ends."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        at = overdue_at(self._state, now)
-        if at is not None:
-            self._timer = asyncio.get_running_loop().call_later(at - now, self.wake)
+        ends = [self._sent_at[type_url] for type_url in types if type_url not in self._overdue]
+        if ends:
+            at = min(ends) + self._serving.patience
+            self._timer = self._loop.call_at(at, self._lose_patience)
+
+    def _lose_patience(self) -> None:
+        since = self._loop.time() - self._serving.patience
+        self._overdue = frozenset(type_url for type_url, at in self._sent_at.items() if at <= since)
+        self.wake()
+
+    def _receive(self, body: bytes) -> None:
+        received = self._lockstep.receive(self._state, body)
+        request, kind = received.request, received.kind
+        if request.type_url not in TYPES:
+            if request.type_url in _HEALTH_TYPE_URLS:
+                return  # a virtual machine's own health; nothing here depends on it yet
+            self._note_unknown(request.type_url)
+        if received.state is not None:
+            self._state = received.state
+        if kind is Kind.NACK:
+            self._log_nack(self._state.watches[request.type_url], request)
+        elif kind is Kind.STALE:
+            self._serving.observer.expired(request.type_url)
 
     def _note_unknown(self, type_url: str) -> None:
         # These include istio.io/debug..., which are answered by the monitoring port and not over ADS.
@@ -289,7 +291,12 @@ class Stream:
 
     def status(self, connection_id: str) -> ProxyStatus:
         """Return what this proxy was sent and has answered."""
-        types = {watch.type: _type_status(self._state, watch) for watch in self._state.watches.values() if watch.type}
+        clock_began = datetime.now(UTC) - timedelta(seconds=self._loop.time())
+        types = {
+            watch.type: _type_status(self._state, watch, clock_began, self._sent_at.get(watch.type_url))
+            for watch in self._state.watches.values()
+            if watch.type
+        }
         return ProxyStatus(connection_id, self.proxy, self._transport.peer, self.connected_at, types)
 
     @property
@@ -298,7 +305,7 @@ class Stream:
         return self._session.snapshot
 
 
-def _type_status(state: StreamState, watch: Watch) -> TypeStatus:
+def _type_status(state: StreamState, watch: Watch, clock_began: datetime, sent_at: float | None) -> TypeStatus:
     current = watch.sent is state.edition.of(watch.type) and not watch.due and not watch.owed
     acked = current and watch.flight is None and watch.refused is None
     revision = state.edition.revision
@@ -311,7 +318,7 @@ def _type_status(state: StreamState, watch: Watch) -> TypeStatus:
         # A snapshot in which nothing of this type changed for this proxy needs no response to be in force.
         sent_revision=revision if current else watch.revision,
         acked_revision=revision if acked else watch.acked_revision,
-        sent_at=datetime.fromtimestamp(watch.sent_at, UTC) if watch.nonce else None,
+        sent_at=clock_began + timedelta(seconds=sent_at) if sent_at is not None else None,
         names=None if watch.wildcard else watch.names,
         rejection=_rejection(watch),
     )

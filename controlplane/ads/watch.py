@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from controlplane.ads.contents import EMPTY, NO_NAMES, Contents, Edition, Names
 from controlplane.snapshots import Resource, ResourceType
@@ -82,11 +83,14 @@ class Flight(NamedTuple):
     nonce: str
     version: str
     revision: int
-    sent_at: float
     names: Names
     base: Contents | None = None
     adds: bool = False
     cures: bool = False
+
+
+Missing = Callable[[ResourceType, str], Resource | None]
+"""Answers for a subscribed name that the snapshot lacks."""
 
 
 class Watch(NamedTuple):
@@ -102,8 +106,8 @@ class Watch(NamedTuple):
     ``doubtful`` are names of refused responses whose contents the proxy may or may not have taken. While a response
     is unanswered or doubtful, the proxy may also hold what is in ``lingering``, or, if ``unknown``, anything.
 
-    ``nonce``, ``version``, ``revision`` and ``sent_at`` are those of the last response; ``acked_...`` of the last
-    one acknowledged.
+    ``nonce``, ``sequence``, ``version`` and ``revision`` are those of the last response; ``acked_...`` of the last one
+    acknowledged.
     """
 
     type_url: str
@@ -122,9 +126,9 @@ class Watch(NamedTuple):
     lingering: tuple[Contents, ...] = ()
     unknown: bool = False
     nonce: str = ""
+    sequence: int = 0
     version: str = ""
     revision: int = 0
-    sent_at: float = 0.0
     acked_nonce: str = ""
     acked_version: str = ""
     acked_revision: int = 0
@@ -135,19 +139,34 @@ class Watch(NamedTuple):
         return self.wildcard or name in self.names
 
 
-class StreamState(NamedTuple):
-    """All of one stream. ``watches`` are by type URL, in push order.
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class StreamState:
+    """All of one stream that matters for what comes next. ``watches`` are by type URL, in push order.
 
     ``missing`` answers for subscribed names that the snapshot lacks. ``warmed`` are clusters sent while the proxy
-    was not watching load assignments. ``patience`` is how many seconds an unanswered response may hold others up.
+    was not watching load assignments. There is no time in it, so streams that went the same way have equal states,
+    and ``steps`` are those that were taken from here (see ``lockstep``).
     """
 
     variant: Variant
     edition: Edition
-    missing: Callable[[ResourceType, str], Resource | None]
-    patience: float
-    watches: Mapping[str, Watch] = MappingProxyType({})
+    missing: Missing
+    watches: Mapping[str, Watch] = field(default_factory=dict)
     warmed: Names = NO_NAMES
+    steps: dict[Hashable, Any] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for equal states."""
+        return (self.variant, self.edition, self.missing, tuple(self.watches.values()), self.warmed)
+
+    def with_edition(self, edition: Edition) -> StreamState:
+        """Return the state with another goal."""
+        return StreamState(self.variant, edition, self.missing, self.watches, self.warmed)
+
+    def with_warmed(self, warmed: Names) -> StreamState:
+        """Return the state with other clusters noted as sent before their load assignments were watched."""
+        return StreamState(self.variant, self.edition, self.missing, self.watches, warmed)
 
     def watch(self, type_url: str) -> Watch | None:
         """Return the watch of a type; ``None`` without one, or when all of it was unsubscribed."""
@@ -156,10 +175,11 @@ class StreamState(NamedTuple):
 
     def putting(self, watch: Watch) -> StreamState:
         """Return the state with this watch in place of the one of its type."""
-        if watch.type_url in self.watches:
-            return self._replace(watches={**self.watches, watch.type_url: watch})
-        watches = sorted((*self.watches.values(), watch), key=lambda w: PUSH_ORDER.get(w.type_url, len(PUSH_ORDER)))
-        return self._replace(watches={w.type_url: w for w in watches})
+        watches = {**self.watches, watch.type_url: watch}
+        if watch.type_url not in self.watches:
+            order = sorted(watches.values(), key=lambda w: PUSH_ORDER.get(w.type_url, len(PUSH_ORDER)))
+            watches = {w.type_url: w for w in order}
+        return StreamState(self.variant, self.edition, self.missing, watches, self.warmed)
 
 
 def union(first: Names, second: Names) -> Names:

@@ -13,14 +13,16 @@ import itertools
 import secrets
 import weakref
 from collections import OrderedDict, defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
+from envoy.config.core.v3.base_pb2 import Node
+from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
 from google.protobuf.message import DecodeError
 
-from controlplane.ads.contents import NO_NAMES, Contents, Edition, Names
+from controlplane.ads.contents import EMPTY, NO_NAMES, Contents, Edition, Names
+from controlplane.ads.delta_request_pb2 import DeltaRequest, HeldVersion
 from controlplane.ads.refusal import Refusal, StreamRefused
 from controlplane.ads.responses import Plan
 from controlplane.ads.watch import TYPES, Request, Variant
@@ -30,16 +32,13 @@ CACHE_SIZE_BYTES = 64 << 20
 _CACHE_ENTRIES = 4096
 _LONGEST_REASON = 8192  # characters of Envoy's message that are kept: the status of every proxy is held in memory
 
-Message = Any  # DiscoveryRequest | DeltaDiscoveryRequest, which come without types
-
-_BESIDE_VERSIONS = (
-    "node", "type_url", "resource_names_subscribe", "resource_names_unsubscribe", "response_nonce", "error_detail",
-)  # fmt: skip
+Message = Any  # generated ones come without types
 
 
 class Response(NamedTuple):
     """One encoded response, shared by all streams that are due the same. ``sequence`` grows with each one built."""
 
+    type_url: str
     nonce: str
     version: str
     body: bytes
@@ -84,7 +83,7 @@ class Encoder:
         sequence = next(self._sequence)
         nonce = f"{revision}.{sequence}.{self._instance}"
         version, body = _encoded(plan, nonce)
-        made = Response(nonce, version, body, sequence)
+        made = Response(plan.type_url, nonce, version, body, sequence)
         self._remember(key, made, plan.contents)
         return made
 
@@ -170,9 +169,18 @@ def _delta_entries(resources: Iterable[Resource]) -> Iterator[bytes]:
         yield body
 
 
-def _set(names: Sequence[str]) -> Names:
-    """Return a repeated field as a set; slices of one are lists, which are read several times faster."""
-    return frozenset(names[:]) if names else NO_NAMES
+class _Stated(NamedTuple):
+    """Contents as bytes of a request: names, and entries of ``initial_resource_versions`` with what they say."""
+
+    names: frozenset[bytes]
+    versions: Mapping[bytes, tuple[str, str]]
+    entries: frozenset[bytes]
+
+    @classmethod
+    def of(cls, contents: Contents) -> _Stated:
+        names = frozenset(name.encode() for name in contents.names)
+        versions = {_field(1, k.encode()) + _field(2, v.encode()): (k, v) for k, v in contents.versions.items()}
+        return cls(names, versions, frozenset(versions))
 
 
 class Decoder:
@@ -180,83 +188,98 @@ class Decoder:
 
     def __init__(self, variant: Variant) -> None:
         self._variant = variant
-        self._held: weakref.WeakKeyDictionary[Contents, Message] = weakref.WeakKeyDictionary()
+        self._stated: weakref.WeakKeyDictionary[Contents, _Stated] = weakref.WeakKeyDictionary()
         self._named: OrderedDict[bytes, Names] = OrderedDict()
 
-    def message(self, body: bytes) -> Message:
-        """Parse a request.
+    def introduction(self, body: bytes) -> tuple[Node, str]:
+        """Return the node of a stream's first request, and the type URL that it asks for.
 
         Raises:
-            StreamRefused: it is not one.
+            StreamRefused: it is no request.
         """
-        request_type = DeltaDiscoveryRequest if self._variant is Variant.DELTA else DiscoveryRequest
-        try:
-            return request_type.FromString(body)
-        except DecodeError as error:
-            reason = f"the request is no {self._variant.value} discovery request"
-            raise StreamRefused(Refusal.INVALID, reason) from error
+        message = self._message(body)
+        if self._variant is Variant.SOTW:
+            return message.node, message.type_url
+        return self._parsed(Node, message.node), message.type_url
 
-    def request(self, message: Message, edition: Edition) -> Request:
-        """Return what a parsed request asks for. ``message`` is used up.
+    def request(self, body: bytes, edition: Edition) -> Request:
+        """Return what a request asks for.
 
-        Names and versions that are those of the edition come back as the edition's own objects, unread: that is what
-        a thousand proxies say when they reconnect.
+        Names and versions that are those of the edition come back as the edition's own objects: that is what a
+        thousand proxies say when they reconnect.
+
+        Raises:
+            StreamRefused: it is no request.
         """
-        error = None
+        message = self._message(body)
+        type_url, nonce, error = message.type_url, message.response_nonce, None
         if message.HasField("error_detail"):
             error = message.error_detail.message[:_LONGEST_REASON] or "no reason given"
         if self._variant is Variant.SOTW:
             # The version is no more than a sign that the proxy had state before: what it names is never consulted.
             resumed = bool(message.version_info)
-            return Request(message.type_url, message.response_nonce, error, self._names(message), resumed=resumed)
-        if message.initial_resource_versions:
-            return self._resumption(message, error, edition)
-        subscribe, unsubscribe = _set(message.resource_names_subscribe), message.resource_names_unsubscribe
-        if len(subscribe) > 1:
-            names = edition.of(TYPES.get(message.type_url)).names
-            subscribe = names if subscribe == names else subscribe
-        return Request(
-            message.type_url,
-            message.response_nonce,
-            error,
-            subscribe,
-            _set(unsubscribe),
-        )
-
-    def _resumption(self, message: Message, error: str | None, edition: Edition) -> Request:
-        """Read a request with ``initial_resource_versions``: thousands of names from each proxy that reconnects.
-
-        Its versions are compared with those of the edition as messages, which costs a fraction of reading them.
-        """
-        type_url, nonce = message.type_url, message.response_nonce
+            return Request(type_url, nonce, error, self._names(message), resumed=resumed)
         contents = edition.of(TYPES.get(type_url))
-        subscribe, unsubscribe = _set(message.resource_names_subscribe), _set(message.resource_names_unsubscribe)
-        subscribe = contents.names if subscribe == contents.names else subscribe
-        if len(message.initial_resource_versions) == len(contents.resources):
-            for field in _BESIDE_VERSIONS:
-                message.ClearField(field)
-            if message == self._holding(contents):
-                return Request(type_url, nonce, error, subscribe, unsubscribe, contents.versions, resumed=True)
-        held = dict(message.initial_resource_versions)
-        return Request(type_url, nonce, error, subscribe, unsubscribe, held, resumed=True)
+        subscribe = self._delta_names(message.resource_names_subscribe, contents)
+        unsubscribe = self._delta_names(message.resource_names_unsubscribe, EMPTY)
+        entries = message.initial_resource_versions[:]
+        if not entries:
+            return Request(type_url, nonce, error, subscribe, unsubscribe)
+        return Request(type_url, nonce, error, subscribe, unsubscribe, self._held(entries, contents), resumed=True)
 
-    def _holding(self, contents: Contents) -> Message:
-        """Return the request that says nothing but "I hold exactly this"."""
-        message = self._held.get(contents)
-        if message is None:
-            message = self._held[contents] = DeltaDiscoveryRequest(initial_resource_versions=contents.versions)
-        return message
+    def _message(self, body: bytes) -> Message:
+        return self._parsed(DeltaRequest if self._variant is Variant.DELTA else DiscoveryRequest, body)
+
+    def _parsed(self, message_type: Message, body: bytes) -> Message:
+        try:
+            return message_type.FromString(body)
+        except DecodeError as error:
+            raise self._malformed from error
+
+    @property
+    def _malformed(self) -> StreamRefused:
+        return StreamRefused(Refusal.INVALID, f"the request is no {self._variant.value} discovery request")
+
+    def _delta_names(self, field: Sequence[bytes], contents: Contents) -> Names:
+        if not field:
+            return NO_NAMES
+        names = frozenset(field[:])  # a slice is a list, which is read several times faster
+        if len(names) > 1 and len(names) == len(contents.resources) and names == self._statement(contents).names:
+            return contents.names
+        try:
+            return frozenset([name.decode() for name in names])
+        except UnicodeDecodeError as error:
+            raise self._malformed from error
+
+    def _held(self, entries: Sequence[bytes], contents: Contents) -> Mapping[str, str]:
+        """Return ``initial_resource_versions``; most or all of its entries are what the proxy would be sent now."""
+        stated = self._statement(contents)
+        if len(entries) == len(stated.entries) and stated.entries.issuperset(
+            entries
+        ):  # keys of a map: none comes twice
+            return contents.versions
+        return dict([stated.versions.get(entry) or self._held_version(entry) for entry in entries])
+
+    def _held_version(self, entry: bytes) -> tuple[str, str]:
+        held = self._parsed(HeldVersion, entry)
+        return held.key, held.value
+
+    def _statement(self, contents: Contents) -> _Stated:
+        stated = self._stated.get(contents)
+        if stated is None:
+            stated = self._stated[contents] = _Stated.of(contents)
+        return stated
 
     def _names(self, message: DiscoveryRequest) -> Names:
         """Return the names of a SotW request, which repeats all of them with every acknowledgement."""
         if len(message.resource_names) < 8:  # noqa: PLR2004 - cheaper than remembering
-            return _set(message.resource_names)
+            return frozenset(message.resource_names[:]) if message.resource_names else NO_NAMES
         only_names = DiscoveryRequest()
         only_names.resource_names.MergeFrom(message.resource_names)
         key = only_names.SerializeToString()
         names = self._named.get(key)
         if names is None:
-            names = self._named[key] = _set(message.resource_names)
+            names = self._named[key] = frozenset(message.resource_names[:])
             if len(self._named) > 256:  # noqa: PLR2004 - subscriptions that differ among the proxies of now
                 self._named.popitem(last=False)
         return names

@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -26,6 +27,10 @@ log = structlog.get_logger(__name__)
 SLICE_SECONDS = 0.01
 #: how long a class without proxies is kept for one that comes back, in seconds
 KEEP_SECONDS = 60.0
+
+
+#: by whether the proxy is a gateway
+_MISSING = {router: partial(empty_resource, router=router) for router in (False, True)}
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +55,7 @@ class _ClassState:
 class Session:
     """One connected proxy's claim on the snapshots of its class."""
 
-    __slots__ = ("_compiler", "changed", "proxy", "proxy_class", "snapshot")
+    __slots__ = ("_compiler", "changed", "missing", "proxy", "proxy_class", "snapshot")
 
     def __init__(self, compiler: Compiler, proxy: Proxy, changed: Callable[[], None]) -> None:
         self._compiler = compiler
@@ -58,10 +63,7 @@ class Session:
         self.changed = changed
         self.snapshot = Snapshot()
         self.proxy_class: ProxyClass
-
-    def missing(self, type_: ResourceType, name: str) -> Resource | None:
-        """Return the empty resource that Envoy is told for a name which does not exist, or ``None``."""
-        return empty_resource(type_, name, router=self.proxy.type == "router")
+        self.missing = _MISSING[proxy.type == "router"]
 
     def close(self) -> None:
         """Give the claim back."""

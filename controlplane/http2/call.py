@@ -55,7 +55,9 @@ class Call:
         self._credit = 0  # bytes that were taken in, and that the peer was not given back yet
         self._begun = False  # response headers are sent
         self._pieces: deque[bytes | memoryview] = deque()  # of the message that is being sent, a frame each
-        self._partial = bytearray()
+        self._partial: list[bytes] = []  # messages that are not complete yet
+        self._partial_size = 0
+        self._needed = _PREFIX_SIZE  # bytes of them before there is anything to do
         self._queue: deque[bytes] = deque()
         self._waiting: asyncio.Future[None] | None = None
         self._on_message: Callable[[bytes], None] | None = None
@@ -236,8 +238,10 @@ class Call:
                 self._deliver(payload[_PREFIX_SIZE:])
                 payload = b""
         if payload:
-            self._partial += payload
-            self._reassemble()
+            self._partial.append(payload)
+            self._partial_size += len(payload)
+            if self._partial_size >= self._needed:
+                self._reassemble()
         if self._credit > STREAM_WINDOW // 2:
             self._give_back()
         if end and not self.finished:
@@ -248,21 +252,24 @@ class Call:
                 self._ended()
 
     def _reassemble(self) -> None:
-        partial, start = self._partial, 0
-        while len(partial) - start >= _PREFIX_SIZE and not self.finished:
-            length = int.from_bytes(partial[start + 1 : start + _PREFIX_SIZE])
+        data, start = b"".join(self._partial), 0
+        self._needed = _PREFIX_SIZE
+        while len(data) - start >= _PREFIX_SIZE and not self.finished:
+            length = int.from_bytes(data[start + 1 : start + _PREFIX_SIZE])
             end = start + _PREFIX_SIZE + length
-            if partial[start]:
+            if data[start]:
                 self._refuse(Status.UNIMPLEMENTED, "compressed messages are not supported")
             elif length > self._connection.largest_message:
                 limit = self._connection.largest_message
                 self._refuse(Status.RESOURCE_EXHAUSTED, f"a message of {length} bytes is over the limit of {limit}")
-            elif len(partial) < end:
+            elif len(data) < end:
+                self._needed = end - start
                 break
             else:
-                self._deliver(bytes(partial[start + _PREFIX_SIZE : end]))
+                self._deliver(data[start + _PREFIX_SIZE : end])
                 start = end
-        del partial[:start]
+        self._partial = [data[start:]] if start < len(data) else []
+        self._partial_size = len(data) - start
 
     def _refuse(self, status: Status, reason: str) -> None:
         """End the call because of what the peer sent, and let its handler know."""

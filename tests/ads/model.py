@@ -18,7 +18,6 @@ from controlplane.ads.responses import Plan, respond
 from controlplane.ads.watch import CDS, EDS, LDS, RDS, TYPES, Request, StreamState, Variant
 from controlplane.snapshots import Resource, Resources, ResourceType, Snapshot
 
-NEVER = 1e9
 BAD = "bad"
 
 
@@ -73,6 +72,7 @@ class Sent(NamedTuple):
     version: str
     plan: Plan
     edition: Edition
+    sequence: int = 0
 
     @property
     def resources(self) -> list[Resource]:
@@ -232,7 +232,7 @@ class Conversation:
     def connect(self) -> None:
         self.inbox.clear()
         edition = self.library.edition(self.mesh.last)
-        self.state = StreamState(self.envoy.variant, edition, missing, NEVER)
+        self.state = StreamState(self.envoy.variant, edition, missing)
         self.envoy.connect()
 
     def publish(self) -> None:
@@ -256,7 +256,7 @@ class Conversation:
         return True
 
     def _pump(self) -> None:
-        def encode(plan: Plan) -> Sent:
+        def encode(plan: Plan, _after: int) -> Sent:
             nonce = str(next(self.numbers))
             unanswered = [s for s in self.inbox if s.plan.type_url == plan.type_url]
             answers = [r for r in self.envoy.outbox if r.type_url == plan.type_url and r.nonce and self._answers(r)]
@@ -265,7 +265,7 @@ class Conversation:
             return Sent(nonce, nonce, plan, self.state.edition)
 
         while True:
-            self.state, sent = respond(self.state, encode, now=0.0)
+            self.state, sent = respond(self.state, encode, frozenset())
             if sent is None:
                 return
             self.inbox.append(sent)

@@ -8,12 +8,11 @@ import pytest
 
 from controlplane.ads.contents import Library
 from controlplane.ads.protocol import offer, receive
-from controlplane.ads.responses import Plan, overdue_at, respond
+from controlplane.ads.responses import Plan, respond, waits_for
 from controlplane.ads.watch import CDS, EDS, LDS, RDS, Kind, Request, StreamState, Variant
 from controlplane.snapshots import Resource, ResourceType, Snapshot
 
 SOTW, DELTA = Variant.SOTW, Variant.DELTA
-PATIENCE = 5.0
 UNKNOWN = "type.googleapis.com/some.Unknown"
 ECDS = ResourceType.EXTENSION.value
 C, E, L, R = ResourceType.CLUSTER, ResourceType.ENDPOINT, ResourceType.LISTENER, ResourceType.ROUTE
@@ -25,6 +24,7 @@ class Reply(NamedTuple):
     nonce: str
     version: str
     plan: Plan
+    sequence: int = 0
 
     @property
     def url(self) -> str:
@@ -45,24 +45,24 @@ class Talk:
     def __init__(self, variant: Variant, **parts: str) -> None:
         self.library = Library()
         self.snapshot = snapshot(**parts)
-        self.state = StreamState(variant, self.library.edition(self.snapshot), missing, PATIENCE)
-        self.now = 100.0
+        self.state = StreamState(variant, self.library.edition(self.snapshot), missing)
+        self.overdue: frozenset[str] = frozenset()
         self.count = 0
 
     def ask(self, url: str, *names: str, nonce: str = "", error: str | None = None, **more: object) -> Kind:
         request = Request(url, nonce, error, frozenset(names))._replace(**more)  # type: ignore[arg-type]
-        self.state, kind = receive(self.state, request, self.now)
+        self.state, kind = receive(self.state, request, 100.0)
         return kind
 
     def replies(self) -> list[Reply]:
         found: list[Reply] = []
         while True:
-            self.state, reply = respond(self.state, self._encode, self.now)
+            self.state, reply = respond(self.state, self._encode, self.overdue)
             if reply is None:
                 return found
             found.append(reply)
 
-    def _encode(self, plan: Plan) -> Reply:
+    def _encode(self, plan: Plan, _after: int) -> Reply:
         self.count += 1
         return Reply(f"n{self.count}", f"v{self.count}", plan)
 
@@ -346,8 +346,8 @@ def test_an_answer_that_does_not_come_holds_nothing_up_for_ever() -> None:
     talk.begin(RDS, "r")
     talk.publish(clusters="a b", routes="r>a,b")
     assert [reply.url for reply in talk.replies()] == [CDS]
-    assert overdue_at(talk.state, talk.now) == talk.now + PATIENCE
-    talk.now += PATIENCE
+    assert waits_for(talk.state) == (CDS,)
+    talk.overdue = frozenset({CDS})
     assert [reply.url for reply in talk.replies()] == [RDS]
     talk.publish(clusters="a b2")
     assert [reply.url for reply in talk.replies()] == [CDS]
@@ -464,7 +464,7 @@ def test_equal_plans_of_two_streams_share_their_sets() -> None:
     shared = snapshot(endpoints=" ".join(f"{chr(97 + i)}x" for i in range(20)))
     for _ in range(2):
         talk = Talk(DELTA)
-        talk.state = talk.state._replace(edition=library.edition(shared))
+        talk.state = offer(talk.state, library.edition(shared))
         talk.ask(EDS, *shared.of(E))
         plans.append(talk.replies()[0].plan)
     assert plans[0].contents is plans[1].contents

@@ -101,7 +101,7 @@ def test_what_a_proxy_holds_is_recognised_unread() -> None:
         message = DeltaDiscoveryRequest(
             type_url=EDS, initial_resource_versions=held, resource_names_subscribe=sorted(shared.names)
         )
-        request = decoder.request(decoder.message(message.SerializeToString()), edition)
+        request = decoder.request(message.SerializeToString(), edition)
         assert request.held == held
         assert (request.held is shared.versions) == (held == shared.versions)
         assert request.subscribe is shared.names
@@ -113,16 +113,13 @@ def test_sotw_names_are_shared() -> None:
     names = [f"s{i}" for i in range(20)]
     read = [
         decoder.request(
-            decoder.message(
-                DiscoveryRequest(type_url=EDS, resource_names=names, response_nonce=nonce).SerializeToString()
-            ),
-            edition,
+            DiscoveryRequest(type_url=EDS, resource_names=names, response_nonce=nonce).SerializeToString(), edition
         )
         for nonce in ("1", "2")
     ]
     assert read[0].subscribe == set(names)
     assert read[0].subscribe is read[1].subscribe
-    assert decoder.request(DiscoveryRequest(type_url=CDS, version_info="1"), edition).resumed
+    assert decoder.request(DiscoveryRequest(type_url=CDS, version_info="1").SerializeToString(), edition).resumed
 
 
 def test_stream_rate() -> None:

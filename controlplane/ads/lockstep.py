@@ -1,0 +1,142 @@
+"""Takes each step of the protocol once for all streams that are in the same state.
+
+The proxies of a class ask for the same, are sent the same and answer the same. The protocol core is pure, so streams
+in equal states can share one state object, and the step that the first of them takes is the step of all. A stream
+that goes its own way has a state of its own, for as long as that differs, and its steps are computed for it alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from collections.abc import Hashable, Mapping
+from typing import NamedTuple
+
+from controlplane.ads.contents import Edition, Names
+from controlplane.ads.protocol import offer, receive
+from controlplane.ads.responses import Plan, respond, waits_for
+from controlplane.ads.watch import TYPES, Kind, Missing, Request, StreamState, Variant
+from controlplane.ads.wire import Decoder, Encoder, Response
+
+_KEPT_SECONDS = 5.0
+"""How long a state is kept for streams that come to it after the last one has left it, as when a thousand reconnect."""
+_MOST_KEPT_BYTES = 16 << 20
+"""Of requests and responses that only states kept in this way remember."""
+_MOST_STEPS = 64
+"""Remembered of one state; a stream may go round in circles."""
+_HELD = Request._fields.index("held")
+
+
+class Received(NamedTuple):
+    """A request, what it turned out to be, and the state after it; ``None``: the same as before."""
+
+    state: StreamState | None
+    request: Request
+    kind: Kind
+
+
+class Move(NamedTuple):
+    """What can be sent next, and the state once it is; ``None``: the same as before.
+
+    Without a ``response``, ``waits_for`` are the types whose answers what is due has to wait for.
+    """
+
+    state: StreamState | None
+    response: Response | None
+    waits_for: tuple[str, ...] = ()
+
+
+class Lockstep:
+    """The states of all streams of a server, and the steps between them."""
+
+    def __init__(self) -> None:
+        self._encoder = Encoder()
+        self._decoders: Mapping[Variant, Decoder] = {variant: Decoder(variant) for variant in Variant}
+        self._states: weakref.WeakValueDictionary[Hashable, StreamState] = weakref.WeakValueDictionary()
+        self._kept: list[StreamState] = []
+        self._kept_bytes = 0
+
+    @property
+    def state_count(self) -> int:
+        """How many different states streams are in, or were in lately."""
+        return len(self._states)
+
+    def decoder(self, variant: Variant) -> Decoder:
+        """Return what reads the requests of a variant."""
+        return self._decoders[variant]
+
+    def begin(self, variant: Variant, edition: Edition, missing: Missing) -> StreamState:
+        """Return the state of a stream that has asked for nothing yet."""
+        return self._shared(StreamState(variant, edition, missing))
+
+    def receive(self, state: StreamState, body: bytes) -> Received:
+        """Take a request.
+
+        Raises:
+            StreamRefused: it is malformed.
+        """
+        found: Received | None = state.steps.get(body)
+        if found is None:
+            request = self._decoders[state.variant].request(body, state.edition)
+            if not request.held:
+                found = self._receive(state, request)
+                self._remember(state, body, found, len(body))
+            elif request.held is not state.edition.of(TYPES.get(request.type_url)).versions:
+                found = self._receive(state, request)
+            else:  # everybody says this in an order of their own
+                found = state.steps.get(request[:_HELD])
+                if found is None:
+                    found = self._receive(state, request)
+                    self._remember(state, request[:_HELD], found, 0)
+        return found
+
+    def move(self, state: StreamState, edition: Edition, overdue: Names) -> Move:
+        """Decide what is sent next to reach this edition, and encode it. ``overdue`` is as in ``respond``."""
+        found: Move | None = state.steps.get((edition, overdue))
+        if found is None:
+            found = self._move(state, edition, overdue)
+            size = len(found.response.body) if found.response is not None else 0
+            self._remember(state, (edition, overdue), found, size)
+        return found
+
+    def _receive(self, before: StreamState, request: Request) -> Received:
+        state, kind = receive(before, request, time.time())
+        return Received(self._after(before, state), request, kind)
+
+    def _move(self, before: StreamState, edition: Edition, overdue: Names) -> Move:
+        def encode(plan: Plan, after: int) -> Response:
+            return self._encoder.encode(plan, after, edition.revision)
+
+        state = before if before.edition is edition else offer(before, edition)
+        state, response = respond(state, encode, overdue)
+        return Move(self._after(before, state), response, waits_for(state) if response is None else ())
+
+    def _after(self, before: StreamState, state: StreamState) -> StreamState | None:
+        return None if state is before else self._shared(state)
+
+    def _shared(self, state: StreamState) -> StreamState:
+        """Return the one object for this state."""
+        shared = self._states.setdefault(state.identity, state)
+        if shared is state:
+            self._keep(state, 0)
+        return shared
+
+    def _remember(self, state: StreamState, occasion: Hashable, step: Received | Move, size: int) -> None:
+        if len(state.steps) >= _MOST_STEPS:
+            state.steps.clear()
+        state.steps[occasion] = step
+        self._keep(state, size)
+
+    def _keep(self, state: StreamState, size: int) -> None:
+        self._kept_bytes += size
+        if self._kept_bytes > _MOST_KEPT_BYTES:
+            self._kept.clear()
+            self._kept_bytes = size
+        if not self._kept:
+            asyncio.get_running_loop().call_later(_KEPT_SECONDS, self._let_go)
+        self._kept.append(state)
+
+    def _let_go(self) -> None:
+        self._kept.clear()
+        self._kept_bytes = 0
