@@ -23,6 +23,7 @@ from google.protobuf.internal import api_implementation
 from controlplane import __version__, logs, metrics
 from controlplane.admin.server import AdminServer
 from controlplane.admin.sources import AdminSources
+from controlplane.ads.admission import default_rate
 from controlplane.ads.observer import Observer
 from controlplane.ads.server import AdsServer, Environment, ServerOptions
 from controlplane.ads.sync_status import ProxyStatus
@@ -123,7 +124,7 @@ class ControlPlane:
             environment = replace(
                 environment, identify=self._trust.identify, debug=self._debug, services=self._trust.handlers
             )
-        self._ads = AdsServer(self._compiler, _server_options(settings), environment)
+        self._ads = AdsServer(self._compiler, server_options(settings), environment)
         self._admin = AdminServer(self._sources())
         self._monitoring = ""
 
@@ -400,7 +401,8 @@ async def _unless(stop: asyncio.Event, work: Coroutine[None, None, bool], beside
         await asyncio.gather(working, stopped, return_exceptions=True)
 
 
-def _server_options(settings: Settings) -> ServerOptions:
+def server_options(settings: Settings) -> ServerOptions:
+    """Return what the settings say of streams and connections."""
     return ServerOptions(
         max_streams=settings.max_concurrent_streams,
         max_receive_size_bytes=settings.max_receive_message_size,
@@ -408,7 +410,7 @@ def _server_options(settings: Settings) -> ServerOptions:
         keepalive_timeout=settings.keepalive_timeout,
         max_connection_age=settings.max_connection_age or None,
         max_connection_age_grace=settings.max_connection_age_grace,
-        new_streams_per_second=settings.stream_rate,
+        new_streams_per_second=settings.new_streams_per_second or default_rate(),
     )
 
 

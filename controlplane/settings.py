@@ -8,7 +8,6 @@ than the start of the whole program may.
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, fields
 from datetime import timedelta
@@ -274,11 +273,6 @@ class Settings:
     def further_names(self) -> tuple[str, ...]:
         """Names of the serving certificate beside its own, sorted."""
         return _listed(self.serving_names)
-
-    @property
-    def stream_rate(self) -> float:
-        """New streams admitted in a second; the automatic rate where none is set."""
-        return self.new_streams_per_second or min(15.0 + 5.0 * (os.cpu_count() or 1), 100.0)
 
 
 def _listed(text: str) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ import itertools
 import weakref
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import compress
+from operator import is_, is_not
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -74,18 +76,25 @@ class Contents:
             return _NO_DIFFERENCE
         found = self._differences.get(before)
         if found is None:
-            found = self._differences[before] = self._difference(before.resources)
+            found = self._differences[before] = self._difference(before)
         return found
 
-    def _difference(self, old: Resources) -> Difference:
+    def _difference(self, before: Contents) -> Difference:
+        new, old = self.resources, before.resources
+        if len(new) == len(old) and all(map(is_, new, old)):
+            # The usual case, a few values swapped, without a look at the names one by one: meshes are large.
+            if "names" in vars(before):
+                self.names = before.names
+            swapped = compress(new, map(is_not, new.values(), old.values()))
+            return Difference(frozenset(name for name in swapped if new[name].version != old[name].version), NO_NAMES)
         changed = [
             name
-            for name, resource in self.resources.items()
+            for name, resource in new.items()
             if (other := old.get(name)) is not resource and (other is None or other.version != resource.version)
         ]
-        if len(changed) == len(self.resources):  # often from nothing at all: share the set of all names
-            return Difference(self.names, frozenset(name for name in old if name not in self.resources))
-        return Difference(frozenset(changed), frozenset(name for name in old if name not in self.resources))
+        removed = frozenset(name for name in old if name not in new)
+        # Often all of it, from nothing: share the set of all names.
+        return Difference(self.names if len(changed) == len(new) else frozenset(changed), removed)
 
     def split(self, names: Names) -> tuple[Names, Names]:
         """Return which of the names are here and which are not; large sets that all are here come back as they are."""

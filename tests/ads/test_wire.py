@@ -94,6 +94,16 @@ def test_difference_is_by_version_and_computed_once() -> None:
     assert new.since(old) is new.since(old)
 
 
+def test_difference_of_contents_with_the_same_names() -> None:
+    old = contents({"a": b"1", "b": b"1", "c": b"1"})
+    swapped = Contents({**old.resources, "b": Resource.of(E, "b", b"2"), "c": Resource.of(E, "c", b"1")})
+    names = old.names
+    assert swapped.since(old) == Difference(frozenset({"b"}), frozenset())
+    assert swapped.names is names
+    reordered = Contents(dict(reversed(list(old.resources.items()))))
+    assert reordered.since(old) == Difference(frozenset(), frozenset())
+
+
 def test_what_a_proxy_holds_is_recognised_unread() -> None:
     edition = Library().edition(Snapshot(1, {E: {f"s{i}": Resource.of(E, f"s{i}", b"%d" % i) for i in range(20)}}))
     shared, decoder = edition.of(E), Decoder(Variant.DELTA)

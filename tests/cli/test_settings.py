@@ -13,7 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from controlplane.ads.server import ServerOptions
+from controlplane.app import server_options
 from controlplane.cli import serve
+from controlplane.http2.connection import ConnectionOptions
 from controlplane.settings import Settings, environment_variable, flag, format_duration, parse_duration
 
 
@@ -89,9 +92,31 @@ def test_ports_with_tls_open_by_themselves_only_in_a_cluster(tmp_path: Path) -> 
     assert (asked.tls_port, asked.https_port, asked.secures) == (0, None, True)
 
 
-def test_stream_rate() -> None:
-    assert Settings(new_streams_per_second=3).stream_rate == 3
-    assert 15 < Settings().stream_rate <= 100
+def test_settings_of_streams_and_connections_reach_the_server() -> None:
+    """Each a value of its own, so that none can stand in for another."""
+    settings = Settings(
+        max_concurrent_streams=11,
+        max_receive_message_size=12,
+        keepalive_interval=timedelta(seconds=13),
+        keepalive_timeout=timedelta(seconds=14),
+        max_connection_age=timedelta(seconds=15),
+        max_connection_age_grace=timedelta(seconds=16),
+        new_streams_per_second=17,
+    )
+    assert server_options(settings) == ServerOptions(
+        max_streams=11,
+        max_receive_size_bytes=12,
+        keepalive_interval=timedelta(seconds=13),
+        keepalive_timeout=timedelta(seconds=14),
+        max_connection_age=timedelta(seconds=15),
+        max_connection_age_grace=timedelta(seconds=16),
+        new_streams_per_second=17,
+    )
+    assert server_options(Settings(max_connection_age=timedelta())).max_connection_age is None
+    assert server_options(Settings()) == ServerOptions(), "the defaults are stated in two places, and agree"
+    assert ServerOptions(keepalive_interval=timedelta(seconds=13)).connection == ConnectionOptions(
+        keepalive_interval=timedelta(seconds=13), max_age=timedelta(minutes=30)
+    )
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,17 @@ def test_a_runner_without_results_is_an_error(cases: Path) -> None:
     (cases / "run.py").write_text("raise SystemExit('broken runner')")
     with pytest.raises(RuntimeError, match="broken runner"):
         run(cases, "", [])
+
+
+def test_the_list_only_grows() -> None:
+    """No version of the list that was ever committed has a case that it lacks now."""
+    path = check.PASSING.relative_to(check.TOP)
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(check.TOP), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    now = check.read_passing()
+    for commit in git("log", "--format=%h", "--", str(path)).split():
+        before = set(git("show", f"{commit}:{path}").split())
+        assert not before - now, f"listed at {commit}, and no longer"
