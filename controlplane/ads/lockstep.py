@@ -25,6 +25,8 @@ _MOST_KEPT_BYTES = 16 << 20
 """Of requests and responses that only states kept in this way remember."""
 _MOST_STEPS = 64
 """Remembered of one state; a stream may go round in circles."""
+_LONGEST_REMEMBERED = 1000
+"""Bytes of a request as it came; longer ones name many resources, in an order that is seldom the same."""
 _HELD = Request._fields.index("held")
 
 
@@ -79,16 +81,21 @@ class Lockstep:
         found: Received | None = state.steps.get(body)
         if found is None:
             request = self._decoders[state.variant].request(body, state.edition)
-            if not request.held:
-                found = self._receive(state, request)
+            found = self._received(state, request)
+            if len(body) <= _LONGEST_REMEMBERED:
                 self._remember(state, body, found, len(body))
-            elif request.held is not state.edition.of(TYPES.get(request.type_url)).versions:
-                found = self._receive(state, request)
-            else:  # everybody says this in an order of their own
-                found = state.steps.get(request[:_HELD])
-                if found is None:
-                    found = self._receive(state, request)
-                    self._remember(state, request[:_HELD], found, 0)
+        return found
+
+    def _received(self, state: StreamState, request: Request) -> Received:
+        """Take a request that proxies may write in different ways: names and versions come in any order."""
+        whole = request.held is state.edition.of(TYPES.get(request.type_url)).versions
+        if request.held and not whole:
+            return self._receive(state, request)
+        occasion = (whole, request.resumed, *request[:_HELD])
+        found: Received | None = state.steps.get(occasion)
+        if found is None:
+            found = self._receive(state, request)
+            self._remember(state, occasion, found, 0)
         return found
 
     def move(self, state: StreamState, edition: Edition, overdue: Names) -> Move:
