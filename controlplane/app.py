@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 import uvloop
@@ -137,8 +137,11 @@ class ControlPlane:
         settings = self._settings
         ports: dict[str, str] = {}
         if settings.plaintext:
-            ports["xds"] = f"{settings.xds_host}:{await self._ads.add_port(settings.xds_host, settings.xds_port)}"
-        starting = asyncio.create_task(self._admin.start(settings.monitoring_bind, settings.monitoring_port))
+            adding = self._ads.add_port(settings.xds_host, settings.xds_port)
+            ports["xds"] = f"{settings.xds_host}:{await _opened('--xds-port', adding)}"
+        starting = asyncio.create_task(
+            _opened("--monitoring-port", self._admin.start(settings.monitoring_bind, settings.monitoring_port))
+        )
         try:
             begun = await _unless(stop, self._begin(ports), starting)
             self._monitoring = ports["monitoring"] = f"{settings.monitoring_bind}:{await starting}"
@@ -180,9 +183,9 @@ class ControlPlane:
                 raise RuntimeError(f"the certificate authority cannot be used: {error}") from error
             if settings.tls_port is not None:
                 context = serving.grpc_context()
-                port = await self._ads.add_port(settings.xds_host, settings.tls_port, context)
-                ports["secure"] = f"{settings.xds_host}:{port}"
-            if (webhooks := await self._trust.start_webhooks()) is not None:
+                adding = self._ads.add_port(settings.xds_host, settings.tls_port, context)
+                ports["secure"] = f"{settings.xds_host}:{await _opened('--secure-port', adding)}"
+            if (webhooks := await _opened("--webhook-port", self._trust.start_webhooks())) is not None:
                 ports["webhooks"] = f"{settings.xds_host}:{webhooks}"
         self._listed = True
         await self._ads.start()
@@ -376,6 +379,17 @@ def _trust(settings: Settings, current_mesh: Callable[[], MeshConfig]) -> Trust 
     from controlplane.trust import Trust  # noqa: PLC0415 - X.509 is loaded where it is used
 
     return Trust(settings, current_mesh, _identity())
+
+
+T = TypeVar("T")
+
+
+async def _opened(option: str, opening: Coroutine[None, None, T]) -> T:
+    """Return what ``opening`` gives; a port that cannot be opened is named by its option."""
+    try:
+        return await opening
+    except OSError as error:
+        raise RuntimeError(f"{option}: {error.strerror or error}") from error
 
 
 async def _ended(*tasks: asyncio.Task[Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from tests.cli.command import ROOT, run
 
@@ -88,3 +90,19 @@ async def test_from_start_to_end(tmp_path: Path) -> None:
         f"  VirtualService shop/reviews ({tmp_path}/shop.yaml:9)",
     ]
     assert code == 0
+
+
+@pytest.mark.parametrize("option", ["--xds-port", "--monitoring-port", "--secure-port", "--webhook-port"])
+async def test_a_port_that_is_taken_is_named_by_its_option(tmp_path: Path, option: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ports = {"--xds-port": 0, "--monitoring-port": 0, "--secure-port": 0, "--webhook-port": 0}
+        ports[option] = port = taken.getsockname()[1]
+        options = [text for name, number in ports.items() for text in (name, str(number))]
+        done = await run("serve", "--config-dir", str(tmp_path), "--ca-dir", str(tmp_path / "ca"), *options)
+    (failure,) = (json.loads(line) for line in done.err.splitlines() if "app.failed" in line)
+    assert failure["reason"].startswith(f"{option}: ")
+    assert str(port) in failure["reason"]
+    assert "address already in use" in failure["reason"]
+    assert done.code == 1
