@@ -113,6 +113,7 @@ class ControlPlane:
         self._untranslated = UntranslatedFields()
         self._findings: tuple[Finding, ...] = ()
         self._registry.memo.keep(findings, ())
+        self._registry.memo.keep(mesh, ())  # made now: it takes a moment that the first proxy need not wait
         self._listed = False
         self._stopping = False
         self._source = _source(settings)
