@@ -30,6 +30,7 @@ from controlplane.http2.frames import (
     Setting,
 )
 from controlplane.http2.headers import LARGEST_LIST, UNSUPPORTED_MEDIA_TYPE, RequestHeaders, Status
+from controlplane.http2.peer import Keepalive, Tolerance
 
 log = structlog.get_logger(__name__)
 
@@ -37,9 +38,6 @@ Handler = Callable[[Call], None]
 
 _CONNECTION_WINDOW = 16 << 20  # bytes on the way; what is not read yet is bounded by the windows of the streams
 _HIGH_WATER = 256 << 10  # bytes written and not yet taken by the socket, above which nobody writes more
-_MOST_UNREAD_REPLIES = 1000  # to pings and settings, of a peer that does not read them
-_MOST_PING_STRIKES = 2
-_MOST_CANCELLED = 1000  # in a keepalive interval; each cost us more than its peer
 _LINGER_SECONDS = 1.0  # for a peer that broke the protocol to read why
 _HEAD = struct.Struct(">HBBBL")
 _EMPTY_ACK = frames.head(0, Kind.SETTINGS, ACK, 0)
@@ -82,13 +80,9 @@ class Connection(asyncio.Protocol):
         self._blocked: dict[Call, None] = {}  # in the order in which they ran out of room
         self._credit = 0
         self._leaving = False
-        self._replies = 0  # written since the peer last read
-        self._heard_at = self._loop.time()
-        self._pinged_at = self._ping_sent_at = 0.0
-        self._strikes = 0
-        self._cancelled = 0  # calls that the peer began and cancelled, since the last look at the clock
+        self._tolerance = Tolerance(options.keepalive_interval)
         self._timers: list[asyncio.TimerHandle] = []
-        self._keepalive: asyncio.TimerHandle | None = None
+        self._keepalive: Keepalive
         self.window = FIRST_WINDOW
         self.paused = False
         self.largest_message = options.largest_message
@@ -115,7 +109,7 @@ class Connection(asyncio.Protocol):
             )
             + frames.window_update(0, _CONNECTION_WINDOW - FIRST_WINDOW)
         )
-        self._keepalive = self._loop.call_later(options.keepalive_interval.total_seconds(), self._keep_alive)
+        self._keepalive = Keepalive(options.keepalive_interval, options.keepalive_timeout, self._probe, self._gone)
         if options.max_age is not None:
             age = options.max_age.total_seconds() * random.uniform(0.9, 1.1)  # noqa: S311 - a spread, not a secret
             self._timers.append(self._loop.call_later(age, self._grow_old))
@@ -123,9 +117,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End every call."""
         self._connections.discard(self)
-        for timer in (*self._timers, self._keepalive):
-            if timer is not None:
-                timer.cancel()
+        self._keepalive.stop()
+        for timer in self._timers:
+            timer.cancel()
         reason = str(exc) if exc is not None else "the connection was closed"
         calls, self._calls = self._calls, {}
         self._blocked.clear()
@@ -140,13 +134,13 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Hear that it does again."""
         self.paused = False
-        self._replies = 0
+        self._tolerance.read()
         for call in tuple(self._calls.values()):
             call.resumed()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the peer."""
-        self._heard_at = self._loop.time()
+        self._keepalive.heard()
         if self._rest:
             data = self._rest + data
         try:
@@ -181,13 +175,13 @@ class Connection(asyncio.Protocol):
         """Write frames."""
         if not self._transport.is_closing():
             self._transport.write(data)
-        self._strikes = 0
+        self._tolerance.wrote()
 
     def write_parts(self, parts: list[bytes | memoryview]) -> None:
         """Write frames that are in pieces."""
         if not self._transport.is_closing():
             self._transport.writelines(parts)
-        self._strikes = 0
+        self._tolerance.wrote()
 
     def blocked(self, call: Call) -> None:
         """Remember a call that has more to send than the peer takes now."""
@@ -218,20 +212,12 @@ class Connection(asyncio.Protocol):
 
     # Timers.
 
-    def _keep_alive(self) -> None:
-        now, interval = self._loop.time(), self._options.keepalive_interval.total_seconds()
-        if self._ping_sent_at > self._heard_at:
-            log.info("http2.gone", peer=self.peer, reason="it answers no ping")
-            self._transport.abort()
-            return
-        self._cancelled = 0
-        quiet = now - self._heard_at
-        if quiet < interval:
-            self._keepalive = self._loop.call_later(interval - quiet, self._keep_alive)
-            return
-        self._ping_sent_at = now
+    def _probe(self) -> None:
         self.write(frames.ping(b"keepaliv"))
-        self._keepalive = self._loop.call_later(self._options.keepalive_timeout.total_seconds(), self._keep_alive)
+
+    def _gone(self) -> None:
+        log.info("http2.gone", peer=self.peer, reason="it answers no ping")
+        self._transport.abort()
 
     def _grow_old(self) -> None:
         self.leave(reason="max_age")
@@ -341,9 +327,7 @@ class Connection(asyncio.Protocol):
         if call is not None:
             self._blocked.pop(call, None)
             call.cancel("the peer cancelled it")
-            self._cancelled += 1
-            if self._cancelled > _MOST_CANCELLED:
-                raise ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, "too many calls were cancelled")
+            self._tolerance.cancelled()
         if self._leaving and not self._calls:
             self._transport.close()
 
@@ -378,22 +362,15 @@ class Connection(asyncio.Protocol):
             raise ConnectionFailed(code, "a ping of the wrong form")
         if flags & ACK:
             return
-        now = self._loop.time()
-        if now - self._pinged_at < self._options.keepalive_interval.total_seconds() / 2:
-            self._strikes += 1
-            if self._strikes > _MOST_PING_STRIKES:
-                raise ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, "too_many_pings")
-        self._pinged_at = now
-        strikes = self._strikes
+        self._tolerance.pinged()
         self._reply(frames.ping(payload, ack=True))
-        self._strikes = strikes
 
     def _reply(self, frame: bytes) -> None:
+        """Answer a ping or settings; unlike ``write`` that forgives no strikes."""
         if self.paused:
-            self._replies += 1
-            if self._replies > _MOST_UNREAD_REPLIES:
-                raise ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, "answers that are not read pile up")
-        self.write(frame)
+            self._tolerance.unread()
+        if not self._transport.is_closing():
+            self._transport.write(frame)
 
     def _window_update(self, payload: bytes, _: int, stream_id: int) -> None:
         if len(payload) != 4:  # noqa: PLR2004 - an increment
