@@ -369,8 +369,8 @@ def _source(settings: Settings) -> FileSource | KubernetesSource:
 
 
 def _identity() -> str:
-    """Return the name of this replica."""
-    return os.environ.get("POD_NAME") or socket.gethostname()
+    """Return the name of this replica, which no other one has that runs now."""
+    return os.environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}"
 
 
 def _trust(settings: Settings, current_mesh: Callable[[], MeshConfig]) -> Trust | None:

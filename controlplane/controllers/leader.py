@@ -40,8 +40,9 @@ class LeaseTimes:
 class Leadership:
     """Competes for one Lease, and runs ``work`` while it has it: from then until the lease is lost, or ``run`` ends.
 
-    A holder that cannot renew in time cancels its work before anybody else may take the lease. When ``run`` is
-    cancelled the lease is given back, so that the next one has it at its next attempt.
+    A holder that cannot renew in time cancels its work before anybody else may take the lease, and one that finds
+    another's name in it at once. When ``run`` is cancelled the lease is given back, so that the next one has it at its
+    next attempt.
     Whether another's lease has run out is judged by how long it has not changed, so that clocks need not agree.
     """
 
@@ -55,7 +56,10 @@ class Leadership:
         self._identity = identity
         self._work = work
         self._times = times or LeaseTimes()
+        self._deadline = self._times.deadline.total_seconds()
         self._seen: tuple[object, float] = (None, 0.0)  # of another's lease: its record, and when it changed
+        self._runs_out = 0.0  # when another's lease does, if it does not change
+        self._claimed = False  # whether the lease may have this one's name
         self.leads = False
         """Whether this one has the lease."""
 
@@ -71,22 +75,20 @@ class Leadership:
                         log.info("leader.started", lease=self._name, identity=self._identity)
                         self.leads = True
                         work = asyncio.create_task(self._guarded())
-                elif self.leads and time.monotonic() - renewed >= self._times.deadline.total_seconds():
+                elif self.leads and (not self._claimed or time.monotonic() >= renewed + self._deadline):
                     log.warning("leader.lost", lease=self._name, identity=self._identity)
                     await self._end(work)
                 await asyncio.sleep(self._pause(renewed))
         finally:
-            held = self.leads
             await self._end(work)
-            if held:
+            if self._claimed:
                 await self._release()
 
     def _pause(self, renewed: float) -> float:
-        retry = self._times.retry.total_seconds()
-        if not self.leads:
-            return retry
-        left = renewed + self._times.deadline.total_seconds() - time.monotonic()
-        return max(0.05, min(retry, left))
+        """Return the seconds until the next attempt: sooner where a lease runs out before that."""
+        retry, now = self._times.retry.total_seconds(), time.monotonic()
+        until = renewed + self._deadline if self.leads else self._runs_out
+        return max(0.05, min(retry, until - now)) if self.leads or until > now else retry
 
     async def _guarded(self) -> None:
         try:
@@ -103,7 +105,7 @@ class Leadership:
 
     async def _attempt(self) -> bool:
         """Take or renew the lease; return whether this one has it now."""
-        timeout = max(1.0, self._times.deadline.total_seconds() / 3)
+        timeout = max(1.0, self._deadline / 3)
         try:
             async with asyncio.timeout(timeout):
                 return await self._take()
@@ -125,14 +127,17 @@ class Leadership:
                 raise
             spec = self._spec(now, now, 0)
             body = V1Lease(metadata=V1ObjectMeta(name=self._name), spec=spec)
+            self._claimed = True
             await self._api.create_namespaced_lease(self._namespace, body)
             return True
         spec = lease.spec or V1LeaseSpec()
         mine = spec.holder_identity == self._identity
         if spec.holder_identity and not mine and not self._run_out(spec):
+            self._claimed = False
             return False
         transitions = (spec.lease_transitions or 0) + (not mine)
         lease.spec = self._spec(spec.acquire_time if mine and spec.acquire_time else now, now, transitions)
+        self._claimed = True
         await self._api.replace_namespaced_lease(self._name, self._namespace, lease)
         return True
 
@@ -141,7 +146,8 @@ class Leadership:
         if self._seen[0] != record:
             self._seen = (record, time.monotonic())
         duration = spec.lease_duration_seconds or self._times.duration.total_seconds()
-        return time.monotonic() - self._seen[1] >= float(duration)
+        self._runs_out = self._seen[1] + float(duration)
+        return time.monotonic() >= self._runs_out
 
     def _spec(self, acquired: datetime, renewed: datetime, transitions: int) -> V1LeaseSpec:
         return V1LeaseSpec(
@@ -156,11 +162,22 @@ class Leadership:
         """Give the lease back. If that fails it runs out by itself."""
         try:
             async with asyncio.timeout(2):
-                lease = await self._api.read_namespaced_lease(self._name, self._namespace)
-                if lease.spec is not None and lease.spec.holder_identity == self._identity:
-                    lease.spec.holder_identity = ""
-                    lease.spec.lease_duration_seconds = 1
-                    await self._api.replace_namespaced_lease(self._name, self._namespace, lease)
-                    log.info("leader.released", lease=self._name, identity=self._identity)
+                while not await self._given_back():
+                    pass  # a renewal that was under way came in between
         except (ApiException, ClientError, OSError, TimeoutError) as error:
             log.warning("leader.release_failed", lease=self._name, reason=str(error) or type(error).__name__)
+
+    async def _given_back(self) -> bool:
+        """Take this one's name off the lease; return whether it is not there any more."""
+        try:
+            lease = await self._api.read_namespaced_lease(self._name, self._namespace)
+            if lease.spec is not None and lease.spec.holder_identity == self._identity:
+                lease.spec.holder_identity = ""
+                lease.spec.lease_duration_seconds = 1
+                await self._api.replace_namespaced_lease(self._name, self._namespace, lease)
+                log.info("leader.released", lease=self._name, identity=self._identity)
+        except ApiException as error:
+            if error.status != HTTPStatus.CONFLICT:
+                raise
+            return False
+        return True

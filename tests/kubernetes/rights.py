@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.cluster.api_server import ApiServer
 
-_FORBIDDEN = 403
+_OK, _FORBIDDEN = 200, 403
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -84,23 +84,42 @@ def _expanded(rule: dict[str, Any], namespace: str) -> Iterator[Right]:
                     yield Right(verb, group, resource, namespace, name)
 
 
+def writers(cluster: ApiServer, resource: str) -> list[str]:
+    """Return by which token (its id, ``jti``) each patch of a resource was made that was stored, in their order."""
+    return [
+        event["user"]["extra"]["authentication.kubernetes.io/credential-id"][0].removeprefix("JTI=")
+        for event in _events(cluster)
+        if (event["verb"], event["responseStatus"]["code"]) == ("patch", _OK) and _resource(event) == resource
+    ]
+
+
 def _requests(cluster: ApiServer, namespace: str, account: str) -> Iterator[tuple[Right, int]]:
-    """Yield each request of an account to an API, not those to paths such as /version."""
+    """Yield each request of an account."""
     user = f"system:serviceaccount:{namespace}:{account}"
-    log = _log(cluster.folder)
-    for event in map(json.loads, log.read_text().splitlines() if log.exists() else ()):
-        target = event.get("objectRef")
-        if target is None or event["user"]["username"] != user:
+    for event in _events(cluster):
+        target = event["objectRef"]
+        if event["user"]["username"] != user:
             continue
-        parts = (target["resource"], target.get("subresource"))
         right = Right(
             event["verb"],
             target.get("apiGroup", ""),
-            "/".join(filter(None, parts)),
+            _resource(event),
             target.get("namespace", ""),
             target.get("name", ""),
         )
         yield right, event["responseStatus"]["code"]
+
+
+def _events(cluster: ApiServer) -> Iterator[dict[str, Any]]:
+    """Yield what the audit log says of each request to an API, not those to paths such as /version."""
+    log = _log(cluster.folder)
+    events = map(json.loads, log.read_text().splitlines() if log.exists() else ())
+    return (event for event in events if event.get("objectRef") is not None)
+
+
+def _resource(event: dict[str, Any]) -> str:
+    target = event["objectRef"]
+    return "/".join(filter(None, (target["resource"], target.get("subresource"))))
 
 
 def _log(folder: Path) -> Path:

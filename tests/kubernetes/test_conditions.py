@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import secrets
 import time
@@ -10,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from controlplane.apis.kinds import KINDS
 from controlplane.controllers.conditions import WRITTEN_KINDS, Conditions, Counts, Inputs, Pace
 from controlplane.controllers.leader import STATUS, Leadership, LeaseTimes
 from controlplane.model.objects import ChangeSet, ObjectKey
-from controlplane.model.status import Written
+from controlplane.model.status import Received, Written
 from controlplane.registry.findings import findings
 from controlplane.registry.store import Registry
 from controlplane.watchers.kubernetes.source import ClusterOptions, KubernetesSource
@@ -72,11 +74,13 @@ class Leader:
         self.registry = Registry()
         self.registry.memo.keep(findings, ())
         self.batches: list[ChangeSet] = []
+        self.meanwhile: list[Callable[[], object]] = []
+        """What happens, one at a time, before the writer looks at an object that it is about to write."""
         self.conditions = Conditions(
             client,
             Inputs(
                 received=source.received,
-                find=source.find,
+                find=self._find,
                 objects=self.registry.objects,
                 findings=lambda: self.registry.memo.get(findings, ()) or (),
                 changed=source.statuses,
@@ -88,6 +92,12 @@ class Leader:
     def counts(self) -> Counts:
         """What the writer did."""
         return self.conditions.counts
+
+    def _find(self, key: ObjectKey) -> Received | None:
+        found = self.source.find(key)
+        if self.meanwhile:
+            self.meanwhile.pop(0)()
+        return found
 
     def apply(self, changes: ChangeSet) -> None:
         self.registry.memo.invalidate(self.registry.apply(changes))
@@ -173,6 +183,12 @@ class Shop:
             *self._place("VirtualService", "cart"), {"status": status}, _content_type="application/merge-patch+json"
         )
 
+    def add_condition(self, cluster: ApiServer, condition: Any) -> None:
+        """Add a condition as another controller would; return when it is stored, and let nothing happen until then."""
+        patch = json.dumps([{"op": "add", "path": "/status/conditions/-", "value": condition}])
+        where = ("-n", self.namespace, "virtualservice/cart")
+        cluster.kubectl("patch", *where, "--subresource=status", "--type=json", "--patch", patch)
+
     async def until(self, name: str, reason: str, kind: str = "VirtualService") -> Any:
         """Wait for our condition with a reason, or (empty) with any; return it."""
         end = time.monotonic() + PATIENCE_SECONDS
@@ -236,7 +252,7 @@ async def test_what_only_requests_meet_is_a_warning(cluster: ApiServer, shop: Sh
 
 
 async def test_what_somebody_else_wrote_stays(cluster: ApiServer, shop: Shop, tmp_path: Path) -> None:
-    """Also when it changes: ours is put beside the newer version."""
+    """Also when it is written while ours is, again and again, by one that does not look what it overwrites."""
     theirs = {"type": "Healthy", "status": "True", "message": "0", "lastProbeTime": "2026-01-01T00:00:00Z"}
     await shop.route("cart")
     await shop.write_status(conditions=[theirs], validationMessages=[{"level": "INFO"}])
@@ -245,16 +261,52 @@ async def test_what_somebody_else_wrote_stays(cluster: ApiServer, shop: Shop, tm
         held = await shop.status("cart")
         assert held["conditions"][0] == theirs
         assert held["validationMessages"] == [{"level": "INFO"}]
-        await shop.write_status(conditions=[theirs | {"message": "8"}, *held["conditions"][1:]])
-        await leader.settled()
-        await shop.route("cart", hosts=["cart", "x.test"])
+        for number in range(1, 9):
+            await shop.route("cart", hosts=["cart", f"x{number}.test"])
+            held = await shop.status("cart")
+            held["conditions"][0]["message"] = str(number)
+            await shop.write_status(conditions=held["conditions"])
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while held.get("observedGeneration") != 2:
+            while observed(held) != [9, 9]:
                 await asyncio.sleep(0.05)
                 held = await shop.status("cart")
+        await leader.settled()
+        held = await shop.status("cart")
+        assert observed(held) == [9, 9]
         assert held["conditions"][0] == theirs | {"message": "8"}
         assert [each["type"] for each in held["conditions"]] == ["Healthy", "Reconciled"]
-        assert held["conditions"][1]["observedGeneration"] == held["observedGeneration"] == 2
+
+
+@pytest.mark.parametrize(("destination", "said"), [({"host": "cart"}, "Accepted"), ({"host": "*"}, "Rejected")])
+async def test_a_write_that_comes_too_late_is_made_again(
+    cluster: ApiServer, shop: Shop, tmp_path: Path, destination: Any, said: str
+) -> None:
+    """Although the version that was faster says nothing new of what is ours."""
+    theirs = {"type": "Healthy", "status": "True"}
+    await shop.route("cart", destination=destination)
+    async with leading(cluster, shop.namespace, tmp_path) as leader:
+        await shop.until("cart", said)
+        await leader.settled()
+        leader.meanwhile = [partial(shop.add_condition, cluster, theirs | {"message": str(turn)}) for turn in range(3)]
+        await shop.route("cart", hosts=["cart", "x.test"], destination=destination)
+        await until(lambda: leader.counts.written == 2)
+        await leader.settled()
+        assert leader.counts == Counts(written=2, conflicts=3)
+        held = await shop.status("cart")
+        assert observed(held) == [2, 2]
+        assert held["conditions"][1:] == [theirs | {"message": str(turn)} for turn in range(3)]
+
+
+async def test_what_is_refused_for_the_same_again_has_its_generation(
+    cluster: ApiServer, shop: Shop, tmp_path: Path
+) -> None:
+    await shop.route("cart", destination={"host": "*"})
+    async with leading(cluster, shop.namespace, tmp_path) as leader:
+        await shop.until("cart", "Rejected")
+        await leader.settled()
+        await shop.route("cart", hosts=["basket"], destination={"host": "*"})
+        await until(lambda: leader.counts.written == 2)
+        assert observed(await shop.status("cart")) == [2, 2]
 
 
 async def test_ours_is_put_back_where_somebody_takes_it_away(cluster: ApiServer, shop: Shop, tmp_path: Path) -> None:
@@ -378,6 +430,12 @@ async def test_only_the_rights_that_are_granted_are_used(cluster: ApiServer, sho
     assert granted == wanted
     assert not {right for right in rights.refused(cluster, SYSTEM, ACCOUNT) if right.resource.endswith("/status")}
     assert not wanted & rights.unused(cluster, SYSTEM, ACCOUNT)
+
+
+def observed(status: Any) -> list[Any]:
+    """Return the generations that a status and our condition in it are about."""
+    ours = [each.get("observedGeneration") for each in status["conditions"] if each["type"] == "Reconciled"]
+    return [status.get("observedGeneration"), *ours]
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class Outbox:
     """Changes not handed on yet; ``arrived`` is set while there are any.
 
-    Of each object only its last state remains, so it never grows beyond the cluster. ``statuses`` is set when a status
-    or a refusal is another: that alone changes no object.
+    Of each object only its last state remains, so it never grows beyond the cluster. ``statuses`` is set when an object
+    has a newer version: a status or a refusal may be another, which alone changes no object.
     """
 
     def __init__(self, arrived: asyncio.Event, statuses: asyncio.Event) -> None:

@@ -189,8 +189,8 @@ class Shelf:
 
     def _announce(self, place: Place, before: Held, after: Held) -> None:
         """Put into the outbox what makes ``after`` of ``before``; where a refusal ends, the object itself as well."""
-        if before.written != after.written or before.warnings != after.warnings:
-            self._outbox.statuses.set()
+        if self.resource.definition and before.resource_version != after.resource_version:
+            self._outbox.statuses.set()  # whatever it was: a write that met a newer version waits for that one
         over = before.rejected is not None and after.rejected is None
         if after.object is not None:
             if over or before.object is None or _differ(before.object, after.object):

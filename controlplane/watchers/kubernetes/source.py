@@ -65,7 +65,7 @@ class KubernetesSource:
         self._timing = timing or Timing()
         self._arrived = asyncio.Event()
         self.statuses = asyncio.Event()
-        """Set when a status, a warning or a refusal is another; whoever reads ``received`` clears it."""
+        """Set when anything that ``received`` yields is another; whoever reads that clears it."""
         self._outbox = Outbox(self._arrived, self.statuses)
         self._selection = Selection()
         self._reflectors: list[Reflector] = []

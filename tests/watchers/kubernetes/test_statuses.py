@@ -74,6 +74,36 @@ async def test_a_refused_object_has_the_generation_that_is_refused(api: Recorded
         assert follower.objects[KEY].meta.generation == 4
 
 
+async def test_somebody_elses_status_is_news_too(api: RecordedApi) -> None:
+    """The newer version is what a writer waits for whose patch was too late; ours says the same in both."""
+    other = {"type": "Other", "status": "False"}
+    api.put(VIRTUAL_SERVICES, virtual_service("a", generation=4) | status(OURS, other))
+    async with followed(ClusterOptions(kubeconfig=api.kubeconfig)) as follower:
+        before = follower.source.find(KEY)
+        follower.source.statuses.clear()
+        api.put(VIRTUAL_SERVICES, virtual_service("a", generation=4) | status(OURS, other | {"status": "True"}))
+        await follower.until(follower.source.statuses.is_set)
+        after = follower.source.find(KEY)
+        assert before is not None
+        assert after is not None
+        assert after.written == before.written
+        assert after.resource_version != before.resource_version
+        assert follower.batches == []
+
+
+async def test_a_newer_generation_that_is_refused_for_the_same_is_news(api: RecordedApi) -> None:
+    """The status names the generation, and nothing else differs."""
+    api.put(VIRTUAL_SERVICES, virtual_service("a", hosts=5, generation=5) | status(OURS))
+    async with followed(ClusterOptions(kubeconfig=api.kubeconfig)) as follower:
+        follower.source.statuses.clear()
+        api.put(VIRTUAL_SERVICES, virtual_service("a", hosts=5, generation=6) | status(OURS))
+        await follower.until(follower.source.statuses.is_set)
+        found = follower.source.find(KEY)
+        assert found is not None
+        assert found.generation == 6
+        assert follower.batches == []
+
+
 async def test_what_does_not_count_has_no_status_of_ours(api: RecordedApi) -> None:
     """Objects of other revisions and outside the watched namespaces belong to somebody else; services have none."""
     api.put(VIRTUAL_SERVICES, virtual_service("a", labels={"istio.io/rev": "canary"}))
