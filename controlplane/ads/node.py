@@ -71,6 +71,7 @@ def proxy_of(node: Node) -> Proxy:
         cluster_id=_text(metadata, "CLUSTER_ID") or "Kubernetes",
         network=_text(metadata, "NETWORK"),
         istio_version=_text(metadata, "ISTIO_VERSION"),
+        service_cluster=node.cluster,
         metadata=metadata,
     )
 

@@ -260,6 +260,12 @@ class MeshConfig(ApiModel):
         """Return the extension provider of this name."""
         return next((each for each in self.extension_providers if each.name == name), None)
 
+    @property
+    def tracing_provider(self) -> ExtensionProvider | None:
+        """The collector of spans: the first of ``defaultProviders.tracing``, ``None`` where that is not one."""
+        named = self.provider(next(iter(self.default_providers.tracing), ""))
+        return named if named is not None and named.is_tracer else None
+
 
 BUILT_IN_PROVIDERS: tuple[dict[str, Any], ...] = (
     {"name": "prometheus", "prometheus": {}},

@@ -202,3 +202,17 @@ class ExtensionProvider(ApiModel):
         "envoy_otel_als",
         "sds",
     )
+
+    @property
+    def is_tracer(self) -> bool:
+        """Whether it takes spans, and Envoy has a tracer for it."""
+        return any(getattr(self, kind) is not None for kind in TRACERS)
+
+    @property
+    def names_services(self) -> bool:
+        """Whether its tracer has to be told what a proxy's service is called; others take the bootstrap's name."""
+        return self.opentelemetry is not None or self.datadog is not None
+
+
+TRACERS = ("zipkin", "opentelemetry", "skywalking", "datadog")
+"""The kinds of provider that take spans. Envoy has no tracer for the others any more."""

@@ -31,6 +31,7 @@ class Proxy:
     ``type`` is ``sidecar`` or ``router``. ``id`` is ``<pod>.<namespace>``. ``ips`` are the addresses of the
     instance, the pod's first. ``domain`` is the DNS search domain (``default.svc.cluster.local``).
     ``metadata`` is the node metadata as plain JSON values; ``istio_version`` is empty for a stock Envoy.
+    ``service_cluster`` is what the proxy calls its service (``Node.cluster``).
     """
 
     type: str
@@ -44,6 +45,7 @@ class Proxy:
     cluster_id: str = "Kubernetes"
     network: str = ""
     istio_version: str = ""
+    service_cluster: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __hash__(self) -> int:

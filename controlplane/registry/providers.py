@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import structlog
 
 from controlplane.apis.mesh import MeshConfig
-from controlplane.apis.mesh_providers import ExtensionProvider
+from controlplane.apis.mesh_providers import TRACERS, ExtensionProvider
 from controlplane.registry.memo import query
 from controlplane.registry.proxy_settings import mesh_for
 from controlplane.registry.services import service_table
@@ -33,15 +35,18 @@ def provider_host(view: View, service: str) -> str | None:
 def listener_mesh(view: View, settings: str) -> MeshConfig:
     """Return the mesh configuration as listeners need it: ``mesh_for``, without providers whose service is unknown.
 
-    In the others ``service`` is the bare host. Only the default access log providers are looked at.
+    In the others ``service`` is the bare host. Only the default providers of access logs and of tracing are looked
+    at. Without the tracing provider's service nothing is traced.
     """
     mesh = mesh_for(view, settings)
-    wanted = mesh.default_providers.access_logging
-    if not any(_service(each) is not None for each in mesh.extension_providers if each.name in wanted):
-        return mesh
+    spans = mesh.tracing_provider
+    wanted: dict[str, tuple[str, ...]] = dict.fromkeys(mesh.default_providers.access_logging, LOG_SERVICES)
+    if spans is not None:
+        wanted[spans.name] = (*wanted.get(spans.name, ()), *TRACERS)
     found: list[ExtensionProvider] = []
+    lost: set[str] = set()
     for provider in mesh.extension_providers:
-        kind = _service(provider) if provider.name in wanted else None
+        kind = _service(provider, wanted.get(provider.name, ()))
         if kind is None:
             found.append(provider)
             continue
@@ -49,10 +54,14 @@ def listener_mesh(view: View, settings: str) -> MeshConfig:
         host = provider_host(view, stated.service)
         if host is None:
             log.warning("registry.provider_unknown_service", provider=provider.name, service=stated.service)
+            lost.add(provider.name)
         else:
             found.append(provider.model_copy(update={kind: stated.model_copy(update={"service": host})}))
-    return mesh.model_copy(update={"extension_providers": tuple(found)})
+    traced = mesh.enable_tracing and (spans is None or spans.name not in lost)
+    if tuple(found) == mesh.extension_providers and traced == mesh.enable_tracing:
+        return mesh
+    return mesh.model_copy(update={"extension_providers": tuple(found), "enable_tracing": traced})
 
 
-def _service(provider: ExtensionProvider) -> str | None:
-    return next((kind for kind in LOG_SERVICES if getattr(provider, kind) is not None), None)
+def _service(provider: ExtensionProvider, kinds: Iterable[str]) -> str | None:
+    return next((kind for kind in kinds if getattr(provider, kind) is not None), None)

@@ -31,16 +31,19 @@ METADATA_KEY = "PROXY_CONFIG"
 SETTINGS = ("gateway_topology", "proxy_headers", "tracing")
 """The fields of a ProxyConfig that change what is served; the others are for the injector and the agent."""
 
+_NAME = "serviceCluster"
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def own_settings(view: View, proxy: Proxy, annotations: Mapping[str, str]) -> str:
     """Return what of a proxy's ProxyConfig is served and differs from the mesh's, as canonical JSON; else empty.
 
-    ``annotations`` are its pod's. A ProxyConfig that cannot be read is logged, and the mesh's holds.
+    ``annotations`` are its pod's. A ProxyConfig that cannot be read is logged, and the mesh's holds. Where a tracer
+    has to be told what the proxy's service is called, that is among the settings, as ``serviceCluster``.
     """
     stated = proxy.metadata.get(METADATA_KEY)
-    default = mesh_config(view).default_config
+    mesh = mesh_config(view)
+    default = mesh.default_config
     if stated is not None:
         found = _read(json.dumps(stated, sort_keys=True), METADATA_KEY)
     else:
@@ -49,10 +52,11 @@ def own_settings(view: View, proxy: Proxy, annotations: Mapping[str, str]) -> st
         if found is not None:
             given = {name: getattr(found, name) for name in found.model_fields_set}
             found = default.model_copy(update=given)
-    if found is None:
-        return ""
-    own = _served(found)
-    return "" if own == _served(default) else own
+    tracer = mesh.tracing_provider
+    if tracer is not None and tracer.names_services and proxy.service_cluster:
+        return _json(_held(found or default) | {_NAME: proxy.service_cluster})
+    own = _held(found or default)
+    return "" if own == _held(default) else _json(own)
 
 
 def _annotations(proxy: Proxy) -> Mapping[str, Any]:
@@ -74,8 +78,11 @@ def _read(text: str, source: str) -> ProxyConfig | None:
     return None
 
 
-def _served(config: ProxyConfig) -> str:
-    held = config.model_dump(mode="json", by_alias=True, include=set(SETTINGS), exclude_none=True)
+def _held(config: ProxyConfig) -> dict[str, Any]:
+    return config.model_dump(mode="json", by_alias=True, include=set(SETTINGS), exclude_none=True)
+
+
+def _json(held: Mapping[str, Any]) -> str:
     return json.dumps(held, sort_keys=True, separators=(",", ":"))
 
 
@@ -92,5 +99,14 @@ def mesh_for(view: View, settings: str) -> MeshConfig:
     if not settings:
         return mesh
     own = ProxyConfig.model_validate_json(settings)
-    given = {name: getattr(own, name) for name in SETTINGS}
+    given = {name: getattr(own, name) for name in (*SETTINGS, "service_cluster")}
     return mesh.model_copy(update={"default_config": mesh.default_config.model_copy(update=given)})
+
+
+@query
+def route_settings(view: View, settings: str) -> str:
+    """Return what of a proxy's own settings shows in routes, empty for nothing; proxies alike in it share routes."""
+    own, default = mesh_for(view, settings).default_config, mesh_config(view).default_config
+    if own.proxy_headers == default.proxy_headers:
+        return ""
+    return _json(own.model_dump(mode="json", by_alias=True, include={"proxy_headers"}, exclude_none=True))

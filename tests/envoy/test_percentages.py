@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import time
 
+import aiohttp
 import pytest
 
 from samples.backends import Backend
 from samples.traffic import SIGMAS, Answer, send
-from tests.envoy.mesh import HOST, Mesh, eventually, routes, service, subsets, to
+from tests.envoy.mesh import HOST, Mesh, eventually, eventually_all, routes, service, subsets, to
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -68,3 +71,24 @@ async def test_fault_percentage(mesh: Mesh) -> None:
     assert low <= answers.count(Answer(429)) <= high
     assert len(v1.seen) == 500 - answers.count(Answer(429))
     assert set(await send(web, "/", {}, 50)) == {OK_V1}
+
+
+async def test_fault_delay_percentage(mesh: Mesh) -> None:
+    """A share of the requests is delayed (40 % of 100, all at once), the others are not; all are answered."""
+    delay = 3.0
+    fault = {"delay": {"fixedDelay": f"{delay:.0f}s", "percentage": {"value": 40}}}
+    slow = {"match": [{"uri": {"prefix": "/slow"}}], "fault": fault, "route": [to()]}
+    mesh.write(service([await mesh.backend("v1")]), routes(slow, {"route": [to()]}))
+    web = await mesh.sidecar()
+    await eventually_all(web, OK_V1)
+
+    async def seconds(session: aiohttp.ClientSession) -> float:
+        before = time.monotonic()
+        async with session.get(web.url + "/slow", proxy=web.proxy) as response:
+            assert response.status == 200
+        return time.monotonic() - before
+
+    async with aiohttp.ClientSession() as session:
+        times = await asyncio.gather(*(seconds(session) for _ in range(100)))
+    low, high = bounds(100, 40)
+    assert low <= sum(spent >= delay for spent in times) <= high

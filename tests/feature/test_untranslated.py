@@ -192,7 +192,9 @@ def test_what_is_named_of_the_mesh_is_not_read() -> None:
         "ca_certificates",
         "ecdh_curves",
         "config_path",
-        "tracing",
+        "datadog",
+        "headers",
+        "timeout",
     }
     read = {path for path, name in MESH_PATHS if path in MESH_NOT_TRANSLATED and name not in common and _is_read(name)}
     assert read == set()
@@ -210,8 +212,8 @@ def mesh(text: str, networks: str = "") -> Object:
         pytest.param("connectTimeout: 1s", (), id="translated"),
         pytest.param("{defaultConfig: {statusPort: 1}}", ("data.mesh.defaultConfig.statusPort",), id="of-proxies"),
         pytest.param(
-            "{extensionProviders: [{name: a, zipkin: {service: z, port: 1}}]}",
-            ("data.mesh.extensionProviders[].zipkin",),
+            "{extensionProviders: [{name: a, lightstep: {service: z, port: 1}}]}",
+            ("data.mesh.extensionProviders[].lightstep",),
             id="provider",
         ),
         pytest.param("{nobodyKnows: 1, defaultConfig: {norThis: 2}}",

@@ -12,22 +12,20 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpFilter,
 )
 from envoy.extensions.request_id.uuid.v3.uuid_pb2 import UuidRequestIdConfig
-from envoy.type.tracing.v3.custom_tag_pb2 import CustomTag
 
 from controlplane.apis.mesh import MeshConfig
-from controlplane.apis.mesh_proxy import DisabledHeader, ProxyHeaders, TracingCustomTag
+from controlplane.apis.mesh_proxy import DisabledHeader, ProxyHeaders
 from controlplane.registry.proxy_settings import preserves_header_case
 from controlplane.translate.header_case import PRESERVE_CASE
 from controlplane.translate.listeners.access_log import access_logs
 from controlplane.translate.listeners.extensions import network_filter
 from controlplane.translate.listeners.http_filters import Side, http_filters
 from controlplane.translate.listeners.network_filters import proxy_idle_timeout
+from controlplane.translate.listeners.tracing import tracing
 from controlplane.translate.tls_context import typed
 
 HCM = "envoy.filters.network.http_connection_manager"
 SERVER_NAME = "istio-envoy"
-#: percentage of requests traced where the mesh says nothing
-DEFAULT_SAMPLING = 1.0
 _UUID = UuidRequestIdConfig()
 _UUID.use_request_id_for_trace_sampling.value = True
 _REQUEST_ID = typed(_UUID)
@@ -82,7 +80,7 @@ def http_connection_manager(mesh: MeshConfig, manager: Manager) -> Filter:
     if preserves_header_case(mesh):
         hcm.http_protocol_options.header_key_format.CopyFrom(PRESERVE_CASE)
     _paths(hcm, mesh)
-    _tracing(hcm, mesh)
+    tracing(hcm, mesh)
     _headers(hcm, mesh, manager.side)
     return network_filter(HCM, hcm)
 
@@ -120,37 +118,6 @@ def _paths(hcm: HttpConnectionManager, mesh: MeshConfig) -> None:
     hcm.path_with_escaped_slashes_action = (
         HttpConnectionManager.UNESCAPE_AND_FORWARD if kind == _UNESCAPE else HttpConnectionManager.KEEP_UNCHANGED
     )
-
-
-def _tracing(hcm: HttpConnectionManager, mesh: MeshConfig) -> None:
-    """Trace as the mesh says, with the tracer of the bootstrap.
-
-    Istio also writes the workload's name, revision and namespace into literal tags here; they would make the
-    listeners of every workload different, and a tracer knows them from the node, so they are left out.
-    """
-    if not mesh.enable_tracing:
-        return
-    stated = mesh.default_config.tracing
-    sampling = stated.sampling if stated is not None and stated.sampling is not None else DEFAULT_SAMPLING
-    hcm.tracing.client_sampling.value = 100
-    hcm.tracing.random_sampling.value = sampling
-    hcm.tracing.overall_sampling.value = 100
-    if stated is not None and stated.max_path_tag_length:
-        hcm.tracing.max_path_tag_length.value = stated.max_path_tag_length
-    for name, tag in sorted(stated.custom_tags.items()) if stated is not None else ():
-        _custom_tag(hcm.tracing.custom_tags.add(tag=name), tag)
-
-
-def _custom_tag(written: CustomTag, tag: TracingCustomTag) -> None:
-    """Fill in where a span's tag comes from. Reference: envoy.type.tracing.v3.CustomTag."""
-    if tag.literal is not None:
-        written.literal.value = tag.literal.get("value", "")
-    elif tag.environment is not None:
-        written.environment.name = tag.environment.get("name", "")
-        written.environment.default_value = tag.environment.get("defaultValue", "")
-    elif tag.header is not None:
-        written.request_header.name = tag.header.get("name", "")
-        written.request_header.default_value = tag.header.get("defaultValue", "")
 
 
 def _headers(hcm: HttpConnectionManager, mesh: MeshConfig, side: Side) -> None:

@@ -16,6 +16,7 @@ from controlplane.model.proxy_class import ClientScope, LabelPairs
 from controlplane.model.service import Resolution
 from controlplane.registry.gateways import GatewayKey, GatewayServer, merged_gateway
 from controlplane.registry.memo import query
+from controlplane.registry.proxy_settings import route_settings
 from controlplane.registry.scopes import covers
 from controlplane.registry.services import alias_target, best_namespace, visible_by_host
 from controlplane.registry.store import View
@@ -76,7 +77,8 @@ class GatewayRouteKey(NamedTuple):
 @query
 def gateway_route_configuration(view: View, key: GatewayRouteKey) -> Resource:
     """Return a gateway's route configuration; proxies that serve the same Gateways share it."""
-    return merged_route_configuration(view, MergedRouteKey(key.name, key.scope.gateway, key.scope.client.settings))
+    settings = route_settings(view, key.scope.client.settings)
+    return merged_route_configuration(view, MergedRouteKey(key.name, key.scope.gateway, settings))
 
 
 @query

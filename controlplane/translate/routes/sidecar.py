@@ -15,6 +15,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from controlplane.model.proxy_class import ClientScope
 from controlplane.model.service import Protocol
 from controlplane.registry.memo import query
+from controlplane.registry.proxy_settings import route_settings
 from controlplane.registry.scopes import EgressKey, OutboundPolicy, egress_scope
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType, content_version
@@ -101,7 +102,7 @@ def route_configuration(view: View, key: RouteKey) -> Resource:
             key.name,
             EgressKey(client.namespace, client.sidecar),
             client.domain,
-            Sight(client.ipv4, client.ipv6, auto=client.dns_capture, settings=client.settings),
+            Sight(client.ipv4, client.ipv6, auto=client.dns_capture, settings=route_settings(view, client.settings)),
             client.labels & routing_labels(view, ()),
         ),
     )

@@ -1,0 +1,173 @@
+"""Tracers of the mesh's default provider: where spans go, and what the proxy's service is called."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import yaml
+from envoy.config.trace.v3.datadog_pb2 import DatadogConfig
+from envoy.config.trace.v3.opentelemetry_pb2 import OpenTelemetryConfig
+from envoy.config.trace.v3.skywalking_pb2 import SkyWalkingConfig
+from envoy.config.trace.v3.zipkin_pb2 import ZipkinConfig
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
+from google.protobuf.json_format import MessageToDict
+
+from controlplane.compiler.compiler import Compiler
+from controlplane.model.objects import ChangeSet
+from controlplane.model.proxy import Proxy
+from controlplane.registry.store import Registry
+from controlplane.snapshots import ResourceType
+from tests.compiler.histories import manifest, parsed
+from tests.envoy.validate import validate
+from tests.translate.clusters.world import snapshot
+from tests.translate.listeners.world import World, connection_manager, sidecar
+
+HOST = "spans.obs.svc.cluster.local"
+CLUSTER = f"outbound|9000||{HOST}"
+SERVICES = [
+    manifest(
+        "v1", "Service", "obs", "spans", spec={"clusterIP": "10.0.0.9", "ports": [{"name": "grpc", "port": 9000}]}
+    ),
+    manifest(
+        "v1", "Service", "default", "web", spec={"clusterIP": "10.0.0.8", "ports": [{"name": "http", "port": 80}]}
+    ),
+]
+GRPC = {"envoyGrpc": {"clusterName": CLUSTER, "authority": HOST}}
+NAMED = replace(sidecar(istio=False), service_cluster="web.default")
+
+
+def config(kind: str, **mesh: Any) -> dict[str, Any]:
+    """Return the mesh configuration with a provider of this kind; ``provider`` says more of it."""
+    stated = {"service": HOST, "port": 9000, **mesh.pop("provider", {})}
+    providers = [{"name": "spans", kind: stated}]
+    fields = {"extensionProviders": providers, "defaultProviders": {"tracing": ["spans"]}, **mesh}
+    return manifest("v1", "ConfigMap", "istio-system", "istio", data={"mesh": yaml.safe_dump(fields)})
+
+
+def tracing(mesh: dict[str, Any], proxy: Proxy = NAMED) -> HttpConnectionManager.Tracing | None:
+    """Return what the connection manager of port 80 is told; ``None`` where it does not trace."""
+    held = World(yaml.safe_dump_all([*SERVICES, mesh]))
+    hcm = connection_manager(held.listeners(proxy)["0.0.0.0_80"].filter_chains[0])
+    return hcm.tracing if hcm.HasField("tracing") else None
+
+
+@pytest.mark.parametrize(
+    ("kind", "provider", "message", "expected"),
+    [
+        pytest.param(
+            "zipkin", {}, ZipkinConfig,
+            {"collectorCluster": CLUSTER, "collectorEndpoint": "/api/v2/spans", "collectorEndpointVersion": "HTTP_JSON",
+             "collectorHostname": HOST, "traceId128bit": True, "sharedSpanContext": False},
+            id="zipkin",
+        ),
+        pytest.param(
+            "zipkin",
+            {"path": "/mine", "enable64bitTraceId": True, "traceContextOption": "USE_B3_WITH_W3C_PROPAGATION"},
+            ZipkinConfig,
+            {"collectorCluster": CLUSTER, "collectorEndpoint": "/mine", "collectorEndpointVersion": "HTTP_JSON",
+             "collectorHostname": HOST, "sharedSpanContext": False,
+             "traceContextOption": "USE_B3_WITH_W3C_PROPAGATION"},
+            id="zipkin-stated",
+        ),
+        pytest.param(
+            "opentelemetry", {}, OpenTelemetryConfig, {"grpcService": GRPC, "serviceName": "web.default"},
+            id="otel-grpc",
+        ),
+        pytest.param(
+            "opentelemetry",
+            {"grpc": {"timeout": "2s", "initialMetadata": [{"name": "a", "value": "b"}]},
+             "resourceDetectors": {"environment": {}}},
+            OpenTelemetryConfig,
+            {"grpcService": GRPC | {"timeout": "2s", "initialMetadata": [{"key": "a", "value": "b"}]},
+             "serviceName": "web.default",
+             "resourceDetectors": [{
+                 "name": "envoy.tracers.opentelemetry.resource_detectors.environment",
+                 "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.tracers.opentelemetry."
+                                          "resource_detectors.v3.EnvironmentResourceDetectorConfig"},
+             }]},
+            id="otel-grpc-stated",
+        ),
+        pytest.param(
+            "opentelemetry",
+            {"http": {"path": "/v1/traces", "headers": [{"name": "a", "envName": "TOKEN"}]}},
+            OpenTelemetryConfig,
+            {"httpService": {"httpUri": {"uri": f"{HOST}/v1/traces", "cluster": CLUSTER, "timeout": "3s"},
+                             "requestHeadersToAdd": [{"header": {"key": "a", "value": "%ENVIRONMENT(TOKEN)%"}}]},
+             "serviceName": "web.default"},
+            id="otel-http",
+        ),
+        pytest.param(
+            "skywalking", {"accessToken": "t"}, SkyWalkingConfig,
+            {"grpcService": GRPC, "clientConfig": {"backendToken": "t"}}, id="skywalking",
+        ),
+        pytest.param(
+            "datadog", {}, DatadogConfig,
+            {"collectorCluster": CLUSTER, "collectorHostname": HOST, "serviceName": "web.default"}, id="datadog",
+        ),
+    ],
+)  # fmt: skip
+def test_tracer(kind: str, provider: dict[str, Any], message: Any, expected: dict[str, Any]) -> None:
+    found = tracing(config(kind, provider=provider))
+    assert found is not None
+    assert found.provider.name == f"envoy.tracers.{kind}"
+    assert MessageToDict(message.FromString(found.provider.typed_config.value)) == expected
+    assert found.spawn_upstream_span.value == (kind == "skywalking")
+    assert validate(snapshot(yaml.safe_dump_all([*SERVICES, config(kind, provider=provider)]), NAMED)) is None
+
+
+@pytest.mark.parametrize(
+    ("mesh", "traced", "provider"),
+    [
+        pytest.param(config("zipkin", provider={"service": "obs/" + HOST}), True, True, id="in-its-namespace"),
+        pytest.param(config("zipkin", provider={"service": "web/" + HOST}), False, False, id="in-no-such-namespace"),
+        pytest.param(config("zipkin", provider={"service": "unknown"}), False, False, id="unknown-service"),
+        pytest.param(config("zipkin", enableTracing=False), True, True, id="not-asked-whether"),
+        pytest.param(config("zipkin", defaultProviders={"tracing": ["other"]}), True, False, id="unknown-provider"),
+        pytest.param(config("zipkin", defaultProviders={"tracing": ["envoy"]}), True, False, id="of-another-kind"),
+        pytest.param(config("zipkin", defaultProviders={}), True, False, id="not-default"),
+        pytest.param(config("zipkin", defaultProviders={}, enableTracing=False), False, False, id="switched-off"),
+    ],
+)
+def test_which_provider(mesh: dict[str, Any], traced: bool, provider: bool) -> None:  # noqa: FBT001 - a table
+    found = tracing(mesh)
+    assert (found is not None) == traced
+    assert (found is not None and found.HasField("provider")) == provider
+
+
+def test_the_providers_longest_path_goes_before_the_meshs() -> None:
+    mesh = config("zipkin", provider={"maxTagLength": 7}, defaultConfig={"tracing": {"maxPathTagLength": 9}})
+    found = tracing(mesh)
+    assert found is not None
+    assert found.max_path_tag_length.value == 7
+    found = tracing(config("zipkin", defaultConfig={"tracing": {"maxPathTagLength": 9, "sampling": 3}}))
+    assert found is not None
+    assert (found.max_path_tag_length.value, found.random_sampling.value) == (9, 3)
+
+
+def test_the_name_of_a_service_sets_only_listeners_apart() -> None:
+    """Two services share everything until a tracer wants to know their names, and then all but HTTP listeners."""
+
+    async def check() -> None:
+        compiler = Compiler(Registry())
+        await compiler.apply(ChangeSet(upserts=tuple(map(parsed, SERVICES))))
+        one, two = [
+            await compiler.open(replace(sidecar(), service_cluster=name), lambda: None) for name in ("one", "two")
+        ]
+        assert one.snapshot is two.snapshot
+        await compiler.apply(ChangeSet(upserts=(parsed(config("opentelemetry")),)))
+        differ = {
+            (type_, name)
+            for type_ in ResourceType
+            for name, resource in one.snapshot.of(type_).items()
+            if two.snapshot.of(type_)[name] is not resource
+        }
+        assert {type_ for type_, _ in differ} == {ResourceType.LISTENER}
+        await compiler.apply(ChangeSet(upserts=(parsed(config("zipkin")),)))
+        assert one.snapshot is two.snapshot
+
+    asyncio.run(check())
