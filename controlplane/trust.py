@@ -25,6 +25,7 @@ from controlplane.registry.mesh import SYSTEM_NAMESPACE
 from controlplane.security.authentication import Authenticator, Caller, TrustDomains
 from controlplane.security.ca import Authority, Lifetimes
 from controlplane.security.certificate_service import CREATE_CERTIFICATE, CertificateService
+from controlplane.security.handover import Memory
 from controlplane.security.keeper import Keeper, open_authority
 from controlplane.security.observer import SecurityObserver
 from controlplane.security.refusal import CallRefused
@@ -119,12 +120,12 @@ class Trust:
 
             self._tokens = TokenReviews(client, settings.audiences)
         self._authenticator = Authenticator(self._trust_domains, self._tokens, (settings.cluster_id,))
-        source = self._issuers()
+        source, memory = self._issuers(), self._memory()
         lifetimes = Lifetimes(settings.certificate_lifetime, settings.max_certificate_lifetime)
-        self._authority = await open_authority(source, lifetimes)
+        self._authority = await open_authority(source, lifetimes, memory)
         self._authority.on_change(self._bundle_changed)
         self._serving = ServingTls(self._authority, self._names)
-        self._keeper = Keeper(source, self._authority, self._serving, READ_AGAIN)
+        self._keeper = Keeper(source, self._authority, self._serving, READ_AGAIN, memory)
         return self._serving
 
     async def start_webhooks(self) -> int | None:
@@ -213,6 +214,13 @@ class Trust:
         from controlplane.security.secret_source import ClusterSource  # noqa: PLC0415 - as above
 
         return ClusterSource(self._client, SYSTEM_NAMESPACE, folder or PLUGGED_IN, policy)
+
+    def _memory(self) -> Memory | None:
+        if self._client is None:
+            return None
+        from controlplane.security.cluster_memory import ClusterMemory  # noqa: PLC0415 - as above
+
+        return ClusterMemory(self._client, SYSTEM_NAMESPACE)
 
     def _names(self) -> tuple[str, ...]:
         settings = self._settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,12 +39,20 @@ class Finding:
 
 @dataclass(slots=True)
 class Checked:
-    """What was found in all that was given; ``others`` counts objects of groups that are not checked."""
+    """What was found in all that was given; ``others`` counts the objects that are not checked, by their kinds.
+
+    Core kinds of Kubernetes are such: its API server checks them.
+    """
 
     objects: int = 0
-    others: int = 0
+    others: Counter[str] = field(default_factory=Counter)
     errors: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
+
+    @property
+    def nothing(self) -> bool:
+        """Whether there was no object at all, nor anything that should have been one."""
+        return not (self.objects or self.others or self.errors or self.warnings)
 
     def read(self, path: Path) -> None:
         """Check a file, the files of a directory and of those below it, or with ``-`` standard input.
@@ -83,7 +92,7 @@ class Checked:
 
     def _enter(self, found: Verdict | None, obj: Any, within: Steps, text: _Text) -> None:  # noqa: ANN401 - raw
         if found is None:
-            self.others += 1
+            self.others[str(obj["kind"])] += 1  # it has one: else there would be a verdict
             return
         self.objects += 1
         for problems, findings in ((found.errors, self.errors), (found.warnings, self.warnings)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,9 +35,11 @@ def validate(
 ) -> None:
     """Check manifests of Istio's kinds, strictly: unknown fields are errors too.
 
-    Exit codes: 0 no errors (there may be warnings), 1 errors, 2 wrong usage or nothing that can be read.
+    Objects of other kinds, such as Services, are counted and not checked.
+
+    Exit codes: 0 no errors (there may be warnings), 1 errors, 2 wrong usage, or nothing there to check.
     """
-    from controlplane.cli.manifests import Checked
+    from controlplane.cli.manifests import STDIN, SUFFIXES, Checked
     from controlplane.cli.output import print_value
 
     checked = Checked()
@@ -45,6 +48,11 @@ def validate(
             checked.read(path)
         except OSError as error:
             raise typer.BadParameter(f"{path}: {error.strerror or error}", param_hint="-f") from error
+    if checked.nothing:
+        given = ", ".join("standard input" if path == STDIN else str(path) for path in filename)
+        looked_at = f"; of a directory, files named *{', *'.join(SUFFIXES)} are read"
+        where = f"{given}{looked_at if any(path.is_dir() for path in filename) else ''}"
+        raise typer.BadParameter(f"no object in {where}", param_hint="-f")
     if output is Output.JSON:
         print_value(_value(checked), "json")
     else:
@@ -57,7 +65,7 @@ def _print(checked: Checked) -> None:
     for word, findings in (("error", checked.errors), ("warning", checked.warnings)):
         for finding in findings:
             print(f"{word}: {finding}")
-    others = f", {_count(checked.others, 'object')} of other kinds not checked" if checked.others else ""
+    others = f"; not checked: {_by_kind(checked.others)}" if checked.others else ""
     print(
         f"{_count(checked.objects, 'object')} checked: {_count(len(checked.errors), 'error')}, "
         f"{_count(len(checked.warnings), 'warning')}{others}",
@@ -69,10 +77,14 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def _by_kind(others: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {kind}" for kind, number in sorted(others.items()))
+
+
 def _value(checked: Checked) -> dict[str, Any]:
     return {
         "objects": checked.objects,
-        "notChecked": checked.others,
+        "notChecked": dict(sorted(checked.others.items())),
         "errors": [_finding(each) for each in checked.errors],
         "warnings": [_finding(each) for each in checked.warnings],
     }

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from controlplane.apis.envoy_filter import EnvoyFilter
 from controlplane.apis.kinds import KINDS
 from controlplane.apis.problems import Problem
 from controlplane.model.objects import ObjectKey
@@ -54,7 +55,13 @@ def verdict(obj: object) -> Verdict | None:
     except Exception as error:  # noqa: BLE001 - a mistake of ours in one object must not hide those in others
         return Verdict(_key_of(obj), (Problem("", f"cannot be read ({type(error).__name__}: {error})"),))
     key = ObjectKey(declared.name, seen.meta.namespace, seen.meta.name)
-    return Verdict(key, _quoted(seen.problems, obj), _quoted(seen.warnings, obj))
+    errors, warnings = (*seen.problems,), (*seen.warnings,)
+    if isinstance(seen.spec, EnvoyFilter) and not errors:
+        from controlplane.patches import check  # noqa: PLC0415 - Envoy's messages load slowly
+
+        found = check.problems(seen.spec)
+        errors, warnings = (*errors, *found[0]), (*warnings, *found[1])
+    return Verdict(key, _quoted(errors, obj), _quoted(warnings, obj))
 
 
 def _key_of(obj: Mapping[str, Any]) -> ObjectKey:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -16,6 +16,8 @@ from controlplane.security.issuer import Issuer
 from controlplane.security.refusal import CallRefused, Refusal
 
 log = structlog.get_logger(__name__)
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 def utc_now() -> datetime:
@@ -37,24 +39,48 @@ class Lifetimes:
     root_overlap: timedelta = timedelta(hours=24)
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What an authority must know of the time before it: who signs, and which roots are trusted since and until when.
+
+    ``since`` has all of them, ``until`` those that go. ``signed_until`` is when the last certificate ends of those that
+    live longer than usual, in whole days; ``None`` if there are none.
+    """
+
+    issuer: Issuer
+    since: Mapping[x509.Certificate, datetime]
+    until: Mapping[x509.Certificate, datetime]
+    signed_until: datetime | None = None
+
+
 class Authority:
     """Signs with one issuer at a time, and changes to another without a moment at which anybody trusts too little.
 
     An issuer that is offered is used at once if its root is in the bundle since ``root_overlap``. Otherwise its roots
     join the bundle, and it is used when that time has passed, or when the present issuer ends. The root of the issuer
-    that was replaced stays in the bundle until what was signed under it has ended.
+    that was replaced stays in the bundle until what was signed under it has ended. With the ``past`` of another
+    authority all this holds across a restart and between replicas; without one, the first issuer is used at once.
     """
 
-    def __init__(self, issuer: Issuer, lifetimes: Lifetimes, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        issuer: Issuer,
+        lifetimes: Lifetimes,
+        clock: Callable[[], datetime] = utc_now,
+        past: Past | None = None,
+    ) -> None:
         self._lifetimes = lifetimes
         self._clock = clock
-        self._current = self._offered = issuer
-        long_ago = datetime.min.replace(tzinfo=UTC)
-        self._trusted_since: dict[x509.Certificate, datetime] = dict.fromkeys(issuer.roots, long_ago)
+        self._current = self._offered = past.issuer if past is not None else issuer
+        self._trusted_since: dict[x509.Certificate, datetime] = {}
+        if past is None:
+            self._trusted_since = dict.fromkeys(issuer.roots, _LONG_AGO)
         self._retired: dict[x509.Certificate, datetime] = {}
-        self._last_expiry = long_ago
+        self._last_expiry = _LONG_AGO
         self._bundle = encode(issuer.roots)
         self._callbacks: list[Callable[[], None]] = []
+        if past is not None:
+            self.offer(issuer, past)
 
     @property
     def issuer(self) -> Issuer:
@@ -75,22 +101,57 @@ class Authority:
         """Have a function called after each change of ``issuer`` or ``bundle``; it must not raise."""
         self._callbacks.append(callback)
 
-    def offer(self, issuer: Issuer) -> None:
-        """Take what the source holds now; the same as last time changes nothing."""
-        if issuer != self._offered:
+    @property
+    def past(self) -> Past:
+        """What the next authority must know to go on where this one is."""
+        usual, last = self._clock() + self._lifetimes.default, self._last_expiry
+        signed_until = None if last <= usual else _whole_days(last)
+        return Past(self._current, dict(self._trusted_since), dict(self._retired), signed_until)
+
+    def offer(self, issuer: Issuer, past: Past | None = None) -> None:
+        """Take what the source holds now, and what another replica did; the same as last time changes nothing."""
+        before = self._state
+        if past is not None:
+            self._recall(past)
+        if issuer != self._offered or past is not None:
             self._offered = issuer
             for root in issuer.roots:
                 self._trusted_since.setdefault(root, self._clock())
-        self.update()
+        self._update(before)
 
     def update(self) -> None:
         """Do what is due by now: call this now and then."""
-        now, before = self._clock(), (self._current, self._bundle)
+        self._update(self._state)
+
+    @property
+    def _state(self) -> tuple[Issuer, str]:
+        return self._current, self._bundle
+
+    def _recall(self, past: Past) -> None:
+        """Go on where another authority is: who signs is agreed, a root is trusted since the earliest time known."""
+        if past.signed_until is not None:
+            self._last_expiry = max(self._last_expiry, past.signed_until)
+        for root, at in past.since.items():
+            self._trusted_since[root] = min(at, self._trusted_since.get(root, at))
+        for root, at in past.until.items():
+            self._retired[root] = max(at, self._retired.get(root, at))
+        if past.issuer.certificate != self._current.certificate:
+            if self._last_expiry > self._clock():
+                self._retire()
+            self._current = past.issuer
+
+    def _retire(self) -> None:
+        """Go on trusting the root of what signs until nobody shows a certificate of it."""
+        anchor, end = self._current.anchor, max(self._last_expiry, self._clock() + self._lifetimes.default)
+        self._retired[anchor] = max(end, self._retired.get(anchor, end))
+
+    def _update(self, before: tuple[Issuer, str]) -> None:
+        now = self._clock()
         offered, current = self._offered, self._current
         if offered.certificate == current.certificate:
             self._current = offered
         elif now >= self._due():
-            self._retired[current.anchor] = max(self._last_expiry, now + self._lifetimes.default)
+            self._retire()
             self._current = offered
             log.info("security.issuer_changed", subject=offered.certificate.subject.rfc4514_string())
         trusted = dict.fromkeys((*self._current.roots, *offered.roots))
@@ -98,7 +159,7 @@ class Authority:
         trusted |= dict.fromkeys(self._retired)
         self._trusted_since = {root: self._trusted_since.get(root, now) for root in trusted}
         self._bundle = encode(trusted)
-        if before != (self._current, self._bundle):
+        if before != self._state:
             for callback in self._callbacks:
                 callback()
 
@@ -144,6 +205,12 @@ class Authority:
         certificate = leaf((issuer.certificate, issuer.key), key, names, (begin, end), common_name=common_name)
         self._last_expiry = max(self._last_expiry, end)
         return (certificate, *issuer.chain)
+
+
+def _whole_days(time: datetime) -> datetime:
+    """Return the first midnight that is not before a time: of what changes with every call, one value a day is kept."""
+    midnight = time.replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight if midnight == time else midnight + timedelta(days=1)
 
 
 def _requested(csr_pem: str) -> tuple[PublicKey, bool]:

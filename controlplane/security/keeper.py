@@ -9,6 +9,7 @@ from datetime import timedelta
 import structlog
 
 from controlplane.security.ca import Authority, Lifetimes
+from controlplane.security.handover import Memory
 from controlplane.security.issuer import InvalidIssuerError
 from controlplane.security.refusal import CallRefused
 from controlplane.security.serving import ServingTls
@@ -19,8 +20,10 @@ log = structlog.get_logger(__name__)
 _LONGEST_RETRY = timedelta(seconds=30)
 
 
-async def open_authority(source: IssuerSource, lifetimes: Lifetimes) -> Authority:
-    """Return an authority with what the source holds; waits for as long as it is unavailable.
+async def open_authority(source: IssuerSource, lifetimes: Lifetimes, memory: Memory | None = None) -> Authority:
+    """Return an authority with what the source holds; waits for as long as it, or the memory, is unavailable.
+
+    What the source holds now and did not when the memory was last written is only trusted at first: see ``Authority``.
 
     Raises:
         InvalidIssuerError: the source holds what cannot sign; that is for somebody to repair.
@@ -28,9 +31,14 @@ async def open_authority(source: IssuerSource, lifetimes: Lifetimes) -> Authorit
     retry = timedelta(seconds=0.5)
     while True:
         try:
-            return Authority(await source.read(), lifetimes)
+            issuer = await source.read()
+            authority = Authority(issuer, lifetimes, past=await memory.read() if memory is not None else None)
+            if memory is not None:
+                await memory.write(authority.past)
         except SourceUnavailableError as error:
             log.warning("security.source_unavailable", reason=str(error), retry_seconds=retry.total_seconds())
+        else:
+            return authority
         await asyncio.sleep(retry.total_seconds() * random.uniform(0.5, 1.0))  # noqa: S311 - a jitter
         retry = min(retry * 2, _LONGEST_RETRY)
 
@@ -39,13 +47,22 @@ class Keeper:
     """Reads the source every ``interval`` and lets the authority and the serving certificate do what is due.
 
     A source that cannot be read, or holds nonsense, changes nothing; it is logged when that begins and when it ends.
+    What the authority does is kept in ``memory``, if there is one, for the next process and other replicas.
     """
 
-    def __init__(self, source: IssuerSource, authority: Authority, serving: ServingTls, interval: timedelta) -> None:
+    def __init__(
+        self,
+        source: IssuerSource,
+        authority: Authority,
+        serving: ServingTls,
+        interval: timedelta,
+        memory: Memory | None = None,
+    ) -> None:
         self._source = source
         self._authority = authority
         self._serving = serving
         self._interval = interval
+        self._memory = memory
         self.problem = ""
         """Why the source could not be used at the last reading; empty if it could."""
 
@@ -60,7 +77,11 @@ class Keeper:
         problem = ""
         try:
             issuer = await self._source.read()
-            self._authority.offer(issuer)
+            if self._memory is None:
+                self._authority.offer(issuer)
+            else:
+                self._authority.offer(issuer, await self._memory.read())
+                await self._memory.write(self._authority.past)
         except (InvalidIssuerError, SourceUnavailableError) as error:
             problem = str(error)
             self._authority.update()

@@ -102,7 +102,7 @@ GOOD: dict[str, list[dict[str, Any]]] = {
     ],
     "VirtualService": [
         match(headers={"@request.auth.claims.group": {"exact": "a"}}) | {"gateways": ["ns/edge"]},
-        {"hosts": ["outbound_.80_._.a.b"], "gateways": ["ns/g"], "tls": tls_route()["tls"]} | {"hosts": ["a.b"]},
+        tls_route() | {"hosts": ["outbound_.80_._.a.b", "a.b"], "gateways": ["ns/g"]},
         {"hosts": ["10.0.0.1"], "http": [{"route": TO_A}]},
         {"hosts": ["*.b", "b"], "http": [{"route": TO_A}]},
         {"hosts": ["a"], "http": [{"delegate": {"name": "d"}}]},

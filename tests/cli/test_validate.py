@@ -79,7 +79,7 @@ async def test_warnings_are_no_failure(mesh: Path) -> None:
     result = await run("validate", "-f", str(mesh / "doubtful.yaml"))
     assert (result.code, result.err) == (
         0,
-        "1 object checked: 0 errors, 1 warning, 1 object of other kinds not checked\n",
+        "1 object checked: 0 errors, 1 warning; not checked: 1 Service\n",
     )
     begin = f"warning: {mesh / 'doubtful.yaml'}:14: DestinationRule default/old: spec.trafficPolicy.outlierDetection"
     assert result.out.startswith(f"{begin}.consecutiveErrors: is deprecated")
@@ -98,7 +98,7 @@ async def test_json(mesh: Path) -> None:
     result = await run("validate", "-f", str(mesh / "below" / "bad.yml"), "-f", str(mesh / "good.yaml"), "-o", "json")
     got = json.loads(result.out)
     assert (result.code, result.err) == (1, "")
-    assert (got["objects"], got["notChecked"], got["warnings"]) == (3, 0, [])
+    assert (got["objects"], got["notChecked"], got["warnings"]) == (3, {}, [])
     assert {
         "file": str(mesh / "below" / "bad.yml"),
         "line": 13,
@@ -115,6 +115,38 @@ def test_standard_input() -> None:
     result = subprocess.run(command, input=BAD, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
     assert result.returncode == 1
     assert sorted(result.stdout.splitlines()) == [f"error: stdin:12: {SUBST}", f"error: stdin:8: {TIMEOUT}"]
+
+
+SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\n"
+
+
+async def test_kinds_that_are_not_checked_are_named(tmp_path: Path) -> None:
+    """Nothing was found wrong with them because nobody looked; the result says so."""
+    (tmp_path / "a.yaml").write_text(f"{SERVICE}---\n{SERVICE}---\napiVersion: apps/v1\nkind: Deployment\n")
+    result = await run("validate", "-f", str(tmp_path))
+    expected = "0 objects checked: 0 errors, 0 warnings; not checked: 1 Deployment, 2 Service\n"
+    assert result == Result(0, "", expected)
+    told = json.loads((await run("validate", "-f", str(tmp_path), "-o", "json")).out)
+    assert (told["objects"], told["notChecked"]) == (0, {"Deployment": 1, "Service": 2})
+
+
+@pytest.mark.parametrize("content", [None, "", "# nothing\n---\n"], ids=["no-file", "empty", "comment"])
+@pytest.mark.parametrize("output", ["text", "json"])
+async def test_a_directory_without_manifests_is_no_success(tmp_path: Path, content: str | None, output: str) -> None:
+    """A check that looked at the wrong place must not pass."""
+    (tmp_path / "notes.txt").write_text(SERVICE)
+    if content is not None:
+        (tmp_path / "a.yaml").write_text(content)
+    result = await run("validate", "-f", str(tmp_path), "-o", output)
+    assert (result.code, result.out) == (2, "")
+    assert f"no object in {tmp_path}; of a directory, files named *.yaml, *.yml, *.json are read" in result.err
+
+
+def test_empty_standard_input() -> None:
+    command = [sys.executable, "-m", "controlplane", "validate", "-f", "-"]
+    result = subprocess.run(command, input="", cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "no object in standard input" in result.stderr
 
 
 @pytest.mark.parametrize(

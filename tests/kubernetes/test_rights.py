@@ -31,10 +31,10 @@ AWAITED = {
 """Rights of parts that the control plane does not have yet, or that need proxies. Who adds one takes it from here."""
 
 RARE = {
-    *(Right("patch", "", "secrets", SYSTEM, name) for name in ("cacerts", "istio-ca-secret")),
+    *(Right("patch", "", "secrets", SYSTEM, name) for name in ("cacerts", "istio-ca-secret", "istio-ca-handover")),
     Right("patch", "", "configmaps", "", "istio-ca-root-cert"),
 }
-"""Rights that are used once in years: a root that ends is renewed."""
+"""Rights that are used once in years: a root that ends is renewed, or another one is plugged in."""
 WRITTEN = ("root_certificates.written", "webhooks.not_asked_yet")
 """What the log says once everything was written that is written to a new cluster; its API server reaches no webhook."""
 

@@ -20,8 +20,10 @@ from controlplane.controllers.root_certificates import CONFIG_MAP, RootCertifica
 from controlplane.security.authentication import Authenticator, TrustDomains
 from controlplane.security.ca import Authority, Lifetimes
 from controlplane.security.certificate_service import CertificateService
+from controlplane.security.cluster_memory import ClusterMemory
 from controlplane.security.issuer import InvalidIssuerError
 from controlplane.security.istio_auth_pb2 import IstioCertificateRequest
+from controlplane.security.keeper import Keeper, open_authority
 from controlplane.security.refusal import CallRefused, Refusal
 from controlplane.security.secret_source import ClusterSource
 from controlplane.security.self_signed import RootPolicy
@@ -35,6 +37,7 @@ from tests.security.wire import SecurePort, create_certificate
 
 POLICY = RootPolicy(lifetime=timedelta(days=100), overlap=timedelta(days=1))
 AUDIENCES = ("istio-ca",)
+KEY = ec.generate_private_key(ec.SECP256R1())
 
 
 @asynccontextmanager
@@ -239,6 +242,63 @@ async def test_a_missing_right_is_named(kube_cluster: ApiServer, namespace: str,
     async with api(kube_cluster, kube_cluster.write_kubeconfig(tmp_path / "poor", own)) as made:
         with pytest.raises(SourceUnavailableError, match=f"cannot get Secret cacerts in namespace {namespace}: 403"):
             await ClusterSource(made, namespace, tmp_path / "none", POLICY).read()
+
+
+async def replica(made: client.ApiClient, namespace: str, folder: Path) -> tuple[Authority, Keeper]:
+    """Start as a new process does."""
+    source, memory = ClusterSource(made, namespace, folder, POLICY), ClusterMemory(made, namespace)
+    authority = await open_authority(source, Lifetimes(), memory)
+    serving = ServingTls(authority, lambda: serving_names(namespace))
+    return authority, Keeper(source, authority, serving, timedelta(minutes=1), memory)
+
+
+async def test_a_root_that_is_replaced_with_a_restart_is_trusted_before_it_signs(
+    kube_cluster: ApiServer, namespace: str, tmp_path: Path
+) -> None:
+    plugged_in = root("plugged in")
+    async with api(kube_cluster) as made:
+        old, _ = await replica(made, namespace, tmp_path)
+        plug_in(kube_cluster, namespace, dict(cacerts(plugged_in, [], [plugged_in])))
+        kube_cluster.kubectl("delete", "secret", "istio-ca-secret", "-n", namespace)  # its key is nowhere else
+        started = [await replica(made, namespace, tmp_path) for _ in range(2)]
+        for authority, keeper in started:
+            await keeper.once()
+            assert not keeper.problem
+            assert authority.issuer.certificate == old.issuer.certificate
+            assert authority.roots == (old.issuer.certificate, plugged_in.certificate)
+            assert authority.sign_csr(csr(KEY), ["a"], None)[-1] == authority.bundle
+        held = secret(kube_cluster, namespace, "istio-ca-handover")
+        trust = json.loads(held["trust.json"])
+        trust["since"] = [entry | {"at": "2020-01-01T00:00:00+00:00"} for entry in trust["since"]]
+        text = base64.b64encode(json.dumps(trust).encode()).decode()
+        patch = json.dumps({"data": {"trust.json": text}})
+        kube_cluster.kubectl("patch", "secret", "istio-ca-handover", "-n", namespace, "-p", patch)  # a day passes
+        for authority, keeper in started:
+            await keeper.once()
+            assert not keeper.problem
+            assert authority.issuer.certificate == plugged_in.certificate
+            assert set(authority.roots) == {old.issuer.certificate, plugged_in.certificate}
+        version = ["get", "secret", "istio-ca-handover", "-n", namespace, "-o", "jsonpath={.metadata.resourceVersion}"]
+        written = kube_cluster.kubectl(*version)
+        third, keeper = await replica(made, namespace, tmp_path)
+        await keeper.once()
+        assert third.issuer.certificate == plugged_in.certificate
+        assert old.issuer.certificate in third.roots
+        assert kube_cluster.kubectl(*version) == written  # nothing new, no write
+
+
+async def test_a_handover_that_is_nonsense_is_written_anew(
+    kube_cluster: ApiServer, namespace: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with api(kube_cluster) as made:
+        authority, _ = await replica(made, namespace, tmp_path)
+        patch = json.dumps({"data": {"ca-key.pem": base64.b64encode(b"nonsense").decode()}})
+        kube_cluster.kubectl("patch", "secret", "istio-ca-handover", "-n", namespace, "-p", patch)
+        again, keeper = await replica(made, namespace, tmp_path)
+        await keeper.once()
+        assert again.issuer == authority.issuer
+        assert capsys.readouterr().out.count("security.handover_unusable") == 1
+        assert b"nonsense" not in secret(kube_cluster, namespace, "istio-ca-handover")["ca-key.pem"]
 
 
 # Leader election

@@ -1,4 +1,4 @@
-"""Rules of EnvoyFilter. Whether a patch is a valid Envoy message is seen where it is applied."""
+"""Rules of EnvoyFilter. Whether a patch is a valid message of Envoy is seen by ``patches``, which knows those."""
 
 from __future__ import annotations
 

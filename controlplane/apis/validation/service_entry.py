@@ -72,7 +72,8 @@ def _check_ports(report: Report, spec: ServiceEntry) -> None:
         is_tcp = port.protocol.upper() in {"", "TCP"}
         if is_tcp and not spec.addresses and spec.resolution is Resolution.NONE:
             report.warn(path, "a TCP port without addresses takes all traffic to that port")
-        if by_name and spec.addresses and len(spec.hosts) > 1 and port.protocol.upper() in {"", *TCP_PROTOCOLS}:
+        by_address = port.protocol.upper() in {"", *TCP_PROTOCOLS} or is_tls(port.protocol)
+        if by_name and by_address and spec.addresses and len(spec.hosts) > 1:
             report.warn(path, "hosts that share addresses cannot be told apart on a TCP port")
 
 

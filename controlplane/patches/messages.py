@@ -1,0 +1,111 @@
+"""Reads Envoy's messages from the JSON that a person wrote, whatever extension it names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec
+from pkgutil import iter_modules
+from typing import Any, NamedTuple
+
+from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, ListenerFilter
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_components_pb2 import Route, VirtualHost
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
+from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.message import Message
+
+from controlplane.apis.envoy_filter import ApplyTo
+
+MESSAGES: Mapping[ApplyTo, type[Message]] = {
+    ApplyTo.LISTENER: Listener,
+    ApplyTo.FILTER_CHAIN: FilterChain,
+    ApplyTo.NETWORK_FILTER: Filter,
+    ApplyTo.LISTENER_FILTER: ListenerFilter,
+    ApplyTo.HTTP_FILTER: HttpFilter,
+    ApplyTo.ROUTE_CONFIGURATION: RouteConfiguration,
+    ApplyTo.VIRTUAL_HOST: VirtualHost,
+    ApplyTo.HTTP_ROUTE: Route,
+    ApplyTo.CLUSTER: Cluster,
+    ApplyTo.EXTENSION_CONFIG: TypedExtensionConfig,
+    ApplyTo.BOOTSTRAP: Bootstrap,
+}
+"""What a patch's value is, for everything that a patch is applied to."""
+
+_ENUMERATION = "Invalid enum value"  # protobuf's words
+_MOST_LEVELS = 100  # protobuf's own limit of a message within a message
+
+
+class Decoded(NamedTuple):
+    """A message; ``unknown`` is why it could only be read without some fields, or empty."""
+
+    message: Message
+    unknown: str = ""
+
+
+def decode(apply_to: ApplyTo, value: dict[str, Any]) -> Decoded:
+    """Read a patch's value. ``apply_to`` is not ``INVALID``.
+
+    Raises:
+        ValueError: it is no such message, also not without the fields that are unknown; the message says where.
+    """
+    for type_url in _type_urls(value):
+        _load(type_url)
+    made = MESSAGES[apply_to]
+    try:
+        return Decoded(ParseDict(value, made(), max_recursion_depth=_MOST_LEVELS))
+    except ParseError as strict:
+        if _ENUMERATION in str(strict):  # which would be passed over like a field that is unknown
+            raise ValueError(_reason(strict)) from strict
+        try:
+            read = ParseDict(value, made(), ignore_unknown_fields=True, max_recursion_depth=_MOST_LEVELS)
+        except ParseError as error:
+            raise ValueError(_reason(error)) from error
+        return Decoded(read, _reason(strict))
+
+
+def type_name(type_url: str) -> str:
+    """Return the full name of a message type from its URL."""
+    return type_url.rpartition("/")[2]
+
+
+def _reason(error: ParseError) -> str:
+    """Return protobuf's reason in one line, without the type's list of fields."""
+    text = " ".join(str(error).split())
+    return text.partition(" Available Fields")[0].rstrip(" .")
+
+
+def _type_urls(value: object) -> Iterator[str]:
+    """Find each ``@type`` in JSON; also within what is no message, which costs nothing but a look."""
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case dict() as fields:
+                if isinstance(type_url := fields.get("@type"), str):
+                    yield type_url
+                waiting += fields.values()
+            case list() as items:
+                waiting += items
+
+
+@lru_cache(maxsize=1024)
+def _load(type_url: str) -> None:
+    """Load the modules of a type's package, so that the type is known where there is such a one.
+
+    In Envoy's API a package is a directory, of the same name.
+    """
+    package = type_name(type_url).rpartition(".")[0]
+    if not package.startswith(("envoy.", "udpa.", "xds.")) or not package.isascii():
+        return
+    try:
+        found = find_spec(package)
+    except (ImportError, ValueError):
+        return  # no such package: the type is unknown, which is found when the message is read
+    for module in iter_modules(found.submodule_search_locations) if found is not None else ():
+        if module.name.endswith("_pb2"):
+            import_module(f"{package}.{module.name}")

@@ -1,0 +1,143 @@
+"""EnvoyFilters as ``validate`` and the webhook judge them: is a patch a message of Envoy, and will it stay one?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from controlplane.model.validation import Verdict, verdict
+
+TYPES = "type.googleapis.com/envoy.extensions.filters"
+LUA = {"@type": f"{TYPES}.http.lua.v3.Lua", "defaultSourceCode": {"inlineString": "x"}}
+TLS_INSPECTOR = f"{TYPES}.listener.tls_inspector.v3.TlsInspector"
+HCM = f"{TYPES}.network.http_connection_manager.v3"
+VALUE = "spec.configPatches[0].patch.value"
+
+
+def checked(apply_to: str, value: dict[str, Any], operation: str = "MERGE", **match: Any) -> Verdict:
+    change = {"applyTo": apply_to, "patch": {"operation": operation, "value": value}}
+    spec = {"configPatches": [change | ({"match": match} if match else {})]}
+    obj = {"apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter", "metadata": {"name": "x"}, "spec": spec}
+    found = verdict(obj)
+    assert found is not None
+    return found
+
+
+def warnings(found: Verdict) -> list[str]:
+    """Those beside the one that every EnvoyFilter gets."""
+    assert not found.errors
+    first, *others = map(str, found.warnings)
+    assert first.startswith("spec: EnvoyFilter changes")
+    return others
+
+
+@pytest.mark.parametrize(
+    ("apply_to", "value"),
+    [
+        ("LISTENER", {"listener_filters_timeout": "1s"}),
+        ("FILTER_CHAIN", {"filterChainMatch": {"serverNames": ["a"]}}),
+        ("NETWORK_FILTER", {"name": "a", "typed_config": {"@type": f"{TYPES}.network.echo.v3.Echo"}}),
+        (
+            "LISTENER_FILTER",
+            {"name": "a", "typed_config": {"@type": TLS_INSPECTOR}},
+        ),
+        ("HTTP_FILTER", {"name": "a", "typed_config": LUA}),
+        ("HTTP_FILTER", {"name": "a", "config_discovery": {"type_urls": ["x"]}}),
+        ("ROUTE_CONFIGURATION", {"request_headers_to_remove": ["a"]}),
+        ("VIRTUAL_HOST", {"rate_limits": [{"actions": [{"request_headers": {"header_name": "a"}}]}]}),
+        ("HTTP_ROUTE", {"route": {"timeout": "1.5s"}, "typed_per_filter_config": {"a": LUA}}),
+        ("CLUSTER", {"connect_timeout": "1s", "lb_policy": "RANDOM"}),
+        ("EXTENSION_CONFIG", {"name": "a", "typed_config": LUA}),
+        ("BOOTSTRAP", {"stats_sinks": [{"name": "a"}]}),
+    ],
+)
+def test_a_message_of_the_kind_that_it_is_applied_to(apply_to: str, value: dict[str, Any]) -> None:
+    assert warnings(checked(apply_to, value, "ADD")) == []
+
+
+@pytest.mark.parametrize(
+    ("apply_to", "value", "reason"),
+    [
+        pytest.param("CLUSTER", {"connect_timeout": "soon"}, "connect_timeout", id="duration"),
+        pytest.param("CLUSTER", {"lb_policy": "BEST"}, "lb_policy", id="enumeration"),
+        pytest.param("LISTENER", {"filter_chains": {"a": 1}}, "filter_chains", id="not-a-list"),
+        pytest.param("CLUSTER", {"type": "STATIC", "cluster_type": {"name": "x"}}, "oneof", id="two-of-one"),
+        pytest.param(
+            "HTTP_FILTER", {"name": "a", "typed_config": {"@type": f"{TYPES}.http.lua.v2.Lua"}}, "v2.Lua", id="old-type"
+        ),
+        pytest.param("HTTP_FILTER", {"name": "a", "typed_config": {"@type": "x"}}, "typed_config", id="unknown-type"),
+        pytest.param("HTTP_FILTER", {"name": "a", "typed_config": {"inlineCode": "x"}}, "@type", id="no-type"),
+        pytest.param(
+            "HTTP_FILTER", {"name": "a", "typed_config": LUA | {"inlineCode": []}}, "inline", id="within-typed"
+        ),
+    ],
+)
+def test_what_is_no_message_is_refused(apply_to: str, value: dict[str, Any], reason: str) -> None:
+    found = checked(apply_to, value)
+    (error,) = map(str, found.errors)
+    assert error.startswith(f"{VALUE}: is no message of Envoy for applyTo {apply_to}: ")
+    assert reason in error
+    assert "\n" not in error
+
+
+@pytest.mark.parametrize(
+    ("apply_to", "value", "reason"),
+    [
+        ("CLUSTER", {"conect_timeout": "1s"}, "conect_timeout"),
+        ("HTTP_FILTER", {"name": "a", "typed_config": LUA | {"inline": "x"}}, "inline"),
+    ],
+)
+def test_unknown_fields_are_warned_of(apply_to: str, value: dict[str, Any], reason: str) -> None:
+    (warning,) = warnings(checked(apply_to, value))
+    assert warning.startswith(f"{VALUE}: has what is passed over: ")
+    assert reason in warning
+
+
+def test_a_filter_without_its_configuration_is_warned_of() -> None:
+    (warning,) = warnings(checked("HTTP_FILTER", {"name": "envoy.filters.http.cors"}, "INSERT_BEFORE"))
+    assert warning.startswith(f"{VALUE}: has no typed_config")
+    assert warnings(checked("HTTP_FILTER", {"name": "envoy.filters.http.cors"})) == []  # merged into what has one
+
+
+@pytest.mark.parametrize(
+    ("apply_to", "value", "name"),
+    [
+        ("CLUSTER", {"http2_protocol_options": {}}, "envoy.config.cluster.v3.Cluster.http2_protocol_options"),
+        (
+            "NETWORK_FILTER",
+            {"name": "a", "typed_config": {"@type": f"{HCM}.HttpConnectionManager", "access_log_flush_interval": "1s"}},
+            f"{HCM.rpartition('/')[2]}.HttpConnectionManager.access_log_flush_interval",
+        ),
+    ],
+)
+def test_what_envoy_has_deprecated_is_warned_of(apply_to: str, value: dict[str, Any], name: str) -> None:
+    (warning,) = warnings(checked(apply_to, value))
+    assert warning == f"{VALUE}: uses {name}, which Envoy has deprecated"
+
+
+@pytest.mark.parametrize(
+    ("match", "path", "name"),
+    [
+        (
+            {"filterChain": {"filter": {"name": "envoy.http_connection_manager"}}},
+            "filterChain.filter.name",
+            "envoy.filters.network.http_connection_manager",
+        ),
+        (
+            {"filterChain": {"filter": {"name": "a", "subFilter": {"name": "envoy.router"}}}},
+            "filterChain.filter.subFilter.name",
+            "envoy.filters.http.router",
+        ),
+        ({"listenerFilter": "envoy.listener.tls_inspector"}, "listenerFilter", "envoy.filters.listener.tls_inspector"),
+    ],
+)
+def test_an_old_name_is_warned_of(match: dict[str, Any], path: str, name: str) -> None:
+    found = checked("HTTP_FILTER", {"name": "a", "typed_config": LUA}, "INSERT_BEFORE", listener=match)
+    (warning,) = warnings(found)
+    assert warning.startswith(f"spec.configPatches[0].match.listener.{path}: is the old name of {name}")
+
+
+def test_a_waypoints_match_is_not_compared() -> None:
+    found = checked("CLUSTER", {"name": "a"}, context="WAYPOINT", waypoint={"portNumber": 80})
+    assert warnings(found) == []
