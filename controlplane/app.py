@@ -226,7 +226,7 @@ class ControlPlane:
             findings=lambda: self._registry.memo.get(findings, ()) or (),
             changed=source.statuses,
         )
-        await Conditions(client, inputs).run()
+        await Conditions(client, inputs, tell=metrics.count_condition).run()
 
     async def _watch(self) -> None:
         async for changes in self._source.changes():

@@ -50,6 +50,8 @@ _SLOW = (0.01, 0.1, 0.5, 1, 3, 5, 10, 20, 30)  # seconds; istiod's buckets, so t
 _FAST = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
 _SIZES = (1, 10_000, 1_000_000, 4_000_000, 10_000_000, 40_000_000)
 
+_RESOURCE = ("group", "version", "resource")
+
 disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY = CollectorRegistry(auto_describe=False)
 _WITHOUT_SUFFIX: set[str] = set()
@@ -141,6 +143,21 @@ CSR_UNAUTHENTICATED = _counter(
 )
 CSR_SIGN_ERRORS = _counter("citadel_server_csr_sign_err_count", "Requests for certificates refused.", ["error"])
 CSR_SIGNED = _counter("citadel_server_success_cert_issuance_count", "Certificates signed.")
+VALIDATION_PASSED = _counter("galley_validation_passed", "Objects that the webhook allowed.", _RESOURCE)
+VALIDATION_FAILED = _counter(
+    "galley_validation_failed", "Objects that the webhook refused, dry runs not counted.", [*_RESOURCE, "reason"]
+)
+VALIDATION_HTTP_ERRORS = _counter("galley_validation_http_error", "Requests that were no reviews.", ["status"])
+WEBHOOK_CONFIG_UPDATES = _counter("galley_validation_config_updates", "Changes of the webhook's configuration.")
+WEBHOOK_CONFIG_ERRORS = _counter(
+    "galley_validation_config_update_error", "Changes of the webhook's configuration that were refused.", ["reason"]
+)
+CONDITIONS_WRITTEN = Counter(
+    "controlplane_conditions_written", "Status conditions written to objects.", registry=REGISTRY
+)
+CONDITIONS_FAILED = Counter(
+    "controlplane_conditions_failed", "Status conditions that could not be written.", ["reason"], registry=REGISTRY
+)
 INTERNAL_ERRORS = _counter("pilot_total_xds_internal_errors", "Errors of our own while serving xDS.")
 
 VIRTUAL_SERVICES = Gauge("pilot_virt_services", "VirtualServices known.", registry=REGISTRY)
@@ -165,6 +182,14 @@ _started = time.monotonic()
 Gauge("istiod_uptime_seconds", "Seconds since the start.", registry=REGISTRY).set_function(
     lambda: time.monotonic() - _started
 )
+
+
+def count_condition(outcome: str) -> None:
+    """Count one attempt to write a condition, by what ``controllers.conditions.Outcome`` calls it."""
+    if outcome == "written":
+        CONDITIONS_WRITTEN.inc()
+    else:
+        CONDITIONS_FAILED.labels(outcome).inc()
 
 
 def set_version(version: str) -> None:

@@ -14,6 +14,7 @@ import structlog
 from controlplane import metrics
 from controlplane.ads.credential import Credential
 from controlplane.ads.refusal import Refusal, StreamRefused
+from controlplane.apis.kinds import KINDS
 from controlplane.apis.mesh import MeshConfig
 from controlplane.http2.call import Call
 from controlplane.http2.connection import Handler
@@ -33,6 +34,7 @@ from controlplane.security.self_signed import RootPolicy
 from controlplane.security.serving import ServingTls, serving_names
 from controlplane.security.sources import FolderSource, IssuerSource
 from controlplane.settings import Settings
+from controlplane.webhooks.review import Request, Response, Reviewer
 from controlplane.webhooks.server import WebhookServer
 from controlplane.webhooks.validation import validate
 
@@ -63,6 +65,39 @@ class _Counting(SecurityObserver):
 
     def signed(self) -> None:
         metrics.CSR_SIGNED.inc()
+
+
+_RESOURCES = frozenset((kind.group, version, kind.plural) for kind in KINDS.values() for version in kind.versions)
+_OTHER = ("", "", "")
+
+
+def _counted(reviewer: Reviewer) -> Reviewer:
+    """Return the same reviewer, whose findings are counted as istiod counts them.
+
+    Everybody may ask, so resources that nobody knows count as one.
+    """
+
+    def review(request: Request) -> Response:
+        response = reviewer(request)
+        resource = request.resource if request.resource in _RESOURCES else _OTHER
+        if not response.failure:
+            metrics.VALIDATION_PASSED.labels(*resource).inc()
+        elif not request.dry_run:
+            metrics.VALIDATION_FAILED.labels(*resource, response.failure).inc()
+        return response
+
+    return review
+
+
+def _count_http_error(status: int) -> None:
+    metrics.VALIDATION_HTTP_ERRORS.labels(str(status)).inc()
+
+
+def _count_configuration(refusal: str) -> None:
+    if refusal:
+        metrics.WEBHOOK_CONFIG_ERRORS.labels(refusal).inc()
+    else:
+        metrics.WEBHOOK_CONFIG_UPDATES.inc()
 
 
 class _Proved(Credential):
@@ -137,7 +172,8 @@ class Trust:
         port = self._settings.https_port
         if port is None or self._serving is None:
             return None
-        self._webhooks = WebhookServer(self._serving.https_context(), {"validate": validate})
+        reviewers = {"validate": _counted(validate)}
+        self._webhooks = WebhookServer(self._serving.https_context(), reviewers, _count_http_error)
         return await self._webhooks.start(self._settings.xds_host, port)
 
     async def run(self, status: Callable[[ApiClient], Awaitable[None]] | None = None) -> None:
@@ -164,7 +200,7 @@ class Trust:
         revision = self._settings.revision
         if self._webhooks is not None:
             identity = Identity(revision, SYSTEM_NAMESPACE, f"istiod-{revision}-validator")
-            self._configuration = WebhookConfiguration(client, lambda: self.bundle, identity)
+            self._configuration = WebhookConfiguration(client, lambda: self.bundle, identity, _count_configuration)
             yield self._configuration.run()
         self._roots = RootCertificates(client, SYSTEM_NAMESPACE, lambda: self.bundle)
         yield Leadership(client, (SYSTEM_NAMESPACE, ROOT_CERTIFICATES), self._identity, self._roots.run).run()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from itertools import groupby
 
 import aiohttp
@@ -88,6 +89,16 @@ class _Attempt:
     due: float = math.inf
 
 
+class Outcome(StrEnum):
+    """What became of one write: it succeeded, the object was newer, gone, or refused it, or no answer was had."""
+
+    WRITTEN = "written"
+    CONFLICT = "conflict"
+    GONE = "gone"
+    REFUSED = "refused"
+    UNAVAILABLE = "unavailable"
+
+
 class _AwayError(Exception):
     """The API server is away or overloaded: no object's fault. ``retry_after`` is what it asks for, in seconds."""
 
@@ -113,8 +124,12 @@ class Conditions:
     The only verb it needs is patch of the kinds' ``status``.
     """
 
-    def __init__(self, client: ApiClient, inputs: Inputs, pace: Pace | None = None) -> None:
+    def __init__(
+        self, client: ApiClient, inputs: Inputs, pace: Pace | None = None, tell: Callable[[Outcome], None] | None = None
+    ) -> None:
+        """Prepare; ``tell`` is told of each write."""
         self.counts = Counts()
+        self._tell = tell or (lambda _: None)
         self._objects = CustomObjectsApi(client)
         self._inputs = inputs
         self._pace = pace or Pace()
@@ -230,13 +245,16 @@ class Conditions:
             await self._patch(received, wanted)
         except ApiException as error:
             if error.status in _NOBODYS_FAULT or error.status >= _SERVER_ERROR:
+                self._tell(Outcome.UNAVAILABLE)
                 raise _AwayError(_message(error), _retry_after(error)) from error
             self._refused(received, error)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            self._tell(Outcome.UNAVAILABLE)
             raise _AwayError(f"{type(error).__name__}: {error}") from error
         else:
             self._attempts[key] = _Attempt(received.resource_version)
             self.counts.written += 1
+            self._tell(Outcome.WRITTEN)
             log.debug("conditions.written", object=str(key), status=wanted.status, reason=wanted.reason)
         self._failures = 0
 
@@ -259,13 +277,16 @@ class Conditions:
         key, version = received.key, received.resource_version
         if error.status == _NOT_FOUND:
             self.counts.gone += 1
+            self._tell(Outcome.GONE)
             self._attempts[key] = _Attempt(version)
             return
         if error.status == _CONFLICT:
             self.counts.conflicts += 1
+            self._tell(Outcome.CONFLICT)
             self._attempts[key] = _Attempt(version)
             return
         self.counts.refused += 1
+        self._tell(Outcome.REFUSED)
         before = self._attempts.get(key)
         refusals = 1 + (before.refusals if before is not None else 0)
         if (key.kind, error.status) not in self._complained:

@@ -105,8 +105,16 @@ class WebhookConfiguration:
     The verbs it needs: list, watch and patch of validatingwebhookconfigurations, create of gateways.
     """
 
-    def __init__(self, client: ApiClient, bundle: Callable[[], str], identity: Identity) -> None:
+    def __init__(
+        self,
+        client: ApiClient,
+        bundle: Callable[[], str],
+        identity: Identity,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        """Prepare; ``tell`` is told of each patch: an empty text where it was made, else why it was refused."""
         self._client = client
+        self._tell = tell or (lambda _: None)
         self._admission = AdmissionregistrationV1Api(client)
         self._objects = CustomObjectsApi(client)
         self._bundle = bundle
@@ -190,9 +198,14 @@ class WebhookConfiguration:
             return
         metadata = configuration["metadata"]
         unchanged = {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]}
-        await self._admission.patch_validating_webhook_configuration(
-            metadata["name"], [unchanged, *operations], _request_timeout=_ANSWER_SECONDS
-        )
+        try:
+            await self._admission.patch_validating_webhook_configuration(
+                metadata["name"], [unchanged, *operations], _request_timeout=_ANSWER_SECONDS
+            )
+        except ApiException as error:
+            self._tell(_reason(error))
+            raise
+        self._tell("")
         log.info(
             "webhooks.configuration_patched",
             name=metadata["name"],
@@ -245,7 +258,17 @@ class WebhookConfiguration:
 
 def _message(error: ApiException) -> str:
     """The API server's own words."""
+    return _said(error, "message")
+
+
+def _reason(error: ApiException) -> str:
+    """The API server's own word for it."""
+    return _said(error, "reason")
+
+
+def _said(error: ApiException, field: str) -> str:
+    """Return a field of the answer; the HTTP reason where it is not there."""
     try:
-        return str(json.loads(error.body)["message"])
+        return str(json.loads(error.body)[field])
     except (ValueError, KeyError, TypeError):
         return str(error.reason)

@@ -10,6 +10,7 @@ from controlplane.model.objects import ObjectKey
 from controlplane.registry.contested_hosts import contested_hosts
 from controlplane.registry.destination_rules import Lookup, rules_for
 from controlplane.registry.memo import Query, query
+from controlplane.registry.overruled import overruled
 from controlplane.registry.services import best_namespace, visible_by_host
 from controlplane.registry.store import View
 from controlplane.registry.superseded import superseded
@@ -104,7 +105,16 @@ def _findings(view: View, _key: tuple[()]) -> tuple[Finding, ...]:
         for kind in ("PeerAuthentication", "Sidecar")
         for each in superseded(view, kind)
     ]
-    return tuple(sorted((*missing, *lost, *unused), key=lambda each: each.key))
+    merged = [
+        Finding(
+            each.key,
+            each.path,
+            f"{each.winner} is for the same host and comes before this one; its is used",
+            each.winner,
+        )
+        for each in overruled(view, ())
+    ]
+    return tuple(sorted((*missing, *lost, *unused, *merged), key=lambda each: each.key))
 
 
 findings: Query[tuple[()], tuple[Finding, ...] | None] = Query(_findings, isolated=True)

@@ -16,7 +16,11 @@ class NotAReviewError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The part of a request that is looked at; ``object`` is ``None`` where there is none (DELETE)."""
+    """The part of a request that is looked at; ``object`` is ``None`` where there is none (DELETE).
+
+    ``resource`` is group, version and plural name of what it was made for, empty where it does not say. ``dry_run``:
+    nothing will be stored.
+    """
 
     uid: str
     operation: str
@@ -24,14 +28,21 @@ class Request:
     kind: str
     namespace: str
     object: Mapping[str, Any] | None
+    resource: tuple[str, str, str] = ("", "", "")
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """The answer: refused exactly where there is a ``refusal``; warnings are shown to the user in both cases."""
+    """The answer: refused exactly where there is a ``refusal``; warnings are shown to the user in both cases.
+
+    ``failure`` is one word for counting what was not found good, by istiod's names; an object that is none of our
+    business is not found good either, but allowed.
+    """
 
     refusal: str = ""
     warnings: tuple[str, ...] = ()
+    failure: str = ""
 
 
 Reviewer = Callable[[Request], Response]
@@ -61,13 +72,20 @@ def answer(review: object, reviewer: Reviewer) -> dict[str, Any]:
 def _request(raw: object) -> Request:
     if not isinstance(raw, Mapping) or not isinstance(raw.get("uid"), str):
         raise NotAReviewError("request: is required, with a uid")
-    kind, obj = raw.get("kind"), raw.get("object")
+    kind, obj, resource = raw.get("kind"), raw.get("object"), raw.get("resource")
     named: Mapping[str, Any] = kind if isinstance(kind, Mapping) else {}
+    made_for: Mapping[str, Any] = resource if isinstance(resource, Mapping) else {}
     return Request(
         uid=raw["uid"],
-        operation=str(raw.get("operation", "")),
-        group=str(named.get("group", "")),
-        kind=str(named.get("kind", "")),
-        namespace=str(raw.get("namespace", "")),
+        operation=_text(raw, "operation"),
+        group=_text(named, "group"),
+        kind=_text(named, "kind"),
+        namespace=_text(raw, "namespace"),
         object=obj if isinstance(obj, Mapping) else None,
+        resource=(_text(made_for, "group"), _text(made_for, "version"), _text(made_for, "resource")),
+        dry_run=raw.get("dryRun") is True,
     )
+
+
+def _text(raw: Mapping[str, Any], field: str) -> str:
+    return str(raw.get(field, ""))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from importlib import import_module
 from ssl import SSLContext
 from typing import TYPE_CHECKING
@@ -38,12 +39,15 @@ class WebhookServer:
     """Serves reviewers by name from ``start`` until ``stop``.
 
     ``context`` holds the certificate. Loading a newer one into it (``load_cert_chain``) takes effect with the next
-    connection.
+    connection. ``failed`` is told the HTTP status of each request that gets no review.
     """
 
-    def __init__(self, context: SSLContext, reviewers: Mapping[str, Reviewer]) -> None:
+    def __init__(
+        self, context: SSLContext, reviewers: Mapping[str, Reviewer], failed: Callable[[int], None] | None = None
+    ) -> None:
         self._context = context
         self._reviewers = reviewers
+        self._failed = failed or (lambda _: None)
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str, port: int = PORT) -> int:
@@ -58,8 +62,9 @@ class WebhookServer:
         app = web.Application(client_max_size=MAX_BODY)
         app.router.add_get("/ready", _ready)
         for name, reviewer in self._reviewers.items():
-            app.router.add_post(f"/{name}", _respond(reviewer))
-            app.router.add_post(f"/{name}/{{rest:.*}}", _respond(reviewer))
+            respond = _respond(reviewer, self._failed)
+            app.router.add_post(f"/{name}", respond)
+            app.router.add_post(f"/{name}/{{rest:.*}}", respond)
         self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=90, shutdown_timeout=1)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port, ssl_context=self._context).start()
@@ -78,10 +83,16 @@ async def _ready(_request: web.Request) -> web.Response:
     return web.Response()
 
 
-def _respond(reviewer: Reviewer) -> Respond:
+def _respond(reviewer: Reviewer, failed: Callable[[int], None]) -> Respond:
     from aiohttp import web  # noqa: PLC0415 - see the module's docstring
 
     async def respond(request: web.Request) -> web.Response:
+        response = await reviewed(request)
+        if response.status != HTTPStatus.OK:
+            failed(response.status)
+        return response
+
+    async def reviewed(request: web.Request) -> web.Response:
         if request.content_type != _JSON:
             return web.Response(status=415, text=f"Content-Type must be {_JSON}\n")
         body = await request.read()

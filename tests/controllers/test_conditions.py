@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from structlog.testing import capture_logs
 
 from controlplane.apis.virtual_service import VirtualService
-from controlplane.controllers.conditions import Conditions, Inputs, Pace
+from controlplane.controllers.conditions import Conditions, Inputs, Outcome, Pace
 from controlplane.model.objects import Meta, Object, ObjectKey
 from controlplane.model.status import Received, Written, written
 from controlplane.registry.findings import Finding
@@ -96,6 +97,7 @@ async def running(cluster: Cluster, pace: Pace = FAST) -> AsyncIterator[Conditio
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
+    outcomes: list[Outcome] = []
     inputs = Inputs(
         received=cluster.every,
         find=cluster.received.get,
@@ -104,7 +106,7 @@ async def running(cluster: Cluster, pace: Pace = FAST) -> AsyncIterator[Conditio
         changed=cluster.changed,
     )
     async with ApiClient(Configuration(host=f"http://{host}:{port}")) as client:
-        writer = Conditions(client, inputs, pace)
+        writer = Conditions(client, inputs, pace, outcomes.append)
         task = asyncio.create_task(writer.run())
         try:
             yield writer
@@ -113,6 +115,15 @@ async def running(cluster: Cluster, pace: Pace = FAST) -> AsyncIterator[Conditio
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             await runner.cleanup()
+    answers = Counter(outcomes)
+    assert writer.counts == replace(
+        writer.counts,
+        written=answers[Outcome.WRITTEN],
+        conflicts=answers[Outcome.CONFLICT],
+        gone=answers[Outcome.GONE],
+        refused=answers[Outcome.REFUSED],
+    )
+    assert answers.total() == len(cluster.asked)  # nothing else, but those without an answer
 
 
 async def test_what_is_written_is_not_written_again(cluster: Cluster) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import grpc
 import grpc.aio
 import pytest
@@ -37,7 +39,16 @@ SYNCZ = "istio.io/debug/syncz"
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     (tmp_path / "mesh").mkdir()
-    options = ["--secure-port", "0", "--ca-dir", str(tmp_path / "ca"), "--serving-names", "localhost"]
+    options = [
+        "--secure-port",
+        "0",
+        "--webhook-port",
+        "0",
+        "--ca-dir",
+        str(tmp_path / "ca"),
+        "--serving-names",
+        "localhost",
+    ]
     with serving(tmp_path / "mesh", *MESH, options=options) as running:
         yield running
 
@@ -163,3 +174,37 @@ async def test_tools_see_what_their_namespace_may(server: Server, authorities: A
     async with grpc.aio.insecure_channel(server.xds) as plain:
         opened: Any = plain
         assert await refusal(opened, request(SYNCZ)) == ("UNAUTHENTICATED", "authentication required")
+
+
+async def test_reviews_are_counted(server: Server, authorities: Authorities) -> None:
+    """By istiod's names; what nobody knows counts as one, and dry runs never as failures."""
+    services = {"group": "networking.istio.io", "version": "v1", "resource": "serviceentries"}
+    kind = {"group": "networking.istio.io", "version": "v1", "kind": "ServiceEntry"}
+    good = {"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": {"name": "a"}}
+    good["spec"] = {"hosts": ["a.test"], "ports": [{"number": 80, "name": "http"}], "resolution": "DNS"}
+    bad = good | {"spec": {}}
+    context = ssl.create_default_context(cadata=authorities.roots.decode())
+    url = f"https://localhost:{server.logged('app.serving')[0]['webhooks'].rpartition(':')[2]}"
+    async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(ssl=context)) as session:
+
+        async def review(obj: Any, **fields: Any) -> None:
+            asked = {"uid": "u", "operation": "CREATE", "kind": kind, "resource": services, "object": obj} | fields
+            body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": asked}
+            async with session.post("/validate", json=body) as response:
+                assert response.status == 200
+
+        for obj in (good, good, bad):
+            await review(obj)
+            await review(obj, dryRun=True)
+        await review(good, operation="DELETE")
+        await review(good, resource={"group": "example.com"}, kind={"kind": "Whatever"})
+        async with session.post("/validate", data=b"{}") as response:
+            assert response.status == 415
+    page = (await server.get("/metrics"))[1].splitlines()
+    labels = 'group="networking.istio.io",resource="serviceentries",version="v1"'
+    failed = labels.replace('",resource', '",reason="{}",resource')
+    assert f"galley_validation_passed{{{labels}}} 4.0" in page
+    assert f"galley_validation_failed{{{failed.format('invalid_resource')}}} 1.0" in page
+    assert f"galley_validation_failed{{{failed.format('unsupported_operation')}}} 1.0" in page
+    assert 'galley_validation_failed{group="",reason="unknown_type",resource="",version=""} 1.0' in page
+    assert 'galley_validation_http_error{status="415"} 1.0' in page

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from kubernetes import client, config
 from kubernetes.aio import config as aio_config
-from kubernetes.aio.client import ApiException
+from kubernetes.aio.client import ApiClient, ApiException
 
 from controlplane.apis.kinds import KINDS
 from controlplane.controllers.webhook_config import Identity, WebhookConfiguration
@@ -146,6 +146,7 @@ class Webhook:
         self.folder = folder
         self.controller = controller
         self.roots = roots
+        self.told: list[str] = []
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         roots[0].load(self.context, folder)
         self.server = WebhookServer(self.context, {"validate": validate})
@@ -213,8 +214,10 @@ async def webhook(cluster: ApiServer, tmp_path: Path) -> AsyncIterator[Webhook]:
     """One whose configuration has neither rules nor a bundle yet, and whose controller does not run."""
     roots = [Root.new()]
     async with await aio_config.new_client_from_config(config_file=str(cluster.kubeconfig)) as api:
-        controller = WebhookConfiguration(api, lambda: roots[0].pem, Identity())
+        told: list[str] = []
+        controller = WebhookConfiguration(api, lambda: roots[0].pem, Identity(), told.append)
         made = Webhook(cluster, tmp_path, controller, roots)
+        made.told = told
         await made.start()
         await made.apply()
         try:
@@ -290,6 +293,7 @@ async def test_nothing_is_written_where_nothing_differs(webhook: Webhook) -> Non
         await eventually(lambda: insists(webhook))
     before = (await webhook.read())["metadata"]["resourceVersion"]
     assert await webhook.controller.reconcile()
+    assert webhook.told == ["", ""]  # the bundle with the rules, then the policy
     assert (await webhook.read())["metadata"]["resourceVersion"] == before
 
 
@@ -302,12 +306,29 @@ async def test_without_roots_nothing_is_touched(cluster: ApiServer, webhook: Web
     assert await webhook.read() == before
 
 
-async def test_a_name_is_all_that_rights_must_cover(cluster: ApiServer, webhook: Webhook, tmp_path: Path) -> None:
+@asynccontextmanager
+async def limited(webhook: Webhook, folder: Path) -> AsyncIterator[ApiClient]:
+    """A client with the rights of an account."""
+    token = (await webhook.kubectl("-n", "istio-system", "create", "token", "istiod")).strip()
+    path = str(webhook.cluster.write_kubeconfig(folder / "limited", token))
+    async with await aio_config.new_client_from_config(config_file=path) as api:
+        yield api
+
+
+async def test_a_patch_that_is_refused_is_told(webhook: Webhook, tmp_path: Path) -> None:
+    await webhook.kubectl("apply", "-f", "-", text=RIGHTS.replace("list, watch, patch", "list, watch"))
+    told: list[str] = []
+    async with limited(webhook, tmp_path) as api:
+        controller = WebhookConfiguration(api, lambda: webhook.roots[0].pem, Identity(name=NAME), told.append)
+        with pytest.raises(ApiException, match="Forbidden"):
+            await controller.reconcile()
+    assert told == ["Forbidden"]
+
+
+async def test_a_name_is_all_that_rights_must_cover(webhook: Webhook, tmp_path: Path) -> None:
     """With a name, listing and watching need no right to configurations of others."""
     await webhook.kubectl("apply", "-f", "-", text=RIGHTS)
-    token = (await webhook.kubectl("-n", "istio-system", "create", "token", "istiod")).strip()
-    limited = str(cluster.write_kubeconfig(tmp_path / "limited", token))
-    async with await aio_config.new_client_from_config(config_file=limited) as api:
+    async with limited(webhook, tmp_path) as api:
         everything = WebhookConfiguration(api, lambda: webhook.roots[0].pem, Identity())
         with pytest.raises(ApiException, match="Forbidden"):
             await everything.reconcile()

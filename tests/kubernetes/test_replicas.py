@@ -18,6 +18,7 @@ from itertools import count, groupby
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from controlplane.controllers.leader import STATUS
@@ -88,6 +89,13 @@ class Replica:
     identity: str
     token: str
     xds: str
+    monitoring: str
+
+    async def counted(self, name: str) -> int:
+        """Return the value of a counter."""
+        async with aiohttp.ClientSession() as session, session.get(f"http://{self.monitoring}/metrics") as response:
+            page = await response.text()
+        return next(int(float(line.split()[1])) for line in page.splitlines() if line.startswith(f"{name} "))
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, and return at once."""
@@ -111,7 +119,7 @@ async def running(cluster: ApiServer, folder: Path, name: str, *, pod: bool = Tr
         await until(lambda: _serving(process) is not None, PATIENCE_SECONDS)
         ports_of = _serving(process)
         assert ports_of is not None
-        yield Replica(process, identity, claims["jti"], ports_of["xds"])
+        yield Replica(process, identity, claims["jti"], ports_of["xds"], ports_of["monitoring"])
     finally:
         process.stop()
 
@@ -240,6 +248,8 @@ async def test_replicas(cluster: ApiServer, tmp_path: Path) -> None:
         await until(shop.all_said, PATIENCE_SECONDS)
         replicas.sort(key=partial(_follows, await shop.holder()))
         first, second = replicas
+        assert sum([await each.counted("galley_validation_config_updates") for each in replicas]) > 0
+        assert await second.counted("controlplane_conditions_written_total") == 0
         await handed_over(shop, first, signal.SIGTERM, EXITED_SECONDS)
         await shop.write_all()  # what is wrong stays as it was with those that know how it was
         await until(shop.all_said, PATIENCE_SECONDS)
@@ -248,5 +258,7 @@ async def test_replicas(cluster: ApiServer, tmp_path: Path) -> None:
         await shop.renewed()
         await handed_over(shop, second, signal.SIGKILL, KILLED_SECONDS)
         assert await shop.holder() == third.identity
-    wrote = [token for token, _ in groupby(rights.writers(cluster, "virtualservices/status"))]
+        writers = rights.writers(cluster, "virtualservices/status")
+        assert await third.counted("controlplane_conditions_written_total") == writers.count(third.token)
+    wrote = [token for token, _ in groupby(writers)]
     assert wrote == [first.token, second.token, third.token]

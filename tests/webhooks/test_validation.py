@@ -29,6 +29,7 @@ class Client:
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self.session = session
         self.url = url
+        self.failed: list[int] = []
 
     async def post(self, body: bytes, content_type: str = "application/json") -> tuple[int, str]:
         async with self.session.post(f"{self.url}/validate", data=body, headers={"Content-Type": content_type}) as got:
@@ -54,12 +55,15 @@ class Client:
 async def client(tmp_path: Path) -> AsyncIterator[Client]:
     root, context = Root.new(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     root.load(context, tmp_path)
-    server = WebhookServer(context, {"validate": validate})
+    failed: list[int] = []
+    server = WebhookServer(context, {"validate": validate}, failed.append)
     port = await server.start("127.0.0.1", 0)
     trusted = aiohttp.TCPConnector(ssl=ssl.create_default_context(cadata=root.pem))
     try:
         async with aiohttp.ClientSession(connector=trusted) as session:
-            yield Client(session, f"https://127.0.0.1:{port}")
+            client = Client(session, f"https://127.0.0.1:{port}")
+            client.failed = failed
+            yield client
     finally:
         await server.stop()
 
@@ -247,6 +251,7 @@ async def test_what_is_no_review(client: Client, body: bytes, content_type: str,
     got, text = await client.post(body, content_type)
     assert got == status
     assert reason in text
+    assert client.failed == [status]
 
 
 async def test_an_object_of_a_megabyte(client: Client) -> None:
