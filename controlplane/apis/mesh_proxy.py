@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -157,6 +157,54 @@ class ProxyHeaders(ApiModel):
     x_forwarded_port: EnabledHeader | None = None
 
 
+class HeadersWithUnderscoresAction(StrEnum):
+    """What becomes of requests whose header names have underscores, which some servers take for hyphens."""
+
+    UNSPECIFIED = "HEADERS_WITH_UNDERSCORES_UNSPECIFIED"
+    ALLOW = "HEADERS_WITH_UNDERSCORES_ALLOW"
+    REJECT_REQUEST = "HEADERS_WITH_UNDERSCORES_REJECT_REQUEST"
+    DROP_HEADER = "HEADERS_WITH_UNDERSCORES_DROP_HEADER"
+
+
+class PathWithEscapedSlashesAction(StrEnum):
+    """What becomes of requests with ``%2F`` or ``%5C`` in their path."""
+
+    UNSPECIFIED = "PATH_WITH_ESCAPED_SLASHES_UNSPECIFIED"
+    KEEP_UNCHANGED = "KEEP_UNCHANGED"
+    REJECT_REQUEST = "REJECT_REQUEST"
+    UNESCAPE_AND_REDIRECT = "UNESCAPE_AND_REDIRECT"
+    UNESCAPE_AND_FORWARD = "UNESCAPE_AND_FORWARD"
+
+
+#: what HTTP/2 allows a window to be, in bytes
+WindowSize = Annotated[Int32, Field(ge=65535)]
+
+
+class ConnectionSettings(ApiModel):
+    """Limits of the connections to a proxy; ``None`` leaves each default. Timeouts of zero are no limit.
+
+    With ``profile`` ``EDGE`` a gateway gets the limits that Envoy recommends at the edge of a network, wherever
+    nothing else is stated; every other profile changes nothing. Normalisation of paths here goes before the mesh's.
+    """
+
+    profile: str | None = None
+    listener_per_connection_buffer_limit_bytes: Int32 | None = None
+    cluster_per_connection_buffer_limit_bytes: Int32 | None = None
+    http_idle_timeout: Duration | None = None
+    http_max_connection_duration: Duration | None = None
+    http_max_stream_duration: Duration | None = None
+    http_stream_idle_timeout: Duration | None = None
+    http_request_timeout: Duration | None = None
+    http_request_headers_timeout: Duration | None = None
+    http_drain_timeout: Duration | None = None
+    http_max_concurrent_streams: Annotated[Int32, Field(ge=1)] | None = None
+    http2_initial_stream_window_size: WindowSize | None = None
+    http2_initial_connection_window_size: WindowSize | None = None
+    http_headers_with_underscores_action: HeadersWithUnderscoresAction = HeadersWithUnderscoresAction.UNSPECIFIED
+    http_merge_slashes: Bool | None = None
+    http_path_with_escaped_slashes_action: PathWithEscapedSlashesAction = PathWithEscapedSlashesAction.UNSPECIFIED
+
+
 class ProxyConfig(ApiModel):
     """Settings of proxies, of the mesh or (``proxy.istio.io/config``) of a pod; most are for the injector and agent.
 
@@ -196,6 +244,7 @@ class ProxyConfig(ApiModel):
     image: ProxyImage | None = None
     private_key_provider: dict[str, Any] | None = None
     proxy_headers: ProxyHeaders | None = None
+    connection_settings: ConnectionSettings | None = None
     stats_compression: Bool = True
     stats_eviction_interval: Duration | None = None
     file_flush_interval: Duration = timedelta(seconds=1)

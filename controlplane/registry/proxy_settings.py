@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 ANNOTATION = "proxy.istio.io/config"
 METADATA_KEY = "PROXY_CONFIG"
 
-SETTINGS = ("gateway_topology", "proxy_headers", "tracing")
+SETTINGS = ("connection_settings", "gateway_topology", "proxy_headers", "tracing")
 """The fields of a ProxyConfig that change what is served; the others are for the injector and the agent."""
 
 _NAME = "serviceCluster"
@@ -46,6 +46,8 @@ def own_settings(view: View, proxy: Proxy, annotations: Mapping[str, str]) -> st
     default = mesh.default_config
     if stated is not None:
         found = _read(json.dumps(stated, sort_keys=True), METADATA_KEY)
+        if found is not None and found.connection_settings is None:  # the one field that is not replaced as a whole
+            found = found.model_copy(update={"connection_settings": default.connection_settings})
     else:
         text = annotations.get(ANNOTATION) or _annotations(proxy).get(ANNOTATION)
         found = _read(text, ANNOTATION) if text else None

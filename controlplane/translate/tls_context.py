@@ -34,6 +34,13 @@ MESH_CIPHERS = (
     "AES128-GCM-SHA256",
 )
 
+_CIPHERS = frozenset(
+    {f"ECDHE-{key}-AES{bits}-SHA" for key in ("ECDSA", "RSA") for bits in (128, 256)}
+    | {f"ECDHE-{key}-CHACHA20-POLY1305" for key in ("ECDSA", "RSA")}
+    | {f"ECDHE-{key}-{cipher}" for key in ("ECDSA", "RSA") for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384")}
+    | {"AES128-GCM-SHA256", "AES256-GCM-SHA384", "AES128-SHA", "AES256-SHA", "DES-CBC3-SHA"}
+)
+
 
 def typed(message: Message) -> Any:
     """Pack a message, always to the same bytes."""
@@ -83,7 +90,7 @@ def mesh_downstream_context(mesh: MeshConfig, alpn: Iterable[str]) -> Downstream
         TlsParameters(
             tls_minimum_protocol_version=TlsParameters.TLSv1_3 if lowest == "TLSV1_3" else TlsParameters.TLSv1_2,
             tls_maximum_protocol_version=TlsParameters.TLSv1_3,
-            cipher_suites=(settings.cipher_suites if settings is not None else ()) or MESH_CIPHERS,
+            cipher_suites=known_ciphers(settings.cipher_suites if settings is not None else ()) or MESH_CIPHERS,
         )
     )
     common.tls_certificate_sds_secret_configs.append(sds_secret_config(WORKLOAD_CERTIFICATE))
@@ -98,10 +105,18 @@ def mesh_downstream_context(mesh: MeshConfig, alpn: Iterable[str]) -> Downstream
 
 
 def trust_domains(mesh: MeshConfig) -> tuple[str, ...]:
-    """Return the trust domain and its aliases, each once."""
-    return tuple(dict.fromkeys((mesh.trust_domain, *mesh.trust_domain_aliases)))
+    """Return the trust domain, its aliases, and those that further root certificates are for; each once."""
+    foreign = (domain for certificate in mesh.ca_certificates for domain in certificate.trust_domains)
+    return tuple(dict.fromkeys((mesh.trust_domain, *mesh.trust_domain_aliases, *foreign)))
 
 
 def tls_socket(context: Message) -> TransportSocket:
     """Return the TLS transport socket with this context."""
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=typed(context))
+
+
+def known_ciphers(stated: Iterable[str]) -> tuple[str, ...]:
+    """Drop ciphers that Envoy would refuse the whole resource for, and repetitions."""
+    return tuple(
+        dict.fromkeys(name for name in stated if name in _CIPHERS or name in {"", "ALL"} or not name[:1].isalnum())
+    )

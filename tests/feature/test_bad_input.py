@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 import pytest
@@ -13,10 +12,10 @@ import yaml
 
 from tests.cli.command import run
 from tests.feature.client import CDS, RDS, Client, Held, connected
+from tests.feature.markers import barrier, without_markers
 from tests.feature.objects import CART, GOOD, MESH, NETWORKING, PORT, cluster, manifest, marker, to, virtual_service
 from tests.feature.server import Server, serving
 
-MARKERS = count()
 CASE = "case.yaml"
 KEY = ("VirtualService", "cart")
 UNREADABLE = ("", "")
@@ -55,20 +54,6 @@ async def made_good(server: Server, client: Client) -> Held:
     server.write(CASE, GOOD)
     await client.until(lambda: has_route_configuration(client) and retries(client) == 7, "the good version")
     return client.copy()
-
-
-async def barrier(server: Server, client: Client) -> None:
-    """Wait for a change made now: what was changed before it has had its effect by then."""
-    number = next(MARKERS)
-    server.write(f"marker-{number}.yaml", marker(number))
-    await client.until(lambda: client.has(CDS, cluster(f"marker-{number}.test", port=7000)) and client.complete)
-
-
-def without_markers(held: Held) -> Held:
-    return {
-        url: {name: body for name, body in resources.items() if "marker-" not in name and not name.startswith("240.1.")}
-        for url, resources in held.items()
-    }
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.json_format import MessageToDict
 
+from controlplane.apis.mesh import MeshConfig
+from controlplane.apis.mesh_fields import stated_fields
 from controlplane.compiler.compiler import Compiler
 from controlplane.model.objects import ChangeSet, Object
 from controlplane.model.proxy import Locality, Proxy
@@ -22,6 +24,7 @@ from controlplane.registry.store import Registry
 from controlplane.snapshots import ResourceType, Snapshot
 from tests.compiler.histories import manifest, parsed
 from tests.envoy.validate import validate
+from tests.feature.test_untranslated import MESH_PATHS, mesh_named
 
 MESSAGES = {
     ResourceType.CLUSTER: Cluster,
@@ -59,7 +62,7 @@ WORLD = (
             "Pod",
             "shop",
             f"p{n}",
-            labels={"app": "web", "topology.istio.io/locality": f"r{n}.z"},
+            labels={"app": "web", "istio": "ingressgateway", "topology.istio.io/locality": f"r{n}.z"},
             spec={},
             status={"podIP": f"10.1.0.{n}"},
         )
@@ -110,6 +113,34 @@ WORLD = (
         },
     ),
     manifest(
+        "networking.k8s.io/v1",
+        "Ingress",
+        "shop",
+        "in",
+        annotations={"kubernetes.io/ingress.class": "istio"},
+        spec={"defaultBackend": {"service": {"name": "web", "port": {"number": 80}}}},
+    ),
+    manifest(
+        NETWORKING,
+        "ServiceEntry",
+        "shop",
+        "secure",
+        spec={
+            "hosts": ["secure.com"],
+            "ports": [{"number": 443, "name": "https", "protocol": "HTTP"}],
+            "location": "MESH_EXTERNAL",
+            "resolution": "STATIC",
+            "endpoints": [{"address": "10.5.0.1", "labels": {"tier": "a"}}, {"address": "10.5.0.2"}],
+        },
+    ),
+    manifest(
+        NETWORKING,
+        "DestinationRule",
+        "shop",
+        "secure",
+        spec={"host": "secure.com", "trafficPolicy": {"tls": {"mode": "SIMPLE"}, "outlierDetection": {}}},
+    ),
+    manifest(
         NETWORKING,
         "VirtualService",
         "shop",
@@ -119,10 +150,18 @@ WORLD = (
 )
 PROXIES = tuple(
     Proxy(
-        kind, "p1.shop", ("10.1.0.1",), "shop", "shop.svc.cluster.local", {"app": "web"}, locality=Locality("r1", "z")
+        kind,
+        "p1.shop",
+        ("10.1.0.1",),
+        "shop",
+        "shop.svc.cluster.local",
+        {"app": "web", "istio": "ingressgateway"},
+        locality=Locality("r1", "z"),
+        istio_version=version,
     )
-    for kind in ("sidecar", "router")
+    for kind, version in (("sidecar", ""), ("router", ""), ("sidecar", "1.32.0"))
 )
+NAMES = ("sidecar", "router", "istio")
 
 
 def mesh(fields: dict[str, Any]) -> Object:
@@ -136,7 +175,7 @@ def text_of(snapshots: tuple[Snapshot, ...]) -> str:
     return "\n".join(
         f"{kind}/{type_.name}/{name} "
         + json.dumps(MessageToDict(MESSAGES[type_].FromString(resource.body)), sort_keys=True)
-        for kind, snapshot in zip(("sidecar", "router"), snapshots, strict=True)
+        for kind, snapshot in zip(NAMES, snapshots, strict=True)
         for type_, resources in snapshot.resources.items()
         if type_ in MESSAGES
         for name, resource in sorted(resources.items())
@@ -144,6 +183,7 @@ def text_of(snapshots: tuple[Snapshot, ...]) -> str:
 
 
 WEB = "outbound|80||web.shop.svc.cluster.local"
+SECURE = r"outbound\|443\|\|secure.com"
 FIELDS = [
     ({"proxyListenPort": 15101}, r'sidecar/LISTENER/virtualOutbound .*"portValue": 15101'),
     ({"proxyInboundListenPort": 15106}, r'sidecar/LISTENER/virtualInbound .*"portValue": 15106'),
@@ -187,9 +227,55 @@ FIELDS = [
      r'"cipherSuites": \["ECDHE-RSA-AES256-GCM-SHA384"\]'),
     ({"tlsDefaults": {"minProtocolVersion": "TLSV1_3"}},
      r'router/LISTENER/0.0.0.0_443 .*"tlsMinimumProtocolVersion": "TLSv1_3"'),
+    ({"tcpKeepalive": {"interval": "8s"}}, rf'CLUSTER/{re.escape(WEB)} .*"keepaliveInterval": 8'),
+    ({"ingressClass": "other"}, None),
+    ({"ingressControllerMode": "OFF"}, None),
+    ({"ingressSelector": "other"}, None),
+    ({"ingressService": "other"}, None),
+    ({"disableEnvoyListenerLog": True}, None),
+    ({"outboundTrafficPolicy": {"mode": "ALLOW_ANY_DYNAMIC_DNS"}}, r"sidecar/CLUSTER/AllowAnyDynamicDNSCluster"),
+    ({"caCertificates": [{"pem": "x", "trustDomains": ["far.domain"]}]},
+     r'sidecar/LISTENER/virtualInbound .*"prefix": "spiffe://far.domain/"'),
+    ({"localityLbSetting": {"enabled": True, "failover": [{"from": "r1", "to": "r2"}]}},
+     rf"CLUSTER/{SECURE} .*localityWeightedLbConfig"),
+    ({"localityLbSetting": {"enabled": True, "failoverPriority": ["tier"]}},
+     rf"CLUSTER/{SECURE} .*localityWeightedLbConfig"),
+    ({"zoneAwareLbSetting": {"enabled": True, "minClusterSize": 2, "failoverPriority": ["tier"]}},
+     rf'CLUSTER/{re.escape(WEB)} .*"zoneAwareLbConfig": {{"minClusterSize": "2"}}'),
+    ({"zoneAwareLbSetting": {"failover": [{"from": "r1", "to": "r2"}]}},
+     rf'ENDPOINT/{re.escape(WEB)} .*"priority": 1'),
+    ({"defaultProviders": {"metrics": ["prometheus"]}}, r"istio/LISTENER/0.0.0.0_80 .*istio.stats"),
+    ({"defaultProviders": {"tracing": ["z"]},
+      "extensionProviders": [{"name": "z", "zipkin": {"service": "web.shop.svc.cluster.local", "port": 80}}]},
+     r"LISTENER/0.0.0.0_80 .*envoy.tracers.zipkin"),
+    ({"defaultHttpRetryPolicy": {"attempts": 1, "perTryTimeout": "6s"}}, r'sidecar/ROUTE/80 .*"perTryTimeout": "6s"'),
+    ({"defaultHttpRetryPolicy": {"attempts": 1, "backoff": "4s"}}, r'sidecar/ROUTE/80 .*"baseInterval": "4s"'),
+    ({"defaultHttpRetryPolicy": {"attempts": 1, "retryRemoteLocalities": True}},
+     r"sidecar/ROUTE/80 .*retry_priorities.previous_priorities"),
+    ({"defaultHttpRetryPolicy": {"attempts": 1, "retryIgnorePreviousHosts": False}}, None),
+    ({"defaultInboundHttpRetryPolicy": {"attempts": 4, "retryOn": "5xx", "backoff": "3s"}},
+     r'virtualInbound .*"numRetries": 4, "retryBackOff": {"baseInterval": "3s"}, "retryOn": "5xx"'),
+    *(({"defaultTrafficPolicy": {"connectionPool": {"tcp": {"maxConnections": 12}}}},
+       rf'CLUSTER/{re.escape(name)} .*"maxConnections": 12')
+      for name in ("PassthroughCluster", "InboundPassthroughCluster", "inbound|80||", "outbound|443||secure.com")),
+    ({"defaultTrafficPolicy": {"connectionPool": {"http": {"http2MaxRequests": 13}}}}, r'"maxRequests": 13'),
+    ({"tlsDefaults": {"cipherSuites": ["AES128-SHA", "UNKNOWN"]}},
+     rf'CLUSTER/{SECURE} .*"cipherSuites": \["AES128-SHA"\]'),
+    ({"tlsDefaults": {"cipherSuites": ["AES128-SHA"]}},
+     r'router/LISTENER/0.0.0.0_443 .*"cipherSuites": \["AES128-SHA"\]'),
+    ({"tlsDefaults": {"ecdhCurves": ["P-256"]}}, rf'CLUSTER/{SECURE} .*"ecdhCurves": \["P-256"\]'),
+    ({"tlsDefaults": {"ecdhCurves": ["P-256"]}}, r'router/LISTENER/0.0.0.0_443 .*"ecdhCurves": \["P-256"\]'),
+    ({"serviceEntryVisibility": {"applyToSidecars": True, "defaultVisibility": "NONE"}}, None),
     ({"defaultConfig": {"tracing": {"sampling": 12}}}, r'"randomSampling": {"value": 12.0}'),
 ]  # fmt: skip
 GONE = {
+    "ingressClass": r"router/LISTENER/0.0.0.0_80 ",
+    "ingressControllerMode": r"router/LISTENER/0.0.0.0_80 ",
+    "ingressSelector": r"router/LISTENER/0.0.0.0_80 ",
+    "ingressService": r"router/LISTENER/0.0.0.0_80 ",
+    "defaultHttpRetryPolicy": r"retry_host_predicates.previous_hosts",
+    "disableEnvoyListenerLog": r'"NR"',
+    "serviceEntryVisibility": r"CLUSTER/outbound\|443\|\|secure.com",
     "enableTracing": r'"tracing": {',
     "enableAutoMtls": r"tlsMode-istio",
     "defaultServiceExportTo": r"CLUSTER/outbound\|80\|\|far.other",
@@ -207,11 +293,12 @@ def test_a_field_shows_while_it_is_there(fields: dict[str, Any], pattern: str | 
         await compiler.apply(ChangeSet(upserts=(*map(parsed, WORLD), mesh({}))))
         sessions = [await compiler.open(proxy, lambda: None) for proxy in PROXIES]
         shown = []
-        for stated in ({}, fields, {}):
+        without = {"accessLogFile": "/x"} if "disableEnvoyListenerLog" in fields else {}
+        for stated in (without, without | fields, without):
             await compiler.apply(ChangeSet(upserts=(mesh(stated),)))
             shown.append(text_of(tuple(session.snapshot for session in sessions)))
-            if stated is fields:
-                assert validate(sessions[0].snapshot) is None
+            if stated is not without:
+                assert [validate(session.snapshot) for session in sessions[:2]] == [None, None]
         return shown[0], shown[1], shown[2]
 
     before, during, after = asyncio.run(check())
@@ -223,3 +310,18 @@ def test_a_field_shows_while_it_is_there(fields: dict[str, Any], pattern: str | 
     else:
         assert not re.search(pattern, before)
         assert re.search(pattern, during)
+
+
+ELSEWHERE = (
+    "mesh.defaultConfig.",  # test_proxy_settings
+    "mesh.extensionProviders.",  # listeners/test_access_log, listeners/test_tracing
+    "mesh.defaultTrafficPolicy.connectionPool.",  # as of a DestinationRule
+    "mesh.defaultTrafficPolicy.outlierDetection.",
+)
+
+
+def test_every_field_that_is_translated_is_shown() -> None:
+    shown = {f"mesh.{path}" for fields, _ in FIELDS for path in stated_fields(MeshConfig, yaml.safe_dump(fields))[0]}
+    left = {path.replace("[]", "") for path, _ in MESH_PATHS if path.startswith("mesh.") and not mesh_named(path)}
+    left -= {path.replace("[]", "") for path in shown}
+    assert {path for path in left if not path.startswith(ELSEWHERE)} == set()

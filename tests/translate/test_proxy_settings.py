@@ -13,6 +13,7 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.json_format import MessageToDict
 
+from controlplane.apis.mesh import InvalidMeshConfigError, MeshConfig
 from controlplane.compiler.compiler import Compiler
 from controlplane.model.objects import ChangeSet, Object
 from controlplane.model.proxy import Proxy
@@ -112,7 +113,7 @@ def shown(snapshot: Snapshot, type_: ResourceType, name: str) -> str:
 
 OUT, IN, GATEWAY, ROUTES = "0.0.0.0_80", "virtualInbound", "0.0.0.0_80", "80"
 GATEWAY_ROUTES = "http.80"
-HEADERS = "proxyHeaders"
+HEADERS, CONNECTIONS = "proxyHeaders", "connectionSettings"
 FIELDS = [
     pytest.param(
         {HEADERS: {"forwardedClientCert": "ALWAYS_FORWARD_ONLY"}}, LISTENER, IN, "ALWAYS_FORWARD_ONLY", id="xfcc"
@@ -143,6 +144,25 @@ FIELDS = [
     ),
     pytest.param(
         {HEADERS: {"xForwardedHost": {"enabled": True}}}, ROUTE, ROUTES, '"appendXForwardedHost": true', id="host"
+    ),
+    *(
+        pytest.param({CONNECTIONS: {field: value}}, LISTENER, name, text, id=f"{field}-{name}")
+        for field, value, text in (
+            ("httpIdleTimeout", "11s", '"commonHttpProtocolOptions": {"idleTimeout": "11s"}'),
+            ("httpMaxConnectionDuration", "12s", '"maxConnectionDuration": "12s"'),
+            ("httpMaxStreamDuration", "13s", '"maxStreamDuration": "13s"'),
+            ("httpStreamIdleTimeout", "14s", '"streamIdleTimeout": "14s"'),
+            ("httpRequestTimeout", "15s", '"requestTimeout": "15s"'),
+            ("httpRequestHeadersTimeout", "16s", '"requestHeadersTimeout": "16s"'),
+            ("httpDrainTimeout", "17s", '"drainTimeout": "17s"'),
+            ("httpMaxConcurrentStreams", 18, '"http2ProtocolOptions": {"maxConcurrentStreams": 18}'),
+            ("http2InitialStreamWindowSize", 65536, '"initialStreamWindowSize": 65536'),
+            ("http2InitialConnectionWindowSize", 65537, '"initialConnectionWindowSize": 65537'),
+            ("httpHeadersWithUnderscoresAction", "HEADERS_WITH_UNDERSCORES_DROP_HEADER", '"DROP_HEADER"'),
+            ("httpMergeSlashes", True, '"mergeSlashes": true'),
+            ("httpPathWithEscapedSlashesAction", "REJECT_REQUEST", '"REJECT_REQUEST"'),
+        )
+        for name in (OUT, IN)
     ),
     pytest.param({"tracing": {"sampling": 37.5}}, LISTENER, OUT, '"randomSampling": {"value": 37.5}', id="sampling"),
     pytest.param({"tracing": {"maxPathTagLength": 99}}, LISTENER, IN, '"maxPathTagLength": 99', id="path-length"),
@@ -208,6 +228,48 @@ def test_what_stands_in_front_of_a_gateway(topology: dict[str, Any], text: str) 
     assert text in shown(snapshot_of(own), LISTENER, GATEWAY)
 
 
+RECOMMENDED = (
+    '"idleTimeout": "3600s"',
+    '"streamIdleTimeout": "300s"',
+    '"requestTimeout": "300s"',
+    '"requestHeadersTimeout": "60s"',
+    '"maxConcurrentStreams": 100',
+    '"initialStreamWindowSize": 65536',
+    '"initialConnectionWindowSize": 1048576',
+    '"headersWithUnderscoresAction": "REJECT_REQUEST"',
+    '"mergeSlashes": true',
+    '"UNESCAPE_AND_REDIRECT"',
+)
+
+
+def test_the_profile_of_the_edge_is_for_gateways_that_say_nothing_else() -> None:
+    edge = {CONNECTIONS: {"profile": "EDGE"}}
+    whole = shown(snapshot_of(proxy("router"), config=edge), LISTENER, GATEWAY)
+    assert [text for text in RECOMMENDED if text not in whole] == []
+    sidecar = shown(snapshot_of(proxy(), config=edge), LISTENER, OUT)
+    assert sidecar == shown(snapshot_of(proxy()), LISTENER, OUT)
+    assert shown(snapshot_of(proxy("router"), config={CONNECTIONS: {"profile": "SIDECAR"}}), LISTENER, GATEWAY) == (
+        shown(snapshot_of(proxy("router")), LISTENER, GATEWAY)
+    )
+    stated = {"httpMaxConcurrentStreams": 7, "httpPathWithEscapedSlashesAction": "KEEP_UNCHANGED"}
+    own = shown(snapshot_of(proxy("router"), config={CONNECTIONS: {"profile": "EDGE", **stated}}), LISTENER, GATEWAY)
+    assert '"maxConcurrentStreams": 7' in own
+    assert "UNESCAPE_AND_REDIRECT" not in own
+    assert RECOMMENDED[0] in own
+
+
+def test_connection_settings_stay_with_a_proxy_that_states_the_rest_of_its_config() -> None:
+    mesh_wide = {CONNECTIONS: {"httpDrainTimeout": "17s"}}
+    kept = snapshot_of(proxy(PROXY_CONFIG={"tracing": {"sampling": 7}}), config=mesh_wide)
+    assert '"drainTimeout": "17s"' in shown(kept, LISTENER, OUT)
+
+
+@pytest.mark.parametrize("field", ["httpMaxConcurrentStreams", "http2InitialStreamWindowSize"])
+def test_what_no_connection_can_have_is_refused(field: str) -> None:
+    with pytest.raises(InvalidMeshConfigError, match=f"defaultConfig.connectionSettings.{field}"):
+        MeshConfig.parse(f"defaultConfig: {{connectionSettings: {{{field}: 0}}}}")
+
+
 def test_metadata_exchange_within_the_mesh_only() -> None:
     config = {HEADERS: {"metadataExchangeHeaders": {"mode": "IN_MESH"}}}
     assert "skip_external_clusters" in shown(snapshot_of(proxy(istio=True), config=config), LISTENER, OUT)
@@ -255,7 +317,7 @@ def test_a_proxy_that_says_what_the_mesh_says_is_in_the_same_class() -> None:
 
 
 def test_envoy_takes_it_all() -> None:
-    config: dict[str, Any] = {HEADERS: {}, "tracing": {"sampling": 3, "customTags": {}}}
+    config: dict[str, Any] = {HEADERS: {}, CONNECTIONS: {}, "tracing": {"sampling": 3, "customTags": {}}}
     for param in FIELDS:
         fields: Any = param.values[0]
         for key, value in fields.items():

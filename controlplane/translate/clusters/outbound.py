@@ -211,7 +211,9 @@ def _transport(  # noqa: PLR0913, PLR0917 - the inputs of one cluster
             cluster.transport_socket.CopyFrom(socket)
     elif decision.mode:
         selected = key.rule is not None and key.rule.selector is not None
-        stated, options = stated_tls(policy.tls, service, options, http2=http2, selected=selected or key.client.router)
+        stated, options = stated_tls(
+            mesh, policy.tls, service, options, http2=http2, selected=selected or key.client.router
+        )
         cluster.metadata.filter_metadata["istio"].fields["alpn_override"].string_value = "false"
         if stated is not None:
             cluster.transport_socket.CopyFrom(stated)

@@ -18,6 +18,7 @@ from controlplane.apis.mesh_proxy import DisabledHeader, ProxyHeaders
 from controlplane.registry.proxy_settings import preserves_header_case
 from controlplane.translate.header_case import PRESERVE_CASE
 from controlplane.translate.listeners.access_log import access_logs
+from controlplane.translate.listeners.connection_settings import limit_connections
 from controlplane.translate.listeners.extensions import network_filter
 from controlplane.translate.listeners.http_filters import Side, http_filters
 from controlplane.translate.listeners.network_filters import proxy_idle_timeout
@@ -82,6 +83,7 @@ def http_connection_manager(mesh: MeshConfig, manager: Manager) -> Filter:
     _paths(hcm, mesh)
     tracing(hcm, mesh)
     _headers(hcm, mesh, manager.side)
+    limit_connections(hcm, mesh.default_config.connection_settings, gateway=manager.side is Side.GATEWAY)
     return network_filter(HCM, hcm)
 
 
