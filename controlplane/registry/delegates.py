@@ -106,4 +106,4 @@ def _strings_conflict(root: StringMatch | None, leaf: StringMatch | None) -> boo
     if root.prefix is not None:
         inner = leaf.prefix if leaf.prefix is not None else leaf.exact
         return inner is None or not inner.startswith(root.prefix)
-    return False
+    return True  # the root asks for presence; Istio finds nothing within that

@@ -219,6 +219,7 @@ class _Merge:
         self._plain: dict[int, ServerPort] = {}
         self._seen: set[int] = set()
         self._tls_hosts: set[tuple[int, str, str]] = set()
+        self._joined: set[tuple[int, str]] = set()
 
     def add(self, held: GatewayServer) -> None:
         """Accept a server, or record that its Gateway was rejected."""
@@ -247,9 +248,13 @@ class _Merge:
         owner = self._plain.get(held.port)
         if owner is not None:
             return self._join_plain(held, place, owner)
+        if held.routes_http and held.route in self.by_route:
+            return False
+        joined = (held.port, place.bind) in self._joined
+        self._joined.add((held.port, place.bind))
+        if joined and held.server.tls is None:
+            return False  # plain text may be the second on a port of TLS, not the third
         if held.routes_http:
-            if held.route in self.by_route:
-                return False
             self.by_route[held.route] = [held]
         self.servers.setdefault(place, []).append(held)
         return True

@@ -47,10 +47,10 @@ def served(view: View, obj: Object) -> bool:
     if stated is not None:
         return stated == mesh.ingress_class
     spec: Ingress = obj.spec
-    if spec.class_name is None:
+    held = view.object("IngressClass", "", spec.class_name) if spec.class_name is not None else None
+    if held is None:  # a class that nobody states is none
         return mesh.ingress_controller_mode is IngressControllerMode.DEFAULT
-    held = view.object("IngressClass", "", spec.class_name)
-    return held is not None and isinstance(held.spec, IngressClass) and held.spec.controller == CONTROLLER
+    return isinstance(held.spec, IngressClass) and held.spec.controller == CONTROLLER
 
 
 @query

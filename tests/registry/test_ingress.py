@@ -75,6 +75,7 @@ def routes(held: Registry) -> dict[str, list[str]]:
         pytest.param("", {"ingressClassName": "none"}, False, id="missing-class"),
         pytest.param("ingressControllerMode: DEFAULT", {"annotations": {}}, True, id="default-takes-classless"),
         pytest.param("ingressControllerMode: DEFAULT", {"ingressClassName": "nginx"}, False, id="default-other-class"),
+        pytest.param("ingressControllerMode: DEFAULT", {"ingressClassName": "none"}, True, id="default-missing-class"),
         pytest.param("ingressControllerMode: 'OFF'", {"annotations": OURS}, False, id="off"),
         pytest.param("ingressControllerMode: 'OFF'", {"ingressClassName": "mesh"}, False, id="off-with-a-class"),
         pytest.param("ingressClass: edge", {"annotations": OURS}, False, id="renamed-class"),

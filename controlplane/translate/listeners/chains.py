@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from envoy.config.core.v3.address_pb2 import CidrRange
@@ -100,6 +100,37 @@ class Chain:
         """Return the chain restricted to plain HTTP, as the listener's inspector detects it."""
         alpn = plain_http_alpn(http10=http10)
         return Chain(self.target, RAW_BUFFER, alpn, self.server_names, self.prefixes, self.origin)
+
+
+class Matched:
+    """What the chains of one listener match so far: each server name and range belongs to the first that asks for both.
+
+    Envoy refuses a listener where two chains have even one of these in common.
+    """
+
+    def __init__(self) -> None:
+        self._taken: set[tuple[str, tuple[str, ...], str, str]] = set()
+
+    def add(self, chain: Chain) -> Chain | None:
+        """Return the chain with what nobody has yet, ``None`` where nothing is left; an empty name or range is any."""
+        names, ranges = chain.wanted_names or ("",), _masked(chain.prefixes) or ("",)
+        asked = {(chain.transport, chain.alpn, name, within) for name in names for within in ranges}
+        clash = asked & self._taken
+        if not clash:
+            self._taken |= asked
+            return chain
+        free = tuple(name for name in chain.wanted_names if not any(name == each[2] for each in clash))
+        if free:
+            return self.add(replace(chain, server_names=free))
+        busy = {each[3] for each in clash}
+        outside = tuple(text for text in chain.prefixes if not busy.issuperset(_masked((text,))))
+        return self.add(replace(chain, prefixes=outside)) if outside else None
+
+
+def apart(chains: Iterable[Chain]) -> tuple[Chain, ...]:
+    """Return the chains with what each is the first to ask for; one that is left without any goes."""
+    matched = Matched()
+    return tuple(left for chain in chains if (left := matched.add(chain)) is not None)
 
 
 Signature = tuple[str, tuple[str, ...], frozenset[str], frozenset[str]]

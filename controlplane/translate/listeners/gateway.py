@@ -19,7 +19,7 @@ from controlplane.registry.providers import listener_mesh
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
 from controlplane.translate.listeners.access_log import listener_access_logs
-from controlplane.translate.listeners.chains import HttpTarget, TcpTarget, chain_match, origin_metadata
+from controlplane.translate.listeners.chains import HttpTarget, Matched, TcpTarget, chain_match, origin_metadata
 from controlplane.translate.listeners.extensions import TCP_METADATA_EXCHANGE
 from controlplane.translate.listeners.gateway_chains import GatewayClient, ServerChain, server_chains
 from controlplane.translate.listeners.gateway_tls import server_tls_context
@@ -79,15 +79,16 @@ def gateway_listener_keys(view: View, scope: GatewayScope) -> tuple[GatewayListe
 def _gateway_listener(view: View, key: GatewayListenerKey) -> Resource | None:
     mesh = listener_mesh(view, key.scope.client.settings)
     client = GatewayClient(view, mesh, key.scope.client)
-    planned: dict[object, ServerChain] = {}
-    for place, servers in _servers(view, key):
-        for held in server_chains(client, place, servers):
-            # Envoy refuses two chains with one match: of servers that come to the same, the first stays
-            match = (held.chain.alpn, held.chain.wanted_names)
-            planned.setdefault(match, held)
-    if not planned:
+    used: set[str] = set()
+    matched = Matched()
+    chains = tuple(
+        replace(held, chain=left)
+        for place, servers in _servers(view, key)
+        for held in server_chains(client, place, servers, used)
+        if (left := matched.add(held.chain)) is not None
+    )
+    if not chains:
         return None
-    chains = tuple(planned.values())
     targets = [held.chain.target for held in chains]
     return Resource.of(
         ResourceType.LISTENER,

@@ -44,16 +44,16 @@ class GatewayClient:
 
 
 def server_chains(
-    client: GatewayClient, place: ServerPort, servers: tuple[GatewayServer, ...]
+    client: GatewayClient, place: ServerPort, servers: tuple[GatewayServer, ...], used: set[str]
 ) -> Iterator[ServerChain]:
     """Yield the chains of the servers of one port, protocol and address; none for a server that leads nowhere.
 
-    Plain HTTP needs one chain however many servers there are: they share a route configuration.
+    Plain HTTP needs one chain however many servers there are: they share a route configuration. ``used`` are the
+    server names that ``tls`` matches have on the listener already; those of these servers are added.
     """
     if place.is_http:
         yield ServerChain(Chain(_http_target(client, servers[0])))
         return
-    used: set[str] = set()
     for server in servers:
         if server.terminates_https:
             chain = Chain(_http_target(client, server), server_names=server.sni_hosts)

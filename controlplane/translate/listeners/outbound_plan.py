@@ -32,7 +32,7 @@ from controlplane.registry.store import View
 from controlplane.registry.virtual_services import ResolvedVirtualService
 from controlplane.translate.clusters.names import BLACK_HOLE, PASSTHROUGH
 from controlplane.translate.listeners.addresses import UNSPECIFIED, alternate_names, is_ip, service_addresses
-from controlplane.translate.listeners.chains import Chain, HttpTarget
+from controlplane.translate.listeners.chains import Chain, HttpTarget, apart
 from controlplane.translate.listeners.conflicts import Claim, Kind, kind_of, settled
 from controlplane.translate.listeners.tcp_routes import Client, Port, routing, service_chains
 
@@ -157,13 +157,14 @@ class _Plan:
             yield self._key(bind, port, claim, unmatched)
 
     def _key(self, bind: str, port: int, claim: Claim, unmatched: str) -> ListenerKey:
-        takes_all = any(chain.matches_all for chain in claim.chains)
+        chains = apart(claim.chains) if len(claim.chains) > 1 else claim.chains
+        takes_all = any(chain.matches_all for chain in chains)
         return ListenerKey(
             name=f"{bind}_{port}",
             bind=bind,
             port=port,
             scope=self._scope(claim),
-            chains=claim.chains,
+            chains=chains,
             unmatched="" if takes_all else unmatched,
             bind_to_port=claim.bind_to_port,
             of_endpoint=(bind, port) in self.endpoint_places,
@@ -291,7 +292,7 @@ class _Plan:
         if not wanted.port.protocol.is_tls:
             return ()
         addresses = service_addresses(service, self.client)
-        ranged = any("/" in address for address in addresses)
+        ranged = wanted.bind not in addresses and any("/" in address for address in addresses)
         shares_wildcard = addresses == (UNSPECIFIED,) and wanted.bind == self.client.wildcard
         if not (ranged or shares_wildcard):
             return ()

@@ -59,7 +59,7 @@ def virtual_service_hosts(view: View, key: ListenerKey) -> tuple[HostsOf, ...]:
 class ListenerServices:
     """The services of a listener by port, in order.
 
-    ``aliases`` maps the ExternalName services among them to the host name they end at.
+    ``aliases`` maps the ExternalName services among them to the host name they end at, known or not.
     """
 
     by_port: Mapping[int, tuple[Service, ...]]
@@ -82,9 +82,8 @@ def listener_services(view: View, key: ListenerKey) -> ListenerServices:
                 held = by_port[port.number] = []
             held.append(service)
         if service.resolution is Resolution.ALIAS:
-            target = alias_target(visible_by_host(view, key.egress.namespace).by_host, service)
-            if target is not None:
-                found[service.hostname] = target
+            index = visible_by_host(view, key.egress.namespace).by_host
+            found[service.hostname] = alias_target(index, service) or service.external_name.lower()
     return ListenerServices({port: tuple(held) for port, held in by_port.items()}, listener.services, found)
 
 

@@ -150,8 +150,8 @@ def addresses(service: Service, sight: Sight) -> tuple[str, ...]:
 
 
 def bracketed(host: str) -> str:
-    """Return a host as it stands in a URL: IPv6 literals in brackets."""
-    return f"[{host}]" if ":" in host and _is_ip(host) else host
+    """Return a host as it stands in a URL: IPv6 addresses and ranges in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _is_ip(text: str) -> bool:

@@ -17,8 +17,8 @@ from controlplane.model.service import Resolution
 from controlplane.registry.gateways import GatewayKey, GatewayServer, merged_gateway
 from controlplane.registry.memo import query
 from controlplane.registry.proxy_settings import route_settings
-from controlplane.registry.scopes import covers
-from controlplane.registry.services import alias_target, best_namespace, visible_by_host
+from controlplane.registry.scopes import covers, router_scope
+from controlplane.registry.services import alias_target, visible_by_host
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import gateway_virtual_services, virtual_service
 from controlplane.snapshots import Resource
@@ -91,7 +91,6 @@ def merged_route_configuration(view: View, key: MergedRouteKey) -> Resource:
     gathered = _Hosts()
     for server in servers:
         _gather(view, key.gateway, server, gathered)
-    for server in servers:
         if _redirects(server):
             for host in server.hosts:
                 gathered.host(host.rpartition("/")[2].lower(), server).require_tls = True
@@ -110,17 +109,13 @@ def _gather(view: View, gateway: GatewayKey, server: GatewayServer, gathered: _H
         hosts = intersection(server_hosts(server.hosts, held.key.namespace), held.hosts)
         if not hosts:
             continue
-        bound = BoundKey(
-            held.key,
-            server.name,
-            server.server.port.number,
-            server.server.tls is not None,
-            gateway.namespace,
-            gateway.labels,
-        )
-        routes = gateway_routes(view, gathered.first.setdefault((server.name, held.key), bound))
+        routes = gathered.routes.get((server.name, held.key))
+        if routes is None:
+            port, tls = server.server.port.number, server.server.tls is not None
+            routes = gateway_routes(view, BoundKey(held.key, server.name, port, tls, gateway.namespace, gateway.labels))
         if routes is None:
             continue
+        gathered.routes[server.name, held.key] = routes
         for host in hosts:
             found = gathered.host(host.lower(), server)
             found.origins[Origin(server.name, routes)] = None
@@ -135,10 +130,13 @@ class _Host:
 
 
 class _Hosts:
-    """Hosts of one route configuration as they are found, in order."""
+    """Hosts of one route configuration as they are found, in order.
+
+    ``routes`` are those of a VirtualService at the first server of a Gateway that it has any for; others share them.
+    """
 
     def __init__(self) -> None:
-        self.first: dict[tuple[str, ObjectKey], BoundKey] = {}
+        self.routes: dict[tuple[str, ObjectKey], RoutesKey] = {}
         self._hosts: dict[str, _Host] = {}
 
     def host(self, host: str, server: GatewayServer) -> _Host:
@@ -211,14 +209,15 @@ class GatewayDestination(NamedTuple):
 def gateway_destination(view: View, key: GatewayDestination) -> tuple[str, int]:
     """Return the host a destination ends at, and its port where the service has only one (else 0)."""
     index = visible_by_host(view, key.namespace).by_host
-    held = index.get(key.host, ())
-    own = tuple(service for service in held if service.namespace == key.home)
-    services = own or best_namespace(held, key.namespace)
-    if not services:
+    own = [service for service in index.get(key.host, ()) if service.namespace == key.home]
+    service = next((each for each in own if each.kubernetes), own[0] if own else None)
+    service = service or router_scope(view, key.namespace).by_host.get(key.host)
+    if service is None:
         return key.host, 0
-    target = alias_target(index, services[0]) if services[0].resolution is Resolution.ALIAS else key.host
-    ports = {port.number for service in services for port in service.ports}
-    return target or key.host, ports.pop() if len(ports) == 1 else 0
+    host = key.host
+    if service.resolution is Resolution.ALIAS:
+        host = alias_target(index, service) or service.external_name.lower()
+    return host, service.ports[0].number if len(service.ports) == 1 else 0
 
 
 def server_hosts(hosts: Iterable[str], namespace: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ for which the same matches apply share the result.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -158,10 +159,10 @@ class _Builder:
         if literal:
             action.host_rewrite_literal = literal
         action.request_mirror_policies.extend(mirror_policies(rule, self._cluster))
-        self._hash_and_retry(action, rule)
+        self._hash_and_retry(action, rule, chosen)
 
-    def _hash_and_retry(self, action: RouteAction, rule: HTTPRoute) -> None:
-        hashes = [found for entry in rule.route if (found := self._hashes.get(_hash_key(entry.destination)))]
+    def _hash_and_retry(self, action: RouteAction, rule: HTTPRoute, chosen: Iterable[HTTPRouteDestination]) -> None:
+        hashes = [found for entry in chosen if (found := self._hashes.get(_hash_key(entry.destination)))]
         for found in hashes:
             action.hash_policy.add().ParseFromString(found)
         keeps_host = len(rule.route) == 1 and bool(hashes)

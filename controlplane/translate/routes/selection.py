@@ -10,6 +10,7 @@ from controlplane.model.proxy_class import ClientScope, LabelPairs
 from controlplane.model.service import Resolution, Service
 from controlplane.registry.destination_rules import rule_for
 from controlplane.registry.memo import query
+from controlplane.registry.scopes import covers
 from controlplane.registry.services import aliases
 from controlplane.registry.store import View
 from controlplane.translate.routes.claims import (
@@ -168,6 +169,7 @@ def wildcard_claims(
     """Return, for each wildcard host that covers a service, its VirtualService and the services it is the best for.
 
     An exact host beats wildcards, a longer wildcard a shorter one, the first VirtualService another with that host.
+    A wildcard within a service's own is there with no services: it belongs to that service's routes.
     """
     wild: dict[str, ObjectKey] = {}
     exact: set[str] = set()
@@ -188,6 +190,10 @@ def wildcard_claims(
             found.setdefault(host, (wild[host], []))
         if covering and service not in exact:
             found[covering[0]][1].append(service)
+        if service.startswith("*"):
+            for host, key in wild.items():
+                if covers(service, host):
+                    found.setdefault(host, (key, []))
     return found
 
 

@@ -103,6 +103,12 @@ BOUND = ", bind: 10.0.0.9"
             id="https-then-http",
         ),
         pytest.param(
+            gateway_resource(HTTPS_A, HTTPS_B) + gateway_resource(server(443, "HTTP"), name="gx"),
+            ["https.443.a.gw.default", "https.443.b.gw.default"],
+            ["default/gx"],
+            id="https-twice-then-http",
+        ),
+        pytest.param(
             gateway_resource(HTTP80) + gateway_resource(TCP80 + BOUND, name="gx"), ["http.80"], [], id="other-address"
         ),
         pytest.param(gateway_resource(HTTP80, selector="istio: other"), [], [], id="not-selected"),
@@ -161,6 +167,19 @@ DB_CLUSTER = "tcp:outbound|5432||db.default.svc.cluster.local"
             },
             id="https-by-name",
         ),
+        pytest.param(
+            gateway_resource(server(443, "HTTPS", "hosts: [x/a.com, x/b.com]", name="a", more=tls("SIMPLE")))
+            + gateway_resource(
+                server(443, "HTTPS", "hosts: [y/b.com, y/c.com]", name="b", more=tls("SIMPLE")), name="gx"
+            ),
+            {
+                "0.0.0.0_443": [
+                    (("a.com", "b.com"), "rds:https.443.a.gw.default", True),
+                    (("c.com",), "rds:https.443.b.gx.default", True),
+                ]
+            },
+            id="https-name-belongs-to-the-first",
+        ),
         pytest.param(gateway_resource(TCP80), {}, id="tcp-without-route"),
         pytest.param(
             DB + gateway_resource(TCP80) + routed(f"hosts: ['*'], tcp: [{{match: [{{port: 80}}], {TO_DB}}}]"),
@@ -186,6 +205,22 @@ DB_CLUSTER = "tcp:outbound|5432||db.default.svc.cluster.local"
             + routed(f"hosts: ['*.a.com'], tls: [{{match: [{{sniHosts: [x.a.com]}}], {TO_DB}}}]", name="zz"),
             {"0.0.0.0_443": [(("x.a.com",), DB_CLUSTER, False)]},
             id="tls-passes-once-a-name",
+        ),
+        pytest.param(
+            DB
+            + gateway_resource(
+                server(443, "TLS", "hosts: ['*.a.com']", name="t", more=tls("PASSTHROUGH", "")),
+                server(443, "HTTPS", "hosts: ['*.b.com']", name="h", more=tls("PASSTHROUGH", "")),
+            )
+            + routed(
+                "hosts: ['*.a.com', '*.b.com'], tls: [{match: [{sniHosts: [x.a.com]}], "
+                + TO_DB
+                + "}, {match: [{sniHosts: [x.a.com, y.b.com]}], "
+                + TO_DB
+                + "}]"
+            ),
+            {"0.0.0.0_443": [(("x.a.com",), DB_CLUSTER, False)]},
+            id="tls-passes-once-a-name-on-all-servers",
         ),
         pytest.param(
             DB

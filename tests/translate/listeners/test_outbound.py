@@ -143,6 +143,17 @@ CASES = [
         id="equal-range-dropped",
     ),
     pytest.param(
+        entry("ext", SNI_ENTRY.replace("DNS", "STATIC, addresses: [10.1.0.7, 10.2.0.0/16]")),
+        {
+            "10.1.0.7_443": ([((), "tcp:outbound|443||api.ext.com")], []),
+            "0.0.0.0_443": (
+                [(("api.ext.com", "10.2.0.0/16"), "tcp:outbound|443||api.ext.com"), REST],
+                ["tls_inspector"],
+            ),
+        },
+        id="tls-by-name-only-where-an-address-is-shared",
+    ),
+    pytest.param(
         entry("a", CIDR_ENTRY.replace("addresses: [%s], ", "")),
         {"0.0.0.0_5432": ([((), "tcp:outbound|5432||cidr.ext")], [])},
         id="no-address-no-endpoints",
@@ -244,6 +255,29 @@ VIRTUAL_SERVICES = [
             ]
         },
         id="tls-replaces-own-name",
+    ),
+    pytest.param(
+        entry("ext", SNI_ENTRY)
+        + entry("ext2", SNI_ENTRY.replace("api", "b"))
+        + virtual_service(
+            "hosts: [api.ext.com, b.ext.com], tls: [{match: [{sniHosts: [api.ext.com, b.ext.com]}], "
+            + ROUTE % ("egress", 15443, "")
+            + "}]"
+        )
+        + virtual_service(
+            "hosts: [b.ext.com, c.ext.com], tls: [{match: [{sniHosts: [b.ext.com, c.ext.com]}], "
+            + ROUTE % ("db", 1, "")
+            + "}]",
+            name="zz",
+        ),
+        {
+            "0.0.0.0_443": [
+                (("api.ext.com", "b.ext.com"), "tcp:outbound|15443||egress.ns1.svc.cluster.local"),
+                (("c.ext.com",), "tcp:outbound|1||db.ns1.svc.cluster.local"),
+                REST,
+            ]
+        },
+        id="tls-name-belongs-to-the-first",
     ),
     pytest.param(
         entry("ext", SNI_ENTRY)

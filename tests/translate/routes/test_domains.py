@@ -77,6 +77,11 @@ def test_addresses(sight: Sight, expected: list[str]) -> None:
     assert list(found.names[5:]) == expected
 
 
+def test_address_ranges_stand_as_they_are() -> None:
+    found = service_domains(stated("ext.com", "10.0.0.0/8", "2001:db8::/32"), 80, "", Sight(ipv6=True))
+    assert list(found.names) == ["ext.com", "ext.com.", "10.0.0.0/8", "[2001:db8::/32]"]
+
+
 def test_port_mode_adds_each_name_with_the_port() -> None:
     found = service_domains(stated("bookinfo.com", "1.2.3.4"), 9999, "", Sight(with_port=True))
     assert list(found.names) == [

@@ -153,6 +153,48 @@ def test_destination_in_the_virtual_services_namespace_comes_first() -> None:
     assert clusters(world.gateway_routes("http.80"), "example.org:80") == ["outbound|82||ext.com"]
 
 
+def test_port_of_a_destination_that_several_objects_state() -> None:
+    """In the VirtualService's namespace the oldest of them has its say; elsewhere their ports are put together."""
+
+    def entry(name: str, namespace: str, number: int, created: str) -> str:
+        port = f"{{number: {number}, name: http-{number}, protocol: HTTP}}"
+        return istio("ServiceEntry", name, f"{{hosts: [ext.com], ports: [{port}]}}", namespace, created)
+
+    route = bound("v", "example.org", "ext.com")
+    own = World(gateway(), entry("a", "default", 81, NEW), entry("b", "default", 82, OLD), route)
+    assert clusters(own.gateway_routes("http.80"), "example.org:80") == ["outbound|82||ext.com"]
+    other = World(gateway(), entry("a", "shop", 81, NEW), entry("b", "shop", 82, OLD), route)
+    assert clusters(other.gateway_routes("http.80"), "example.org:80") == ["outbound|80||ext.com"]
+
+
+@pytest.mark.parametrize(
+    ("target", "cluster"),
+    [
+        pytest.param("a.default.svc.cluster.local", "outbound|80||a.default.svc.cluster.local", id="known"),
+        pytest.param("nobody.com", "outbound|80||nobody.com", id="unknown"),
+    ],
+)
+def test_alias_destination(target: str, cluster: str) -> None:
+    alias = service("old", type="ExternalName", externalName=target)
+    world = World(gateway(), service("a"), alias, bound("v", "example.org", "old"))
+    assert clusters(world.gateway_routes("http.80"), "example.org:80") == [cluster]
+
+
+def test_redirect_only_host_is_named_after_the_server_that_redirects() -> None:
+    """The Gateway's service sends ports 80 and 81 to one port of the proxy, so that both share routes."""
+    servers = ", ".join(
+        f"{{port: {{number: {number}, name: p{number}, protocol: HTTP}}, hosts: [example.org]{more}}}"
+        for number, more in ((80, f", tls: {REDIRECT}"), (81, ""))
+    )
+    both = istio("Gateway", "gw", f"{{selector: {{istio: ingressgateway}}, servers: [{servers}]}}")
+    edge = service("edge", "istio-system", ports=[80, 81])
+    key = ServiceKey("edge.istio-system.svc.cluster.local", ObjectKey("Service", "istio-system", "edge"))
+    targets = tuple(InboundTarget(key, number, 8080) for number in (80, 81))
+    world = World(both, edge, bound("v", "example.org", match="match: [{port: 81}],"))
+    (host,) = world.gateway_routes("http.8080", targets=targets).virtual_hosts
+    assert (host.name, len(host.routes), host.require_tls) == ("example.org:80", 1, VirtualHost.ALL)
+
+
 def test_hash_policy() -> None:
     rule = "{host: a, trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x}}}}"
     world = World(gateway(), service("a"), bound("v", "example.org"), istio("DestinationRule", "a", rule))

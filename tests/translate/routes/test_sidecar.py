@@ -188,6 +188,16 @@ def test_most_specific_host_wins(first: str, second: str) -> None:
     assert clusters(world.routes(), f"{HOST}:80") == ["outbound|80||narrow.com"]
 
 
+@pytest.mark.parametrize("host", ["'*.foo.global'", "'*.global'"])
+def test_wildcard_within_a_service_of_that_kind_is_no_host_of_its_own(host: str) -> None:
+    """What a wildcard service covers is its own; only a VirtualService as wide as the service takes it over."""
+    entry = "{hosts: ['*.global'], resolution: NONE, ports: [{number: 80, name: http, protocol: HTTP}]}"
+    world = World(istio("ServiceEntry", "wide", entry), virtual_service("v", f"{{hosts: [{host}], {TO_OTHER}}}"))
+    assert names(world.routes()) == ["*.global:80", "allow_any"]
+    taken = host == "'*.global'"
+    assert clusters(world.routes(), "*.global:80") == ["outbound|80||other.com" if taken else "outbound|80||*.global"]
+
+
 def test_oldest_of_equal_hosts_wins() -> None:
     world = World(
         service("known"),
@@ -236,6 +246,8 @@ def test_alias_destination_leads_to_its_target() -> None:
     world = World(service("known"), alias, service("front"))
     world.add(virtual_service("v", "{hosts: [front], http: [{route: [{destination: {host: old}}]}]}"))
     assert clusters(world.routes(), "front.default.svc.cluster.local:80") == [f"outbound|80||{HOST}"]
+    world.add(service("old", ports=[80], type="ExternalName", externalName="Nobody.com"))
+    assert clusters(world.routes(), "front.default.svc.cluster.local:80") == ["outbound|80||nobody.com"]
 
 
 @pytest.mark.parametrize(
@@ -282,6 +294,23 @@ subsets:
     assert header("{host: known, subset: v1}") == "subset"
     assert header("{host: known, subset: v2}") == "top"
     assert header("{host: known, subset: v2, port: {number: 80}}") == "port"
+
+
+def test_destination_without_weight_hashes_nothing() -> None:
+    rule = "{host: %s, trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: %s}}}}"
+    world = World(
+        service("known"),
+        service("idle"),
+        istio("DestinationRule", "known", rule % ("known", "used")),
+        istio("DestinationRule", "idle", rule % ("idle", "unused")),
+        virtual_service(
+            "v",
+            "{hosts: [known], http: [{route: [{destination: {host: known}, weight: 1},"
+            " {destination: {host: idle}, weight: 0}]}]}",
+        ),
+    )
+    action = virtual_host(world.routes(), f"{HOST}:80").routes[0].route
+    assert [held.header.header_name for held in action.hash_policy] == ["used"]
 
 
 def test_detected_service_answers_to_any_name() -> None:

@@ -129,6 +129,9 @@ def delegated(root: str, leaf: str, export: str = "'*'", namespace: str = "defau
         pytest.param(
             "{match: [{headers: {x: {exact: '1'}}}]}", "{match: [{headers: {x: {exact: '2'}}}]}", None, id="headers"
         ),
+        pytest.param(
+            "{match: [{headers: {x: {}}}]}", "{match: [{headers: {x: {exact: '2'}}}]}", None, id="presence-of-a-header"
+        ),
         pytest.param("{match: [{port: 80}]}", "{match: [{port: 81}]}", None, id="ports"),
         pytest.param("{match: [{sourceNamespace: a}]}", "{match: [{port: 81}]}", None, id="leaf-namespace-unset"),
         pytest.param("{match: [{sourceLabels: {a: b}}]}", "{match: [{sourceLabels: {a: c}}]}", None, id="labels"),
