@@ -34,6 +34,13 @@ MESH_CIPHERS = (
     "AES128-GCM-SHA256",
 )
 
+_CIPHERS = frozenset(
+    {f"ECDHE-{key}-AES{bits}-SHA" for key in ("ECDSA", "RSA") for bits in (128, 256)}
+    | {f"ECDHE-{key}-CHACHA20-POLY1305" for key in ("ECDSA", "RSA")}
+    | {f"ECDHE-{key}-{cipher}" for key in ("ECDSA", "RSA") for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384")}
+    | {"AES128-GCM-SHA256", "AES256-GCM-SHA384", "AES128-SHA", "AES256-SHA", "DES-CBC3-SHA"}
+)
+
 
 def typed(message: Message) -> Any:
     """Pack a message, always to the same bytes."""
@@ -98,8 +105,16 @@ def mesh_downstream_context(mesh: MeshConfig, alpn: Iterable[str]) -> Downstream
 
 
 def trust_domains(mesh: MeshConfig) -> tuple[str, ...]:
-    """Return the trust domain and its aliases, each once."""
-    return tuple(dict.fromkeys((mesh.trust_domain, *mesh.trust_domain_aliases)))
+    """Return the trust domain, its aliases and those of further root certificates, each once."""
+    further = (domain for each in mesh.ca_certificates for domain in each.trust_domains)
+    return tuple(dict.fromkeys((mesh.trust_domain, *mesh.trust_domain_aliases, *further)))
+
+
+def known_ciphers(stated: Iterable[str]) -> tuple[str, ...]:
+    """Drop ciphers that Envoy would refuse the listener for, and repetitions."""
+    return tuple(
+        dict.fromkeys(name for name in stated if name in _CIPHERS or name in {"", "ALL"} or not name[:1].isalnum())
+    )
 
 
 def tls_socket(context: Message) -> TransportSocket:

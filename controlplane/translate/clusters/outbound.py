@@ -30,6 +30,7 @@ from controlplane.translate.clusters.policies import (
     put_http_options,
     tcp_settings,
 )
+from controlplane.translate.clusters.stat_names import stat_name
 from controlplane.translate.clusters.upstream_tls import (
     decide,
     istio_mutual,
@@ -104,7 +105,9 @@ def outbound_cluster(view: View, key: ClusterKey) -> Cluster | None:
         view.get(source)
     policy = policy_for(mesh, rule, key.subset, key.port)
     name = key.name
-    cluster = Cluster(name=name, alt_stat_name=stat_name(mesh, service, port, key.subset) or f"{name};")
+    pattern = mesh.outbound_cluster_stat_name
+    counted = stat_name(pattern, service, port, key.subset, port.target_port) if pattern else name
+    cluster = Cluster(name=name, alt_stat_name=f"{counted};")
     cluster.connect_timeout.FromTimedelta(mesh.connect_timeout)
     if not _discovery(view, cluster, key, mesh, port):
         return None
@@ -211,7 +214,8 @@ def _transport(  # noqa: PLR0913, PLR0917 - the inputs of one cluster
             cluster.transport_socket.CopyFrom(socket)
     elif decision.mode:
         selected = key.rule is not None and key.rule.selector is not None
-        stated, options = stated_tls(policy.tls, service, options, http2=http2, selected=selected or key.client.router)
+        honoured = selected or key.client.router
+        stated, options = stated_tls(mesh, policy.tls, service, options, http2=http2, selected=honoured)
         cluster.metadata.filter_metadata["istio"].fields["alpn_override"].string_value = "false"
         if stated is not None:
             cluster.transport_socket.CopyFrom(stated)
@@ -232,22 +236,3 @@ def _peers_disabled(view: View, key: ClusterKey, policy: Policy) -> bool:
     if direct and direct_peers_disabled(view, (service, key.port)):
         return True
     return namespace_mode(view, service.namespace) == "DISABLE"
-
-
-def stat_name(mesh: MeshConfig, service: Service, port: ServicePort, subset: str) -> str:
-    """Return the statistics name that the mesh's pattern gives, with its ``;``; empty without a pattern."""
-    pattern = mesh.outbound_cluster_stat_name or ""
-    if not pattern:
-        return ""
-    short = f"{service.name}.{service.namespace}" if service.kubernetes else service.hostname
-    for token, value in (
-        ("%SERVICE%", short),
-        ("%SERVICE_NAME%", service.name),
-        ("%SERVICE_FQDN%", service.hostname),
-        ("%SUBSET_NAME%", subset),
-        ("%SERVICE_PORT%", str(port.number)),
-        ("%SERVICE_PORT_NAME%", port.name),
-        ("%TARGET_PORT%", str(port.target_port)),
-    ):
-        pattern = pattern.replace(token, value)
-    return f"{pattern};"

@@ -18,7 +18,7 @@ from controlplane.apis.mesh import MeshConfig
 from controlplane.model.service import Service, ServicePort
 from controlplane.registry.destination_rules import Policy
 from controlplane.translate.clusters.names import sni as auto_sni
-from controlplane.translate.tls_context import ads_secret_config, sds_secret_config, tls_socket
+from controlplane.translate.tls_context import ads_secret_config, known_ciphers, sds_secret_config, tls_socket
 
 RAW_BUFFER = "envoy.transport_sockets.raw_buffer"
 
@@ -100,7 +100,8 @@ def _versions(common: tls_pb2.CommonTlsContext) -> None:
     common.tls_params.tls_maximum_protocol_version = common_pb2.TlsParameters.TLSv1_3
 
 
-def stated_tls(
+def stated_tls(  # noqa: PLR0913 - what a rule states and what depends on the rest
+    mesh: MeshConfig,
     settings: ClientTLSSettings,
     service: Service,
     options: HttpOptions | None,
@@ -109,6 +110,8 @@ def stated_tls(
     selected: bool,
 ) -> tuple[base_pb2.TransportSocket | None, HttpOptions | None]:
     """Return the socket for modes SIMPLE and MUTUAL, and the HTTP options with what SNI needs of them.
+
+    Curves and ciphers are those of the mesh's ``tlsDefaults``.
 
     ``selected``: the rule selects workloads; only then (or for a ConfigMap) does a sidecar honour ``credentialName``,
     else the cluster stays plaintext, as a certificate file that is missing leaves it.
@@ -120,6 +123,9 @@ def stated_tls(
     context = tls_pb2.UpstreamTlsContext(sni=settings.sni or "")
     common = context.common_tls_context
     _versions(common)
+    if mesh.tls_defaults is not None:
+        common.tls_params.ecdh_curves.extend(mesh.tls_defaults.ecdh_curves)
+        common.tls_params.cipher_suites.extend(known_ciphers(mesh.tls_defaults.cipher_suites))
     if http2:
         common.alpn_protocols.append("h2")
     stated = tuple(settings.subject_alt_names or ())

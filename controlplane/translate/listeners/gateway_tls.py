@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import CertificateValidationContext, TlsParameters
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
@@ -18,6 +18,7 @@ from controlplane.translate.tls_context import (
     ROOT_CERTIFICATE,
     WORKLOAD_CERTIFICATE,
     ads_secret_config,
+    known_ciphers,
     sds_secret_config,
 )
 
@@ -33,12 +34,6 @@ _TLS_VERSIONS = {
     TLSProtocol.TLSV1_2: TlsParameters.TLSv1_2,
     TLSProtocol.TLSV1_3: TlsParameters.TLSv1_3,
 }
-_CIPHERS = frozenset(
-    {f"ECDHE-{key}-AES{bits}-SHA" for key in ("ECDSA", "RSA") for bits in (128, 256)}
-    | {f"ECDHE-{key}-CHACHA20-POLY1305" for key in ("ECDSA", "RSA")}
-    | {f"ECDHE-{key}-{cipher}" for key in ("ECDSA", "RSA") for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384")}
-    | {"AES128-GCM-SHA256", "AES256-GCM-SHA384", "AES128-SHA", "AES256-SHA", "DES-CBC3-SHA"}
-)
 
 
 def server_tls_context(mesh: MeshConfig, tls: ServerTLSSettings, *, http: bool, istio: bool) -> DownstreamTlsContext:
@@ -137,10 +132,10 @@ def _parameters(mesh: MeshConfig, tls: ServerTLSSettings) -> TlsParameters | Non
     """Return the bounds of the protocol, the server's over the mesh's ``tlsDefaults``; ``None`` without either."""
     baseline = mesh.tls_defaults
     lowest = tls.min_protocol_version
-    ciphers, curves = _known_ciphers(tls.cipher_suites), tuple(tls.ecdh_curves)
+    ciphers, curves = known_ciphers(tls.cipher_suites), tuple(tls.ecdh_curves)
     if baseline is not None:
         lowest = baseline.min_protocol_version if lowest is TLSProtocol.TLS_AUTO else lowest
-        ciphers = ciphers or _known_ciphers(baseline.cipher_suites)
+        ciphers = ciphers or known_ciphers(baseline.cipher_suites)
         curves = curves or tuple(baseline.ecdh_curves)
     parameters = TlsParameters(cipher_suites=ciphers, ecdh_curves=curves)
     if lowest in _TLS_VERSIONS:
@@ -148,10 +143,3 @@ def _parameters(mesh: MeshConfig, tls: ServerTLSSettings) -> TlsParameters | Non
     if tls.max_protocol_version in _TLS_VERSIONS:
         parameters.tls_maximum_protocol_version = _TLS_VERSIONS[tls.max_protocol_version]
     return parameters if parameters.ByteSize() else None
-
-
-def _known_ciphers(stated: Iterable[str]) -> tuple[str, ...]:
-    """Drop ciphers that Envoy would refuse the listener for, and repetitions."""
-    return tuple(
-        dict.fromkeys(name for name in stated if name in _CIPHERS or name in {"", "ALL"} or not name[:1].isalnum())
-    )
