@@ -216,7 +216,6 @@ def entry_endpoints(view: View, key: ServiceKey) -> tuple[Endpoint, ...]:
                 health=Health.UNKNOWN,
                 namespace=key.namespace,
                 workload=key.object.name,
-                labels=augmented(service.labels, Locality(), view.cluster_id, "", ""),
             )
             for port in service.ports
         )

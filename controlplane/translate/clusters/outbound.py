@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -43,6 +44,9 @@ from controlplane.translate.istio_proxy import metadata_exchange_upstream
 from controlplane.translate.locality import locality_setting
 from controlplane.translate.proxy_protocol import wrap_proxy_protocol
 
+_WORKLOAD_ID = re.compile(r"spiffe://[^/]+/(ns/[^/]+/sa/[^/]+)")
+"""The SPIFFE id of a workload, of whatever trust domain."""
+
 
 class ClusterKey(NamedTuple):
     """One outbound cluster. ``client`` is projected to what cluster bytes may depend on."""
@@ -63,12 +67,11 @@ class ClusterKey(NamedTuple):
 def service_accounts(view: View, service: Service) -> tuple[str, ...]:
     """Return the SPIFFE ids that servers of a service may present, sorted, trust domain aliases included."""
     mesh = mesh_config(view)
-    held = set(service.accounts)
-    held.update(e.account for e in endpoints(view, (service.hostname, service.namespace)) if e.account)
-    own = f"spiffe://{mesh.trust_domain}/"
-    for alias in mesh.trust_domain_aliases:
-        held.update(f"spiffe://{alias}/{name.removeprefix(own)}" for name in tuple(held) if name.startswith(own))
-    return tuple(sorted(held))
+    stated = set(service.accounts)
+    stated.update(e.account for e in endpoints(view, (service.hostname, service.namespace)) if e.account)
+    paths = {found[1] for name in stated if (found := _WORKLOAD_ID.fullmatch(name)) is not None}
+    aliases = {f"spiffe://{alias}/{path}" for alias in mesh.trust_domain_aliases for path in paths}
+    return tuple(sorted(stated | aliases))
 
 
 @query

@@ -267,6 +267,32 @@ def test_ciphers_and_curves_of_the_mesh() -> None:
     }
 
 
+NAMED = ENTRY.replace("STATIC", "DNS").split("  endpoints:")[0].replace("default}", "default, labels: {version: v1}}")
+
+
+def test_a_host_that_stands_for_itself_has_no_labels() -> None:
+    """What the ServiceEntry is labelled with is not the endpoint's, so no subset with labels has one."""
+    subsets = "[{name: v1, labels: {version: v1}}, {name: all}]"
+    made = rule("{loadBalancer: {simple: RANDOM}}", subsets).replace(ENTRY, NAMED)
+    assert {name for name in clusters(made) if "db.com" in name} == {DB, "outbound|80|all|db.com"}
+
+
+def test_names_of_servers_under_every_alias() -> None:
+    """A workload's name is good in each trust domain of the mesh, other names as they are stated."""
+    names = "[spiffe://far/ns/a/sa/b, 'spiffe://far/other', db.com]"
+    mesh = (
+        "---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: istio, namespace: istio-system},"
+        " data: {mesh: 'trustDomainAliases: [old]'}}\n"
+    )
+    cluster = clusters(ENTRY.replace("resolution:", f"subjectAltNames: {names}\n  resolution:") + mesh)[DB]
+    socket = next(each.transport_socket for each in cluster.transport_socket_matches if "istio" in each.name)
+    context = UpstreamTlsContext.FromString(socket.typed_config.value).common_tls_context
+    found = [
+        name.exact for name in context.combined_validation_context.default_validation_context.match_subject_alt_names
+    ]
+    assert found == ["db.com", "spiffe://far/ns/a/sa/b", "spiffe://far/other", "spiffe://old/ns/a/sa/b"]
+
+
 SLICE = """
 ---
 apiVersion: v1
