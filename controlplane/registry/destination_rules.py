@@ -14,18 +14,19 @@ from controlplane.model.proxy_class import ClientScope
 from controlplane.model.service import Service
 from controlplane.registry.memo import isolated, query
 from controlplane.registry.mesh import mesh_config
-from controlplane.registry.services import exported_to
 from controlplane.registry.store import View
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One DestinationRule, or several of the same host and namespace merged; ``sources`` names all of them."""
+    """One DestinationRule, or several of the same host and namespace merged; ``sources`` names all of them.
+
+    ``export_to`` is what the rule states, with ``.`` resolved; empty where it leaves that to the mesh.
+    """
 
     host: str
     sources: tuple[ObjectKey, ...]
     export_to: frozenset[str]
-    stated_export: frozenset[str]
     selector: Labels | None = None
     traffic_policy: TrafficPolicy | None = None
     subsets: tuple[Subset, ...] = ()
@@ -71,13 +72,13 @@ def _is_ip(text: str) -> bool:
 @isolated(Rules({}, {}, {}))
 def destination_rules(view: View, namespace: str) -> Rules:
     """Return the merged rules of a namespace, by host and by who may use them."""
-    mesh = mesh_config(view)
+    private_unless_stated = "." in mesh_config(view).default_destination_rule_export_to
     objects = [obj for key in view.index("destination_rules_in", namespace) if (obj := view.get(key))]
     objects.sort(key=lambda obj: (obj.spec.workload_selector is None, obj.age_order))
     levels: tuple[dict[str, list[Rule]], ...] = ({}, {}, {})
     for obj in objects:
-        rule = _rule(obj, mesh, view.domain)
-        private = rule.export_to <= {namespace}
+        rule = _rule(obj, view.domain)
+        private = rule.export_to == {namespace} if rule.export_to else private_unless_stated
         if not rule.export_to or rule.export_to & {"*", namespace}:
             _merge(levels[0].setdefault(rule.host, []), rule)
         _merge(levels[2 if private else 1].setdefault(rule.host, []), rule)
@@ -85,7 +86,7 @@ def destination_rules(view: View, namespace: str) -> Rules:
     return Rules(local, exported, only)
 
 
-def _rule(obj: Object, mesh: MeshConfig, domain: str) -> Rule:
+def _rule(obj: Object, domain: str) -> Rule:
     spec: DestinationRule = obj.spec
     namespace = obj.meta.namespace
     selector = spec.workload_selector
@@ -95,8 +96,7 @@ def _rule(obj: Object, mesh: MeshConfig, domain: str) -> Rule:
     return Rule(
         host=full_host(spec.host, namespace, domain),
         sources=(obj.key,),
-        export_to=stated or exported_to((), mesh.default_destination_rule_export_to, namespace),
-        stated_export=stated,
+        export_to=stated,
         selector=dict(selector.match_labels or {}) if selector is not None else None,
         traffic_policy=spec.traffic_policy,
         subsets=tuple(spec.subsets),
@@ -104,24 +104,37 @@ def _rule(obj: Object, mesh: MeshConfig, domain: str) -> Rule:
 
 
 def _merge(held: list[Rule], rule: Rule) -> None:
-    """Merge a rule into the first one of the same host that it fits, else keep it apart."""
+    """Merge a rule into every one of the same host that it fits; what the last of them makes of it counts.
+
+    It fits those that are exported to the same namespaces or, where they say to which, to fewer. Of rules that select
+    workloads only those with the same selector fit, and one without stays a rule of its own besides.
+    """
+    apart = True
     for index, first in enumerate(held):
-        both = first.selector is not None and rule.selector is not None
-        if both and first.selector != rule.selector:
+        same = first.export_to == rule.export_to
+        wider = bool(first.export_to) and first.export_to <= rule.export_to
+        if not (same or wider) or _selects_others(first, rule):
+            apart = True
             continue
-        same = first.stated_export == rule.stated_export
-        wider = bool(first.stated_export) and first.stated_export <= rule.stated_export
-        if not (same or wider):
-            continue
-        names = {subset.name for subset in first.subsets}
-        held[index] = replace(
-            first,
-            sources=(*first.sources, *rule.sources),
-            traffic_policy=first.traffic_policy if first.traffic_policy is not None else rule.traffic_policy,
-            subsets=(*first.subsets, *(subset for subset in rule.subsets if subset.name not in names)),
-        )
-        return
-    held.append(rule)
+        apart = not (same or (first.selector is None) == (rule.selector is None))
+        held[index] = _merged(first, rule)
+    if apart:
+        held.append(rule)
+
+
+def _selects_others(first: Rule, rule: Rule) -> bool:
+    return first.selector is not None and rule.selector is not None and first.selector != rule.selector
+
+
+def _merged(first: Rule, rule: Rule) -> Rule:
+    """Return a rule with the subsets of another that it has not yet, and its policy where it has none."""
+    names = {subset.name for subset in first.subsets}
+    return replace(
+        first,
+        sources=(*first.sources, *rule.sources),
+        traffic_policy=first.traffic_policy if first.traffic_policy is not None else rule.traffic_policy,
+        subsets=(*first.subsets, *(subset for subset in rule.subsets if subset.name not in names)),
+    )
 
 
 def most_specific(hosts: Iterable[str], hostname: str) -> str | None:

@@ -105,8 +105,9 @@ def _slice_ports(  # noqa: PLR0913, PLR0917 - one flat literal's worth of inputs
     view: View, spec: EndpointSlice, stated: SliceEndpoint, pod: Object | None, address: str, health: Health
 ) -> Iterable[Endpoint]:
     if pod is None:
+        labels, network = _without_pod(view, ())
         for name, number in spec.ports:
-            yield Endpoint(address, number, name, health=health, node=stated.node)
+            yield Endpoint(address, number, name, labels=labels, health=health, network=network, node=stated.node)
         return
     identity: Pod = pod.spec
     locality = pod_locality(view, pod)
@@ -130,6 +131,13 @@ def _slice_ports(  # noqa: PLR0913, PLR0917 - one flat literal's worth of inputs
             hostname=identity.hostname or stated.hostname,
             subdomain=identity.subdomain,
         )
+
+
+@query
+def _without_pod(view: View, _key: tuple[()]) -> tuple[Labels, str]:
+    """Return the labels and the network of endpoints of which nothing but the address is known."""
+    network = network_of(view, {})
+    return augmented({}, Locality(), view.cluster_id, network, ""), network
 
 
 def _pod_of(view: View, namespace: str, stated: SliceEndpoint) -> Object | None:
@@ -208,7 +216,6 @@ def entry_endpoints(view: View, key: ServiceKey) -> tuple[Endpoint, ...]:
                 health=Health.UNKNOWN,
                 namespace=key.namespace,
                 workload=key.object.name,
-                labels=augmented(service.labels, Locality(), view.cluster_id, "", ""),
             )
             for port in service.ports
         )
@@ -265,6 +272,11 @@ def entry_labels(obj: Object) -> dict[str, str]:
     return {**(obj.spec.labels or {}), **obj.meta.labels}
 
 
+def entry_locality(entry: WorkloadEntry, labels: Labels) -> Locality:
+    """Return the place of a WorkloadEntry or of an endpoint in a ServiceEntry: as it states it, else by its label."""
+    return Locality.parse(entry.locality) if entry.locality else (labelled_locality(labels) or Locality())
+
+
 def _entry_endpoint(  # noqa: PLR0913, PLR0917 - inline endpoints and WorkloadEntries share it
     view: View,
     entry: WorkloadEntry,
@@ -280,7 +292,7 @@ def _entry_endpoint(  # noqa: PLR0913, PLR0917 - inline endpoints and WorkloadEn
         address, number = address.removeprefix(UNIX), 0
     elif not number:
         number = (entry.ports or {}).get(port.name) or int(port.target_port or port.number)
-    locality = Locality.parse(entry.locality) if entry.locality else (labelled_locality(labels) or Locality())
+    locality = entry_locality(entry, labels)
     network = entry.network or network_of(view, labels)
     mode = labels.get(TLS_MODE) or ("istio" if entry.service_account else "disabled")
     account = ""

@@ -97,6 +97,21 @@ def egress_scope(view: View, key: EgressKey) -> EgressScope:
     return EgressScope(listeners, tuple(by_host.values()), by_host, outbound_policy(view, obj))
 
 
+class ReachKey(NamedTuple):
+    """A host as clients in some scope may know it."""
+
+    scope: EgressKey
+    hostname: str
+
+
+@query
+def reaches(view: View, key: ReachKey) -> bool:
+    """Whether clients reach a service of this host name."""
+    if key.scope.sidecar is None:
+        return key.hostname in default_merged(view, key.scope.namespace).by_host
+    return key.hostname in egress_scope(view, key.scope).by_host
+
+
 def reachable_services(view: View, key: EgressKey) -> tuple[Service, ...]:
     """Return the services that clusters are made for; without a Sidecar resource no VirtualService matters."""
     if key.sidecar is None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from controlplane.apis.sidecar import Sidecar
 from controlplane.model.kubernetes import ContainerPort
 from controlplane.model.objects import Labels, Object, ObjectKey
 from controlplane.model.proxy import Locality, Proxy
@@ -18,6 +19,7 @@ from controlplane.registry.endpoints import (
     endpoints,
     entry_endpoints,
     entry_labels,
+    entry_locality,
     entry_port,
     network_of,
     pod_locality,
@@ -50,19 +52,20 @@ class Workload:
 def workload(view: View, proxy: Proxy) -> Workload:
     """Return the workload: its Pod, else a ServiceEntry endpoint of its namespace, else what the node says."""
     pod = _pod(view, proxy)
-    if pod is not None:
-        locality = pod_locality(view, pod)
-        network = network_of(view, pod.meta.labels)
-        labels = augmented(pod.meta.labels, locality, view.cluster_id, network, pod.spec.node)
-        node, ports = pod.spec.node, pod.spec.ports
-        return Workload({**proxy.static_labels, **labels}, locality, network, node, ports, pod.meta.annotations)
-    labels_known = _entry(view, proxy)
-    stated = proxy.labels if labels_known is None else labels_known
-    locality = labelled_locality(stated) or _label_locality(stated) or proxy.locality
-    network = proxy.network or network_of(view, stated)
     node = str(proxy.metadata.get("NODE_NAME", ""))
-    labels = augmented(stated, locality, view.cluster_id, network, node)
-    return Workload({**proxy.static_labels, **labels}, locality, network, node, _pod_ports(proxy))
+    annotations: Mapping[str, str] = {}
+    if pod is not None:
+        node = node or pod.spec.node
+        stated, known, network = pod.meta.labels, pod_locality(view, pod), network_of(view, pod.meta.labels)
+        ports, annotations = pod.spec.ports, pod.meta.annotations
+    else:
+        stated, known = _entry(view, proxy) or (proxy.labels, Locality())
+        network = proxy.network or network_of(view, stated)
+        ports = _pod_ports(proxy)
+    found = augmented(stated, known, view.cluster_id, network, node)
+    locality = _label_locality(found) or labelled_locality(found) or proxy.locality
+    labels = augmented(found, locality, view.cluster_id, network, node)
+    return Workload({**proxy.static_labels, **labels}, locality, network, node, ports, annotations)
 
 
 def _pod(view: View, proxy: Proxy) -> Object | None:
@@ -77,11 +80,12 @@ def _pod(view: View, proxy: Proxy) -> Object | None:
     return None
 
 
-def _entry(view: View, proxy: Proxy) -> Mapping[str, str] | None:
-    """Return the labels that ServiceEntries of the namespace know for the proxy's address, or ``None``."""
+def _entry(view: View, proxy: Proxy) -> tuple[Mapping[str, str], Locality] | None:
+    """Return the labels and place that ServiceEntries of the namespace know for the proxy's address, or ``None``."""
     found = _workload_entry(view, proxy)
     if found is not None:
-        return entry_labels(found)
+        labels = entry_labels(found)
+        return labels, entry_locality(found.spec, labels)
     for ip in proxy.ips:
         for key in view.index("entries_with", ip):
             entry = view.get(key)
@@ -89,7 +93,7 @@ def _entry(view: View, proxy: Proxy) -> Mapping[str, str] | None:
                 continue
             for endpoint in entry.spec.endpoints:
                 if endpoint.address == ip:
-                    return dict(endpoint.labels or {})
+                    return endpoint.labels, entry_locality(endpoint, endpoint.labels)
     return None
 
 
@@ -106,7 +110,7 @@ def _workload_entry(view: View, proxy: Proxy) -> Object | None:
 
 def _label_locality(labels: Mapping[str, str]) -> Locality | None:
     found = Locality(labels.get(REGION, ""), labels.get(ZONE, ""), labels.get(SUBZONE, ""))
-    return found if found.region else None
+    return found if any(found) else None
 
 
 def _pod_ports(proxy: Proxy) -> tuple[ContainerPort, ...]:
@@ -332,7 +336,7 @@ def classify(view: View, proxy: Proxy) -> ProxyClass:
     inbound = InboundScope(
         namespace=proxy.namespace,
         istio=client.istio,
-        sidecar=sidecar if obj is not None and (obj.spec.ingress or obj.spec.inbound_connection_pool) else None,
+        sidecar=sidecar if obj is not None and _concerns_inbound(obj.spec) else None,
         targets=targets,
         labels=frozenset(pair for pair in held.labels.items() if pair in pairs),
         ips=proxy.ips if obj is not None and obj.spec.ingress else (),
@@ -345,6 +349,11 @@ def classify(view: View, proxy: Proxy) -> ProxyClass:
         settings=client.settings,
     )
     return ProxyClass(client, reach, listen, inbound)
+
+
+def _concerns_inbound(spec: Sidecar) -> bool:
+    """Whether a Sidecar resource can make a difference to inbound traffic: what it hides loses its rules too."""
+    return bool(spec.ingress or spec.egress) or spec.inbound_connection_pool is not None
 
 
 def _client(view: View, proxy: Proxy, held: Workload, sidecar: ObjectKey | None) -> ClientScope:
@@ -368,7 +377,7 @@ def _client(view: View, proxy: Proxy, held: Workload, sidecar: ObjectKey | None)
             (name, value) for name, value in held.labels.items() if (name, value) in pairs or name in names
         ),
         node=held.node if node_matters(view, ()) else "",
-        own_ips=frozenset(proxy.ips) & headless_addresses(view, ()),
+        own_ips=frozenset(proxy.ips[:1]) & headless_addresses(view, ()),
         interception=str(metadata.get("INTERCEPTION_MODE") or "REDIRECT"),
         dns_capture=_flag(proxy, "DNS_CAPTURE"),
         http_proxy_port=_number(metadata.get("HTTP_PROXY_PORT")),

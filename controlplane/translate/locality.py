@@ -143,11 +143,12 @@ def _distribute(groups: list[Group], distribute: Sequence[Any], client: Locality
 
 
 def _by_region(groups: list[Group], failover: Sequence[Any], client: Locality) -> None:
+    towards = next((rule.to for rule in failover if (rule.from_ or "") == client.region), None)
+
     def place(group: Group) -> int:
         there = group.locality
         if there.region != client.region:
-            towards = [rule.to for rule in failover if (rule.from_ or "") == client.region]
-            return 4 if towards and there.region not in towards else 3
+            return 4 if towards is not None and there.region != towards else 3
         if there.zone != client.zone:
             return 2
         return 0 if there.subzone == client.subzone else 1

@@ -165,6 +165,7 @@ GOOD: dict[str, list[dict[str, Any]]] = {
     "Sidecar": [
         {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}},
         {"inboundConnectionPool": {"tcp": {"maxConnections": 1}}},
+        egress({"hosts": ["~*/a.b", "~./c.d", "~other/*", "*/*"]}),
         {"outboundTrafficPolicy": {"mode": "ALLOW_ANY", "egressProxy": {"host": "a.b", "port": {"number": 1}}}},
         ingress(tls={"mode": "SIMPLE", **TLS_FILES}, port=port(443, protocol="HTTPS")),
         ingress(bind="127.0.0.1", connectionPool={"http": {"maxRetries": 1}}),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from controlplane.model.proxy import Proxy
-from controlplane.registry.workloads import inbound_targets
+from controlplane.model.proxy import Locality, Proxy
+from controlplane.registry.workloads import inbound_targets, workload
 from tests.translate.listeners.world import World
 
 VM = """
@@ -61,3 +61,50 @@ def test_of_two_entries_with_one_address_the_proxys_name_decides() -> None:
     proxies = [Proxy("sidecar", f"{name}.shop", ("10.3.0.1",), "shop", "d") for name in ("vm", "a")]
     found = [world.registry.memo.get(inbound_targets, proxy) for proxy in proxies]
     assert [[target.target_port for target in targets] for targets in found] == [[8080], []]
+
+
+NODE = """
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n1, labels: {topology.kubernetes.io/region: r1, topology.kubernetes.io/zone: z1}}
+"""
+SCHEDULED = POD.replace("spec:", "spec:\n  nodeName: n1")
+ENTRY = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: vm, namespace: shop}
+spec:
+  hosts: [vm.example.com]
+  resolution: STATIC
+  ports: [{number: 80, name: http}]
+  endpoints: [{address: 10.3.0.1, locality: r3/z3}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("yaml", "locality"),
+    [
+        pytest.param(SCHEDULED + NODE, Locality("r1", "z1"), id="node-of-the-pod"),
+        pytest.param(SCHEDULED, Locality("own", "zone"), id="pod-on-an-unknown-node"),
+        pytest.param(POD.replace("app: vm", "istio-locality: r2.z2"), Locality("r2", "z2"), id="label-of-the-pod"),
+        pytest.param(VM.replace("address:", "locality: r3/z3, address:"), Locality("r3", "z3"), id="workload-entry"),
+        pytest.param(ENTRY, Locality("r3", "z3"), id="endpoint-of-a-service-entry"),
+        pytest.param(VM, Locality("own", "zone"), id="entry-without-a-place"),
+        pytest.param(NODE, Locality("own", "zone"), id="unknown"),
+    ],
+)
+def test_place_of_a_workload(yaml: str, locality: Locality) -> None:
+    """What the registry knows goes before what the proxy says of itself, and shows in its labels."""
+    proxy = Proxy(
+        "sidecar", "vm.shop", ("10.3.0.1",), "shop", "shop.svc.cluster.local", locality=Locality("own", "zone")
+    )
+    held = World(yaml).registry.memo.get(workload, proxy)
+    assert held.locality == locality
+    assert held.labels["topology.kubernetes.io/region"] == locality.region
+
+
+def test_a_proxy_knows_its_node_best() -> None:
+    proxy = Proxy("sidecar", "vm.shop", ("10.3.0.1",), "shop", "shop.svc.cluster.local", metadata={"NODE_NAME": "n2"})
+    held = World(SCHEDULED + NODE).registry.memo.get(workload, proxy)
+    assert (held.node, held.labels["kubernetes.io/hostname"], held.locality) == ("n2", "n2", Locality("r1", "z1"))

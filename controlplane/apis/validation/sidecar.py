@@ -148,7 +148,8 @@ def _check_egress_host(report: Report, path: str, host: str) -> None:
     if not slash:
         report.error(path, f"{host!r} must be namespace/host")
         return
-    if namespace not in {"*", ".", "~"} and not primitives.is_dns_label(namespace.removeprefix("~")):
+    named = namespace.removeprefix("~")
+    if not (namespace == "~" or named in {"*", "."} or primitives.is_dns_label(named)):
         report.error(path, f"{namespace!r} is not a namespace")
     if not (primitives.is_wildcard_domain(name) or primitives.is_ip(name)):
         report.error(path, f"{name!r} is not a host name or wildcard")

@@ -13,6 +13,7 @@ from controlplane.model.service import Protocol, Service, ServicePort
 from controlplane.registry.destination_rules import Policy, Rule, inbound_rule_for, policy_for
 from controlplane.registry.memo import Query
 from controlplane.registry.proxy_settings import mesh_for, preserves_header_case
+from controlplane.registry.scopes import EgressKey, ReachKey, reaches
 from controlplane.registry.services import services_of
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
@@ -27,6 +28,7 @@ from controlplane.translate.clusters.policies import (
     tcp_settings,
 )
 from controlplane.translate.clusters.special import SpecialKey, inbound_sources
+from controlplane.translate.clusters.stat_names import stat_name
 
 FOREVER_SECONDS = 9223372035
 UNIX = "unix://"
@@ -93,16 +95,25 @@ def _service_cluster(view: View, key: InboundKey) -> Cluster | None:
     if not targets:
         return None
     service, port = targets[0]
-    rule = inbound_rule_for(view, service)
+    rule = _rule(view, key.scope, service)
     policy = policy_for(mesh, rule, "", port.number)
     pool = _sidecar_pool(view, key.scope) or policy.connection_pool
     cluster = _cluster(mesh, key, port.protocol, pool)
+    _count(cluster, mesh, key, service, port)
     if str(getattr(mesh.inbound_traffic_policy, "mode", None) or "PASSTHROUGH") == "LOCALHOST":
         _static(cluster, "127.0.0.1" if key.scope.ipv4 else "::1", key.port)
     else:
         _original_destination(cluster, key)
     _describe(cluster, [held for held, held_port in targets if held_port.number == port.number], rule)
     return cluster
+
+
+def _rule(view: View, scope: InboundScope, service: Service) -> Rule | None:
+    """Return the rule of a service; a proxy uses those of the services alone that it may reach as a client."""
+    rule = inbound_rule_for(view, service)
+    if rule is None or not reaches(view, ReachKey(EgressKey(scope.namespace, scope.sidecar), service.hostname)):
+        return None
+    return rule
 
 
 def _describe(cluster: Cluster, services: list[Service], rule: Rule | None) -> None:
@@ -116,13 +127,21 @@ def _ingress_cluster(view: View, key: InboundKey, listener: Any) -> Cluster:  # 
     mesh = mesh_for(view, key.scope.settings)
     pool = listener.connection_pool or _sidecar_pool(view, key.scope)
     targets = _targets(view, key)
-    rule = inbound_rule_for(view, targets[0][0]) if targets else None
+    rule = _rule(view, key.scope, targets[0][0]) if targets else None
     if pool is None:
         pool = policy_for(mesh, rule, "", targets[0][1].number if targets else 0).connection_pool
     cluster = _cluster(mesh, key, Protocol.parse(listener.port.protocol or ""), pool)
+    if targets:
+        _count(cluster, mesh, key, *targets[0])
     _ingress_endpoint(cluster, key, listener.default_endpoint or "")
     _describe(cluster, [service for service, _ in targets], rule)
     return cluster
+
+
+def _count(cluster: Cluster, mesh: MeshConfig, key: InboundKey, service: Service, port: ServicePort) -> None:
+    """Name the cluster in statistics as the mesh asks."""
+    if mesh.inbound_cluster_stat_name:
+        cluster.alt_stat_name = f"{stat_name(mesh.inbound_cluster_stat_name, service, port, target=key.port)};"
 
 
 def _ingress_endpoint(cluster: Cluster, key: InboundKey, endpoint: str) -> None:

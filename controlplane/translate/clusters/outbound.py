@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -30,6 +31,7 @@ from controlplane.translate.clusters.policies import (
     put_http_options,
     tcp_settings,
 )
+from controlplane.translate.clusters.stat_names import stat_name
 from controlplane.translate.clusters.upstream_tls import (
     decide,
     istio_mutual,
@@ -41,6 +43,9 @@ from controlplane.translate.endpoints import LoadKey, load_assignment
 from controlplane.translate.istio_proxy import metadata_exchange_upstream
 from controlplane.translate.locality import locality_setting
 from controlplane.translate.proxy_protocol import wrap_proxy_protocol
+
+_WORKLOAD_ID = re.compile(r"spiffe://[^/]+/(ns/[^/]+/sa/[^/]+)")
+"""The SPIFFE id of a workload, of whatever trust domain."""
 
 
 class ClusterKey(NamedTuple):
@@ -62,12 +67,11 @@ class ClusterKey(NamedTuple):
 def service_accounts(view: View, service: Service) -> tuple[str, ...]:
     """Return the SPIFFE ids that servers of a service may present, sorted, trust domain aliases included."""
     mesh = mesh_config(view)
-    held = set(service.accounts)
-    held.update(e.account for e in endpoints(view, (service.hostname, service.namespace)) if e.account)
-    own = f"spiffe://{mesh.trust_domain}/"
-    for alias in mesh.trust_domain_aliases:
-        held.update(f"spiffe://{alias}/{name.removeprefix(own)}" for name in tuple(held) if name.startswith(own))
-    return tuple(sorted(held))
+    stated = set(service.accounts)
+    stated.update(e.account for e in endpoints(view, (service.hostname, service.namespace)) if e.account)
+    paths = {found[1] for name in stated if (found := _WORKLOAD_ID.fullmatch(name)) is not None}
+    aliases = {f"spiffe://{alias}/{path}" for alias in mesh.trust_domain_aliases for path in paths}
+    return tuple(sorted(stated | aliases))
 
 
 @query
@@ -104,7 +108,9 @@ def outbound_cluster(view: View, key: ClusterKey) -> Cluster | None:
         view.get(source)
     policy = policy_for(mesh, rule, key.subset, key.port)
     name = key.name
-    cluster = Cluster(name=name, alt_stat_name=stat_name(mesh, service, port, key.subset) or f"{name};")
+    pattern = mesh.outbound_cluster_stat_name
+    counted = stat_name(pattern, service, port, key.subset, port.target_port) if pattern else name
+    cluster = Cluster(name=name, alt_stat_name=f"{counted};")
     cluster.connect_timeout.FromTimedelta(mesh.connect_timeout)
     if not _discovery(view, cluster, key, mesh, port):
         return None
@@ -211,9 +217,8 @@ def _transport(  # noqa: PLR0913, PLR0917 - the inputs of one cluster
             cluster.transport_socket.CopyFrom(socket)
     elif decision.mode:
         selected = key.rule is not None and key.rule.selector is not None
-        stated, options = stated_tls(
-            mesh, policy.tls, service, options, http2=http2, selected=selected or key.client.router
-        )
+        honoured = selected or key.client.router
+        stated, options = stated_tls(mesh, policy.tls, service, options, http2=http2, selected=honoured)
         cluster.metadata.filter_metadata["istio"].fields["alpn_override"].string_value = "false"
         if stated is not None:
             cluster.transport_socket.CopyFrom(stated)
@@ -234,22 +239,3 @@ def _peers_disabled(view: View, key: ClusterKey, policy: Policy) -> bool:
     if direct and direct_peers_disabled(view, (service, key.port)):
         return True
     return namespace_mode(view, service.namespace) == "DISABLE"
-
-
-def stat_name(mesh: MeshConfig, service: Service, port: ServicePort, subset: str) -> str:
-    """Return the statistics name that the mesh's pattern gives, with its ``;``; empty without a pattern."""
-    pattern = mesh.outbound_cluster_stat_name or ""
-    if not pattern:
-        return ""
-    short = f"{service.name}.{service.namespace}" if service.kubernetes else service.hostname
-    for token, value in (
-        ("%SERVICE%", short),
-        ("%SERVICE_NAME%", service.name),
-        ("%SERVICE_FQDN%", service.hostname),
-        ("%SUBSET_NAME%", subset),
-        ("%SERVICE_PORT%", str(port.number)),
-        ("%SERVICE_PORT_NAME%", port.name),
-        ("%TARGET_PORT%", str(port.target_port)),
-    ):
-        pattern = pattern.replace(token, value)
-    return f"{pattern};"

@@ -13,6 +13,7 @@ from controlplane.registry.peer_authentication import MtlsMode, WorkloadKey, Wor
 from controlplane.registry.services import services_of
 from controlplane.registry.store import View
 from controlplane.translate.clusters.names import INBOUND_PASSTHROUGH, config_path, inbound_name
+from controlplane.translate.clusters.stat_names import stat_name
 
 PASSTHROUGH_NAME = "virtualInbound"
 PASSTHROUGH_HTTP_NAME = "virtualInbound-catchall-http"
@@ -108,25 +109,10 @@ def _service_port(
         name=name,
         http_name=name,
         http_stat_prefix=f"inbound_{name};",
-        tcp_stat_prefix=_stat_name(stat_pattern, service, port.number, port.name) or cluster,
+        tcp_stat_prefix=stat_name(stat_pattern, service, port) if stat_pattern else cluster,
         host=service.hostname,
         service_port=port.number,
     )
-
-
-def _stat_name(pattern: str, service: Service, number: int, port_name: str) -> str:
-    """Fill the mesh's pattern; ``%TARGET_PORT%`` stays as it is, as in Istio's TCP statistics."""
-    values = {
-        "%SERVICE%": f"{service.name}.{service.namespace}" if service.kubernetes else service.hostname,
-        "%SERVICE_NAME%": service.name,
-        "%SERVICE_FQDN%": service.hostname,
-        "%SERVICE_PORT%": str(number),
-        "%SERVICE_PORT_NAME%": port_name,
-        "%SUBSET_NAME%": "",
-    }
-    for name, value in values.items():
-        pattern = pattern.replace(name, value)
-    return pattern
 
 
 def _ingress_port(

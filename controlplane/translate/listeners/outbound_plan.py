@@ -118,7 +118,10 @@ def unmatched_cluster(policy: OutboundPolicy) -> str:
 
 
 class _Wanted(NamedTuple):
-    """One port of one service that wants a listener; ``bind`` empty leaves the address to the service."""
+    """One port of one service that wants a listener; ``bind`` empty leaves the address to the service.
+
+    ``address`` is the one of the service's addresses that this is about, each of which is listened for on its own.
+    """
 
     listener: EgressListener
     service: Service
@@ -126,6 +129,7 @@ class _Wanted(NamedTuple):
     bind: str
     bind_to_port: bool
     prefixes: tuple[str, ...] = ()
+    address: str = UNSPECIFIED
 
 
 class _Plan:
@@ -241,17 +245,18 @@ class _Plan:
 
     def _claim(self, wanted: _Wanted) -> None:
         """Claim one port for one service; without ``bind`` at the service's own addresses, or at all for HTTP."""
-        if wanted.bind:
-            self._settle(wanted)
-        elif wanted.port.protocol.is_http:
+        if not wanted.bind and wanted.port.protocol.is_http:
             self._settle(wanted._replace(bind=self.client.wildcard))
-        else:
-            for address in service_addresses(wanted.service, self.client):
-                if "/" in address:
-                    self._settle(wanted._replace(bind=self.client.wildcard, prefixes=(address,)))
-                else:
-                    place = self.client.wildcard if address == UNSPECIFIED else address
-                    self._settle(wanted._replace(bind=place))
+            return
+        for address in service_addresses(wanted.service, self.client):
+            ranged = "/" in address
+            if wanted.bind:
+                self._settle(wanted._replace(address=address))
+            elif ranged or address == UNSPECIFIED:
+                prefixes = (address,) if ranged else ()
+                self._settle(wanted._replace(bind=self.client.wildcard, prefixes=prefixes, address=address))
+            else:
+                self._settle(wanted._replace(bind=address, address=address))
 
     def _settle(self, wanted: _Wanted) -> None:
         port = wanted.port
@@ -291,10 +296,8 @@ class _Plan:
         service = wanted.service
         if not wanted.port.protocol.is_tls:
             return ()
-        addresses = service_addresses(service, self.client)
-        ranged = wanted.bind not in addresses and any("/" in address for address in addresses)
-        shares_wildcard = addresses == (UNSPECIFIED,) and wanted.bind == self.client.wildcard
-        if not (ranged or shares_wildcard):
+        shares_wildcard = wanted.address == UNSPECIFIED and wanted.bind == self.client.wildcard
+        if not ("/" in wanted.address or shares_wildcard):
             return ()
         names = [service.hostname]
         imported = wanted.listener.services

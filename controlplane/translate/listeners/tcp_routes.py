@@ -16,6 +16,7 @@ from controlplane.registry.scopes import covers
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import MESH_GATEWAY, ResolvedVirtualService
 from controlplane.translate.clusters.names import BLACK_HOLE, outbound_name
+from controlplane.translate.clusters.stat_names import stat_name
 from controlplane.translate.listeners.chains import Chain, TcpSettings, TcpTarget
 
 _NO_SETTINGS = TcpSettings()
@@ -80,7 +81,7 @@ def service_chains(
 def _default_chain(client: Client, service: Service, port: Port, server_names: tuple[str, ...]) -> Chain:
     number = service.ports[0].number if len(service.ports) == 1 else port.number
     target = TcpTarget(
-        stat_prefix=stat_name(client.mesh, service, number, ""),
+        stat_prefix=_counted(client.mesh, service, number, ""),
         clusters=((outbound_name(number, "", service.hostname), 1),),
         settings=tcp_settings(client, service, ""),
         protocol=port.protocol,
@@ -190,27 +191,15 @@ def _stat_prefix(client: Client, destination: Destination, port: Port) -> str:
     if service is None or not client.mesh.outbound_cluster_stat_name:
         return ""
     number = _destination_port(service, destination, port.number)
-    return stat_name(client.mesh, service, number, destination.subset)
+    return _counted(client.mesh, service, number, destination.subset)
 
 
-def stat_name(mesh: MeshConfig, service: Service, number: int, subset: str) -> str:
+def _counted(mesh: MeshConfig, service: Service, number: int, subset: str) -> str:
     """Return the statistics name of a cluster as the mesh's pattern has it, else the cluster's name."""
     pattern = mesh.outbound_cluster_stat_name
     if not pattern:
         return outbound_name(number, subset, service.hostname)
-    stated = service.port(number) or ServicePort(number, "", Protocol.TCP)
-    short = service.name if service.kubernetes else service.hostname
-    values = {
-        "%SERVICE%": f"{short}.{service.namespace}" if service.kubernetes else service.hostname,
-        "%SERVICE_NAME%": short,
-        "%SERVICE_FQDN%": service.hostname,
-        "%SERVICE_PORT%": str(number),
-        "%SERVICE_PORT_NAME%": stated.name,
-        "%SUBSET_NAME%": subset,
-    }
-    for name, value in values.items():
-        pattern = pattern.replace(name, value)
-    return pattern
+    return stat_name(pattern, service, service.port(number) or ServicePort(number, "", Protocol.TCP), subset)
 
 
 def tcp_settings(client: Client, service: Service, subset: str) -> TcpSettings:

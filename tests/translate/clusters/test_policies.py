@@ -10,6 +10,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3 import (
     client_side_weighted_round_robin_pb2 as weighted_pb2,
 )
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from google.protobuf.json_format import MessageToDict
 
 from controlplane.model.proxy import Locality, Proxy
@@ -79,6 +80,12 @@ def test_priorities(balancer: str, priorities: list[int]) -> None:
     """Endpoints are in the client's zone, in another of its region, and in two other regions."""
     found = addresses(rule(f"{{loadBalancer: {balancer}}}"), PLACED)[DB]
     assert [found[f"10.1.0.{number}:80"] for number in (1, 2, 3, 4)] == priorities
+
+
+def test_of_two_failover_rules_of_a_region_the_first_counts() -> None:
+    setting = "{localityLbSetting: {failover: [{from: r1, to: r3}, {from: r1, to: r2}]}}"
+    found = addresses(rule(f"{{loadBalancer: {setting}, outlierDetection: {{}}}}"), PLACED)[DB]
+    assert list(found.values()) == [0, 1, 3, 2]
 
 
 def test_labels_that_the_client_lacks_count_as_empty() -> None:
@@ -236,6 +243,85 @@ def test_endpoints_called_with_mutual_tls(policy: str, subset: str, modes: tuple
         first = ClusterLoadAssignment.FromString(held[name].body).endpoints[0].lb_endpoints[0]
         found.append(first.metadata.filter_metadata["envoy.transport_socket_match"].fields["tlsMode"].string_value)
     assert tuple(found) == modes
+
+
+def test_ciphers_and_curves_of_the_mesh() -> None:
+    """They are for TLS as users state it, and never name what Envoy would refuse."""
+    defaults = (
+        "{ecdhCurves: [P-256], cipherSuites: [ECDHE-RSA-AES128-GCM-SHA256, NONSENSE], minProtocolVersion: TLSV1_3}"
+    )
+    mesh = (
+        "---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: istio, namespace: istio-system},"
+        f" data: {{mesh: 'tlsDefaults: {defaults}'}}}}\n"
+    )
+    found = {}
+    for mode in ("SIMPLE", "ISTIO_MUTUAL"):
+        cluster = clusters(rule(f"{{tls: {{mode: {mode}}}}}") + mesh)[DB]
+        context = UpstreamTlsContext.FromString(cluster.transport_socket.typed_config.value)
+        found[mode] = MessageToDict(context.common_tls_context.tls_params, preserving_proto_field_name=True)
+    versions = {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"}
+    suites = ["ECDHE-RSA-AES128-GCM-SHA256"]
+    assert found == {
+        "SIMPLE": {**versions, "ecdh_curves": ["P-256"], "cipher_suites": suites},
+        "ISTIO_MUTUAL": versions,
+    }
+
+
+NAMED = ENTRY.replace("STATIC", "DNS").split("  endpoints:")[0].replace("default}", "default, labels: {version: v1}}")
+
+
+def test_a_host_that_stands_for_itself_has_no_labels() -> None:
+    """What the ServiceEntry is labelled with is not the endpoint's, so no subset with labels has one."""
+    subsets = "[{name: v1, labels: {version: v1}}, {name: all}]"
+    made = rule("{loadBalancer: {simple: RANDOM}}", subsets).replace(ENTRY, NAMED)
+    assert {name for name in clusters(made) if "db.com" in name} == {DB, "outbound|80|all|db.com"}
+
+
+def test_names_of_servers_under_every_alias() -> None:
+    """A workload's name is good in each trust domain of the mesh, other names as they are stated."""
+    names = "[spiffe://far/ns/a/sa/b, 'spiffe://far/other', db.com]"
+    mesh = (
+        "---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: istio, namespace: istio-system},"
+        " data: {mesh: 'trustDomainAliases: [old]'}}\n"
+    )
+    cluster = clusters(ENTRY.replace("resolution:", f"subjectAltNames: {names}\n  resolution:") + mesh)[DB]
+    socket = next(each.transport_socket for each in cluster.transport_socket_matches if "istio" in each.name)
+    context = UpstreamTlsContext.FromString(socket.typed_config.value).common_tls_context
+    found = [
+        name.exact for name in context.combined_validation_context.default_validation_context.match_subject_alt_names
+    ]
+    assert found == ["db.com", "spiffe://far/ns/a/sa/b", "spiffe://far/other", "spiffe://old/ns/a/sa/b"]
+
+
+SLICE = """
+---
+apiVersion: v1
+kind: Service
+metadata: {name: bare, namespace: default}
+spec: {clusterIP: 10.0.0.7, ports: [{name: http, port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: bare-1, namespace: default, labels: {kubernetes.io/service-name: bare}}
+addressType: IPv4
+ports: [{name: http, port: 80}]
+endpoints: [{addresses: [10.1.0.9]}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: bare, namespace: default}
+spec:
+  host: bare
+  subsets:
+  - {name: here, labels: {topology.istio.io/cluster: Kubernetes}}
+  - {name: there, labels: {topology.istio.io/cluster: elsewhere}}
+"""
+
+
+def test_endpoints_without_a_pod_are_known_by_their_cluster() -> None:
+    found = addresses(SLICE)
+    assert found["outbound|80|here|bare.default.svc.cluster.local"] == {"10.1.0.9:80": 0}
+    assert found["outbound|80|there|bare.default.svc.cluster.local"] == {}
 
 
 @pytest.mark.parametrize(

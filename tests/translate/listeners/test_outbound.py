@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -126,6 +127,17 @@ CASES = [
         entry("ext", SNI_ENTRY),
         {"0.0.0.0_443": ([(("api.ext.com",), "tcp:outbound|443||api.ext.com"), REST], ["tls_inspector"])},
         id="tls-without-address-by-name",
+    ),
+    pytest.param(
+        entry("ext", SNI_ENTRY.replace("resolution: DNS", "resolution: STATIC, addresses: [192.0.2.1, 10.1.0.0/16]")),
+        {
+            "192.0.2.1_443": ([((), "tcp:outbound|443||api.ext.com")], []),
+            "0.0.0.0_443": (
+                [(("api.ext.com", "10.1.0.0/16"), "tcp:outbound|443||api.ext.com"), REST],
+                ["tls_inspector"],
+            ),
+        },
+        id="tls-by-address-and-by-range",
     ),
     pytest.param(
         entry("ext", CIDR_ENTRY % "10.1.0.0/16"),
@@ -360,6 +372,13 @@ def test_no_interception() -> None:
         "127.0.0.1_5432": [((), f"tcp:outbound|5432||{DB}")],
     }
     assert not any(held.HasField("bind_to_port") for held in found.values())
+
+
+def test_only_the_first_own_address_is_left_out() -> None:
+    """The endpoint of a headless service at a second address of the caller's pod is a destination like any other."""
+    yaml = service("db", "{name: tcp, port: 5432}", ip="None") + slice_of("db", "tcp", 5432, "10.9.0.1", "10.9.0.2")
+    proxy = replace(sidecar("ns1"), ips=("10.9.0.1", "10.9.0.2"))
+    assert {name for name in World(yaml).listeners(proxy) if "virtual" not in name} == {"10.9.0.2_5432"}
 
 
 def test_unprivileged() -> None:
