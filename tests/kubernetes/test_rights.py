@@ -8,105 +8,20 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from queue import SimpleQueue
-from typing import Any, Self
 
-import grpc
 import pytest
-from envoy.config.core.v3.base_pb2 import Node
-from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 from envoy.service.status.v3.csds_pb2 import SYNCED, ClientConfig
 
 from controlplane.apis.kinds import KINDS, NETWORKING, SECURITY
 from controlplane.security.self_signed import RootPolicy, new_root
 from tests.apis.rule_tables import GOOD
 from tests.cluster.api_server import ApiServer
-from tests.cluster.daemon import Daemon
 from tests.kubernetes import rights
+from tests.kubernetes.secure import ACCOUNT, CDS, DEPLOY, SYSTEM, ControlPlane, Tool
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
-SYSTEM, ACCOUNT = "istio-system", "istiod"
 WITH_STATUS = [kind for kind in KINDS.values() if kind.group in {NETWORKING, SECURITY}]
-SOTW = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
-CDS = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
-
-
-class ControlPlane:
-    """The program, with the token of its service account in ``deploy/``."""
-
-    def __init__(self, cluster: ApiServer, folder: Path) -> None:
-        token = cluster.kubectl("-n", SYSTEM, "create", "token", ACCOUNT).strip()
-        kubeconfig = cluster.write_kubeconfig(folder / "control-plane.kubeconfig", token)
-        command = [sys.executable, "-m", "controlplane", "serve", "--kubeconfig", str(kubeconfig)]
-        command += ["--xds-port=0", "--secure-port=0", "--webhook-port=0", "--monitoring-port=0"]
-        environment = {"PYTHONPATH": str(DEPLOY.parent), "PATH": "/usr/bin:/bin", "POD_NAME": "istiod-7d4f"}
-        self._process = Daemon("controlplane", command, folder, environment=environment)
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Run it; stopped politely, it lets go of what it holds."""
-        self._process.start()
-        try:
-            self.until(lambda: "app.serving" in self.said)
-            yield
-        finally:
-            self._process.stop(grace_seconds=20)
-
-    @property
-    def said(self) -> Mapping[str, dict[str, Any]]:
-        """The last of each event in its log."""
-        lines = self._process.log_path.read_text().splitlines()
-        return {event["event"]: event for event in map(json.loads, lines)}
-
-    def until(self, holds: Callable[[], bool]) -> None:
-        self._process.wait_until(holds)
-
-    @property
-    def secure(self) -> str:
-        port: str = self.said["app.serving"]["secure"].rpartition(":")[2]
-        return f"127.0.0.1:{port}"
-
-
-class Tool:
-    """A client of the secure port that shows a token and trusts what its namespace says, as proxies and tools do."""
-
-    def __init__(self, cluster: ApiServer, address: str, namespace: str) -> None:
-        token = cluster.kubectl("-n", namespace, "create", "token", "default", "--audience=istio-ca").strip()
-        root = cluster.kubectl(
-            "-n", namespace, "get", "cm", "istio-ca-root-cert", "-o", r"jsonpath={.data.root-cert\.pem}"
-        )
-        options = [("grpc.ssl_target_name_override", f"istiod.{SYSTEM}.svc")]
-        self._channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(root.encode()), options)
-        self._metadata = (("authorization", f"Bearer {token}"),)
-        self._node = Node(id=f"sidecar~10.0.0.9~app.{namespace}~{namespace}.svc.cluster.local")
-        self._node.metadata.update({"NAMESPACE": namespace, "SERVICE_ACCOUNT": "default"})
-
-    @contextmanager
-    def asking(self, type_url: str, **metadata: str) -> Iterator[DiscoveryResponse]:
-        """Subscribe and acknowledge; the stream lives for as long as the context."""
-        self._node.metadata.update(metadata)
-        requests: SimpleQueue[bytes | None] = SimpleQueue()
-        method = self._channel.stream_stream(SOTW, bytes, DiscoveryResponse.FromString)
-        answers: Any = method(iter(requests.get, None), metadata=self._metadata, timeout=60)
-        requests.put(DiscoveryRequest(type_url=type_url, node=self._node).SerializeToString())
-        try:
-            answer = next(answers)
-            requests.put(DiscoveryRequest(type_url=type_url, response_nonce=answer.nonce).SerializeToString())
-            yield answer
-        finally:
-            requests.put(None)
-            answers.cancel()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._channel.close()
 
 
 def ending_root() -> dict[str, str]:
