@@ -247,6 +247,9 @@ class ControlPlane:
             metrics.COMPILE_TIME.observe(perf_counter() - started)
             self._untranslated.note(checked)
             self._find()
+        about_mesh = MESH_KEY in checked.deletes or any(obj.key == MESH_KEY for obj in checked.upserts)
+        if about_mesh and self._trust is not None:
+            self._trust.mesh_changed()
         if not isinstance(self._source, FileSource):
             self._source.statuses.set()
 

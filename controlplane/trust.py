@@ -21,6 +21,7 @@ from controlplane.http2.connection import Handler
 from controlplane.http2.headers import Status
 from controlplane.http2.unary import CallRefused as GrpcRefused
 from controlplane.http2.unary import unary
+from controlplane.model.label_selector import any_matches
 from controlplane.model.proxy import Proxy
 from controlplane.registry.mesh import SYSTEM_NAMESPACE
 from controlplane.security.authentication import Authenticator, Caller, TrustDomains
@@ -202,7 +203,7 @@ class Trust:
             identity = Identity(revision, SYSTEM_NAMESPACE, f"istiod-{revision}-validator")
             self._configuration = WebhookConfiguration(client, lambda: self.bundle, identity, _count_configuration)
             yield self._configuration.run()
-        self._roots = RootCertificates(client, SYSTEM_NAMESPACE, lambda: self.bundle)
+        self._roots = RootCertificates(client, SYSTEM_NAMESPACE, lambda: self.bundle, self._discovered)
         yield Leadership(client, (SYSTEM_NAMESPACE, ROOT_CERTIFICATES), self._identity, self._roots.run).run()
         if status is not None:
             work = partial(status, client)
@@ -232,6 +233,16 @@ class Trust:
             return await service.create_certificate(request, call)
         except CallRefused as refused:
             raise GrpcRefused(Status[refused.kind.value], str(refused)) from refused
+
+    def mesh_changed(self) -> None:
+        """Tell those who depend on the mesh configuration."""
+        if self._roots is not None:
+            self._roots.changed()
+
+    def _discovered(self, labels: Mapping[str, str]) -> bool:
+        """Whether a namespace with these labels is one that the mesh configuration selects."""
+        selectors = self._mesh().discovery_selectors
+        return not selectors or any_matches(selectors, labels)
 
     def _bundle_changed(self) -> None:
         """Tell those who hand the roots on."""
