@@ -45,6 +45,8 @@ def validate(
             checked.read(path)
         except OSError as error:
             raise typer.BadParameter(f"{path}: {error.strerror or error}", param_hint="-f") from error
+    if not (checked.objects or checked.others or checked.errors or checked.warnings):  # a name mistyped, a pipe broken
+        raise typer.BadParameter(f"{', '.join(map(str, filename))}: no objects to check", param_hint="-f")
     if output is Output.JSON:
         print_value(_value(checked), "json")
     else:

@@ -67,6 +67,14 @@ async def test_a_good_file(mesh: Path) -> None:
     assert result == Result(0, "", "1 object checked: 0 errors, 0 warnings\n")
 
 
+async def test_nothing_to_check_is_no_success(tmp_path: Path) -> None:
+    """A mistyped directory or an empty pipe does not pass for manifests without errors."""
+    (tmp_path / "empty.yaml").write_text("# not yet\n---\n")
+    result = await run("validate", "-f", str(tmp_path))
+    assert (result.code, result.out) == (2, "")
+    assert f"{tmp_path}: no objects to check" in result.err.replace("\n", " ")
+
+
 async def test_each_problem_has_file_line_object_path_and_value(mesh: Path) -> None:
     bad = mesh / "below" / "bad.yml"
     result = await run("validate", "--filename", str(bad))
