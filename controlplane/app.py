@@ -334,8 +334,10 @@ class ControlPlane:
 
 def _count(changes: ChangeSet) -> None:
     """Count what came in, by istiod's words for it."""
-    for key in (*(obj.key for obj in changes.upserts), *changes.deletes):
-        metrics.INBOUND_UPDATES.labels(_UPDATES.get(key.kind, "config")).inc()
+    for obj in changes.upserts:
+        metrics.INBOUND_UPDATES.labels(_UPDATES.get(obj.key.kind, "config")).inc()
+    for key in changes.deletes:
+        metrics.INBOUND_UPDATES.labels("svcdelete" if key.kind == "Service" else _UPDATES.get(key.kind, "config")).inc()
     for rejected in changes.rejections:
         metrics.REJECTED_CONFIGS.labels(rejected.key.kind, rejected.key.name).inc()
 

@@ -76,6 +76,18 @@ class ControlPlane:
         except (OSError, aiohttp.ClientError, TimeoutError):  # not listening yet
             return False
 
+    async def problems(self) -> list[str]:
+        """Return what is wrong with its objects, a line each, in force or not; nothing while it cannot be asked."""
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
+                session.get(f"http://{self.monitoring}/debug/rejectedz") as response,
+            ):
+                found = await response.json()
+        except (OSError, aiohttp.ClientError, TimeoutError):
+            return []
+        return [f"{each['source']}: {problem}" for each in found for problem in each["problems"]]
+
     async def stop(self) -> None:
         """End it politely."""
         await self.process.stop()

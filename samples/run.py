@@ -184,18 +184,23 @@ Ctrl-C ends everything.
 
 
 async def watch(mesh: Mesh) -> None:
-    """Keep sending requests; print the split when the file changed, or the answers did by more than chance."""
+    """Keep sending requests; print the split when the file changed, or the answers did by more than chance.
+
+    What the control plane says against the file follows: only with it can one tell why the answers are not the file's.
+    """
     entrance = mesh.entrances[0]
     before: list[Answer] = []
-    printed = ""
+    printed: tuple[str, list[str]] | None = None
     while True:
-        wanted = described(mesh.config_dir)
+        wanted, problems = described(mesh.config_dir), await mesh.control_plane.problems()
         now = await send(entrance, "/", {}, WATCH_REQUESTS)
         if not before or differs(before, now):
             before = []
-        if not before or wanted != printed:
+        if not before or (wanted, problems) != printed:
             print(f"{split(now):32} the file says: {wanted}", flush=True)
-            printed = wanted
+            for problem in problems:
+                print(f"{'':32} the control plane says: {problem}", flush=True)
+            printed = wanted, problems
         before = [*before, *now][-20 * WATCH_REQUESTS :]
         await asyncio.sleep(WATCH_INTERVAL.total_seconds())
 
@@ -212,11 +217,11 @@ def differs(before: list[Answer], now: list[Answer]) -> bool:
 
 
 def described(config_dir: Path) -> str:
-    """Return what the file asks for now, or why it cannot be read; then the last good version stays in force."""
+    """Return what the file asks for now, or why that cannot be told."""
     try:
         return shares(canary_weights(config_dir))
     except (ValueError, KeyError, TypeError, AttributeError, OSError, yaml.YAMLError) as error:
-        return f"nothing of use ({' '.join(str(error).split())}), so nothing changes"
+        return f"nothing of use ({' '.join(str(error).split())})"
 
 
 async def run(*, once: bool) -> int:

@@ -27,7 +27,7 @@ from controlplane import metrics
 from controlplane.admin.metrics_page import MetricsPage
 from controlplane.admin.registry_view import endpoint_view, registry_view, rejected_view
 from controlplane.admin.sources import AdminSources
-from controlplane.admin.sync_view import sync_view
+from controlplane.admin.sync_view import sync_view, timestamp
 from controlplane.ads.sync_status import ProxyStatus
 from controlplane.snapshots import ResourceType, Snapshot
 
@@ -128,7 +128,7 @@ async def _connections(request: web.Request) -> web.Response:
     clients = [
         {
             "connectionId": status.connection_id,
-            "connectedAt": status.connected_at.isoformat(),
+            "connectedAt": timestamp(status.connected_at),
             "address": status.peer,
         }
         for status in statuses

@@ -119,6 +119,7 @@ class Stream:
         self._state: StreamState
         self.proxy: Proxy
         self.connected_at = datetime.now(UTC)
+        self._clock_began = self.connected_at - timedelta(seconds=self._loop.time())
 
     async def open(self, first: bytes, read: Callable[[], Awaitable[bytes | None]]) -> None:
         """Learn from the first request who this is, and take it up. ``close`` it afterwards.
@@ -291,9 +292,8 @@ class Stream:
 
     def status(self, connection_id: str) -> ProxyStatus:
         """Return what this proxy was sent and has answered."""
-        clock_began = datetime.now(UTC) - timedelta(seconds=self._loop.time())
         types = {
-            watch.type: _type_status(self._state, watch, clock_began, self._sent_at.get(watch.type_url))
+            watch.type: _type_status(self._state, watch, self._clock_began, self._sent_at.get(watch.type_url))
             for watch in self._state.watches.values()
             if watch.type
         }

@@ -48,7 +48,7 @@ def coloured(text: str) -> Text:
     """Return the text with the words of ``STYLES`` and the headings coloured."""
     from rich.text import Text
 
-    styled = Text(text, no_wrap=True, overflow="crop")
+    styled = Text(text)
     for word, style in STYLES.items():
         styled.highlight_regex(rf"(?<![\w-]){word}(?![\w-])", style)
     return styled

@@ -63,8 +63,9 @@ def status(
 ) -> None:
     """Show what each proxy was sent, has acknowledged and has refused.
 
-    SYNCED: has acknowledged the last version sent. STALE: has not answered yet. ERROR: has refused it, and keeps its
-    last good one. NOT SENT: asked for the type and was sent nothing yet. IGNORED: never asked for the type.
+    SYNCED: has acknowledged the last version. STALE: has not answered yet, or waits for its turn. ERROR: has refused
+    it, and keeps its last good one. NOT SENT: asked for the type and was sent nothing yet. IGNORED: never asked for the
+    type.
     In parentheses, the time since the last version was sent.
 
     Objects with problems follow on standard error, each with every reason.
@@ -102,7 +103,7 @@ def _watch(proxy: str, namespace: str, address: str) -> None:
         if has_colours():
             from rich.live import Live
 
-            with Live(coloured(current()), auto_refresh=False, vertical_overflow="crop") as live:
+            with Live(coloured(current()), auto_refresh=False) as live:
                 while True:
                     time.sleep(SECONDS_BETWEEN)
                     live.update(coloured(current()), refresh=True)

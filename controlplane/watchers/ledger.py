@@ -169,10 +169,14 @@ class Ledger:
 
     def _warn(self, before: Iterable[_File], after: Iterable[_File]) -> None:
         old = {warned for file in before for warned in file.reading.warnings}
-        new = {warned for file in after for warned in file.reading.warnings}
+        sources = {
+            warned: file.reading.objects[warned.key].meta.source for file in after for warned in file.reading.warnings
+        }
+        new = set(sources)
         if old != new:
             for warned in sorted(new - self.warnings):
-                log.warning("watchers.unknown_field", object=str(warned.key), problem=warned.text)
+                key, problem, source = str(warned.key), warned.text, sources[warned]
+                log.warning("watchers.unknown_field", object=key, problem=problem, source=source)
             self.warnings = (self.warnings - old) | new
 
     def _count(self, before: Iterable[_File], after: Iterable[_File]) -> None:

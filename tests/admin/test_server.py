@@ -93,6 +93,7 @@ async def test_connections() -> None:
     answer = await get_json(world.sources(), "/debug/connections")
     assert answer["totalClients"] == 2
     assert [each["connectionId"] for each in answer["clients"]] == ["api-1.prod-3", "web-1.shop-3"]
+    assert all(each["connectedAt"].endswith("Z") for each in answer["clients"]), "as everywhere else"
 
 
 async def test_registryz() -> None:

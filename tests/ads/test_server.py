@@ -74,6 +74,8 @@ async def test_subscribe_acknowledge_push(variant: Variant) -> None:
         assert status.types[E].sync is Sync.STALE
         assert (status.types[E].sent_revision, status.types[E].acked_revision) == (2, 1)
         assert status.types[C].acked_revision == 2, "nothing of it changed in revision 2"
+        (again,) = server.connections.statuses()
+        assert again.types[C].sent_at == status.types[C].sent_at, "it was sent once"
         await client.close()
         await eventually(lambda: not source.sessions and not len(server.connections))
 

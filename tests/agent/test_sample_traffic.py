@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from samples.control_plane import free_port
+from controlplane.agent.bootstrap import TcpAddress
+from samples.control_plane import ControlPlane, free_port
 from samples.run import CANARY, GATEWAY_PORT, VERSIONS, WEB_PORT, described, differs, relocated
 from samples.traffic import Answer, canary_weights, objects, split, weights_problem
+from tests.admin import world
 
 V1, V2 = Answer(200, "v1", "/"), Answer(200, "v2", "/")
 
@@ -83,6 +85,16 @@ def test_a_taken_port_makes_a_copy_with_another(tmp_path: Path) -> None:
 
 def test_described_says_why_a_file_is_of_no_use(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("spec: [")
-    assert described(tmp_path).startswith("nothing of use (")
+    assert described(tmp_path).startswith("nothing of use (while parsing")
     (tmp_path / "a.yaml").write_text("")
     assert "no route named canary" in described(tmp_path)
+
+
+async def test_what_the_control_plane_says_against_the_files(tmp_path: Path) -> None:
+    """What is refused is in the file and not in force; who watches the split is told."""
+    control_plane = ControlPlane(tmp_path, tmp_path / "log")
+    assert await control_plane.problems() == []
+    async with world.serving(world.sources()) as address:
+        host, _, port = address.rpartition(":")
+        control_plane.monitoring = TcpAddress(host, int(port))
+        assert await control_plane.problems() == ["shop.yaml:12: spec.http[0]: no destination"]

@@ -210,10 +210,10 @@ async def test_what_an_older_istiod_answers() -> None:
     assert result.out.splitlines()[1].split() == ["web.shop", "SYNCED", "STALE", "IGNORED", "IGNORED", "IGNORED"]
 
 
-async def _on_a_terminal(*arguments: str, until: bytes, stop: bool) -> tuple[int, bytes]:
+async def _on_a_terminal(*arguments: str, until: bytes, stop: bool, columns: int = 200) -> tuple[int, bytes]:
     """Run a command on a pseudo-terminal until it has printed something; return its exit code and all it printed."""
     terminal, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns)}
     environment.pop("NO_COLOR", None)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "controlplane", *arguments, cwd=ROOT, env=environment, stdout=theirs, stdin=theirs
@@ -249,6 +249,13 @@ async def test_watch_refreshes_until_it_is_interrupted() -> None:
         code, seen = await _on_a_terminal("status", "--watch", "--address", address, until=b"\x1b[1A", stop=True)
     assert code == 0
     assert seen.count(b"web-1.shop") >= 2
+
+
+async def test_watch_on_a_narrow_terminal_hides_no_column() -> None:
+    """The last column is there: a cut line would hide that a type is refused."""
+    async with world.serving(world.sources()) as address:
+        _, seen = await _on_a_terminal("status", "-w", "--address", address, until=b"1.27.0", stop=True, columns=60)
+    assert b"1.27.0" in seen
 
 
 @pytest.mark.parametrize(

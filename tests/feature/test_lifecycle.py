@@ -90,6 +90,7 @@ async def test_objects_appear_and_go_with_their_file(server: Server) -> None:
         server.remove("checkout.yaml")
         await client.until(lambda: not client.has(CDS, checkout) and client.complete, "the service gone")
         await client.until(lambda: client.copy() == before, "everything as it was")
+    assert 'pilot_inbound_updates{type="svcdelete"} 1.0' in str((await server.get("/metrics"))[1]), "istiod's word"
 
 
 async def test_an_invalid_mesh_config_keeps_the_last_good_one(server: Server) -> None:
