@@ -39,6 +39,8 @@ _NOBODYS_FAULT = frozenset({401, 429})
 """Our token has run out, or there are too many requests."""
 _BUSY_SECONDS = 0.005
 """How long a scan works before it lets others."""
+_REST = 10
+"""How many times as long as a scan takes the next one waits: somebody may change statuses all the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +153,16 @@ class Conditions:
             if scanned >= anew:
                 self._begin_anew()
                 anew = scanned + self._pace.again
+            found = await self._differing()
+            pause = max(self._pace.scan, _REST * (loop.time() - scanned))
             try:
-                await self._write(await self._differing(), scanned)
+                await self._write(found, scanned + pause)
             except _AwayError as error:
                 await self._wait_out(error)
                 continue
             due = min((each.due for each in self._attempts.values()), default=math.inf)
             await self._rest(min(due, anew))
-            await asyncio.sleep(max(scanned + self._pace.scan - loop.time(), 0))
+            await asyncio.sleep(max(scanned + pause - loop.time(), 0))
 
     async def _rest(self, until: float) -> None:
         """Wait for a change, but not beyond a time of the loop."""
@@ -222,13 +226,13 @@ class Conditions:
             known = self._unused[key] = obj, untranslated(obj)
         return known[1]
 
-    async def _write(self, keys: Iterable[ObjectKey], scanned: float) -> None:
-        """Write objects one after the other; stop where there may be more important ones by now."""
+    async def _write(self, keys: Iterable[ObjectKey], until: float) -> None:
+        """Write objects one after the other; stop where there may be more important ones, from that time on."""
         loop = asyncio.get_running_loop()
         for key in keys:
             await self._rate.take()
             await self._bring(key)
-            if self._inputs.changed.is_set() and loop.time() > scanned + self._pace.scan:
+            if self._inputs.changed.is_set() and loop.time() > until:
                 return
 
     async def _bring(self, key: ObjectKey) -> None:

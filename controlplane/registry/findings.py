@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from controlplane.apis.virtual_service import Destination
 from controlplane.model.objects import ObjectKey
 from controlplane.registry.contested_hosts import contested_hosts
+from controlplane.registry.contested_servers import contested_servers
 from controlplane.registry.destination_rules import Lookup, rules_for
 from controlplane.registry.memo import Query, query
 from controlplane.registry.overruled import overruled
@@ -89,32 +90,33 @@ def _namespace_of(view: View, host: str, client: str) -> str:
 
 def _findings(view: View, _key: tuple[()]) -> tuple[Finding, ...]:
     missing = [finding for key in view.keys("VirtualService") for finding in missing_subsets(view, key)]
-    lost = [
-        Finding(
-            each.key,
-            f"spec.hosts[{each.position}]",
-            f"{each.winner} has {each.host} too and comes before this one; this one's HTTP routes are not used for it",
-            each.winner,
+    found = sorted((*missing, *_lost(view), *_unused(view)), key=lambda each: each.key)
+    return tuple(found)
+
+
+def _lost(view: View) -> Iterator[Finding]:
+    """Yield what objects share with others and do not get."""
+    for host in contested_hosts(view, ()):
+        reason = (
+            f"{host.winner} has {host.host} too and comes before this one; this one's HTTP routes are not used for it"
         )
-        for each in contested_hosts(view, ())
-    ]
-    unused = [
-        Finding(
-            each.key, each.path, f"{each.winner} is older and selects the same workloads; it alone is used", each.winner
+        yield Finding(host.key, f"spec.hosts[{host.position}]", reason, host.winner)
+    for server in contested_servers(view, ()):
+        reason = (
+            f"{server.winner} is for the same proxies and comes before this one; it has this port or a host of these"
         )
-        for kind in ("PeerAuthentication", "Sidecar")
-        for each in superseded(view, kind)
-    ]
-    merged = [
-        Finding(
-            each.key,
-            each.path,
-            f"{each.winner} is for the same host and comes before this one; its is used",
-            each.winner,
-        )
-        for each in overruled(view, ())
-    ]
-    return tuple(sorted((*missing, *lost, *unused, *merged), key=lambda each: each.key))
+        yield Finding(server.key, f"spec.servers[{server.position}]", reason, server.winner)
+
+
+def _unused(view: View) -> Iterator[Finding]:
+    """Yield what objects state in place of which another's is used."""
+    for rule in overruled(view, ()):
+        reason = f"{rule.winner} is for the same host and comes before this one; its is used"
+        yield Finding(rule.key, rule.path, reason, rule.winner)
+    for kind in ("PeerAuthentication", "Sidecar"):
+        for each in superseded(view, kind):
+            reason = f"{each.winner} is older and selects the same workloads; it alone is used"
+            yield Finding(each.key, each.path, reason, each.winner)
 
 
 findings: Query[tuple[()], tuple[Finding, ...] | None] = Query(_findings, isolated=True)

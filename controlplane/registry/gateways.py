@@ -100,15 +100,18 @@ class MergedGateway:
 @query
 def merged_gateway(view: View, key: GatewayKey) -> MergedGateway:
     """Return the servers of all Gateways that apply to a proxy, oldest Gateway first; it wins conflicts."""
-    merge = _Merge()
+    merge = Merge()
+    rejected: dict[str, None] = {}
     for obj, targets in _strict(list(_applying(view, key))):
         for server in obj.spec.servers:
             for port in _ports(view, server, obj, targets):
-                merge.add(_gateway_server(obj, server, port))
+                held = gateway_server(obj, server, port)
+                if merge.add(held) is not None:
+                    rejected[held.name] = None
     return MergedGateway(
         {port: tuple(servers) for port, servers in merge.servers.items()},
         {route: tuple(servers) for route, servers in merge.by_route.items()},
-        tuple(dict.fromkeys(merge.rejected)),
+        tuple(rejected),
     )
 
 
@@ -168,7 +171,8 @@ def _ports(view: View, server: Server, obj: Object, targets: tuple[InboundTarget
     return (number,)
 
 
-def _gateway_server(obj: Object, server: Server, port: int) -> GatewayServer:
+def gateway_server(obj: Object, server: Server, port: int) -> GatewayServer:
+    """Return one server of a Gateway on one port of a proxy."""
     return GatewayServer(
         server=server,
         gateway=obj.key,
@@ -209,33 +213,33 @@ def route_name(server: Server, port: int, gateway: ObjectKey) -> str:
     return ""
 
 
-class _Merge:
+class Merge:
     """The servers accepted so far. Envoy refuses two equal chains, so who comes second may have to go."""
 
     def __init__(self) -> None:
         self.servers: dict[ServerPort, list[GatewayServer]] = {}
         self.by_route: dict[str, list[GatewayServer]] = {}
-        self.rejected: list[str] = []
         self._plain: dict[int, ServerPort] = {}
         self._seen: set[int] = set()
-        self._tls_hosts: set[tuple[int, str, str]] = set()
-        self._joined: set[tuple[int, str]] = set()
+        self._tls_hosts: dict[tuple[int, str, str], ObjectKey] = {}
+        self._joined: dict[tuple[int, str], ObjectKey] = {}
 
-    def add(self, held: GatewayServer) -> None:
-        """Accept a server, or record that its Gateway was rejected."""
-        if not self._accepts_hosts(held) or not self._place(held):
-            self.rejected.append(held.name)
+    def add(self, held: GatewayServer) -> ObjectKey | None:
+        """Accept a server, or return the Gateway that it has to give way to."""
+        winner = self._owner_of_hosts(held)
+        return winner if winner is not None else self._place(held)
 
-    def _accepts_hosts(self, held: GatewayServer) -> bool:
+    def _owner_of_hosts(self, held: GatewayServer) -> ObjectKey | None:
+        """Return who has one of these hosts with TLS already; take them where nobody has."""
         if held.server.tls is None:
-            return True
-        hosts = {(held.port, held.server.bind, host) for host in held.hosts}
-        if hosts & self._tls_hosts:
-            return False
-        self._tls_hosts |= hosts
-        return True
+            return None
+        hosts = [(held.port, held.server.bind, host) for host in held.hosts]
+        winner = next((self._tls_hosts[host] for host in hosts if host in self._tls_hosts), None)
+        if winner is None:
+            self._tls_hosts |= dict.fromkeys(hosts, held.gateway)
+        return winner
 
-    def _place(self, held: GatewayServer) -> bool:
+    def _place(self, held: GatewayServer) -> ObjectKey | None:
         place = ServerPort(held.port, held.server.port.protocol, held.server.bind)
         if held.port not in self._seen:
             self._seen.add(held.port)
@@ -244,29 +248,29 @@ class _Merge:
             if held.routes_http:
                 self.by_route[held.route] = [held]
             self.servers[place] = [held]
-            return True
+            return None
         owner = self._plain.get(held.port)
         if owner is not None:
             return self._join_plain(held, place, owner)
         if held.routes_http and held.route in self.by_route:
-            return False
-        joined = (held.port, place.bind) in self._joined
-        self._joined.add((held.port, place.bind))
-        if joined and held.server.tls is None:
-            return False  # plain text may be the second on a port of TLS, not the third
+            return self.by_route[held.route][0].gateway
+        joined = self._joined.get((held.port, place.bind))
+        self._joined.setdefault((held.port, place.bind), held.gateway)
+        if joined is not None and held.server.tls is None:
+            return joined  # plain text may be the second on a port of TLS, not the third
         if held.routes_http:
             self.by_route[held.route] = [held]
         self.servers.setdefault(place, []).append(held)
-        return True
+        return None
 
-    def _join_plain(self, held: GatewayServer, place: ServerPort, owner: ServerPort) -> bool:
+    def _join_plain(self, held: GatewayServer, place: ServerPort, owner: ServerPort) -> ObjectKey | None:
         """Share a port that somebody has in plain text: HTTP joins HTTP, everything else needs another address."""
         if owner.bind == place.bind:
             if not (place.is_http and owner.is_http) or not held.route:
-                return False
+                return self.servers[owner][0].gateway
             self.servers[owner].append(held)
         else:
             self.servers.setdefault(place, []).append(held)
         if held.route:
             self.by_route.setdefault(held.route, []).append(held)
-        return True
+        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -41,6 +42,7 @@ class Cluster:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     echo: bool = True
     scans: int = 0
+    scan_seconds: float = 0.0
 
     def put(self, name: str, version: str = "1", **fields: Any) -> None:
         """An object comes, or its newer version does."""
@@ -53,6 +55,7 @@ class Cluster:
     def every(self) -> tuple[Received, ...]:
         """Return everything, and count how often that is asked for."""
         self.scans += 1
+        time.sleep(self.scan_seconds)
         return tuple(self.received.values())
 
     async def patch(self, request: web.Request) -> web.StreamResponse:
@@ -180,6 +183,17 @@ async def test_a_refused_object_is_given_up_until_it_is_newer(cluster: Cluster) 
             assert not writer.counts.given_up
     (entry,) = [each for each in logs if each["event"] == "conditions.refused"]
     assert (entry["status"], entry["reason"], entry["object"]) == (403, "no: 403", "VirtualService shop/a")
+
+
+async def test_a_long_look_is_not_taken_all_the_time(cluster: Cluster) -> None:
+    """However often somebody changes something: one of 50 ms each half second."""
+    cluster.scan_seconds = 0.05
+    cluster.put("a")
+    async with running(cluster):
+        for _ in range(100):
+            cluster.changed.set()
+            await asyncio.sleep(0.015)
+    assert 2 <= cluster.scans <= 8  # hundreds without a pause, and the machine may be busy
 
 
 async def test_what_was_given_up_is_tried_again_after_a_time(cluster: Cluster) -> None:
