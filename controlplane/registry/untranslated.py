@@ -41,10 +41,7 @@ KINDS_NOT_TRANSLATED = frozenset(
 
 NOT_TRANSLATED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "DestinationRule": (
-            "outlierDetection.consecutiveErrors",
-            "retryBudget.budgetInterval",
-        ),
+        "DestinationRule": ("outlierDetection.consecutiveErrors",),
         "Gateway": ("servers[].defaultEndpoint",),
         "Sidecar": ("egress[].port.targetPort", "ingress[].tls"),
         "VirtualService": ("tcp[].match[].sourceSubnet",),
