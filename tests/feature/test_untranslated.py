@@ -15,7 +15,7 @@ from controlplane.apis.common import ApiModel
 from controlplane.apis.kinds import KINDS
 from controlplane.apis.mesh import MeshConfig
 from controlplane.apis.mesh_networks import MeshNetworks
-from controlplane.model.objects import ChangeSet, Object, ObjectKey
+from controlplane.model.objects import ChangeSet, Meta, Object, ObjectKey
 from controlplane.model.parse import Parsed
 from controlplane.registry.untranslated import (
     KINDS_NOT_TRANSLATED,
@@ -153,6 +153,38 @@ def test_each_field_is_named_once_and_counted() -> None:
     assert [(event["field"], event["count"]) for event in logs if event["field"] == path] == [(path, 2)]
     assert len(logs) == 3
     assert fields.counts["DestinationRule", path] == 1
+
+
+def stating(model: type[ApiModel], path: str) -> ApiModel:
+    """Return a message in which this field alone is given."""
+    head, _, rest = path.partition(".")
+    name, field = next(each for each in model.model_fields.items() if each[1].alias == head.removesuffix("[]"))
+    value: Any = stating(next(_models(field.annotation)), rest) if rest else None
+    return model.model_construct(_fields_set={name}, **{name: (value,) if head.endswith("[]") else value})
+
+
+NAMED = [
+    (kind, path.removeprefix("."))
+    for kind, ends in NOT_TRANSLATED.items()
+    for path, _ in _fields(KINDS[kind].load())
+    if path.endswith(tuple(f".{end}" for end in ends))
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"), [*((kind, "") for kind in sorted(KINDS_NOT_TRANSLATED)), *NAMED], ids=lambda each: each or "spec"
+)
+def test_whatever_is_not_translated_is_named_once_and_counted(kind: str, path: str) -> None:
+    model = KINDS[kind].load()
+    spec = stating(model, path) if path else model.model_construct()
+    fields = UntranslatedFields()
+    held = [Object(kind, Meta("shop", name), spec) for name in ("one", "two", "three")]
+    with capture_logs() as logs:
+        fields.note(ChangeSet(upserts=tuple(held[:2])))
+        fields.note(ChangeSet(upserts=tuple(held[2:])))
+    named = f"spec.{path}" if path else "spec"
+    assert [(event["kind"], event["field"], event["count"]) for event in logs] == [(kind, named, 2)]
+    assert fields.counts == {(kind, named): 3}
 
 
 def test_a_field_that_is_gone_is_not_counted() -> None:
