@@ -41,16 +41,17 @@ KINDS_NOT_TRANSLATED = frozenset(
 
 NOT_TRANSLATED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "DestinationRule": (
-            "outlierDetection.consecutiveErrors",
-            "retryBudget.budgetInterval",
-        ),
-        "Gateway": ("servers[].defaultEndpoint",),
+        "DestinationRule": ("outlierDetection.consecutiveErrors",),
+        "Gateway": ("servers[].defaultEndpoint", "tls.tlsCertificates[].caCertificates"),
         "Sidecar": ("egress[].port.targetPort", "ingress[].tls"),
         "VirtualService": ("tcp[].match[].sourceSubnet",),
     }
 )
-"""Ends of the paths, by kind, of what is not translated; where it is a message, all of its fields are meant."""
+"""Ends of the paths, by kind, of what is not translated; where it is a message, all of its fields are meant.
+
+``ingress[].tls`` of a Sidecar has no effect in Istio either, as long as its flag ENABLE_TLS_ON_SIDECAR_INGRESS is off,
+which it is by default.
+"""
 
 
 MESH_NOT_TRANSLATED = (

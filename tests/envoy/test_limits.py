@@ -91,6 +91,23 @@ async def test_retries_at_a_time_are_limited(mesh: Mesh, narrow: dict[str, Any],
     await eventually(every, "all of eight are tried again")
 
 
+async def test_a_retry_budget_of_an_interval(mesh: Mesh) -> None:
+    """A tenth of the requests at hand allows one retry; a tenth of those of the last minute, 100 more, allows all."""
+    v1 = await mesh.backend("v1")
+    budget = {"percent": 10, "minRetryConcurrency": 1}
+    mesh.write(service([v1]), subsets(retryBudget=budget), routes({"route": [to()], **ONE_RETRY}))
+    web = await mesh.sidecar()
+    await eventually_all(web, Answer(200, "v1", "/"), count=100)
+    assert await repeated(web, v1) == 1
+    mesh.write(subsets(retryBudget={**budget, "budgetInterval": "60s"}))
+
+    async def every() -> bool:
+        assert {answer.status for answer in await send(web, "/", {}, 100)} == {200}
+        return await repeated(web, v1) == AT_ONCE
+
+    await eventually(every, "all of eight are tried again")
+
+
 async def test_a_new_endpoint_warms_up(mesh: Mesh) -> None:
     """It begins with a tenth of its turns, and has half of them when its time is over."""
     window = 6.0

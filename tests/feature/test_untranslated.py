@@ -15,7 +15,7 @@ from controlplane.apis.common import ApiModel
 from controlplane.apis.kinds import KINDS
 from controlplane.apis.mesh import MeshConfig
 from controlplane.apis.mesh_networks import MeshNetworks
-from controlplane.model.objects import ChangeSet, Object, ObjectKey
+from controlplane.model.objects import ChangeSet, Meta, Object, ObjectKey
 from controlplane.model.parse import Parsed
 from controlplane.registry.untranslated import (
     KINDS_NOT_TRANSLATED,
@@ -83,7 +83,7 @@ def test_what_is_named_exists(kind: str) -> None:
     assert unknown == []
 
 
-@pytest.mark.parametrize("name", ["consecutive_errors", "budget_interval", "source_subnet"])
+@pytest.mark.parametrize("name", ["consecutive_errors", "source_subnet"])
 def test_what_is_named_is_not_read(name: str) -> None:
     """Those whose names are like no other's: a translator that begins to read one has to take it out."""
     assert not _is_read(name)
@@ -113,6 +113,7 @@ INGRESS = {
     "defaultEndpoint": "127.0.0.1:80",
     "tls": SERVER_TLS,
 }
+WITH_TLS = parsed(manifest(NETWORKING, "Sidecar", "tls", spec={"ingress": [INGRESS]}))
 BUDGET = {"retryBudget": {"percent": 10, "budgetInterval": "1s"}}
 
 
@@ -121,17 +122,18 @@ BUDGET = {"retryBudget": {"percent": 10, "budgetInterval": "1s"}}
     [
         (parsed(virtual_service({"route": [to("v1")], "retries": {"attempts": 1}})), ()),
         (parsed(manifest("v1", "Service", "web", spec={"ports": [{"port": 80}]})), ()),
-        (parsed(manifest(NETWORKING, "Sidecar", "tls", spec={"ingress": [INGRESS]})), ("spec.ingress[].tls",)),
+        (rule("budget", BUDGET), ()),
+        (WITH_TLS, ("spec.ingress[].tls",)),
         (
-            rule("budget", BUDGET),
+            rule("errors", ERRORS),
             (
-                "spec.subsets[].trafficPolicy.retryBudget.budgetInterval",
-                "spec.trafficPolicy.retryBudget.budgetInterval",
+                "spec.subsets[].trafficPolicy.outlierDetection.consecutiveErrors",
+                "spec.trafficPolicy.outlierDetection.consecutiveErrors",
             ),
         ),
         (parsed(manifest("telemetry.istio.io/v1", "Telemetry", "all", spec={})), ("spec",)),
     ],
-    ids=["all-translated", "kubernetes", "message-without-its-fields", "scalar", "whole-kind"],
+    ids=["all-translated", "kubernetes", "policy", "message-without-its-fields", "scalar", "whole-kind"],
 )
 def test_untranslated(obj: Object, paths: Iterable[str]) -> None:
     assert untranslated(obj) == paths
@@ -142,12 +144,47 @@ def test_each_field_is_named_once_and_counted() -> None:
     path = "spec.trafficPolicy.outlierDetection.consecutiveErrors"
     with capture_logs() as logs:
         fields.note(ChangeSet(upserts=(rule("one", ERRORS), rule("two", ERRORS))))
-        fields.note(ChangeSet(upserts=(rule("three", ERRORS), rule("two", BUDGET))))
+        fields.note(ChangeSet(upserts=(rule("three", ERRORS), rule("two", BUDGET), WITH_TLS)))
         fields.note(ChangeSet(deletes=(ObjectKey("DestinationRule", "shop", "one"),)))
-    assert {(event["event"], event["kind"]) for event in logs} == {("registry.field_not_translated", "DestinationRule")}
+    assert {(event["event"], event["kind"]) for event in logs} == {
+        ("registry.field_not_translated", "DestinationRule"),
+        ("registry.field_not_translated", "Sidecar"),
+    }
     assert [(event["field"], event["count"]) for event in logs if event["field"] == path] == [(path, 2)]
-    assert len(logs) == 4
+    assert len(logs) == 3
     assert fields.counts["DestinationRule", path] == 1
+
+
+def stating(model: type[ApiModel], path: str) -> ApiModel:
+    """Return a message in which this field alone is given."""
+    head, _, rest = path.partition(".")
+    name, field = next(each for each in model.model_fields.items() if each[1].alias == head.removesuffix("[]"))
+    value: Any = stating(next(_models(field.annotation)), rest) if rest else None
+    return model.model_construct(_fields_set={name}, **{name: (value,) if head.endswith("[]") else value})
+
+
+NAMED = [
+    (kind, path.removeprefix("."))
+    for kind, ends in NOT_TRANSLATED.items()
+    for path, _ in _fields(KINDS[kind].load())
+    if path.endswith(tuple(f".{end}" for end in ends))
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"), [*((kind, "") for kind in sorted(KINDS_NOT_TRANSLATED)), *NAMED], ids=lambda each: each or "spec"
+)
+def test_whatever_is_not_translated_is_named_once_and_counted(kind: str, path: str) -> None:
+    model = KINDS[kind].load()
+    spec = stating(model, path) if path else model.model_construct()
+    fields = UntranslatedFields()
+    held = [Object(kind, Meta("shop", name), spec) for name in ("one", "two", "three")]
+    with capture_logs() as logs:
+        fields.note(ChangeSet(upserts=tuple(held[:2])))
+        fields.note(ChangeSet(upserts=tuple(held[2:])))
+    named = f"spec.{path}" if path else "spec"
+    assert [(event["kind"], event["field"], event["count"]) for event in logs] == [(kind, named, 2)]
+    assert fields.counts == {(kind, named): 3}
 
 
 def test_a_field_that_is_gone_is_not_counted() -> None:

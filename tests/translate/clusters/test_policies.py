@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v
     client_side_weighted_round_robin_pb2 as weighted_pb2,
 )
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from controlplane.model.proxy import Locality, Proxy
 from controlplane.snapshots import ResourceType
@@ -20,6 +23,7 @@ from tests.translate.clusters.world import addresses, clusters, snapshot
 from tests.translate.listeners.world import sidecar
 
 DB = "outbound|80||db.com"
+BUDGET = "{retryBudget: {percent: 10, budgetInterval: 1.5s}}"
 PLACED = sidecar(locality=Locality("r1", "z1"), metadata={"CLUSTER_ID": "Kubernetes"})
 ENTRY = """
 apiVersion: networking.istio.io/v1
@@ -64,6 +68,14 @@ def test_retry_budget(stated: str, percent: float, minimum: int) -> None:
     threshold = clusters(rule(f"{{retryBudget: {stated}}}"))[DB].circuit_breakers.thresholds[0]
     assert threshold.retry_budget.budget_percent.value == percent
     assert threshold.retry_budget.min_retry_concurrency.value == minimum
+
+
+def test_the_interval_of_a_retry_budget() -> None:
+    """The messages we have do not know the field yet: it is what is left of them that they do not know."""
+    rest = UnknownFieldSet(clusters(rule(BUDGET))[DB].circuit_breakers.thresholds[0].retry_budget)
+    assert [rest[index].field_number for index in range(len(rest))] == [3]
+    assert Duration.FromString(rest[0].data).ToTimedelta() == timedelta(seconds=1.5)
+    assert validate(snapshot(rule(BUDGET), Proxy("sidecar", "a.default", ("10.0.0.1",), "default", "d"))) is None
 
 
 @pytest.mark.parametrize(
