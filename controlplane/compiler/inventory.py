@@ -137,7 +137,7 @@ def _ruled(view: View, client: ClientScope) -> list[tuple[Service, Rule | None]]
     own = bool(destination_rules(view, client.namespace).local or destination_rules(view, client.namespace).private)
     root = bool(destination_rules(view, mesh_config(view).root_namespace).exported)
     found: list[tuple[Service, Rule | None]] = []
-    for service in reachable_services(view, EgressKey(client.namespace, client.sidecar)):
+    for service in reachable_services(view, EgressKey(client.namespace, client.sidecar), router=client.router):
         if service.resolution is Resolution.ALIAS:
             continue
         namespace = service.namespace

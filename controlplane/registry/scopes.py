@@ -112,8 +112,10 @@ def reaches(view: View, key: ReachKey) -> bool:
     return key.hostname in egress_scope(view, key.scope).by_host
 
 
-def reachable_services(view: View, key: EgressKey) -> tuple[Service, ...]:
+def reachable_services(view: View, key: EgressKey, *, router: bool = False) -> tuple[Service, ...]:
     """Return the services that clusters are made for; without a Sidecar resource no VirtualService matters."""
+    if router:
+        return router_merged(view, key.namespace).services
     if key.sidecar is None:
         return default_merged(view, key.namespace).services
     return egress_scope(view, key).services
@@ -131,8 +133,8 @@ def resolves_by_request(view: View, key: EgressKey) -> bool:
 @query
 def router_scope(view: View, namespace: str) -> EgressScope:
     """Return what gateways of a namespace reach: every visible service, no Sidecar resource."""
-    listener = EgressListener(None, default_services(view, namespace), ())
-    merged = default_merged(view, namespace)
+    merged = router_merged(view, namespace)
+    listener = EgressListener(None, merged.services, ())
     return EgressScope((listener,), merged.services, merged.by_host, outbound_policy(view, None))
 
 
@@ -151,6 +153,18 @@ def default_merged(view: View, namespace: str) -> MergedServices:
         return default_merged(view, "")
     merged: dict[str, Service] = {}
     for service in default_services(view, namespace):
+        _add(merged, service)
+    return MergedServices(tuple(merged.values()), merged)
+
+
+@query
+def router_merged(view: View, namespace: str) -> MergedServices:
+    """Return everything a gateway sees, merged by host name: unlike sidecars', its own namespace has no precedence."""
+    every = visible_services(view, namespace)
+    if len(visible_by_host(view, namespace).by_host) == len(every):
+        return default_merged(view, namespace)
+    merged: dict[str, Service] = {}
+    for service in every:
         _add(merged, service)
     return MergedServices(tuple(merged.values()), merged)
 

@@ -187,7 +187,10 @@ def _address(text: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class ServiceTable:
-    """All services by who sees them, each list oldest first; hidden ones are in neither."""
+    """All services by who sees them, each list oldest first; hidden ones are in neither.
+
+    In ``private`` what a namespace keeps to itself comes before what others export to it.
+    """
 
     public: tuple[Service, ...]
     private: Mapping[str, tuple[Service, ...]]
@@ -206,11 +209,17 @@ def service_table(view: View, _key: tuple[()]) -> ServiceTable:
                 elif "~" not in service.export_to:
                     for namespace in service.export_to:
                         private[namespace].append(service)
-    return ServiceTable(_oldest_first(public), {name: _oldest_first(held) for name, held in private.items()})
+    return ServiceTable(
+        tuple(sorted(public, key=_age)),
+        {
+            name: tuple(sorted(held, key=lambda each: (each.namespace != name, _age(each))))
+            for name, held in private.items()
+        },
+    )
 
 
-def _oldest_first(services: list[Service]) -> tuple[Service, ...]:
-    return tuple(sorted(services, key=lambda service: (service.age_order, service.key)))
+def _age(service: Service) -> tuple[tuple[str, str, str], ServiceKey]:
+    return (service.age_order, service.key)
 
 
 @query

@@ -59,10 +59,29 @@ OUTBOUND = (
         "hosts: [db], tcp: [{route: [{destination: {host: db}, weight: 80}, {destination: {host: web}, weight: 20}]}]"
     )
 )
+TO_DB_TOO = "], route: [{destination: {host: db}}]}]"
 EGRESS = sidecar_resource(
     "egress: [{port: {number: 9080, protocol: HTTP, name: h}, captureMode: NONE, hosts: ['*/*']},"
     " {port: {number: 0, protocol: HTTP, name: u}, bind: 'unix:///tmp/x', captureMode: NONE, hosts: ['*/*']},"
     " {hosts: ['*/*']}]"
+)
+CLASHING = (
+    entry("a", SNI_ENTRY)
+    + entry("b", SNI_ENTRY.replace("api", "b"))
+    + entry("c", (CIDR_ENTRY % "10.1.2.3/16").replace("5432", "443"))
+    + virtual_service(
+        "hosts: [api.ext.com, b.ext.com], tls: [{match: [{sniHosts: [api.ext.com, b.ext.com]}" + TO_DB_TOO
+    )
+    + virtual_service("hosts: ['*.ext.com'], tls: [{match: [{sniHosts: [b.ext.com, c.ext.com]}" + TO_DB_TOO, name="w")
+    + virtual_service(
+        "hosts: [cidr.ext], tcp: [{match: [{destinationSubnets: [10.2.0.0/16, 10.1.0.0/16]}" + TO_DB_TOO, name="x"
+    )
+)
+CLASHING_GATEWAYS = (
+    gateway_resource(server(443, "HTTPS", "hosts: [x/a.com, x/b.com]", name="a", more=tls("SIMPLE")))
+    + gateway_resource(server(443, "HTTPS", "hosts: [y/b.com, y/c.com]", name="b", more=tls("SIMPLE")), name="gx")
+    + gateway_resource(server(443, "TLS", "hosts: ['*.com']", name="c", more=tls("PASSTHROUGH", "")), name="gy")
+    + routed(f"hosts: ['*.com'], tls: [{{match: [{{sniHosts: [a.com, d.com]}}], {TO_DB}}}]", gateways="gy")
 )
 GATEWAYS = (
     DB
@@ -90,6 +109,7 @@ GATEWAYS = (
         pytest.param(OUTBOUND + MESH % "TEXT", {"metadata": {"HTTP10": "1", "IDLE_TIMEOUT": "5s"}}, id="mesh-text"),
         pytest.param(OUTBOUND + MESH % "JSON", {"metadata": {"OUTBOUND_LISTENER_EXACT_BALANCE": "1"}}, id="mesh-json"),
         pytest.param(OUTBOUND + EGRESS, {}, id="sidecar-egress"),
+        pytest.param(CLASHING, {}, id="names-and-ranges-in-common"),
         pytest.param(OUTBOUND, {"metadata": {"INTERCEPTION_MODE": "NONE", "HTTP_PROXY_PORT": "15080"}}, id="none"),
         pytest.param(OUTBOUND, {"metadata": {"INTERCEPTION_MODE": "TPROXY"}}, id="tproxy"),
         pytest.param(OUTBOUND, {"ip": "fd00::9"}, id="ipv6"),
@@ -109,4 +129,10 @@ def test_sidecar(yaml: str, proxy: dict[str, Any]) -> None:
 def test_gateway(mesh: str) -> None:
     resources = World(GATEWAYS + mesh).resources(gateway(istio=False))
     assert len(resources) == 9
+    assert validate(resources.values()) is None
+
+
+def test_gateway_servers_with_names_in_common() -> None:
+    resources = World(CLASHING_GATEWAYS).resources(gateway(istio=False))
+    assert list(resources) == ["0.0.0.0_443"]
     assert validate(resources.values()) is None

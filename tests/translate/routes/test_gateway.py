@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from envoy.config.route.v3.route_components_pb2 import VirtualHost
 
+from controlplane.compiler.inventory import outbound_clusters
 from controlplane.model.objects import ObjectKey
-from controlplane.model.proxy_class import InboundTarget
+from controlplane.model.proxy_class import ClientScope, InboundTarget
 from controlplane.model.service import ServiceKey
 from tests.translate.routes.world import World, clusters, istio, names, plain, service, virtual_host, virtual_service
 
@@ -165,6 +166,21 @@ def test_port_of_a_destination_that_several_objects_state() -> None:
     assert clusters(own.gateway_routes("http.80"), "example.org:80") == ["outbound|82||ext.com"]
     other = World(gateway(), entry("a", "shop", 81, NEW), entry("b", "shop", 82, OLD), route)
     assert clusters(other.gateway_routes("http.80"), "example.org:80") == ["outbound|80||ext.com"]
+
+
+def test_oldest_of_one_host_is_a_gateways_own_is_a_sidecars() -> None:
+    def entry(namespace: str, number: int, created: str) -> str:
+        port = f"{{number: {number}, name: http, protocol: HTTP}}"
+        return istio("ServiceEntry", "e", f"{{hosts: [ext.com], ports: [{port}]}}", namespace, created)
+
+    world = World(
+        gateway(), entry("istio-system", 82, NEW), entry("shop", 81, OLD), bound("v", "example.org", "ext.com")
+    )
+    assert clusters(world.gateway_routes("http.80"), "example.org:80") == ["outbound|81||ext.com"]
+
+    get = world.registry.memo.get
+    assert [*get(outbound_clusters, ClientScope("istio-system", router=True))] == ["outbound|81||ext.com"]
+    assert [*get(outbound_clusters, ClientScope("istio-system"))] == ["outbound|82||ext.com"]
 
 
 @pytest.mark.parametrize(
