@@ -175,8 +175,8 @@ class Service:
         return port.protocol is not Protocol.UDP
 
     def port(self, number: int) -> ServicePort | None:
-        """Return the port with this number, or ``None``."""
-        return next((port for port in self.ports if port.number == number), None)
+        """Return the port with this number, or ``None``; one for UDP may have the same number and does not count."""
+        return next((port for port in self.ports if port.number == number and port.protocol is not Protocol.UDP), None)
 
     def visible_in(self, namespace: str) -> bool:
         """Whether clients of this namespace may see the service. Source: ``exportTo``."""

@@ -228,13 +228,15 @@ class _Hosts:
         )
 
     def imports_virtual_service(self, virtual_service: ResolvedVirtualService) -> bool:
-        """Whether any host of the VirtualService overlaps the entries, in either direction."""
+        """Whether any host of the VirtualService overlaps the entries; one of the Gateway API must lie within one."""
         namespace = virtual_service.key.namespace
+        either_way = virtual_service.semantics != "gateway"
         for host in virtual_service.hosts:
             if self._excluded(host, namespace):
                 continue
             for name in (namespace, "*"):
-                if any(covers(entry, host) or covers(host, entry) for entry in self.imports.get(name, ())):
+                entries = self.imports.get(name, ())
+                if any(covers(entry, host) or (either_way and covers(host, entry)) for entry in entries):
                     return True
         return False
 

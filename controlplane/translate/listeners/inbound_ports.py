@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from controlplane.apis.sidecar import IstioIngressListener
+from controlplane.apis.sidecar import CaptureMode, IstioIngressListener
 from controlplane.model.proxy_class import InboundScope, InboundTarget
 from controlplane.model.service import Protocol, Service
 from controlplane.registry.peer_authentication import MtlsMode, WorkloadKey, WorkloadMtls, workload_mode
@@ -120,8 +120,7 @@ def _ingress_port(
 ) -> InboundPort:
     number = ingress.port.number
     bind = ingress.bind or instance_ip(scope)
-    capture = str(ingress.capture_mode)
-    own_listener = capture == "NONE" or (capture == "DEFAULT" and scope.interception == "NONE")
+    own_listener = scope.interception == "NONE" or ingress.capture_mode is CaptureMode.NONE
     name = f"{bind}_{number}"
     cluster = inbound_name(number)
     return InboundPort(

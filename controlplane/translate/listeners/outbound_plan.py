@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from controlplane.apis.mesh import MeshConfig
-from controlplane.apis.sidecar import IstioEgressListener
+from controlplane.apis.sidecar import CaptureMode, IstioEgressListener
 from controlplane.model.proxy_class import ClientScope
 from controlplane.model.service import Protocol, Resolution, Service, ServicePort
 from controlplane.registry.audience import listening
@@ -213,8 +213,8 @@ class _Plan:
                     self._claim(wanted)
 
     def _binds(self, spec: IstioEgressListener | None) -> bool:
-        stated = str(spec.capture_mode) if spec is not None else "DEFAULT"
-        return stated == "NONE" or (stated == "DEFAULT" and self.client.interception == "NONE")
+        """Whether listeners are really bound; nothing can be captured for a proxy without interception."""
+        return self.client.interception == "NONE" or (spec is not None and spec.capture_mode is CaptureMode.NONE)
 
     def _may_bind(self, bind: str, port: ServicePort, *, bind_to_port: bool) -> bool:
         """Whether the port can be listened on: not privileged without the right, not one of the proxy's own."""

@@ -374,6 +374,17 @@ def test_no_interception() -> None:
     assert not any(held.HasField("bind_to_port") for held in found.values())
 
 
+def test_capture_asked_for_in_vain() -> None:
+    """Without interception a Sidecar's listeners are bound, whatever they say of capture."""
+    yaml = service("web", "{name: http, port: 80}") + sidecar_resource(
+        "egress: [{captureMode: IPTABLES, hosts: ['*/*']}],"
+        " ingress: [{captureMode: IPTABLES, port: {number: 8080, protocol: HTTP, name: web}}]"
+    )
+    found = World(yaml).listeners(sidecar("ns1", metadata={"INTERCEPTION_MODE": "NONE"}))
+    assert set(found) == {"127.0.0.1_80", "10.9.0.1_8080"}
+    assert not any(held.HasField("bind_to_port") for held in found.values())
+
+
 def test_only_the_first_own_address_is_left_out() -> None:
     """The endpoint of a headless service at a second address of the caller's pod is a destination like any other."""
     yaml = service("db", "{name: tcp, port: 5432}", ip="None") + slice_of("db", "tcp", 5432, "10.9.0.1", "10.9.0.2")
