@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import re
+import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,7 @@ import yaml
 from kubernetes import client, config
 
 from controlplane.apis.kinds import KINDS
+from tests.cluster import build
 from tests.cluster.api_server import ApiServer
 from tests.cluster.images import dockerfile
 from tests.kubernetes import rights
@@ -137,6 +140,51 @@ def test_the_image_runs_as_the_deployment_expects() -> None:
     uv = re.search(r"^UV_VERSION := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert uv is not None
     assert f"uv=={uv[1]} " in (DEPLOY / "Dockerfile").read_text()
+
+
+SIZES = {"deploy": (2, 5, 1), "minimal": None, "ha": (3, 10, 2)}
+"""Fewest and most replicas, and how many must stay, of each overlay; ``None``: one, without autoscaler and budget."""
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
+@pytest.mark.usefixtures("kube_binaries")
+def test_what_an_overlay_consists_of(overlay: Path) -> None:
+    """Every part is there, and the Deployment says how it wants to be asked, fed and spread."""
+    command = [build.binary("kubectl"), "kustomize", str(overlay)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    objects = {(obj["kind"], obj["metadata"]["name"]): obj for obj in yaml.safe_load_all(said)}
+    kinds = Counter(kind for kind, _ in objects)
+    size = SIZES[overlay.name]
+    assert kinds == {
+        "Namespace": 1,
+        "CustomResourceDefinition": 15,
+        "ServiceAccount": 1,
+        "ClusterRole": 1,
+        "ClusterRoleBinding": 1,
+        "Role": 1,
+        "RoleBinding": 1,
+        "ConfigMap": 1,
+        "Service": 1,
+        "Deployment": 1,
+        "NetworkPolicy": 1,
+        "ValidatingWebhookConfiguration": 1,
+        **({"PodDisruptionBudget": 1, "HorizontalPodAutoscaler": 1} if size else {}),
+    }
+    deployment = objects["Deployment", "istiod"]["spec"]
+    if size is None:
+        assert deployment["replicas"] == 1
+    else:
+        scaler = objects["HorizontalPodAutoscaler", "istiod"]["spec"]
+        budget = objects["PodDisruptionBudget", "istiod"]["spec"]
+        assert (scaler["minReplicas"], scaler["maxReplicas"], budget["minAvailable"]) == size
+    pod = deployment["template"]["spec"]
+    (container,) = pod["containers"]
+    assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)
+    assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+    assert container["resources"]["limits"].keys() == {"memory"}
+    spread = {each["topologyKey"] for each in pod["topologySpreadConstraints"]}
+    assert spread == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
+    assert objects["NetworkPolicy", "istiod"]["spec"]["podSelector"] == deployment["selector"]
 
 
 def kubeconfig(cluster: ApiServer, folder: Path) -> Path:

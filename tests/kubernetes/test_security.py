@@ -94,7 +94,9 @@ async def test_a_review_is_remembered_for_minutes(own_kube_cluster: ApiServer) -
     clock = Clock(datetime.now(UTC))
     async with api(own_kube_cluster) as made:
         reviews = TokenReviews(made, AUDIENCES, clock=clock)
+        longer = TokenReviews(made, AUDIENCES, remember=timedelta(hours=1), clock=clock)
         presented = token(own_kube_cluster, "default", "--duration=10m")
+        await longer.check(presented)
         assert (await reviews.check(presented)).username == "system:serviceaccount:default:default"
         own_kube_cluster.api.stop()
         clock.pass_by(timedelta(minutes=4))
@@ -103,8 +105,11 @@ async def test_a_review_is_remembered_for_minutes(own_kube_cluster: ApiServer) -
         clock.pass_by(timedelta(minutes=2))
         await reviews.check(presented)  # asked in vain: known, and it lives
         assert reviews.away_since == clock.now
+        await longer.check(presented)
+        assert longer.away_since is None
         clock.pass_by(timedelta(minutes=5))
-        assert (await refusal(reviews, presented)).kind is Refusal.UNAVAILABLE
+        for each in (reviews, longer):  # no longer than the token lives
+            assert (await refusal(each, presented)).kind is Refusal.UNAVAILABLE
 
 
 async def test_without_an_api_server_the_keys_of_the_cluster_decide(own_kube_cluster: ApiServer) -> None:
