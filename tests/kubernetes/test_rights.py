@@ -26,6 +26,7 @@ STATUSES = (
 
 AWAITED = {
     *(Right("patch", group, f"{plural}/status") for group, plurals in STATUSES for plural in plurals.split()),
+    Right("patch", "networking.k8s.io", "ingresses/status"),
     Right("create", "authentication.k8s.io", "tokenreviews"),
 }
 """Rights of parts that the control plane does not have yet, or that need proxies. Who adds one takes it from here."""

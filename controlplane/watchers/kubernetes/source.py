@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from controlplane.watchers.kubernetes.api import Api, connect
+from controlplane.watchers.kubernetes.bell import Bell
 from controlplane.watchers.kubernetes.discovery import Discovery
 from controlplane.watchers.kubernetes.outbox import Outbox
 from controlplane.watchers.kubernetes.reflector import Reflector
@@ -64,8 +65,8 @@ class KubernetesSource:
         self._options = options
         self._timing = timing or Timing()
         self._arrived = asyncio.Event()
-        self.statuses = asyncio.Event()
-        """Set when a status, a warning or a refusal is another; whoever reads ``received`` clears it."""
+        self.statuses = Bell()
+        """Rings when something that ``received`` yields is another."""
         self._outbox = Outbox(self._arrived, self.statuses)
         self._selection = Selection()
         self._reflectors: list[Reflector] = []
@@ -93,17 +94,15 @@ class KubernetesSource:
         )
 
     def received(self) -> Iterator[Received]:
-        """Yield the newest version of every object that counts and has a definition of its own, good or not."""
+        """Yield the newest version of every object that counts and whose status is kept, good or not."""
         for reflector in self._reflectors:
-            if reflector.resource.definition:
+            if reflector.resource.status:
                 yield from reflector.shelf.received()
 
     def find(self, key: ObjectKey) -> Received | None:
         """Return one of those, or ``None``."""
         place = (key.namespace, key.name)
-        shelves = (
-            each.shelf for each in self._reflectors if each.resource.definition and each.resource.kind == key.kind
-        )
+        shelves = (each.shelf for each in self._reflectors if each.resource.status and each.resource.kind == key.kind)
         return next((found for shelf in shelves if (found := shelf.find(place)) is not None), None)
 
     @property
