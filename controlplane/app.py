@@ -8,10 +8,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from itertools import groupby
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -46,12 +45,11 @@ from controlplane.snapshots import ResourceType
 from controlplane.watchers.files import FileSource
 
 if TYPE_CHECKING:
-    from kubernetes.aio.client import ApiClient
-
     from controlplane.ads.credential import Credential
     from controlplane.ads.debug import DebugAnswer
     from controlplane.trust import Trust
     from controlplane.watchers.kubernetes.source import KubernetesSource
+    from controlplane.writers import Writer
 
 log = structlog.get_logger(__name__)
 
@@ -107,7 +105,8 @@ class ControlPlane:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._registry = Registry(settings.domain_suffix, settings.cluster_id)
+        written = settings.config_dir is None and settings.secures  # by the leader, in a cluster
+        self._registry = Registry(settings.domain_suffix, settings.cluster_id, allocates=not written)
         self._compiler = Compiler(self._registry)
         self._mesh_problem: Rejected | None = None
         self._untranslated = UntranslatedFields()
@@ -158,8 +157,7 @@ class ControlPlane:
         tasks = [asyncio.create_task(work) for work in (self._watch(), self._holdoff.run(), _probe_lag())]
         writers = []
         if self._trust is not None:
-            status = None if isinstance(self._source, FileSource) else partial(self._write_status, self._source)
-            writers.append(asyncio.create_task(self._trust.run(status)))
+            writers.append(asyncio.create_task(self._trust.run(self._status_writers())))
         stopped = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([*tasks, *writers, stopped], return_when=asyncio.FIRST_COMPLETED)
         self._stopping = True
@@ -215,18 +213,13 @@ class ControlPlane:
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
             return await response.read()
 
-    async def _write_status(self, source: KubernetesSource, client: ApiClient) -> None:
-        """Write what becomes of each object to its status, until cancelled."""
-        from controlplane.controllers.conditions import Conditions, Inputs  # noqa: PLC0415 - for one replica
+    def _status_writers(self) -> Mapping[str, Writer]:
+        """Return what writes to the status of objects: nothing, where there is no cluster."""
+        if isinstance(self._source, FileSource):
+            return {}
+        from controlplane.writers import status_writers  # noqa: PLC0415 - the Kubernetes client loads slowly
 
-        inputs = Inputs(
-            received=source.received,
-            find=source.find,
-            objects=self._registry.objects,
-            findings=lambda: self._registry.memo.get(findings, ()) or (),
-            changed=source.statuses,
-        )
-        await Conditions(client, inputs, tell=metrics.count_condition).run()
+        return status_writers(self._source, self._registry)
 
     async def _watch(self) -> None:
         async for changes in self._source.changes():
@@ -251,7 +244,7 @@ class ControlPlane:
         if about_mesh and self._trust is not None:
             self._trust.mesh_changed()
         if not isinstance(self._source, FileSource):
-            self._source.statuses.set()
+            self._source.statuses.ring()
 
     def _find(self) -> None:
         """Look for mistakes between objects; each is logged when it appears."""

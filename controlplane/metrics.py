@@ -185,7 +185,7 @@ Gauge("istiod_uptime_seconds", "Seconds since the start.", registry=REGISTRY).se
 
 
 def count_condition(outcome: str) -> None:
-    """Count one attempt to write a condition, by what ``controllers.conditions.Outcome`` calls it."""
+    """Count one attempt to write a condition, by what ``controllers.status_writer.Outcome`` calls it."""
     if outcome == "written":
         CONDITIONS_WRITTEN.inc()
     else:

@@ -177,24 +177,24 @@ class Trust:
         self._webhooks = WebhookServer(self._serving.https_context(), reviewers, _count_http_error)
         return await self._webhooks.start(self._settings.xds_host, port)
 
-    async def run(self, status: Callable[[ApiClient], Awaitable[None]] | None = None) -> None:
+    async def run(self, writers: Mapping[str, Callable[[ApiClient], Awaitable[None]]]) -> None:
         """Keep everything right until cancelled; what one replica at a time writes, while this one leads.
 
-        ``status`` is such work that this module knows nothing of: what becomes of objects is written to their status.
+        ``writers`` are such work that this module knows nothing of, each by the name of its Lease.
         """
         async with asyncio.TaskGroup() as tasks:
             if self._keeper is not None:
                 tasks.create_task(self._keeper.run())
             if self._client is not None and self._tokens is not None:
                 tasks.create_task(self._tokens.run())
-                for controller in self._controllers(self._client, status):
+                for controller in self._controllers(self._client, writers):
                     tasks.create_task(controller)
 
     def _controllers(
-        self, client: ApiClient, status: Callable[[ApiClient], Awaitable[None]] | None
+        self, client: ApiClient, writers: Mapping[str, Callable[[ApiClient], Awaitable[None]]]
     ) -> Iterator[Coroutine[Any, Any, None]]:
         """Return the work of all that writes to the cluster."""
-        from controlplane.controllers.leader import ROOT_CERTIFICATES, STATUS, Leadership  # noqa: PLC0415 - as above
+        from controlplane.controllers.leader import ROOT_CERTIFICATES, Leadership  # noqa: PLC0415 - as above
         from controlplane.controllers.root_certificates import RootCertificates  # noqa: PLC0415
         from controlplane.controllers.webhook_config import Identity, WebhookConfiguration  # noqa: PLC0415
 
@@ -205,9 +205,8 @@ class Trust:
             yield self._configuration.run()
         self._roots = RootCertificates(client, SYSTEM_NAMESPACE, lambda: self.bundle, self._discovered)
         yield Leadership(client, (SYSTEM_NAMESPACE, ROOT_CERTIFICATES), self._identity, self._roots.run).run()
-        if status is not None:
-            work = partial(status, client)
-            yield Leadership(client, (SYSTEM_NAMESPACE, STATUS), self._identity, work).run()
+        for lease, writer in writers.items():
+            yield Leadership(client, (SYSTEM_NAMESPACE, lease), self._identity, partial(writer, client)).run()
 
     async def stop(self) -> None:
         """Close the webhooks' port."""

@@ -1,46 +1,24 @@
-"""Writes the condition ``Reconciled`` of Istio's networking and security kinds: is an object in force, or why not.
-
-Only the leader runs it. What should stand there is computed from what is known now, compared with what does, and
-only a difference is written. A write comes back through the watch; until then its object is left alone.
-"""
+"""The condition ``Reconciled`` of Istio's networking and security kinds: is an object in force, or why not."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import math
-import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from itertools import groupby
 
-import aiohttp
-import structlog
-from kubernetes.aio.client import ApiClient, ApiException, CustomObjectsApi
+from kubernetes.aio.client import ApiClient
 
 from controlplane.apis.kinds import KINDS, NETWORKING, SECURITY
-from controlplane.controllers.rate import Rate
 from controlplane.controllers.reconciled import condition, differs, patch
+from controlplane.controllers.status_writer import Counts, Outcome, Pace, StatusWriter, Write
 from controlplane.model.objects import Object, ObjectKey
-from controlplane.model.status import Condition, Received
+from controlplane.model.status import Received
 from controlplane.registry.findings import Finding
 from controlplane.registry.untranslated import untranslated
 
-log = structlog.get_logger()
-
-FIELD_MANAGER = "controlplane"
 WRITTEN_KINDS = frozenset(kind.name for kind in KINDS.values() if kind.group in {NETWORKING, SECURITY})
-_ANSWER_SECONDS = 10
-_NOT_FOUND, _CONFLICT, _SERVER_ERROR = 404, 409, 500
-_NOBODYS_FAULT = frozenset({401, 429})
-"""Our token has run out, or there are too many requests."""
-_BUSY_SECONDS = 0.005
-"""How long a scan works before it lets others."""
-_REST = 10
-"""How many times as long as a scan takes the next one waits: somebody may change statuses all the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,154 +38,58 @@ class Inputs:
     changed: asyncio.Event
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How fast to write: ``per_second`` on average, ``burst`` at once after a quiet time.
-
-    The others are in seconds. ``scan`` is the shortest time between two looks at everything, ``again`` the time after
-    which objects that were given up are tried anew. ``first_pause`` doubles with each failure up to
-    ``longest_pause``; an object that is refused ``tries`` times is given up.
-    """
-
-    per_second: float = 50.0
-    burst: int = 100
-    scan: float = 0.5
-    again: float = 600.0
-    first_pause: float = 0.5
-    longest_pause: float = 30.0
-    tries: int = 5
-
-    def pause(self, failures: int) -> float:
-        """Return the seconds to wait after so many failures in a row."""
-        return min(self.first_pause * 2.0 ** min(failures - 1, 30), self.longest_pause)
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """What was tried with an object in this resource version, and when (loop time) to try that again, if at all."""
-
-    resource_version: str
-    refusals: int = 0
-    due: float = math.inf
-
-
-class Outcome(StrEnum):
-    """What became of one write: it succeeded, the object was newer, gone, or refused it, or no answer was had."""
-
-    WRITTEN = "written"
-    CONFLICT = "conflict"
-    GONE = "gone"
-    REFUSED = "refused"
-    UNAVAILABLE = "unavailable"
-
-
-class _AwayError(Exception):
-    """The API server is away or overloaded: no object's fault. ``retry_after`` is what it asks for, in seconds."""
-
-    def __init__(self, reason: str, retry_after: float = 0.0) -> None:
-        super().__init__(reason)
-        self.retry_after = retry_after
-
-
-@dataclass(slots=True)
-class Counts:
-    """What was done since the start: writes that succeeded, and answers of 409, of 404, and other refusals."""
-
-    written: int = 0
-    conflicts: int = 0
-    gone: int = 0
-    refused: int = 0
-    given_up: set[ObjectKey] = field(default_factory=set)
-
-
 class Conditions:
-    """Keeps the conditions right while ``run`` runs, which may be cancelled and run again.
-
-    The only verb it needs is patch of the kinds' ``status``.
-    """
+    """Keeps the conditions right while ``run`` runs, which may be cancelled and run again."""
 
     def __init__(
-        self, client: ApiClient, inputs: Inputs, pace: Pace | None = None, tell: Callable[[Outcome], None] | None = None
+        self,
+        client: ApiClient,
+        inputs: Inputs,
+        pace: Pace | None = None,
+        tell: Callable[[Outcome], None] = lambda _: None,
     ) -> None:
         """Prepare; ``tell`` is told of each write."""
-        self.counts = Counts()
-        self._tell = tell or (lambda _: None)
-        self._objects = CustomObjectsApi(client)
-        self._inputs = inputs
-        self._pace = pace or Pace()
-        self._rate = Rate(self._pace.per_second, self._pace.burst)
-        self._attempts: dict[ObjectKey, _Attempt] = {}
-        self._unused: dict[ObjectKey, tuple[Object, tuple[str, ...]]] = {}
-        self._failures = 0
-        self._complained: set[tuple[str, int]] = set()
-        self._grouped: tuple[Sequence[Finding], Mapping[ObjectKey, tuple[Finding, ...]]] = ((), {})
+        self._writer = StatusWriter(client, _Plan(inputs), inputs.changed, pace, tell)
+
+    @property
+    def counts(self) -> Counts:
+        """What was done since the start."""
+        return self._writer.counts
 
     async def run(self) -> None:
         """Write what differs until cancelled; for the leader alone."""
-        loop = asyncio.get_running_loop()
-        self._begin_anew()
-        anew = loop.time() + self._pace.again
-        while True:
-            self._inputs.changed.clear()
-            scanned = loop.time()
-            if scanned >= anew:
-                self._begin_anew()
-                anew = scanned + self._pace.again
-            found = await self._differing()
-            pause = max(self._pace.scan, _REST * (loop.time() - scanned))
-            try:
-                await self._write(found, scanned + pause)
-            except _AwayError as error:
-                await self._wait_out(error)
-                continue
-            due = min((each.due for each in self._attempts.values()), default=math.inf)
-            await self._rest(min(due, anew))
-            await asyncio.sleep(max(scanned + pause - loop.time(), 0))
+        await self._writer.run()
 
-    async def _rest(self, until: float) -> None:
-        """Wait for a change, but not beyond a time of the loop."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(until):
-                await self._inputs.changed.wait()
 
-    async def _differing(self) -> list[ObjectKey]:
-        """Return the objects to write: those first whose author waits for bad news."""
-        loop = asyncio.get_running_loop()
-        found: list[tuple[str, ObjectKey]] = []
+class _Plan:
+    """The conditions that should stand there; bad news is written first, since its author waits for it."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self.find = inputs.find
+        self._inputs = inputs
+        self._unused: dict[ObjectKey, tuple[Object, tuple[str, ...]]] = {}
+        self._grouped: tuple[Sequence[Finding], Mapping[ObjectKey, tuple[Finding, ...]]] = ((), {})
+
+    def candidates(self) -> Iterator[Received]:
+        """Yield what has the condition."""
         present: set[ObjectKey] = set()
-        busy_since = loop.time()
         for received in self._inputs.received():
             if received.key.kind in WRITTEN_KINDS:
                 present.add(received.key)
-                if (wanted := self._wanted(received)) is not None:
-                    found.append((wanted.status, received.key))
-                if loop.time() - busy_since > _BUSY_SECONDS:
-                    await asyncio.sleep(0)
-                    busy_since = loop.time()
-        for gone in self._attempts.keys() - present:
-            del self._attempts[gone]
+                yield received
         for gone in self._unused.keys() - present:
             del self._unused[gone]
-        self.counts.given_up &= present
-        return [key for _, key in sorted(found)]
 
-    def _wanted(self, received: Received) -> Condition | None:
-        """Return what is to be written of an object now; ``None`` for nothing."""
-        attempt = self._attempts.get(received.key)
-        if attempt is not None:
-            if attempt.resource_version != received.resource_version:
-                del self._attempts[received.key]
-                self.counts.given_up.discard(received.key)
-            elif asyncio.get_running_loop().time() < attempt.due:
-                return None
+    def write(self, received: Received) -> Write | None:
+        """Return what makes the condition say what it should."""
         obj = self._inputs.objects.get(received.key)
         findings = self._findings().get(received.key, ())
         wanted = condition(received, obj, findings, self._unused_of(received.key, obj))
-        if wanted is not None and differs(received.written, wanted):
-            return wanted
-        if attempt is not None:
-            self._attempts.pop(received.key, None)  # what was refused is no longer wanted
-        return None
+        if wanted is None or not differs(received.written, wanted):
+            return None
+        kind = KINDS[received.key.kind]
+        operations = patch(received, wanted, datetime.now(UTC))
+        return Write((kind.group, kind.plural), operations, wanted.reason, order=wanted.status)
 
     def _findings(self) -> Mapping[ObjectKey, tuple[Finding, ...]]:
         """Return the findings by object; they are grouped anew when they are others."""
@@ -225,109 +107,3 @@ class Conditions:
         if known is None or known[0] is not obj:
             known = self._unused[key] = obj, untranslated(obj)
         return known[1]
-
-    async def _write(self, keys: Iterable[ObjectKey], until: float) -> None:
-        """Write objects one after the other; stop where there may be more important ones, from that time on."""
-        loop = asyncio.get_running_loop()
-        for key in keys:
-            await self._rate.take()
-            await self._bring(key)
-            if self._inputs.changed.is_set() and loop.time() > until:
-                return
-
-    async def _bring(self, key: ObjectKey) -> None:
-        """Write one object, as it is by now.
-
-        Raises:
-            _AwayError: nothing can be written at present.
-        """
-        received = self._inputs.find(key)
-        wanted = self._wanted(received) if received is not None else None
-        if received is None or wanted is None:
-            return
-        try:
-            await self._patch(received, wanted)
-        except ApiException as error:
-            if error.status in _NOBODYS_FAULT or error.status >= _SERVER_ERROR:
-                self._tell(Outcome.UNAVAILABLE)
-                raise _AwayError(_message(error), _retry_after(error)) from error
-            self._refused(received, error)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            self._tell(Outcome.UNAVAILABLE)
-            raise _AwayError(f"{type(error).__name__}: {error}") from error
-        else:
-            self._attempts[key] = _Attempt(received.resource_version)
-            self.counts.written += 1
-            self._tell(Outcome.WRITTEN)
-            log.debug("conditions.written", object=str(key), status=wanted.status, reason=wanted.reason)
-        self._failures = 0
-
-    async def _patch(self, received: Received, wanted: Condition) -> None:
-        kind = KINDS[received.key.kind]
-        await self._objects.patch_namespaced_custom_object_status(
-            kind.group,
-            received.version,
-            received.key.namespace,
-            kind.plural,
-            received.key.name,
-            patch(received, wanted, datetime.now(UTC)),
-            field_manager=FIELD_MANAGER,
-            _content_type="application/json-patch+json",
-            _request_timeout=_ANSWER_SECONDS,
-        )
-
-    def _refused(self, received: Received, error: ApiException) -> None:
-        """Leave an object alone that is gone, or is newer than was known, until the watch tells; try others again."""
-        key, version = received.key, received.resource_version
-        if error.status == _NOT_FOUND:
-            self.counts.gone += 1
-            self._tell(Outcome.GONE)
-            self._attempts[key] = _Attempt(version)
-            return
-        if error.status == _CONFLICT:
-            self.counts.conflicts += 1
-            self._tell(Outcome.CONFLICT)
-            self._attempts[key] = _Attempt(version)
-            return
-        self.counts.refused += 1
-        self._tell(Outcome.REFUSED)
-        before = self._attempts.get(key)
-        refusals = 1 + (before.refusals if before is not None else 0)
-        if (key.kind, error.status) not in self._complained:
-            self._complained.add((key.kind, error.status))
-            log.error("conditions.refused", object=str(key), status=error.status, reason=_message(error))
-        if refusals >= self._pace.tries:
-            self.counts.given_up.add(key)
-            self._attempts[key] = _Attempt(version, refusals)
-            return
-        due = asyncio.get_running_loop().time() + self._pace.pause(refusals)
-        self._attempts[key] = _Attempt(version, refusals, due)
-
-    def _begin_anew(self) -> None:
-        """Try again whatever was tried, that given up included."""
-        self._attempts.clear()
-        self.counts.given_up.clear()
-        self._complained.clear()
-
-    async def _wait_out(self, error: _AwayError) -> None:
-        """Pause; longer each time in a row."""
-        self._failures += 1
-        if self._failures == 1:
-            log.warning("conditions.waiting", reason=str(error))
-        await asyncio.sleep(max(self._pace.pause(self._failures) * random.uniform(0.5, 1.0), error.retry_after))  # noqa: S311 - no secret
-
-
-def _message(error: ApiException) -> str:
-    """Return the API server's own words."""
-    try:
-        return str(json.loads(error.body)["message"])
-    except (ValueError, KeyError, TypeError):
-        return str(error.reason)
-
-
-def _retry_after(error: ApiException) -> float:
-    """Return the seconds that the API server asks for; 0 where it asks for nothing."""
-    try:
-        return float((error.headers or {}).get("Retry-After", 0))
-    except ValueError:  # it may be a date, which nobody here sends
-        return 0.0

@@ -26,6 +26,8 @@ STATUS = "istio-analyze-leader"
 """The Lease of who writes status conditions."""
 INGRESS = "istio-leader"
 """The Lease of who writes the status of Ingresses."""
+ADDRESSES = "istio-ip-autoallocate"
+"""The Lease of who writes the automatic addresses of ServiceEntries."""
 
 
 @dataclass(frozen=True, slots=True)

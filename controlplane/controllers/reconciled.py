@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
+from controlplane.controllers.json_patch import Operations, add, lock
 from controlplane.model.objects import Object
 from controlplane.model.status import RECONCILED, Condition, Received, Written
 from controlplane.registry.findings import Finding
@@ -19,9 +19,6 @@ ACCEPTED, WARNING, CONFLICT, REJECTED = "Accepted", "Warning", "Conflict", "Reje
 IN_FORCE = "in force as written"
 LONGEST_MESSAGE = 16_384
 """In characters; a list of problems that is longer is cut, with their number."""
-
-Operations = list[dict[str, Any]]
-"""A JSON patch. Reference: RFC 6902."""
 
 
 def condition(
@@ -68,24 +65,19 @@ def patch(received: Received, wanted: Condition, now: datetime) -> Operations:
         "observedGeneration": wanted.observed_generation,
         "lastTransitionTime": written.since if same and written.since else _time(now),
     }
-    lock: dict[str, Any] = {"op": "replace", "path": "/metadata/resourceVersion", "value": received.resource_version}
     observed = wanted.observed_generation
+    operations = [lock(received.resource_version)]
     if not written.exists:
-        return [lock, _add("/status", {"observedGeneration": observed, "conditions": [value]})]
-    operations = [lock]
+        return [*operations, add("/status", {"observedGeneration": observed, "conditions": [value]})]
     if written.observed_generation != observed:
-        operations.append(_add("/status/observedGeneration", observed))
+        operations.append(add("/status/observedGeneration", observed))
     if not written.listed:
-        return [*operations, _add("/status/conditions", [value])]
+        return [*operations, add("/status/conditions", [value])]
     if written.position < 0:
-        return [*operations, _add("/status/conditions/-", value)]
+        return [*operations, add("/status/conditions/-", value)]
     if written.condition != wanted:
         operations.append({"op": "replace", "path": f"/status/conditions/{written.position}", "value": value})
     return operations
-
-
-def _add(path: str, value: object) -> dict[str, Any]:
-    return {"op": "add", "path": path, "value": value}
 
 
 def _joined(reasons: Iterable[str], end: str = "") -> str:

@@ -13,6 +13,7 @@ from controlplane.apis.parse import ROOT, parse_spec
 from controlplane.apis.problems import Problem
 from controlplane.apis.validation.report import Subject
 from controlplane.model.objects import Labels, Meta, Object, ObjectKey, Rejected
+from controlplane.model.status import allocated
 
 if TYPE_CHECKING:
     from controlplane.apis.common import ApiModel
@@ -59,7 +60,7 @@ def inspect(kind: str, obj: Mapping[str, Any], *, strict: bool = False, source: 
     problems: list[Problem] = []
     meta = _Metadata(obj.get("metadata"), problems).meta(source)
     if kind == "ServiceEntry":
-        meta = replace(meta, allocated=_allocated(obj.get("status")))
+        meta = replace(meta, allocated=allocated(obj.get("status")))
     if kind in _CONDITIONS:
         meta = replace(meta, conditions=_conditions(obj.get("status"), _CONDITIONS[kind]))
     if kind not in KINDS:
@@ -87,16 +88,6 @@ def _conditions(status: object, types: Collection[str]) -> dict[str, str]:
     listed = status.get("conditions") if isinstance(status, Mapping) else None
     held = [each for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
     return {each["type"]: str(each["status"]) for each in held if each.get("type") in types and "status" in each}
-
-
-def _allocated(status: object) -> tuple[tuple[str, str], ...]:
-    """Return ``status.addresses`` as (host, address); a controller writes it, so what does not fit is passed over."""
-    entries = status.get("addresses") if isinstance(status, Mapping) else None
-    return tuple(
-        (entry["host"], entry["value"])
-        for entry in (entries if isinstance(entries, list) else ())
-        if isinstance(entry, Mapping) and isinstance(entry.get("host"), str) and isinstance(entry.get("value"), str)
-    )
 
 
 def _envelope(kind: str, obj: Mapping[str, Any]) -> list[Problem]:

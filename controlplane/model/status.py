@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from controlplane.model.objects import ObjectKey
 
@@ -28,6 +28,8 @@ class Written:
     ``exists`` and ``listed`` say whether there is a status, and a list of conditions in it. ``position`` is that of
     our condition in the list, -1 where it is not there; ``condition`` is what it says, ``since`` the time of its last
     change of status. ``observed_generation`` is that of the status itself, -1 where there is none.
+    ``allocated`` are the automatic addresses of a ServiceEntry (host name, address), ``balancer`` those at which an
+    Ingress is reached (host name, IP address; one of both is empty).
     """
 
     exists: bool = False
@@ -36,6 +38,8 @@ class Written:
     condition: Condition | None = None
     since: str = ""
     observed_generation: int = -1
+    allocated: tuple[tuple[str, str], ...] = ()
+    balancer: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +63,15 @@ def written(status: object) -> Written:
     """Read a raw ``status``; what does not fit counts as not there, so it is written anew."""
     if not isinstance(status, Mapping):
         return Written()
-    observed = _generation(status.get("observedGeneration"))
+    found = Written(
+        exists=True,
+        observed_generation=_generation(status.get("observedGeneration")),
+        allocated=allocated(status),
+        balancer=_balancer(status),
+    )
     conditions = status.get("conditions")
     if not isinstance(conditions, list):
-        return Written(exists=True, observed_generation=observed)
+        return found
     for position, each in enumerate(conditions):
         if isinstance(each, Mapping) and each.get("type") == RECONCILED:
             said = Condition(
@@ -72,15 +81,29 @@ def written(status: object) -> Written:
                 _generation(each.get("observedGeneration")),
             )
             since = _text(each.get("lastTransitionTime"))
-            return Written(
-                exists=True,
-                listed=True,
-                position=position,
-                condition=said,
-                since=since,
-                observed_generation=observed,
-            )
-    return Written(exists=True, listed=True, observed_generation=observed)
+            return replace(found, listed=True, position=position, condition=said, since=since)
+    return replace(found, listed=True)
+
+
+def allocated(status: object) -> tuple[tuple[str, str], ...]:
+    """Return ``status.addresses`` as (host, address); a controller writes it, so what does not fit is passed over."""
+    entries = status.get("addresses") if isinstance(status, Mapping) else None
+    return tuple(
+        (entry["host"], entry["value"])
+        for entry in (entries if isinstance(entries, list) else ())
+        if isinstance(entry, Mapping) and isinstance(entry.get("host"), str) and isinstance(entry.get("value"), str)
+    )
+
+
+def _balancer(status: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return ``status.loadBalancer.ingress``."""
+    balancer = status.get("loadBalancer")
+    entries = balancer.get("ingress") if isinstance(balancer, Mapping) else None
+    return tuple(
+        (_text(entry.get("hostname")), _text(entry.get("ip")))
+        for entry in (entries if isinstance(entries, list) else ())
+        if isinstance(entry, Mapping)
+    )
 
 
 def _text(value: object) -> str:

@@ -1,6 +1,7 @@
 """Automatic addresses: virtual IPs for ServiceEntries that state none, for proxies that answer DNS themselves.
 
-An address in ``status.addresses`` is kept: there it outlives every edit. Where nothing wrote one, it is computed: the
+An address in ``status.addresses`` is kept: there it outlives every edit. In a cluster one replica assigns addresses and
+writes them there (``controllers/addresses``), and only those count. Elsewhere they are assigned on each look: the
 oldest ServiceEntry first, each host the next free address of the pool, as Istio's controller does from an empty
 cluster. So every replica comes to the same addresses, and a younger object never moves an older one's.
 """
@@ -8,8 +9,9 @@ cluster. So every replica comes to the same addresses, and a younger object neve
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from controlplane.apis.service_entry import Resolution, ServiceEntry
 from controlplane.model.objects import Object, ObjectKey
@@ -24,6 +26,8 @@ POOLS: tuple[Network, ...] = (ipaddress.ip_network("240.240.0.0/16"), ipaddress.
 
 Allocation = Mapping[str, tuple[str, ...]]
 """Addresses by host name, IPv4 first."""
+Slot = tuple[ObjectKey, str, int]
+"""What has one address: a host of a ServiceEntry, in lower case, and the IP version."""
 
 
 def may_allocate(obj: Object) -> bool:
@@ -35,76 +39,130 @@ def may_allocate(obj: Object) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Claim:
-    """What one ServiceEntry means for the pools: ``taken`` are addresses a user stated, ``held`` what a status says."""
+class Claim:
+    """What one ServiceEntry means for the pools.
 
+    ``hosts`` get addresses, ``held`` says its status (host and address), ``taken`` of the pools are stated by a user.
+    """
+
+    key: ObjectKey
     age_order: tuple[str, str, str]
     hosts: tuple[str, ...] = ()
     held: tuple[tuple[str, str], ...] = ()
     taken: tuple[str, ...] = ()
 
+    @property
+    def slots(self) -> Iterator[Slot]:
+        """Everything of it that has an address."""
+        return ((self.key, host, pool.version) for host in self.hosts for pool in POOLS)
+
 
 @isolated(None)
-def _claim(view: View, key: ObjectKey) -> _Claim | None:
+def claim(view: View, key: ObjectKey) -> Claim | None:
     """Return the claim of one ServiceEntry, ``None`` where it has nothing to do with the pools."""
     obj = view.get(key)
     if obj is None:
         return None
     spec: ServiceEntry = obj.spec
     if not may_allocate(obj):
-        taken = tuple(address for text in spec.addresses if (address := _pooled(text.removesuffix("/32"))) is not None)
-        return _Claim(obj.age_order, taken=taken) if taken else None
-    wildcards = spec.resolution is Resolution.DYNAMIC_DNS
-    hosts = tuple(dict.fromkeys(host.lower() for host in spec.hosts if wildcards or not host.startswith("*")))
+        stated = (_address(text.removesuffix("/32").removesuffix("/128")) for text in spec.addresses)
+        taken = tuple(str(address) for address in stated if any(address in pool for pool in POOLS if address))
+        return Claim(key, obj.age_order, taken=taken) if taken else None
     held = tuple(
-        (host.lower(), pooled) for host, address in obj.meta.allocated if (pooled := _pooled(address)) is not None
+        (host.lower(), str(address)) for host, text in obj.meta.allocated if (address := _address(text)) is not None
     )
-    return _Claim(obj.age_order, hosts, held)
+    return Claim(key, obj.age_order, tuple(dict.fromkeys(map(str.lower, allocated_hosts(spec)))), held)
 
 
-def _pooled(text: str) -> str | None:
-    """Return an address of one of the pools in its canonical form, ``None`` for anything else."""
+def allocated_hosts(spec: ServiceEntry) -> Iterator[str]:
+    """Yield the hosts that get addresses: a wildcard only where it is resolved when a request names a host."""
+    return (host for host in spec.hosts if not host.startswith("*") or spec.resolution is Resolution.DYNAMIC_DNS)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        address = ipaddress.ip_address(text.removesuffix("/128"))
+        return ipaddress.ip_address(text)
     except ValueError:
         return None
-    return str(address) if any(address in pool for pool in POOLS) else None
+
+
+@query
+def claims(view: View, _key: tuple[()]) -> tuple[Claim, ...]:
+    """Return all claims, the oldest first."""
+    found = (claim(view, key) for key in view.keys("ServiceEntry"))
+    return tuple(sorted((each for each in found if each is not None), key=lambda each: (each.age_order, each.key)))
+
+
+class Pools:
+    """Gives out free addresses, each pool in its order from where it last was, and then from its beginning."""
+
+    def __init__(self) -> None:
+        self._last = {pool.version: int(pool.network_address) for pool in POOLS}
+
+    def free(self, pool: Network, used: Collection[str]) -> Iterator[str]:
+        """Yield addresses that are not used; neither the first nor the last of a pool."""
+        first, end = int(pool.network_address) + 1, int(pool.broadcast_address)
+        begin = self._last[pool.version] + 1
+        for number in chain(range(begin, end), range(first, begin)):
+            address = str(pool.network_address + (number - first + 1))
+            if address not in used:
+                self._last[pool.version] = number
+                yield address
+
+
+def assign(claims: Iterable[Claim], before: Mapping[Slot, str], pools: Pools) -> dict[Slot, str]:
+    """Return the address of each slot; one is missing only where a pool has no more.
+
+    What a user stated is no other's. What a status holds stays, of two with one address the older one's; next what
+    was assigned ``before`` and is in no status yet.
+    """
+    held = list(claims)
+    used = {address for each in held for address in each.taken}
+    found: dict[Slot, str] = {}
+
+    def keep(slot: Slot, address: str) -> None:
+        if slot not in found and address not in used:
+            used.add(address)
+            found[slot] = address
+
+    for each in held:
+        for host, address in each.held:
+            if host in each.hosts:
+                keep((each.key, host, 6 if ":" in address else 4), address)
+    slots = [slot for each in held for slot in each.slots]
+    for slot in slots:
+        if slot in before:
+            keep(slot, before[slot])
+    free: Mapping[int, Iterator[str]] = {pool.version: pools.free(pool, used) for pool in POOLS}
+    for slot in slots:
+        if slot not in found and (fresh := next(free[slot[2]], None)) is not None:
+            found[slot] = fresh
+    return found
 
 
 @query
 def allocations(view: View, _key: tuple[()]) -> Mapping[ObjectKey, Allocation]:
-    """Return the automatic addresses of all ServiceEntries that get some."""
-    claims = {key: claim for key in view.keys("ServiceEntry") if (claim := _claim(view, key)) is not None}
-    oldest = sorted(claims, key=lambda key: (claims[key].age_order, key))
-    used = {address for claim in claims.values() for address in claim.taken}
-    kept: dict[tuple[ObjectKey, str, int], str] = {}
-    for key in oldest:
-        for host, address in claims[key].held:
-            slot = (key, host, 6 if ":" in address else 4)
-            if host in claims[key].hosts and slot not in kept and address not in used:
-                used.add(address)
-                kept[slot] = address
-    free = {pool.version: _free(pool, used) for pool in POOLS}
+    """Return the automatic addresses of all ServiceEntries that get some, where nobody writes them."""
+    held = claims(view, ())
+    found = assign(held, {}, Pools())
     return {
-        key: {
-            host: tuple(
-                address
-                for pool in POOLS
-                if (address := kept.get((key, host, pool.version)) or next(free[pool.version], ""))
-            )
-            for host in claims[key].hosts
+        each.key: {
+            host: tuple(found[slot] for pool in POOLS if (slot := (each.key, host, pool.version)) in found)
+            for host in each.hosts
         }
-        for key in oldest
-        if claims[key].hosts
+        for each in held
+        if each.hosts
     }
-
-
-def _free(pool: Network, used: set[str]) -> Iterator[str]:
-    """Yield the addresses of a pool that are not in use, in order, without the first and (IPv4) the last of all."""
-    return (text for address in pool.hosts() if (text := str(address)) not in used)
 
 
 @query
 def auto_addresses(view: View, key: ObjectKey) -> Allocation:
     """Return the automatic addresses of one ServiceEntry by host; others' addresses do not matter to the reader."""
-    return allocations(view, ()).get(key, {})
+    if view.allocates:
+        return allocations(view, ()).get(key, {})
+    own = claim(view, key)
+    found: dict[str, dict[int, str]] = {host: {} for host in own.hosts} if own is not None else {}
+    for host, address in own.held if own is not None else ():
+        if host in found:
+            found[host].setdefault(6 if ":" in address else 4, address)
+    return {host: tuple(by[version] for version in sorted(by)) for host, by in found.items()}

@@ -21,7 +21,7 @@ from controlplane.apis.virtual_service import (
     StringMatch,
     VirtualService,
 )
-from controlplane.model.kubernetes import Ingress, IngressClass, IngressPath
+from controlplane.model.kubernetes import Ingress, IngressClass, IngressPath, KubeService
 from controlplane.model.objects import Meta, Object, ObjectKey
 from controlplane.registry.memo import isolated, query
 from controlplane.registry.mesh import SYSTEM_NAMESPACE, mesh_config
@@ -98,6 +98,34 @@ def _gateway(obj: Object, mesh: MeshConfig) -> Object:
     spec = Gateway(servers=tuple(servers), selector={"istio": gateway_selector(mesh)})
     meta = Meta(SYSTEM_NAMESPACE, gateway_name(obj), source=obj.meta.source)
     return Object("Gateway", meta, spec)
+
+
+@query
+def gateway_addresses(view: View, _key: tuple[()]) -> tuple[str, ...] | None:
+    """Return the IP addresses and host names of the Service that ``ingressService`` of the mesh names, in no order.
+
+    ``None`` where it names none: then they are those of the nodes of ``gateway_nodes``. A Service that is not there
+    has none.
+    """
+    name = mesh_config(view).ingress_service
+    if not name:
+        return None
+    obj = view.object("Service", SYSTEM_NAMESPACE, name)
+    if obj is None or not isinstance(obj.spec, KubeService):
+        return ()
+    if obj.spec.type == "ExternalName":
+        return (obj.spec.external_name,)
+    return tuple(dict.fromkeys((*obj.spec.load_balancer_ips, *obj.spec.external_ips)))
+
+
+@query
+def gateway_nodes(view: View, _key: tuple[()]) -> frozenset[str]:
+    """Return the names of the nodes that pods of the ingress gateway run on."""
+    label = ("istio", gateway_selector(mesh_config(view)))
+    pods = (view.get(key) for key in view.keys("Pod") if key.namespace == SYSTEM_NAMESPACE)
+    return frozenset(
+        obj.spec.node for obj in pods if obj is not None and label in obj.meta.labels.items() and obj.spec.ips
+    ) - {""}
 
 
 @dataclass(frozen=True, slots=True)

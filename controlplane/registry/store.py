@@ -96,15 +96,26 @@ class View(Recorder):
         return self._registry.domain
 
     @property
+    def allocates(self) -> bool:
+        """Whether automatic addresses are assigned here, as nobody writes them; fixed for the life of the process."""
+        return self._registry.allocates
+
+    @property
     def cluster_id(self) -> str:
         """The id of the Kubernetes cluster that the core objects come from; fixed for the life of the process."""
         return self._registry.cluster_id
 
 
 class Registry:
-    """All objects, by key. ``revision`` counts the change sets that changed something."""
+    """All objects, by key. ``revision`` counts the change sets that changed something.
 
-    def __init__(self, domain: str = "cluster.local", cluster_id: str = "Kubernetes") -> None:
+    ``allocates`` says that nobody writes automatic addresses into the status of ServiceEntries, so they are assigned.
+    """
+
+    def __init__(
+        self, domain: str = "cluster.local", cluster_id: str = "Kubernetes", *, allocates: bool = True
+    ) -> None:
+        self.allocates = allocates
         self.domain = domain
         self.cluster_id = cluster_id
         self.revision = 0

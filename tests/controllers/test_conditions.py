@@ -16,7 +16,8 @@ from kubernetes.aio.client import ApiClient, Configuration
 from structlog.testing import capture_logs
 
 from controlplane.apis.virtual_service import VirtualService
-from controlplane.controllers.conditions import Conditions, Inputs, Outcome, Pace
+from controlplane.controllers.conditions import Conditions, Inputs
+from controlplane.controllers.status_writer import Outcome, Pace
 from controlplane.model.objects import Meta, Object, ObjectKey
 from controlplane.model.status import Received, Written, written
 from controlplane.registry.findings import Finding
@@ -181,7 +182,7 @@ async def test_a_refused_object_is_given_up_until_it_is_newer(cluster: Cluster) 
             cluster.put("a", "7")
             await cluster.until(lambda: reason(cluster, "a") == "Accepted")
             assert not writer.counts.given_up
-    (entry,) = [each for each in logs if each["event"] == "conditions.refused"]
+    (entry,) = [each for each in logs if each["event"] == "status.refused"]
     assert (entry["status"], entry["reason"], entry["object"]) == (403, "no: 403", "VirtualService shop/a")
 
 
@@ -251,7 +252,7 @@ async def test_an_api_server_that_is_away_is_nobodys_fault(cluster: Cluster, ans
         async with running(cluster) as writer:
             await cluster.until(lambda: writer.counts.written == 2)
             assert writer.counts.refused == 0
-    assert [each["event"] for each in logs if each["log_level"] != "debug"] == ["conditions.waiting"]
+    assert [each["event"] for each in logs if each["log_level"] != "debug"] == ["status.waiting"]
 
 
 async def test_the_server_says_how_long_to_wait(cluster: Cluster) -> None:

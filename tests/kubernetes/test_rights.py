@@ -22,6 +22,37 @@ from tests.kubernetes import rights
 from tests.kubernetes.secure import ACCOUNT, CDS, DEPLOY, SYSTEM, ControlPlane, Tool
 
 WITH_STATUS = [kind for kind in KINDS.values() if kind.group in {NETWORKING, SECURITY}]
+INGRESSES = "networking.k8s.io/v1"
+BACKEND = {"service": {"name": "web", "port": {"number": 80}}}
+RULE = {"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": BACKEND}]}}
+PORTS = [{"name": "http", "number": 80, "protocol": "HTTP"}]
+WITH_OWN_STATUS = (
+    {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "istio-ingressgateway", "namespace": SYSTEM},
+        "spec": {"ports": [{"port": 80}], "externalIPs": ["192.0.2.9"]},
+    },
+    {
+        "apiVersion": INGRESSES,
+        "kind": "IngressClass",
+        "metadata": {"name": "istio"},
+        "spec": {"controller": "istio.io/ingress-controller"},
+    },
+    {
+        "apiVersion": INGRESSES,
+        "kind": "Ingress",
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"ingressClassName": "istio", "rules": [RULE]},
+    },
+    {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "ServiceEntry",
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"hosts": ["web.test"], "ports": PORTS, "resolution": "DNS"},
+    },
+)
+"""Objects whose status is written."""
 
 
 def ending_root() -> dict[str, str]:
@@ -52,7 +83,7 @@ def write_objects(cluster: ApiServer) -> None:
 def without_status(cluster: ApiServer) -> list[str]:
     kinds = ",".join(f"{kind.plural}.{kind.group}" for kind in WITH_STATUS)
     items = json.loads(cluster.kubectl("-n", "default", "get", kinds, "-o", "json"))["items"]
-    assert len(items) == len(WITH_STATUS)
+    assert len(items) >= len(WITH_STATUS)
     return [each["kind"] for each in items if not each.get("status", {}).get("conditions")]
 
 
@@ -73,9 +104,12 @@ def audited(kube_binaries: None, tmp_path_factory: pytest.TempPathFactory) -> It
         cluster.kubectl("-n", SYSTEM, "delete", "secret", "cacerts")
         write_secret(cluster, "istio-ca-secret", ending_root())
         write_objects(cluster)
+        items = {"apiVersion": "v1", "kind": "List", "items": WITH_OWN_STATUS}
+        cluster.kubectl("apply", "-f", "-", text=json.dumps(items))
         with control_plane.running():
             control_plane.until(lambda: "webhooks.not_asked_yet" in control_plane.said)  # it is not reached from here
             control_plane.until(lambda: not without_status(cluster))
+            control_plane.until(lambda: all(statuses(cluster)))
             check_tools(cluster, control_plane)
         assert control_plane.said["security.root_renewed"]["secret"] == "istio-ca-secret"
         yield cluster
@@ -104,6 +138,24 @@ def check_tools(cluster: ApiServer, control_plane: ControlPlane) -> None:
             "NAMESPACE": "default",
         }
         assert [(each.type_url, each.config_status) for each in shown.generic_xds_configs] == [(CDS, SYNCED)]
+
+
+def statuses(cluster: ApiServer) -> tuple[bool, bool, bool]:
+    """Return whether the status says where the Ingress is reached, and of the ServiceEntry addresses and condition."""
+    ingress, entry = (
+        json.loads(cluster.kubectl("-n", "default", "get", kind, "web", "-o", "json")).get("status", {})
+        for kind in ("ingress", "serviceentry")
+    )
+    addresses = [each["value"] for each in entry.get("addresses", ())]
+    return (
+        ingress.get("loadBalancer") == {"ingress": [{"ip": "192.0.2.9"}]},
+        addresses == ["240.240.0.1", "2001:2::1"],
+        [each["type"] for each in entry.get("conditions", ())] == ["Reconciled"],
+    )
+
+
+def test_what_the_program_writes_to_statuses(audited: ApiServer) -> None:
+    assert statuses(audited) == (True, True, True)
 
 
 def test_no_right_is_missing(audited: ApiServer) -> None:

@@ -277,7 +277,7 @@ async def test_missing_permissions_are_named_and_found_when_they_are_given(
         {"apiGroups": [""], "resources": ["namespaces", "nodes", "services", "configmaps"], "verbs": ["list", "watch"]},
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
         {
-            "apiGroups": ["discovery.k8s.io", *{kind.group for kind in KINDS.values()}],
+            "apiGroups": ["discovery.k8s.io", "networking.k8s.io", *{kind.group for kind in KINDS.values()}],
             "resources": ["*"],
             "verbs": ["list", "watch"],
         },

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from controlplane.model.objects import ChangeSet, ObjectKey
-from controlplane.registry.auto_addresses import allocations
+from controlplane.registry.auto_addresses import POOLS, Claim, Pools, allocations, assign, auto_addresses
 from controlplane.registry.services import services_of
 from controlplane.registry.store import Registry
 from tests.compiler.histories import manifest, parsed
@@ -100,7 +100,7 @@ def test_the_older_of_two_with_one_address_keeps_it_and_nonsense_is_passed_over(
     assert found == {
         "a/a.com": ("240.240.7.7", "2001:2::1"),
         "b/b.com": ("240.240.0.1", "2001:2::2"),
-        "c/c.com": ("240.240.0.2", "2001:2::3"),
+        "c/c.com": ("10.0.0.1", "2001:2::3"),  # of pools that somebody chose otherwise
     }
 
 
@@ -117,3 +117,67 @@ def test_a_younger_entry_moves_nothing_and_costs_the_older_nothing() -> None:
     memo.invalidate(registry.apply(ChangeSet(upserts=(later,))))
     assert memo.get(services_of, key) is before
     assert memo.runs["services_of"] == runs
+
+
+def test_in_a_cluster_only_what_a_status_holds_counts() -> None:
+    """An address of another pool too; one of each family; other entries do not matter."""
+    registry = Registry(allocates=False)
+    memo = registry.memo
+    values = [("a.com", "2001:2::7"), ("a.com", "10.1.0.7"), ("a.com", "240.240.0.8"), ("gone.com", "240.240.0.9")]
+    status = {"addresses": [{"host": host, "value": value} for host, value in values]}
+    held, none = entry("a", "A.com", status=status), entry("b", "b.com")
+    registry.apply(ChangeSet(upserts=(parsed(held), parsed(none))))
+    keys = [ObjectKey("ServiceEntry", "ns", name) for name in ("a", "b")]
+    assert [memo.get(auto_addresses, key) for key in keys] == [{"a.com": ("10.1.0.7", "2001:2::7")}, {"b.com": ()}]
+    assert [memo.get(services_of, key)[0].auto_addresses for key in keys] == [("10.1.0.7", "2001:2::7"), ()]
+    runs = memo.runs["services_of"]
+    written = entry("b", "b.com", status={"addresses": [{"host": "b.com", "value": "240.240.0.1"}]})
+    memo.invalidate(registry.apply(ChangeSet(upserts=(parsed(written),))))
+    assert [memo.get(services_of, key)[0].auto_addresses for key in keys] == [
+        ("10.1.0.7", "2001:2::7"),
+        ("240.240.0.1",),
+    ]
+    assert memo.runs["services_of"] == runs + 1
+
+
+def claimed(name: str, *hosts: str, held: tuple[tuple[str, str], ...] = (), taken: tuple[str, ...] = ()) -> Claim:
+    return Claim(ObjectKey("ServiceEntry", "ns", name), ("", name, "ns"), hosts, held, taken)
+
+
+def ipv4(found: dict[tuple[ObjectKey, str, int], str]) -> dict[str, str]:
+    return {host: address for (_, host, version), address in found.items() if version == 4}
+
+
+def test_what_was_assigned_stays_until_its_status_holds_it() -> None:
+    """Also where an entry comes that sorts before it; what a status holds and what a user states go first."""
+    pools = Pools()
+    first = assign([claimed("m", "m.com"), claimed("n", "n.com"), claimed("o", "o.com")], {}, pools)
+    assert ipv4(first) == {"m.com": "240.240.0.1", "n.com": "240.240.0.2", "o.com": "240.240.0.3"}
+    later = [
+        claimed("a", "a.com"),
+        claimed("b", "b.com", held=(("b.com", "240.240.0.2"),)),
+        claimed("m", "m.com"),
+        claimed("n", "n.com"),
+        claimed("o", "o.com"),
+        claimed("z", taken=("240.240.0.3",)),
+    ]
+    assert ipv4(assign(later, first, pools)) == {
+        "m.com": "240.240.0.1",
+        "b.com": "240.240.0.2",
+        "a.com": "240.240.0.4",
+        "n.com": "240.240.0.5",
+        "o.com": "240.240.0.6",
+    }
+
+
+def test_a_pool_begins_again_at_its_end_and_then_has_no_more() -> None:
+    size = POOLS[0].num_addresses - 2
+    pools = Pools()
+    every = [claimed(f"{number:06}", f"h{number}") for number in range(size)]
+    found = assign(every, {}, pools)
+    assert ipv4(found)[f"h{size - 1}"] == "240.240.255.254"
+    freed = [*every[:3], *every[4:]]
+    again = assign([*freed, claimed("new", "new"), claimed("none", "none")], found, pools)
+    assert ipv4(again)["new"] == "240.240.0.4"
+    assert "none" not in ipv4(again)
+    assert (ObjectKey("ServiceEntry", "ns", "none"), "none", 6) in again

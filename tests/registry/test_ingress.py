@@ -8,7 +8,13 @@ import pytest
 
 from controlplane.apis.virtual_service import HTTPRoute
 from controlplane.model.objects import ChangeSet, ObjectKey
-from controlplane.registry.ingress import ingress_gateways, ingress_virtual_services, served_ingresses
+from controlplane.registry.ingress import (
+    gateway_addresses,
+    gateway_nodes,
+    ingress_gateways,
+    ingress_virtual_services,
+    served_ingresses,
+)
 from controlplane.registry.store import Registry
 from controlplane.registry.virtual_services import gateway_virtual_services
 from tests.compiler.histories import manifest, parsed
@@ -157,3 +163,72 @@ def test_a_port_that_gets_its_name_later_is_found() -> None:
     late = manifest("v1", "Service", "shop", "a", spec={"ports": [{"name": "late", "port": 9000}]})
     held.memo.invalidate(held.apply(ChangeSet(upserts=(parsed(late),))))
     assert routes(held) == {"x.com": ["/* a:9000"]}
+
+
+def gateway_service(name: str, status: Any = None, namespace: str = "istio-system", **spec: Any) -> dict[str, Any]:
+    spec = {"type": "LoadBalancer", "ports": [{"port": 80}], **spec}
+    entries = {"loadBalancer": {"ingress": status or []}}
+    return manifest("v1", "Service", namespace, name, spec=spec, status=entries)
+
+
+@pytest.mark.parametrize(
+    ("mesh", "services", "expected"),
+    [
+        pytest.param("", [], (), id="no-service"),
+        pytest.param("", [gateway_service("istio-ingressgateway")], (), id="no-address-yet"),
+        pytest.param(
+            "",
+            [gateway_service("istio-ingressgateway", [{"hostname": "lb.test"}, {"ip": "1.2.3.4"}])],
+            ("lb.test", "1.2.3.4"),
+            id="balancer",
+        ),
+        pytest.param(
+            "",
+            [gateway_service("istio-ingressgateway", [{"ip": "1.2.3.4"}], externalIPs=["5.6.7.8", "1.2.3.4"])],
+            ("1.2.3.4", "5.6.7.8"),
+            id="external-addresses",
+        ),
+        pytest.param(
+            "ingressService: edge",
+            [
+                gateway_service("istio-ingressgateway", [{"ip": "1.2.3.4"}]),
+                gateway_service("edge", [{"ip": "5.6.7.8"}]),
+            ],
+            ("5.6.7.8",),
+            id="another-service",
+        ),
+        pytest.param(
+            "ingressService: edge",
+            [gateway_service("edge", type="ExternalName", externalName="edge.test")],
+            ("edge.test",),
+            id="a-name",
+        ),
+        pytest.param(
+            "", [gateway_service("istio-ingressgateway", [{"ip": "1.2.3.4"}], "shop")], (), id="other-namespace"
+        ),
+        pytest.param("ingressService: ''", [gateway_service("istio-ingressgateway")], None, id="nodes-instead"),
+    ],
+)
+def test_where_ingresses_are_reached(
+    mesh: str, services: list[dict[str, Any]], expected: tuple[str, ...] | None
+) -> None:
+    assert registry(*services, mesh=mesh).memo.get(gateway_addresses, ()) == expected
+
+
+@pytest.mark.parametrize(("selector", "nodes"), [("''", {"n1"}), ("edge", {"n2"})])
+def test_the_nodes_of_the_gateway(selector: str, nodes: set[str]) -> None:
+    """Those of pods in the system namespace that have an address and still run."""
+
+    def pod(name: str, node: str, label: str, namespace: str = "istio-system", **status: Any) -> dict[str, Any]:
+        status = {"podIP": "10.0.0.1", "phase": "Running", **status}
+        return manifest("v1", "Pod", namespace, name, labels={"istio": label}, spec={"nodeName": node}, status=status)
+
+    held = registry(
+        pod("a", "n1", "ingressgateway"),
+        pod("b", "n2", "edge"),
+        pod("c", "n3", "ingressgateway", "shop"),
+        pod("d", "n4", "ingressgateway", phase="Succeeded"),
+        pod("e", "", "ingressgateway", podIP=""),
+        mesh=f"{{ingressService: '', ingressSelector: {selector}}}",
+    )
+    assert held.memo.get(gateway_nodes, ()) == nodes

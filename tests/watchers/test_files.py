@@ -15,6 +15,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from controlplane.model.objects import ChangeSet, ObjectKey
+from controlplane.registry.endpoints import endpoints
+from controlplane.registry.store import Registry
 from controlplane.watchers.files import FileSource
 
 PATIENCE = 5.0
@@ -434,6 +436,32 @@ async def test_ten_megabytes_do_not_block_the_event_loop(tmp_path: Path) -> None
         assert longest < 1.0
         put(big, "---\n".join([*documents[:-1], pad + service("s499", 81)]))
         assert names(await watched.next()) == ["s499"]
+
+
+async def test_an_unhealthy_workload_gets_no_traffic(tmp_path: Path) -> None:
+    """Where health checks are on, the condition in the file decides, each time it is written."""
+    group = "apiVersion: networking.istio.io/v1\n"
+    put(
+        tmp_path / "vms.yaml",
+        f"{group}kind: ServiceEntry\nmetadata: {{name: vms, namespace: shop}}\nspec: {{hosts: [vms.test], resolution: "
+        "STATIC, ports: [{number: 80, name: http}], workloadSelector: {labels: {app: vm}}}\n",
+    )
+    entry = (
+        f"{group}kind: WorkloadEntry\nmetadata: {{name: vm, namespace: shop, annotations: "
+        "{proxy.istio.io/health-checks-enabled: 'true'}}\nspec: {address: 10.9.0.1, labels: {app: vm}}\n"
+    )
+    put(tmp_path / "vm.yaml", entry)
+    registry = Registry()
+
+    def addresses(change: ChangeSet) -> list[str]:
+        registry.memo.invalidate(registry.apply(change))
+        return [each.address for each in registry.memo.get(endpoints, ("vms.test", "shop"))]
+
+    async with Watched(tmp_path) as watched:
+        assert addresses(watched.first) == []
+        for status, expected in (("True", ["10.9.0.1"]), ("False", [])):
+            put(tmp_path / "vm.yaml", f"{entry}status: {{conditions: [{{type: Healthy, status: '{status}'}}]}}\n")
+            assert addresses(await watched.next()) == expected
 
 
 async def test_closing_ends_the_watch(tmp_path: Path) -> None:

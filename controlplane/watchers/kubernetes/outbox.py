@@ -9,15 +9,17 @@ from controlplane.model.objects import ChangeSet, Object, ObjectKey, Rejected
 if TYPE_CHECKING:
     import asyncio
 
+    from controlplane.watchers.kubernetes.bell import Bell
+
 
 class Outbox:
     """Changes not handed on yet; ``arrived`` is set while there are any.
 
-    Of each object only its last state remains, so it never grows beyond the cluster. ``statuses`` is set when an object
-    has a newer version: a status or a refusal may be another, which alone changes no object.
+    Of each object only its last state remains, so it never grows beyond the cluster. ``statuses`` rings when a refusal
+    is another, or an object whose status is kept: that alone changes no object.
     """
 
-    def __init__(self, arrived: asyncio.Event, statuses: asyncio.Event) -> None:
+    def __init__(self, arrived: asyncio.Event, statuses: Bell) -> None:
         self.statuses = statuses
         self._arrived = arrived
         self._objects: dict[ObjectKey, Object | None] = {}
@@ -44,7 +46,7 @@ class Outbox:
         """An object's newest version cannot be used."""
         self._rejections[rejected.key] = rejected
         self._arrived.set()
-        self.statuses.set()
+        self.statuses.ring()
 
     def take(self) -> ChangeSet:
         """Return everything and begin anew."""

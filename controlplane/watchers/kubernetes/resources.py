@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from controlplane.apis.kinds import KINDS
 
 _DISCOVERY = "discovery.k8s.io"
+_NETWORKING = "networking.k8s.io"
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,8 @@ class Resource:
 
     ``versions`` are the API versions that are understood, the best first. ``metadata_only`` asks the server to leave
     out everything but ``metadata``. ``definition`` says that a CustomResourceDefinition makes it, so it may come and
-    go. ``page`` is how many objects are asked for at a time: a page is parsed at once, which stops the event loop.
+    go. ``status`` says that something of ours writes its status, so what stands there is kept.
+    ``page`` is how many objects are asked for at a time: a page is parsed at once, which stops the event loop.
     """
 
     kind: str
@@ -25,6 +27,7 @@ class Resource:
     namespaced: bool = True
     metadata_only: bool = False
     definition: bool = False
+    status: bool = False
     page: int = 250
 
     def __str__(self) -> str:
@@ -49,8 +52,12 @@ CORE = (
     Resource("Service", "", ("v1",), "services"),
     Resource("EndpointSlice", _DISCOVERY, ("v1",), "endpointslices"),
     Resource("Pod", "", ("v1",), "pods"),
+    Resource("Ingress", _NETWORKING, ("v1",), "ingresses", status=True),
+    Resource("IngressClass", _NETWORKING, ("v1",), "ingressclasses", namespaced=False),
 )
 """Kubernetes' own resources that the registry reads, apart from the mesh configuration. Secrets and service accounts
 are not among them: nothing in the registry reads them."""
-ISTIO = tuple(Resource(kind.name, kind.group, kind.versions, kind.plural, definition=True) for kind in KINDS.values())
+ISTIO = tuple(
+    Resource(kind.name, kind.group, kind.versions, kind.plural, definition=True, status=True) for kind in KINDS.values()
+)
 """Istio's resources."""

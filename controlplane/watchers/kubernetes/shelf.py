@@ -164,7 +164,7 @@ class Shelf:
         else:
             last_good = self._held.get(place, _NOTHING).object
             held = Held(resource_version, last_good, replace(result, key=self._key(place)))
-        if not self.resource.definition:
+        if not self.resource.status:
             return held
         generation = metadata.get("generation")
         return replace(
@@ -189,8 +189,8 @@ class Shelf:
 
     def _announce(self, place: Place, before: Held, after: Held) -> None:
         """Put into the outbox what makes ``after`` of ``before``; where a refusal ends, the object itself as well."""
-        if self.resource.definition and before.resource_version != after.resource_version:
-            self._outbox.statuses.set()  # whatever it was: a write that met a newer version waits for that one
+        if self.resource.status and before.resource_version != after.resource_version:
+            self._outbox.statuses.ring()  # whatever is different: what was written for the version before was refused
         over = before.rejected is not None and after.rejected is None
         if after.object is not None:
             if over or before.object is None or _differ(before.object, after.object):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from controlplane.watchers.kubernetes.api import Api, connect
+from controlplane.watchers.kubernetes.bell import Bell
 from controlplane.watchers.kubernetes.discovery import Discovery
 from controlplane.watchers.kubernetes.outbox import Outbox
 from controlplane.watchers.kubernetes.reflector import Reflector
@@ -64,12 +65,14 @@ class KubernetesSource:
         self._options = options
         self._timing = timing or Timing()
         self._arrived = asyncio.Event()
-        self.statuses = asyncio.Event()
-        """Set when anything that ``received`` yields is another; whoever reads that clears it."""
+        self.statuses = Bell()
+        """Rings when something that ``received`` yields is another."""
         self._outbox = Outbox(self._arrived, self.statuses)
         self._selection = Selection()
         self._reflectors: list[Reflector] = []
         self._namespaces: list[Reflector] = []
+        self._shelves: dict[str, list[Shelf]] = {}
+        """Those whose objects have a status that is kept, by kind."""
         self._mesh: Reflector | None = None
         self._discovery: Discovery | None = None
         self._api: Api | None = None
@@ -93,17 +96,15 @@ class KubernetesSource:
         )
 
     def received(self) -> Iterator[Received]:
-        """Yield the newest version of every object that counts and has a definition of its own, good or not."""
-        for reflector in self._reflectors:
-            if reflector.resource.definition:
-                yield from reflector.shelf.received()
+        """Yield the newest version of every object that counts and whose status is kept, good or not."""
+        for shelves in self._shelves.values():
+            for shelf in shelves:
+                yield from shelf.received()
 
     def find(self, key: ObjectKey) -> Received | None:
         """Return one of those, or ``None``."""
         place = (key.namespace, key.name)
-        shelves = (
-            each.shelf for each in self._reflectors if each.resource.definition and each.resource.kind == key.kind
-        )
+        shelves = self._shelves.get(key.kind, ())
         return next((found for shelf in shelves if (found := shelf.find(place)) is not None), None)
 
     @property
@@ -189,6 +190,9 @@ class KubernetesSource:
         for resource in (*CORE, *ISTIO):
             for namespace in options.namespaces or ("",):
                 self._reflectors += self._feeds(api, resource, scope, namespace)
+        for reflector in self._reflectors:
+            if reflector.resource.status:
+                self._shelves.setdefault(reflector.resource.kind, []).append(reflector.shelf)
         self._namespaces = [each for each in self._reflectors if each.resource is NAMESPACES]
         self._reflectors.append(self._mesh)
 

@@ -16,6 +16,7 @@ from tests.watchers.kubernetes.recorded_api import SERVICES, VIRTUAL_SERVICES, R
 from tests.watchers.kubernetes.test_faults import service, virtual_service
 
 WORKLOAD_ENTRIES = VIRTUAL_SERVICES.replace("virtualservices", "workloadentries")
+INGRESSES = "/apis/networking.k8s.io/v1/ingresses"
 KEY = ObjectKey("VirtualService", "shop", "a")
 OURS = {
     "type": "Reconciled",
@@ -44,12 +45,12 @@ async def test_a_status_alone_changes_no_object(api: RecordedApi) -> None:
     api.put(WORKLOAD_ENTRIES, entry)
     async with followed(ClusterOptions(kubeconfig=api.kubeconfig)) as follower:
         source = follower.source
-        source.statuses.clear()
         other = {"type": "Other", "status": "False"}
-        api.put(VIRTUAL_SERVICES, virtual_service("a", generation=4) | status(other, OURS))
-        api.put(WORKLOAD_ENTRIES, entry | status(OURS))
-        await follower.until(lambda: all(each.written.condition is not None for each in source.received()))
-        assert source.statuses.is_set()
+        with source.statuses.listen() as rung:
+            api.put(VIRTUAL_SERVICES, virtual_service("a", generation=4) | status(other, OURS))
+            api.put(WORKLOAD_ENTRIES, entry | status(OURS))
+            await follower.until(lambda: all(each.written.condition is not None for each in source.received()))
+            assert rung.is_set()
         found = source.find(KEY)
         assert found is not None
         assert (found.generation, found.version, found.problems) == (4, "v1", ())
@@ -61,12 +62,41 @@ async def test_a_status_alone_changes_no_object(api: RecordedApi) -> None:
         assert follower.batches[0].upserts[0].meta.conditions == {"Healthy": "True"}
 
 
+async def test_other_peoples_conditions_are_told_too(api: RecordedApi) -> None:
+    """They make a newer version of the object: what was refused for the one before can be written now."""
+    api.put(VIRTUAL_SERVICES, virtual_service("a") | status({"type": "Other", "message": "1"}, OURS))
+    async with followed(ClusterOptions(kubeconfig=api.kubeconfig)) as follower:
+        with follower.source.statuses.listen() as rung:
+            newer = api.put(VIRTUAL_SERVICES, virtual_service("a") | status({"type": "Other", "message": "2"}, OURS))
+            await follower.until(rung.is_set)
+        found = follower.source.find(KEY)
+        assert found is not None
+        assert found.resource_version == newer["metadata"]["resourceVersion"]
+        assert follower.batches == []
+
+
+async def test_where_an_ingress_is_reached_is_kept_and_changes_no_object(api: RecordedApi) -> None:
+    ingress: dict[str, Any] = {"metadata": {"namespace": "shop", "name": "a"}, "spec": {}}
+    reached = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}, {"hostname": "lb.test"}]}}}
+    api.put(INGRESSES, ingress)
+    async with followed(ClusterOptions(kubeconfig=api.kubeconfig)) as follower:
+        key = ObjectKey("Ingress", "shop", "a")
+        with follower.source.statuses.listen() as rung:
+            api.put(INGRESSES, ingress | reached)
+            await follower.until(rung.is_set)
+        found = follower.source.find(key)
+        assert found is not None
+        assert found.version == "v1"
+        assert found.written.balancer == (("", "192.0.2.1"), ("lb.test", ""))
+        assert follower.batches == []
+
+
 async def test_a_refused_object_has_the_generation_that_is_refused(api: RecordedApi) -> None:
     api.put(VIRTUAL_SERVICES, virtual_service("a", generation=4))
     async with followed(ClusterOptions(kubeconfig=api.kubeconfig)) as follower:
-        follower.source.statuses.clear()
-        api.put(VIRTUAL_SERVICES, virtual_service("a", hosts=5, generation=5) | status(OURS))
-        await follower.until(follower.source.statuses.is_set)
+        with follower.source.statuses.listen() as rung:
+            api.put(VIRTUAL_SERVICES, virtual_service("a", hosts=5, generation=5) | status(OURS))
+            await follower.until(rung.is_set)
         found = follower.source.find(KEY)
         assert found is not None
         assert found.generation == 5
@@ -80,9 +110,9 @@ async def test_somebody_elses_status_is_news_too(api: RecordedApi) -> None:
     api.put(VIRTUAL_SERVICES, virtual_service("a", generation=4) | status(OURS, other))
     async with followed(ClusterOptions(kubeconfig=api.kubeconfig)) as follower:
         before = follower.source.find(KEY)
-        follower.source.statuses.clear()
-        api.put(VIRTUAL_SERVICES, virtual_service("a", generation=4) | status(OURS, other | {"status": "True"}))
-        await follower.until(follower.source.statuses.is_set)
+        with follower.source.statuses.listen() as rung:
+            api.put(VIRTUAL_SERVICES, virtual_service("a", generation=4) | status(OURS, other | {"status": "True"}))
+            await follower.until(rung.is_set)
         after = follower.source.find(KEY)
         assert before is not None
         assert after is not None
@@ -95,9 +125,9 @@ async def test_a_newer_generation_that_is_refused_for_the_same_is_news(api: Reco
     """The status names the generation, and nothing else differs."""
     api.put(VIRTUAL_SERVICES, virtual_service("a", hosts=5, generation=5) | status(OURS))
     async with followed(ClusterOptions(kubeconfig=api.kubeconfig)) as follower:
-        follower.source.statuses.clear()
-        api.put(VIRTUAL_SERVICES, virtual_service("a", hosts=5, generation=6) | status(OURS))
-        await follower.until(follower.source.statuses.is_set)
+        with follower.source.statuses.listen() as rung:
+            api.put(VIRTUAL_SERVICES, virtual_service("a", hosts=5, generation=6) | status(OURS))
+            await follower.until(rung.is_set)
         found = follower.source.find(KEY)
         assert found is not None
         assert found.generation == 6
