@@ -176,6 +176,14 @@ class Shop:
             *self._place("VirtualService", "cart"), {"status": status}, _content_type="application/merge-patch+json"
         )
 
+    async def write_message(self, position: int, text: str) -> None:
+        """Change the message of one condition, and nothing else."""
+        await self._objects.patch_namespaced_custom_object_status(
+            *self._place("VirtualService", "cart"),
+            [{"op": "replace", "path": f"/status/conditions/{position}/message", "value": text}],
+            _content_type="application/json-patch+json",
+        )
+
     async def until(self, name: str, reason: str, kind: str = "VirtualService") -> Any:
         """Wait for our condition with a reason, or (empty) with any; return it."""
         end = time.monotonic() + PATIENCE_SECONDS
@@ -258,6 +266,31 @@ async def test_what_somebody_else_wrote_stays(cluster: ApiServer, shop: Shop, tm
         assert held["conditions"][0] == theirs | {"message": "8"}
         assert [each["type"] for each in held["conditions"]] == ["Healthy", "Reconciled"]
         assert held["conditions"][1]["observedGeneration"] == held["observedGeneration"] == 2
+
+
+async def test_others_who_write_all_the_time_do_not_hold_ours_up(
+    cluster: ApiServer, shop: Shop, tmp_path: Path
+) -> None:
+    """Each of their writes may come before ours, which is refused then and has to be tried again."""
+    theirs = {"type": "Healthy", "status": "True", "message": "0", "lastProbeTime": "2026-01-01T00:00:00Z"}
+    await shop.route("cart")
+    await shop.write_status(conditions=[theirs])
+    async with leading(cluster, shop.namespace, tmp_path) as leader:
+        await shop.until("cart", "Accepted")
+        for number in range(2, 22):
+            await shop.route("cart", hosts=["cart", f"x{number}.test"])
+            for probe in range(3):
+                await shop.write_message(0, f"{number}-{probe}")
+        await until(lambda: generation(leader, shop) == 21)
+        held = await shop.status("cart")
+        assert held["conditions"][0] == theirs | {"message": "21-2"}
+        assert held["conditions"][1]["observedGeneration"] == 21
+
+
+def generation(leader: Leader, shop: Shop) -> int:
+    """Return of which generation our condition is."""
+    found = leader.source.find(ObjectKey("VirtualService", shop.namespace, "cart"))
+    return found.written.observed_generation if found is not None else -1
 
 
 async def test_ours_is_put_back_where_somebody_takes_it_away(cluster: ApiServer, shop: Shop, tmp_path: Path) -> None:
