@@ -71,6 +71,7 @@ class _Plan:
         self._pools = Pools()
         self._claims: tuple[Claim, ...] | None = None
         self._assigned: dict[Slot, str] = {}
+        self._known: dict[ObjectKey, tuple[Object, Entries]] = {}
 
     def candidates(self) -> Iterator[Received]:
         """Yield every ServiceEntry."""
@@ -84,7 +85,7 @@ class _Plan:
         if obj is None or received.problems or obj.meta.generation != received.generation:
             return None
         wanted, written = self._entries(obj), received.written
-        if set(wanted) == set(written.allocated):
+        if wanted == written.allocated or set(wanted) == set(written.allocated):
             return None
         values = [{"host": host, "value": address} for host, address in wanted]
         change = add("/status/addresses", values) if written.exists else add("/status", {"addresses": values})
@@ -92,9 +93,16 @@ class _Plan:
         return Write((KIND.group, KIND.plural), [lock(received.resource_version), change], what)
 
     def _entries(self, obj: Object) -> Entries:
+        """Return what the status should say; it is worked out once for each object and assignment."""
         if not may_allocate(obj):
             return ()
         self._assign()
+        known = self._known.get(obj.key)
+        if known is None or known[0] is not obj:
+            known = self._known[obj.key] = obj, self._new_entries(obj)
+        return known[1]
+
+    def _new_entries(self, obj: Object) -> Entries:
         spelled: dict[str, str] = {}
         for host in allocated_hosts(obj.spec):
             spelled.setdefault(host.lower(), host)
@@ -110,3 +118,4 @@ class _Plan:
         now = self._registry.memo.get(claims, ())
         if now is not self._claims:
             self._claims, self._assigned = now, assign(now, self._assigned, self._pools)
+            self._known.clear()

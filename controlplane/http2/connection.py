@@ -80,6 +80,7 @@ class Connection(asyncio.Protocol):
         self._blocked: dict[Call, None] = {}  # in the order in which they ran out of room
         self._credit = 0
         self._leaving = False
+        self._failed = False
         self._tolerance = Tolerance(options.keepalive_interval)
         self._timers: list[asyncio.TimerHandle] = []
         self._keepalive: Keepalive
@@ -120,11 +121,7 @@ class Connection(asyncio.Protocol):
         self._keepalive.stop()
         for timer in self._timers:
             timer.cancel()
-        reason = str(exc) if exc is not None else "the connection was closed"
-        calls, self._calls = self._calls, {}
-        self._blocked.clear()
-        for call in calls.values():
-            call.cancel(reason)
+        self._end_calls(str(exc) if exc is not None else "the connection was closed")
         self.lost.set_result(None)
 
     def pause_writing(self) -> None:
@@ -140,19 +137,37 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the peer."""
+        if self._failed:
+            return
         self._keepalive.heard()
         if self._rest:
             data = self._rest + data
         try:
             start = self._frames(data)
         except ConnectionFailed as failure:
-            log.info("http2.failed", peer=self.peer, code=failure.code.name, reason=str(failure))
-            self._rest = b""
-            self.leave(failure.code, str(failure))
-            self._transport.close()
-            self._timers.append(self._loop.call_later(_LINGER_SECONDS, self.cut))
+            self._fail(failure)
             return
         self._rest = data[start:] if start else data
+
+    def _fail(self, failure: ConnectionFailed) -> None:
+        """Tell the peer what it did wrong, end its calls, and give it a moment to read that.
+
+        What it still sends is taken and dropped: a socket that is closed with something unread is reset, and the
+        peer would never know.
+        """
+        log.info("http2.failed", peer=self.peer, code=failure.code.name, reason=str(failure))
+        self.write(frames.go_away(self._last_id, failure.code, str(failure)))
+        self._failed, self._rest = True, b""
+        self._end_calls(str(failure))
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._timers.append(self._loop.call_later(_LINGER_SECONDS, self.cut))
+
+    def _end_calls(self, reason: str) -> None:
+        calls, self._calls = self._calls, {}
+        self._blocked.clear()
+        for call in calls.values():
+            call.cancel(reason)
 
     def eof_received(self) -> bool:
         """Close when the peer does."""
@@ -173,13 +188,13 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Write frames."""
-        if not self._transport.is_closing():
+        if not (self._failed or self._transport.is_closing()):
             self._transport.write(data)
         self._tolerance.wrote()
 
     def write_parts(self, parts: list[bytes | memoryview]) -> None:
         """Write frames that are in pieces."""
-        if not self._transport.is_closing():
+        if not (self._failed or self._transport.is_closing()):
             self._transport.writelines(parts)
         self._tolerance.wrote()
 
@@ -197,12 +212,12 @@ class Connection(asyncio.Protocol):
 
     # What the server asks for.
 
-    def leave(self, code: ErrorCode = ErrorCode.NO_ERROR, reason: str = "") -> None:
+    def leave(self, reason: str = "") -> None:
         """Tell the peer to open new calls elsewhere; closes once the last one here has ended."""
-        if self._leaving and code is ErrorCode.NO_ERROR:
+        if self._leaving or self._failed:
             return
         self._leaving = True
-        self.write(frames.go_away(self._last_id, code, reason))
+        self.write(frames.go_away(self._last_id, ErrorCode.NO_ERROR, reason))
         if not self._calls:
             self._transport.close()
 
@@ -369,7 +384,7 @@ class Connection(asyncio.Protocol):
         """Answer a ping or settings; unlike ``write`` that forgives no strikes."""
         if self.paused:
             self._tolerance.unread()
-        if not self._transport.is_closing():
+        if not (self._failed or self._transport.is_closing()):
             self._transport.write(frame)
 
     def _window_update(self, payload: bytes, _: int, stream_id: int) -> None:
