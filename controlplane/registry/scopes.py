@@ -13,7 +13,7 @@ from controlplane.model.service import Protocol, Resolution, Service
 from controlplane.registry.labels import selects
 from controlplane.registry.memo import isolated, query
 from controlplane.registry.mesh import mesh_config
-from controlplane.registry.services import best_namespace, sees_only_public, visible_by_host, visible_services
+from controlplane.registry.services import best_namespace, foremost, sees_only_public, visible_by_host, visible_services
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import ResolvedVirtualService, mesh_virtual_services
 
@@ -281,10 +281,10 @@ def _merged(view: View, namespace: str, listeners: tuple[EgressListener, ...]) -
     index = visible_by_host(view, namespace).by_host
     for listener in listeners:
         for host, ports in _destinations(listener.virtual_services, namespace):
-            for service in best_namespace(index.get(host, ()), namespace):
-                trimmed = _trimmed(service, ports)
-                if trimmed is not None:
-                    _add(merged, trimmed)
+            found = foremost(best_namespace(index.get(host, ()), namespace))
+            trimmed = _trimmed(found, ports) if found is not None else None
+            if trimmed is not None:
+                _add(merged, trimmed)
     return merged
 
 

@@ -266,6 +266,11 @@ def best_namespace(services: Iterable[Service], own: str) -> tuple[Service, ...]
     return tuple(service for service in held if service.namespace == winner.namespace)
 
 
+def foremost(services: Iterable[Service]) -> Service | None:
+    """Return the service that stands for all of one host and namespace: Kubernetes', else the oldest; or ``None``."""
+    return min(services, key=lambda each: (not each.kubernetes, _age(each)), default=None)
+
+
 @query
 def aliases(view: View, namespace: str) -> Mapping[str, tuple[Service, ...]]:
     """Return, by the host name they end at, the ExternalName services visible in a namespace, chains flattened."""

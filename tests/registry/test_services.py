@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from controlplane.model.objects import ObjectKey
+from controlplane.registry.scopes import EgressKey, egress_scope
 from controlplane.registry.services import visible_services
 from tests.translate.routes.world import World, istio
 
@@ -24,3 +26,21 @@ def test_order_of_visibility() -> None:
     )
     found = world.registry.memo.get(visible_services, "shop")
     assert [service.hostname for service in found] == ["own.com", "own-by-name.com", "named.com", "public.com"]
+
+
+def test_destination_that_several_objects_state() -> None:
+    """What a Sidecar leaves out but a VirtualService leads to is the oldest object's, not the ports of all."""
+
+    def part(name: str, number: int, created: str) -> str:
+        port = f"{{number: {number}, name: http-{number}, protocol: HTTP}}"
+        return istio("ServiceEntry", name, f"{{hosts: [ext.com], ports: [{port}]}}", "other", created)
+
+    world = World(
+        part("young", 81, NEW),
+        part("old", 82, OLD),
+        istio("VirtualService", "v", "{hosts: [a.com], http: [{route: [{destination: {host: ext.com}}]}]}", "shop"),
+        istio("Sidecar", "s", "{egress: [{hosts: [./*]}]}", "shop"),
+    )
+    scope = world.registry.memo.get(egress_scope, EgressKey("shop", ObjectKey("Sidecar", "shop", "s")))
+    assert [(service.hostname, service.ports[0].number) for service in scope.services] == [("ext.com", 82)]
+    assert len(scope.by_host["ext.com"].ports) == 1

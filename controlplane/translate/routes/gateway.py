@@ -18,7 +18,7 @@ from controlplane.registry.gateways import GatewayKey, GatewayServer, merged_gat
 from controlplane.registry.memo import query
 from controlplane.registry.proxy_settings import route_settings
 from controlplane.registry.scopes import covers, router_scope
-from controlplane.registry.services import alias_target, visible_by_host
+from controlplane.registry.services import alias_target, foremost, visible_by_host
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import gateway_virtual_services, virtual_service
 from controlplane.snapshots import Resource
@@ -209,8 +209,7 @@ class GatewayDestination(NamedTuple):
 def gateway_destination(view: View, key: GatewayDestination) -> tuple[str, int]:
     """Return the host a destination ends at, and its port where the service has only one (else 0)."""
     index = visible_by_host(view, key.namespace).by_host
-    own = [service for service in index.get(key.host, ()) if service.namespace == key.home]
-    service = next((each for each in own if each.kubernetes), own[0] if own else None)
+    service = foremost(service for service in index.get(key.host, ()) if service.namespace == key.home)
     service = service or router_scope(view, key.namespace).by_host.get(key.host)
     if service is None:
         return key.host, 0
