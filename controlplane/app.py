@@ -242,6 +242,8 @@ class ControlPlane:
             metrics.COMPILE_TIME.observe(perf_counter() - started)
             self._untranslated.note(checked)
             self._find()
+            if self._trust is not None and MESH_KEY in {*checked.deletes, *(obj.key for obj in checked.upserts)}:
+                self._trust.mesh_changed()
         if not isinstance(self._source, FileSource):
             self._source.statuses.set()
 

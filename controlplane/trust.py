@@ -20,6 +20,8 @@ from controlplane.http2.connection import Handler
 from controlplane.http2.headers import Status
 from controlplane.http2.unary import CallRefused as GrpcRefused
 from controlplane.http2.unary import unary
+from controlplane.model.label_selector import discovered
+from controlplane.model.objects import Labels
 from controlplane.model.proxy import Proxy
 from controlplane.registry.mesh import SYSTEM_NAMESPACE
 from controlplane.security.authentication import Authenticator, Caller, TrustDomains
@@ -165,11 +167,16 @@ class Trust:
             identity = Identity(revision, SYSTEM_NAMESPACE, f"istiod-{revision}-validator")
             self._configuration = WebhookConfiguration(client, lambda: self.bundle, identity)
             yield self._configuration.run()
-        self._roots = RootCertificates(client, SYSTEM_NAMESPACE, lambda: self.bundle)
+        self._roots = RootCertificates(client, SYSTEM_NAMESPACE, lambda: self.bundle, self._selects)
         yield Leadership(client, (SYSTEM_NAMESPACE, ROOT_CERTIFICATES), self._identity, self._roots.run).run()
         if status is not None:
             work = partial(status, client)
             yield Leadership(client, (SYSTEM_NAMESPACE, STATUS), self._identity, work).run()
+
+    def mesh_changed(self) -> None:
+        """Have the root certificates written where they now belong: other namespaces may be selected."""
+        if self._roots is not None:
+            self._roots.changed()
 
     async def stop(self) -> None:
         """Close the webhooks' port."""
@@ -202,6 +209,10 @@ class Trust:
             self._configuration.bundle_changed()
         if self._roots is not None:
             self._roots.changed()
+
+    def _selects(self, labels: Labels) -> bool:
+        """Whether a namespace with these labels belongs to the mesh: ``discoverySelectors``."""
+        return discovered(self._mesh().discovery_selectors, labels)
 
     def _issuers(self) -> IssuerSource:
         policy = RootPolicy(self._mesh().trust_domain)

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.cli.command import ROOT
+from tests.cli.command import ROOT, run
 from tests.cluster.api_server import ApiServer
 from tests.kubernetes.objects import service
 
@@ -31,7 +31,7 @@ async def _hosts(session: aiohttp.ClientSession) -> set[str]:
 
 
 async def test_from_start_to_end(own_kube_cluster: ApiServer) -> None:
-    """It serves what the cluster has, and goes on without its API server."""
+    """It serves what the cluster has, goes on without its API server, and tells since when it does."""
     own_kube_cluster.kubectl("create", "namespace", "istio-system")  # where the root of its identity is kept
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "controlplane", "serve", "--kubeconfig", str(own_kube_cluster.kubeconfig)),
@@ -60,6 +60,16 @@ async def test_from_start_to_end(own_kube_cluster: ApiServer) -> None:
                 assert response.status == 200
             async with session.get("/metrics") as response:
                 page = await response.text()
+        told = await run("status", "--address", address)
+        own_kube_cluster.api.start()
+        await asyncio.to_thread(own_kube_cluster.wait_ready)
+        async with asyncio.timeout(60):
+            back = await _event(process.stderr, "watchers.api_server_back")
+            while (await run("status", "--address", address)).err:
+                await asyncio.sleep(0.2)
+        assert "The API server has not answered since 20" in told.err
+        assert told.code == 0
+        assert back["away_seconds"] > 0
         assert "controlplane_api_server_away_seconds 0.0\n" not in page
         assert 'controlplane_watch_listed{namespace="",resource="pods"} 1.0\n' in page
         process.send_signal(signal.SIGTERM)
@@ -92,3 +102,44 @@ async def test_it_stops_while_it_waits_for_the_first_list(own_kube_cluster: ApiS
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+async def test_root_certificates_are_for_the_namespaces_of_the_mesh(own_kube_cluster: ApiServer) -> None:
+    """``discoverySelectors`` say where they are written, and a change of them is followed."""
+    cluster = own_kube_cluster
+    cluster.kubectl("create", "namespace", "istio-system")
+    for name, zone in (("inside", "a"), ("outside", "b")):
+        cluster.kubectl("create", "namespace", name)
+        cluster.kubectl("label", "namespace", name, f"zone={zone}")
+    _select(cluster, "matchLabels: {zone: a}")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "controlplane", "serve", "--kubeconfig", str(cluster.kubeconfig)),
+        *("--xds-bind", "127.0.0.1", "--xds-port", "0", "--monitoring-port", "0"),
+        *("--secure-port", "0", "--webhook-port", "0"),
+        cwd=ROOT,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(60):
+            written = await _event(process.stderr, "root_certificates.written")
+            assert written["namespace"] == "inside"
+            cluster.kubectl("label", "namespace", "default", "zone=a")
+            written = await _event(process.stderr, "root_certificates.written")
+            assert written["namespace"] == "default"
+            _select(cluster, "matchExpressions: [{key: zone, operator: In, values: [a, b]}]")
+            written = await _event(process.stderr, "root_certificates.written")
+            assert written["namespace"] == "outside"
+    finally:
+        process.kill()
+        await process.wait()
+    have = cluster.kubectl("get", "configmaps", "-A", "--field-selector=metadata.name=istio-ca-root-cert", "-o", "name")
+    assert have.split() == ["configmap/istio-ca-root-cert"] * 3
+
+
+def _select(cluster: ApiServer, selector: str) -> None:
+    """Write the mesh configuration with one of ``discoverySelectors``."""
+    mesh = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "istio", "namespace": "istio-system"}}
+    cluster.kubectl(
+        "apply", "-f", "-", text=json.dumps({**mesh, "data": {"mesh": f"discoverySelectors: [{{{selector}}}]"}})
+    )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from controlplane.apis.mesh import MeshConfig
+from controlplane.model.label_selector import discovered
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from controlplane.apis.mesh import LabelSelector, LabelSelectorRequirement
+    from controlplane.apis.mesh import LabelSelector
     from controlplane.model.objects import Labels, Object
 
 REVISION_LABEL = "istio.io/rev"
@@ -42,9 +43,7 @@ class Selection:
         A mesh configuration that cannot be read leaves the selectors as they are.
         """
         selectors = self._selectors if mesh is self._mesh else _selectors(mesh, self._selectors)
-        selected = frozenset(
-            name for name, labels in namespaces.items() if selectors and _any_matches(selectors, labels)
-        )
+        selected = frozenset(name for name, labels in namespaces.items() if selectors and discovered(selectors, labels))
         changed = (bool(selectors), selected) != (bool(self._selectors), self._selected)
         self._mesh, self._selectors, self._selected = mesh, selectors, selected
         return changed
@@ -57,31 +56,6 @@ def _selectors(mesh: Object | None, before: tuple[LabelSelector, ...]) -> tuple[
         return MeshConfig.parse(mesh.spec.data.get("mesh", "")).discovery_selectors
     except ValueError:
         return before  # reported by whoever puts the mesh configuration in force
-
-
-def _any_matches(selectors: Sequence[LabelSelector], labels: Labels) -> bool:
-    return any(matches(selector, labels) for selector in selectors)
-
-
-def matches(selector: LabelSelector, labels: Labels) -> bool:
-    """Whether labels fulfil all conditions of a selector; an unknown operator is fulfilled by nothing."""
-    return all(labels.get(key) == value for key, value in selector.match_labels.items()) and all(
-        _fulfils(condition, labels) for condition in selector.match_expressions
-    )
-
-
-def _fulfils(condition: LabelSelectorRequirement, labels: Labels) -> bool:
-    match condition.operator:
-        case "In":
-            return labels.get(condition.key) in condition.values
-        case "NotIn":
-            return labels.get(condition.key) not in condition.values
-        case "Exists":
-            return condition.key in labels
-        case "DoesNotExist":
-            return condition.key not in labels
-        case _:
-            return False
 
 
 def in_revision(labels: object, revision: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.apis.mesh import LabelSelector
-from controlplane.watchers.kubernetes.selection import matches
+from controlplane.model.label_selector import matches
 from controlplane.watchers.kubernetes.source import ClusterOptions
 from controlplane.watchers.kubernetes.timing import Backoff
 from tests.watchers.kubernetes.following import followed, fresh
