@@ -69,11 +69,18 @@ async def test_a_list_comes_in_pages_and_events_follow(api: RecordedApi, options
 
 async def test_nothing_is_given_before_every_kind_is_complete(api: RecordedApi, options: ClusterOptions) -> None:
     api.put(SERVICES, service("a"))
-    api.answer_next(PODS, "list", recorded_api.hold())
-    source = KubernetesSource(options, replace(FAST, answer=1.0))
+    release = asyncio.Event()
+
+    async def late(writer: asyncio.StreamWriter) -> None:
+        await release.wait()
+        await recorded_api.status(503)(writer)
+
+    api.answer_next(PODS, "list", late)
+    source = KubernetesSource(options, replace(FAST, answer=30.0))
     loading = asyncio.create_task(source.load())
     await _until(lambda: list(source.waiting) == ["pods"])
     assert not loading.done()
+    release.set()
     first = await asyncio.wait_for(loading, 10)
     assert [obj.meta.name for obj in first.upserts] == ["a"]
     assert list(source.waiting) == []
