@@ -78,6 +78,10 @@ crds: $(READY) ## write crds/*.yaml again, after a change of controlplane/apis
 bench: $(READY) ## CPU, latency and memory with 1,000 services and 500 proxies, beside a bare gRPC server (ARGS=--scaling)
 	$(BIN)/python -m bench.run $(ARGS)
 
+.PHONY: bench-kubernetes
+bench-kubernetes: $(READY) kubernetes ## reading a real API server with 1,000 services and 10,000 pods (ARGS='--services 100')
+	$(BIN)/python -m bench.kube_cluster $(ARGS)
+
 .PHONY: install
 install: $(READY) ## the environment alone, in .venv
 

@@ -1,259 +1,193 @@
 """Measures reading a cluster: 1,000 services, 10,000 endpoints and 10,000 pods on a real API server.
 
-    python -m bench.kube_cluster         # needs the binaries of tests/cluster
+    python -m bench.kube_cluster         # make bench-kubernetes
 
-The reader is a process of its own, which is told on its standard input when to report: start to complete, processor
-time, memory and bytes; then patches of EndpointSlices, and a new list after 410, which must change nothing.
+Everything that reads is a process of its own. ``bench/README.md`` says what the figures are. The exit code is 1 where
+a count is not what it has to be: an event rebuilds one target, and a list that brings nothing new rebuilds none.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import resource
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from controlplane import logs
+from bench import kube_mesh
+from bench.kube_child import Child, Report
+from bench.subject import LOOPBACK, START_TIMEOUT, free_port, usage
 from tests.cluster.api_server import ApiServer
+from tests.kubernetes.faults import compact, restart, through
 from tests.kubernetes.objects import Writer
+from tests.kubernetes.relay import Relay
 
 SERVICES = 1_000
-ENDPOINTS = 10
-NAMESPACES = 20
-PATCHES = 1_000
-WRITERS = 24
-SETTLE_SECONDS = 15.0
-"""What the reader is given to be equal again after the API server was restarted."""
-NODE = "node-1"
-RawObject = dict[str, Any]
+SINGLE_CHANGES = 50
+WAYS = ("raw", "ours", "typed", "kopf")
 
 
-def _namespace(number: int) -> str:
-    return f"bench-{number % NAMESPACES}"
+class Figure(NamedTuple):
+    """One line of the table; ``wanted`` is the only right value of a count."""
+
+    name: str
+    value: float
+    unit: str
+    wanted: float | None = None
 
 
-def _address(service: int, endpoint: int) -> str:
-    number = service * ENDPOINTS + endpoint
-    return f"10.{64 + number // 65536}.{number // 256 % 256}.{number % 256}"
-
-
-def _service(number: int) -> RawObject:
-    ports = [{"name": "http", "port": 80, "targetPort": 8080}]
-    spec = {"clusterIP": "None", "selector": {"app": f"s{number}"}, "ports": ports}
-    return {"metadata": {"name": f"s{number}", "labels": {"app": f"s{number}"}}, "spec": spec}
-
-
-def _pod(service: int, endpoint: int) -> RawObject:
-    environment = [{"name": f"VARIABLE_{each}", "value": "some value"} for each in range(10)]
-    container = {"name": "app", "image": "example.com/app:1", "ports": [{"containerPort": 8080}], "env": environment}
-    labels = {"app": f"s{service}", "version": "v1", "pod-template-hash": "6d4cf56db6"}
-    return {
-        "metadata": {"name": f"s{service}-{endpoint}", "labels": labels},
-        "spec": {"nodeName": NODE, "containers": [container], "automountServiceAccountToken": False},
-    }
-
-
-def _status(service: int, endpoint: int) -> RawObject:
-    ip = _address(service, endpoint)
-    conditions = [{"type": each, "status": "True"} for each in ("Initialized", "Ready", "ContainersReady")]
-    return {"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": conditions}}
-
-
-def _slice(number: int) -> RawObject:
-    endpoints = [
-        {
-            "addresses": [_address(number, each)],
-            "conditions": {"ready": True, "serving": True, "terminating": False},
-            "nodeName": NODE,
-            "targetRef": {"kind": "Pod", "name": f"s{number}-{each}", "namespace": _namespace(number)},
-        }
-        for each in range(ENDPOINTS)
-    ]
-    return {
-        "metadata": {"name": f"s{number}-x", "labels": {"kubernetes.io/service-name": f"s{number}"}},
-        "addressType": "IPv4",
-        "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
-        "endpoints": endpoints,
-    }
-
-
-async def _each(count: int, work: Callable[[int], Awaitable[object]]) -> None:
-    """Do something for each number, some at a time."""
-    numbers = iter(range(count))
-
-    async def worker() -> None:
-        for number in numbers:
-            await work(number)
-
-    async with asyncio.TaskGroup() as workers:
-        for _ in range(WRITERS):
-            workers.create_task(worker())
-
-
-async def _fill(writer: Writer, services: int) -> None:
-    await _each(NAMESPACES, lambda n: writer.create("/api/v1/namespaces", {"metadata": {"name": _namespace(n)}}))
-    await writer.create("/api/v1/nodes", {"metadata": {"name": NODE}})
-
-    async def one(number: int) -> None:
-        namespace = _namespace(number)
-        core = f"/api/v1/namespaces/{namespace}"
-        await writer.create(f"{core}/services", _service(number))
-        for each in range(ENDPOINTS):
-            await writer.create(f"{core}/pods", _pod(number, each))
-            await writer.request("PATCH", f"{core}/pods/s{number}-{each}/status", _status(number, each))
-        await writer.create(f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices", _slice(number))
-
-    await _each(services, one)
-
-
-async def _patch(writer: Writer, services: int) -> None:
-    """Make one endpoint of each slice not ready, or ready again."""
-
-    async def one(number: int) -> None:
-        raw = _slice(number % services)
-        raw["endpoints"][0]["conditions"]["ready"] = number // services % 2 == 1
-        place = f"/apis/discovery.k8s.io/v1/namespaces/{_namespace(number % services)}/endpointslices"
-        await writer.request("PATCH", f"{place}/s{number % services}-x", {"endpoints": raw["endpoints"]})
-
-    await _each(PATCHES, one)
-
-
-class Reader:
-    """The process that reads; ``ask`` gives what it used so far."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-
-    @classmethod
-    async def start(cls, kubeconfig: Path) -> Reader:
-        """Start it."""
-        command = (sys.executable, "-m", "bench.kube_cluster", "--read", str(kubeconfig))
-        pipe = asyncio.subprocess.PIPE
-        return cls(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe))
-
-    async def ask(self, order: str = "") -> dict[str, float]:
-        """Send an order and return the next report."""
-        if self._process.stdin is None or self._process.stdout is None:
-            raise RuntimeError("the reader has no pipes")
-        if order:
-            self._process.stdin.write(f"{order}\n".encode())
-        line = await self._process.stdout.readline()
-        report: dict[str, float] = json.loads(line)
-        return report
-
-    async def stop(self) -> None:
-        """End it."""
-        self._process.kill()
-        await self._process.wait()
-
-
-async def _read(kubeconfig: str) -> None:
-    """Be the reader: load, then report for each line of standard input."""
-    logs.configure("warning")
-    from controlplane.registry.store import Registry  # noqa: PLC0415 - counted as part of the start
-    from controlplane.watchers.kubernetes.source import ClusterOptions, KubernetesSource  # noqa: PLC0415
-
-    begun_cpu, begun = time.process_time(), time.monotonic()
-    before = _resident_bytes()
-    source, registry = KubernetesSource(ClusterOptions(kubeconfig=kubeconfig)), Registry()
-    registry.apply(await source.load())
-    seconds, cpu = time.monotonic() - begun, time.process_time() - begun_cpu
-    facts = batches = 0
-
-    async def follow() -> None:
-        nonlocal facts, batches
-        async for changes in source.changes():
-            batches += 1
-            facts += len(registry.apply(changes))
-
-    task = asyncio.create_task(follow())
-
-    def report() -> None:
-        figures = {
-            "seconds": seconds,
-            "load_cpu": cpu,
-            "cpu": time.process_time(),
-            "resident_mb": (_resident_bytes() - before) / 1e6,
-            "read_mb": sum(feed.size_bytes for feed in source.feeds) / 1e6,
-            "objects": sum(feed.objects for feed in source.feeds),
-            "events": sum(feed.events for feed in source.feeds),
-            "lists": sum(feed.lists for feed in source.feeds),
-            "facts": facts,
-            "batches": batches,
-        }
-        print(json.dumps(figures), flush=True)
-
-    report()
-    lines = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    while await lines.readline():
-        report()
-    task.cancel()
-
-
-def _resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
-
-
-async def _measure(services: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        server = ApiServer(Path(folder), controllers=())
-        server.start()
+async def serve(cluster: ApiServer, folder: Path) -> list[Figure]:
+    """Start the control plane itself, and stop it once it is ready; it serves no proxy."""
+    port = free_port()
+    command = [sys.executable, "-m", "controlplane", "serve", "--kubeconfig", str(cluster.kubeconfig)]
+    for name in ("xds", "secure", "webhook"):
+        command += [f"--{name}-port", "0"]
+    command += ["--xds-bind", LOOPBACK, "--monitoring-port", str(port)]
+    with (folder / "serve.log").open("w") as log:
+        begun = time.monotonic()
+        process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
-            async with Writer(server) as writer:
-                begun = time.monotonic()
-                await _fill(writer, services)
-                print(f"filled in {time.monotonic() - begun:.0f} s")
-                await _report(server, writer, services)
+            while await asyncio.to_thread(_page, port, "ready") is None:
+                if process.returncode is not None or time.monotonic() > begun + START_TIMEOUT.total_seconds():
+                    raise RuntimeError(f"it is not ready: {(folder / 'serve.log').read_text()[-2000:]}")
+                await asyncio.sleep(0.02)
+            seconds, used = time.monotonic() - begun, usage(process.pid)
+            metrics = await asyncio.to_thread(_page, port, "metrics") or ""
         finally:
-            server.stop()
+            process.terminate()
+            await process.wait()
+    size = sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith("controlplane_watch_bytes"))
+    return [
+        Figure("start to ready", seconds, "s"),
+        Figure("start to ready, CPU", used.cpu.total_seconds(), "s"),
+        Figure("memory, peak", used.peak_bytes / 1e6, "MB"),
+        Figure("read from the API server", size / 1e6, "MB"),
+    ]
 
 
-async def _report(server: ApiServer, writer: Writer, services: int) -> None:
-    reader = await Reader.start(server.kubeconfig)
+def _page(port: int, name: str) -> str | None:
     try:
-        first = await reader.ask()
-        print(
-            f"start to complete    {first['seconds']:.2f} s, {first['load_cpu']:.2f} s CPU,"
-            f" {first['objects']:.0f} objects"
-        )
-        print(f"memory               {first['resident_mb']:.0f} MB   read {first['read_mb']:.1f} MB")
-        await _patch(writer, services)
-        after = first
-        while after["events"] < first["events"] + PATCHES:
-            await asyncio.sleep(0.2)
-            after = await reader.ask("report")
-        each_ms = 1000 * (after["cpu"] - first["cpu"]) / PATCHES
-        print(f"EndpointSlice patch  {each_ms:.3f} ms CPU each, {after['facts'] / PATCHES:.2f} facts")
-        server.api.stop()
-        server.api.start()
-        await asyncio.to_thread(server.wait_ready)
-        await writer.request("PATCH", "/api/v1/nodes/node-1", {"metadata": {"annotations": {"a": "b"}}})
-        await asyncio.sleep(SETTLE_SECONDS)
-        again = await reader.ask("report")
-        used = {name: again[name] - after[name] for name in again}
-        print(
-            f"server restarted     {used['cpu']:.2f} s CPU, {used['lists']:.0f} lists, {used['read_mb']:.1f} MB,"
-            f" {used['facts']:.0f} facts"
-        )
-    finally:
-        await reader.stop()
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/{name}", timeout=5) as answer:
+            return str(answer.read().decode())
+    except OSError:
+        return None
+
+
+async def events(reader: Child, writer: Writer, services: int) -> list[Figure]:
+    """Patch EndpointSlices: all at once with no proxy connected, then with one, then one at a time."""
+    before = await reader.ask()
+    after = await _burst(reader, writer, services, ready=False)
+    alone = 1000 * (after["cpu"] - before["cpu"]) / services
+    before = await reader.ask("connect")
+    after = await _burst(reader, writer, services, ready=True)
+    compiled = 1000 * (after["cpu"] - before["cpu"]) / services
+    builds, seconds = after["builds"], []
+    for number in range(SINGLE_CHANGES):
+        begun, seen = time.monotonic(), after["events"]
+        await kube_mesh.patch(writer, number, ready=False)
+        after = await reader.until(lambda now, seen=seen: now["events"] > seen and now["applied_at"] > begun)  # type: ignore[misc]  # noqa: B023
+        seconds.append(after["applied_at"] - begun)
+    return [
+        Figure("EndpointSlice patch to registry, CPU", alone, "ms"),
+        Figure("the same with a proxy connected, CPU", compiled, "ms"),
+        Figure("patch sent until it is compiled, median", 1000 * statistics.median(seconds), "ms"),
+        Figure("targets rebuilt by a patch", (after["builds"] - builds) / SINGLE_CHANGES, "", 1),
+    ]
+
+
+async def _burst(reader: Child, writer: Writer, services: int, *, ready: bool) -> Report:
+    seen = (await reader.ask())["events"]
+    await kube_mesh.patch_all(writer, services, ready=ready)
+    return await reader.until(lambda now: now["events"] >= seen + services)
+
+
+async def gone(reader: Child, writer: Writer, cluster: ApiServer, relay: Relay) -> list[Figure]:
+    """Make the reader's position one that the server no longer knows (410): it lists everything anew."""
+    before = await reader.ask()
+    relay.open.clear()
+    await kube_mesh.touch(writer)
+    await compact(cluster)
+    await restart(cluster)
+    await relay.cut()
+    relay.open.set()
+    kinds = before["lists"]
+    after = await reader.until(lambda now: now["lists"] >= 2 * kinds and not now["behind"])
+    return [
+        Figure("relist after 410, lists", after["lists"] - kinds, ""),
+        Figure("relist after 410, CPU", after["cpu"] - before["cpu"], "s"),
+        Figure("relist after 410, objects changed", after["changes"] - before["changes"], "", 0),
+        Figure("relist after 410, targets rebuilt", after["builds"] - before["builds"], "", 0),
+    ]
+
+
+async def clients(cluster: ApiServer, writer: Writer, services: int) -> list[Figure]:
+    """Follow the EndpointSlices in each way, one after the other."""
+    figures = []
+    ready = True
+    await kube_mesh.patch_all(writer, services, ready=ready)
+    for way in WAYS:
+        print(f"following: {way}", file=sys.stderr)
+        ready = not ready
+        async with Child("bench.kube_clients", way, str(cluster.kubeconfig), str(services)) as child:
+            before = await child.first()
+            await kube_mesh.patch_all(writer, services, ready=ready)
+            after = await child.until(lambda now: now["seen"] >= 2 * services)
+        figures += [
+            Figure(f"{way}: list of {services:,} EndpointSlices, CPU", before["list_cpu"], "s"),
+            Figure(f"{way}: an event, CPU", 1000 * (after["cpu"] - before["cpu"]) / services, "ms"),
+        ]
+    return figures
+
+
+async def measure(services: int) -> list[Figure]:
+    """Measure everything on an API server of its own."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        cluster = ApiServer(folder, controllers=())
+        cluster.start()
+        try:
+            async with Writer(cluster) as writer, Relay(cluster.addresses.api_port) as relay:
+                begun = time.monotonic()
+                await kube_mesh.fill(writer, services)
+                print(f"filled in {time.monotonic() - begun:.0f} s", file=sys.stderr)
+                figures = await serve(cluster, folder)
+                kubeconfig = through(relay, cluster, folder).kubeconfig
+                async with Child("bench.kube_reader", kubeconfig) as reader:
+                    first = await reader.first()
+                    figures += [Figure("objects", first["objects"], "")]
+                    figures += await events(reader, writer, services)
+                    figures += await gone(reader, writer, cluster, relay)
+                return figures + await clients(cluster, writer, services)
+        finally:
+            cluster.stop()
+
+
+def lines(figures: list[Figure]) -> Iterator[str]:
+    """Yield the table, as Markdown."""
+    yield "| figure | measured | unit |"
+    yield "|---|---|---|"
+    for figure in figures:
+        value = f"{figure.value:,.0f}" if figure.value == int(figure.value) else f"{figure.value:.3g}"
+        yield f"| {figure.name} | {value} | {figure.unit or '-'} |"
 
 
 def main() -> None:
-    """Measure, or be the reader."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--read", metavar="KUBECONFIG", help=argparse.SUPPRESS)
-    parser.add_argument("--services", type=int, default=SERVICES)
-    given = parser.parse_args()
-    asyncio.run(_read(given.read) if given.read else _measure(given.services))
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--services", type=int, default=SERVICES, help="each has 10 endpoints, which are pods")
+    figures = asyncio.run(measure(parser.parse_args().services))
+    for line in lines(figures):
+        print(line)
+    wrong = [each for each in figures if each.wanted is not None and each.value != each.wanted]
+    for each in wrong:
+        print(f"{each.name}: {each.value:g}, and not {each.wanted:g}", file=sys.stderr)
+    sys.exit(bool(wrong))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import structlog
 from aiohttp import web
 
 from controlplane import metrics
+from controlplane.admin.feeds_view import feeds_view
 from controlplane.admin.metrics_page import MetricsPage
 from controlplane.admin.registry_view import endpoint_view, registry_view, rejected_view
 from controlplane.admin.sources import AdminSources
@@ -150,6 +151,10 @@ async def _rejectedz(request: web.Request) -> web.Response:
     return _json(request, rejected_view(request.app[SOURCES].rejected()))
 
 
+async def _feedz(request: web.Request) -> web.Response:
+    return _json(request, feeds_view(request.app[SOURCES]))
+
+
 async def _config_dump(request: web.Request) -> web.Response:
     sources = request.app[SOURCES]
     proxy_id = request.query.get("proxyID", "")
@@ -212,6 +217,10 @@ DEBUG_ENDPOINTS: dict[str, tuple[Respond, str]] = {
     "/debug/endpointz": (_endpointz, "Endpoints by service"),
     "/debug/endpointShardz": (_endpointz, "The same, by istiod's newer name"),
     "/debug/rejectedz": (_rejectedz, "Objects that were refused, and why"),
+    "/debug/feedz": (
+        _feedz,
+        "How what is read of a cluster stands, kind by kind, and since when its API server is away",
+    ),
     "/debug/config_dump": (_config_dump, "What a proxy should hold; ?proxyID=, &types=CDS,LDS, &include_eds"),
 }
 """Path -> what answers it and what it shows."""

@@ -2,7 +2,8 @@
 
 istiod's keys hold nonces. Ours add to each entry of ``resources``: ``status``, ``sentVersion``, ``ackedVersion``,
 ``sentRevision``, ``ackedRevision``, ``names`` (absent for a wildcard) and ``rejection``; and to each proxy:
-``connection_id``, ``peer``, ``connected_at`` and ``control_plane``.
+``connection_id``, ``peer``, ``connected_at``, ``control_plane`` and, while the API server does not answer,
+``api_server_away_since``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from controlplane.admin.feeds_view import away
 from controlplane.admin.rejection import rejected_names
 from controlplane.admin.sources import AdminSources
 from controlplane.ads.sync_status import ProxyStatus, Rejection, TypeStatus
@@ -52,6 +54,7 @@ def _proxy(sources: AdminSources, status: ProxyStatus) -> dict[str, Any]:
             "peer": status.peer,
             "connected_at": timestamp(status.connected_at),
             "control_plane": sources.identity,
+            **away(sources),
         }
     )
 

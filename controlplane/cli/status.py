@@ -1,7 +1,8 @@
 """``status``: whether every proxy has what the control plane wants it to have.
 
-Reads ``/debug/syncz``, and ``/debug/rejectedz`` for objects with problems. The keys that only this control plane adds
-are used where they are there; an istiod's answer gives the table too.
+Reads ``/debug/syncz``, ``/debug/rejectedz`` for objects with problems, and ``/debug/feedz`` for whether what they were
+read from is up to date. The keys that only this control plane adds
+and pages are used where they are there; an istiod's answer gives the table too.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ def status(
     type.
     In parentheses, the time since the last version was sent.
 
-    Objects with problems follow on standard error, each with every reason.
+    Objects with problems follow on standard error, each with every reason; and since when the API server does not
+    answer, if it does not: then this is what was read before.
 
     Exits with 1 if a proxy has refused something, or the control plane does not answer.
     """
@@ -88,6 +90,8 @@ def status(
             print(f"\n{problems}", file=sys.stderr)
     else:
         print_value(proxies, output.value)
+    if behind := _behind(address):
+        print(f"\n{behind}" if output is Output.TABLE else behind, file=sys.stderr)
     if any(_state(each, name)[0] == "ERROR" for each in proxies for name in _type_names(each)):
         raise typer.Exit(1)
 
@@ -95,7 +99,8 @@ def status(
 def _watch(proxy: str, namespace: str, address: str) -> None:
     def current() -> str:
         try:
-            return _view(_proxies(address, namespace, proxy), single=bool(proxy))
+            view, behind = _view(_proxies(address, namespace, proxy), single=bool(proxy)), _behind(address)
+            return f"{view}\n\n{behind}" if behind else view
         except Unanswered as error:
             return str(error)
 
@@ -139,6 +144,26 @@ def _proxies(address: str, namespace: str, proxy: str) -> list[Json]:
         if matches:
             return matches
     raise Unanswered(f"Proxy {proxy} is not connected to the control plane at {address}")
+
+
+def _behind(address: str) -> str:
+    """Return a paragraph on what of the cluster is not up to date; empty where everything is, or nobody can say."""
+    try:
+        answer = fetch_json(address, "/debug/feedz", "control plane")
+    except Unanswered:  # an istiod has no such page, and that it answers at all was just seen
+        return ""
+    if since := answer.get("api_server_away_since"):
+        ago = age((datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds())
+        return (
+            f"The API server has not answered since {since} ({ago}): proxies keep what was read before,"
+            " and changes in the cluster are not seen."
+        )
+    stuck = [f"  {_feed_name(each)}: {each['problem']}" for each in answer.get("feeds", ()) if each.get("problem")]
+    return "\n".join(["Not up to date:", *stuck]) if stuck else ""
+
+
+def _feed_name(feed: Json) -> str:
+    return f"{feed['resource']} of {feed['namespace']}" if feed.get("namespace") else str(feed["resource"])
 
 
 def _problems(address: str, namespace: str) -> str:

@@ -80,7 +80,14 @@ class Compiler:
         self._parts: dict[tuple[Any, Any], _PartState] = {}
         self._holders: defaultdict[Target, set[_PartState]] = defaultdict(set)
         self._sessions: dict[Proxy, set[Session]] = {}
+        self._builders: set[str] = set()
         self._turn = 0.0
+
+    @property
+    def builds(self) -> int:
+        """How many targets were built so far, each time counted: what a change costs."""
+        runs = self.registry.memo.runs
+        return sum(runs.get(name, 0) for name in self._builders)
 
     @property
     def class_count(self) -> int:
@@ -245,6 +252,7 @@ class Compiler:
 
     def _hold(self, target: Target, state: _PartState) -> None:
         self._holders[target].add(state)
+        self._builders.add(target.query.name)
         self.registry.memo.keep(target.query, target.key)
 
     def _release(self, target: Target, state: _PartState) -> None:

@@ -1,11 +1,13 @@
-"""What metrics tell of a cluster that is read."""
+"""What metrics and pages tell of a cluster that is read."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import replace
 
+from controlplane.admin.feeds_view import feeds_view
 from controlplane.admin.metrics_page import MetricsPage
+from controlplane.admin.sync_view import sync_view
 from controlplane.model.feeds import Feed, Standing
 from tests.admin.world import sources
 
@@ -37,3 +39,20 @@ def test_how_long_the_api_server_is_away() -> None:
 
 def test_files_have_no_feeds() -> None:
     assert not [line for line in page() if "controlplane_watch" in line or "away_seconds" in line]
+
+
+def test_the_page_of_feeds() -> None:
+    asked = replace(sources(), feeds=lambda: (SERVICES, PODS), away_since=lambda: 1000.0)
+    page = feeds_view(asked)
+    assert page["api_server_away_since"] == "1970-01-01T00:16:40Z"
+    pods, services = page["feeds"]
+    assert (pods["resource"], pods["objects"], pods["last_event"]) == ("pods", 3, "1970-01-01T00:16:40Z")
+    assert (services["standing"], services["last_event"]) == ("listing", None)
+    assert services["problem"] == "no answer in time"
+    assert feeds_view(sources()) == {"feeds": []}
+
+
+def test_each_proxy_tells_since_when_the_api_server_is_away() -> None:
+    gone = replace(sources(), away_since=lambda: 1000.0)
+    assert {each["api_server_away_since"] for each in sync_view(gone)} == {"1970-01-01T00:16:40Z"}
+    assert all("api_server_away_since" not in each for each in sync_view(sources()))

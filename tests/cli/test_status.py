@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from aiohttp import web
 from controlplane.admin.sources import AdminSources
 from controlplane.ads.sync_status import ProxyStatus
 from controlplane.cli.age import age
+from controlplane.model.feeds import Feed, Standing
 from controlplane.model.objects import ObjectKey, Rejected
 from tests.admin import world
 from tests.cli.command import ROOT, run
@@ -81,6 +83,31 @@ async def test_objects_with_problems_follow_on_standard_error() -> None:
     ]
     assert shop.err.splitlines() == ["", "1 object has problems:", "  shop.yaml:3", "    is not UTF-8 text"]
     assert one.err == ""
+
+
+async def test_since_when_the_api_server_is_away() -> None:
+    since = datetime.now(UTC) - timedelta(minutes=15)
+    gone = replace(all_objects_good(world.healthy()), away_since=since.timestamp)
+    async with world.serving(gone) as address:
+        text = await run("status", "--address", address)
+        one = await run("status", "web-1", "--address", address)
+        value = await run("status", "-o", "json", "--address", address)
+    when = since.isoformat(timespec="seconds").replace("+00:00", "Z")
+    told = f"The API server has not answered since {when} (15m): proxies keep what was read before, and"
+    assert text.err.startswith(f"\n{told}")
+    assert text.code == 0
+    assert one.err.startswith(f"\n{told}")
+    assert value.err.startswith(told)
+    assert [each["api_server_away_since"] for each in json.loads(value.out)] == [when]
+
+
+async def test_kinds_that_are_not_up_to_date() -> None:
+    good = Feed("services", "", Standing.CURRENT, 3, 0, 1, 9, 1.0, 0.0, "")
+    stuck = replace(good, resource="pods", namespace="shop", problem="may not watch pods in API group '': no")
+    asked = replace(all_objects_good(world.healthy()), feeds=lambda: (good, stuck))
+    async with world.serving(asked) as address:
+        result = await run("status", "--address", address)
+    assert result.err == "\nNot up to date:\n  pods of shop: may not watch pods in API group '': no\n"
 
 
 async def test_all_well_exits_with_0() -> None:

@@ -94,12 +94,13 @@ def test_scaling_one_service_of_a_thousand_rebuilds_one_target() -> None:
         await compiler.apply(ChangeSet(upserts=tuple(_mesh(1000))))
         sessions = await opened(compiler, CLIENTS)
         before = [session.snapshot for session in sessions]
-        runs = dict(compiler.registry.memo.runs)
+        runs, builds = dict(compiler.registry.memo.runs), compiler.builds
         await compiler.apply(ChangeSet(upserts=(_slice("ns-7", "svc-7", ["10.2.0.7", "10.2.9.9"]),)))
         after = compiler.registry.memo.runs
         assert {name: after[name] - runs.get(name, 0) for name in BUILDS if after.get(name) != runs.get(name)} == {
             "load_assignment": 1
         }
+        assert compiler.builds == builds + 1
         name = "outbound|80||svc-7.ns-7.svc.cluster.local"
         changed = [session.snapshot.of(ResourceType.ENDPOINT)[name] for session in sessions]
         assert all(resource is changed[0] for resource in changed)

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import grpc.aio
@@ -238,21 +238,41 @@ def _references(url: str, body: bytes) -> Iterable[str]:
                     yield manager.rds.route_config_name
 
 
+class Proof(NamedTuple):
+    """What a proxy connects with over TLS: the roots that it trusts (PEM), and the token that it shows."""
+
+    roots: str
+    token: str
+    server_name: str = "istiod.istio-system.svc"
+
+    def channel(self, address: str) -> Any:
+        """Return a channel that trusts these roots."""
+        credentials = grpc.ssl_channel_credentials(self.roots.encode())
+        return grpc.aio.secure_channel(address, credentials, [("grpc.ssl_target_name_override", self.server_name)])
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What each call has to say."""
+        return (("authorization", f"Bearer {self.token}"),)
+
+
 @asynccontextmanager
-async def connected(address: str, variant: Variant = Variant.DELTA, node_id: str = NODE_ID) -> AsyncIterator[Client]:
+async def connected(
+    address: str, variant: Variant = Variant.DELTA, node_id: str = NODE_ID, proof: Proof | None = None
+) -> AsyncIterator[Client]:
     """Connect a proxy and wait until it has everything; fail afterwards if a response broke the protocol."""
     types = {
         Variant.SOTW: (DiscoveryRequest, DiscoveryResponse),
         Variant.DELTA: (DeltaDiscoveryRequest, DeltaDiscoveryResponse),
     }
     request, response = types[variant]
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with proof.channel(address) if proof is not None else grpc.aio.insecure_channel(address) as channel:
         method: Any = channel.stream_stream(
             SERVICE + variant.value,
             request_serializer=request.SerializeToString,
             response_deserializer=response.FromString,
         )
-        client = Client(variant, method(), node_id)
+        client = Client(variant, method(metadata=proof.metadata if proof is not None else ()), node_id)
         task = asyncio.create_task(client.run())
         try:
             await client.until(lambda: client.complete, "a complete configuration")

@@ -1,11 +1,12 @@
 """Tests of this folder need a Kubernetes (``make kubernetes`` builds it): they skip loudly without, and fail in CI.
 
 ``kube_cluster`` is one API server for all tests, each in a ``namespace`` of its own; ``own_kube_cluster`` is for a test
-that breaks it; ``kube_node`` has real pods.
+that breaks it, ``watched`` for those that break it again and again; ``kube_node`` has real pods.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -18,6 +19,8 @@ import pytest
 from tests.cluster import build
 from tests.cluster.api_server import ApiServer
 from tests.cluster.node import Node, lacking
+from tests.kubernetes.objects import ISTIO_KINDS, definition
+from tests.kubernetes.watching import SPACES
 
 PROGRAMS = ("setpriv",)
 
@@ -62,6 +65,22 @@ def own_kube_cluster(kube_binaries: None, tmp_path: Path) -> Iterator[ApiServer]
     folder = tmp_path / "kube"
     folder.mkdir()
     yield from _running(folder)
+
+
+@pytest.fixture(scope="session")
+def watched(kube_binaries: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:  # noqa: ARG001
+    """One API server with all of Istio's definitions, for the tests of watches: they break it and mend it."""
+    server = ApiServer(tmp_path_factory.mktemp("watched"))
+    try:
+        server.start()
+        definitions = {"apiVersion": "v1", "kind": "List", "items": [definition(kind) for kind in ISTIO_KINDS]}
+        server.kubectl("apply", "--server-side", "-f", "-", text=json.dumps(definitions))
+        server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        for name in SPACES:
+            server.kubectl("create", "namespace", name)
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,18 @@ from typing import Self
 
 
 class Relay:
-    """Forwards connections to a port of this machine while ``open`` is set; an asynchronous context manager."""
+    """Forwards connections to a port of this machine while ``open`` is set; an asynchronous context manager.
+
+    ``cut_after`` is how many more bytes clients are sent, until the connection that would have the next one is cut;
+    ``None`` for no end. Then ``cuts`` counts one more.
+    """
 
     def __init__(self, port: int) -> None:
         self.port = 0
         self.open = asyncio.Event()
         self.open.set()
+        self.cut_after: int | None = None
+        self.cuts = 0
         self._to = port
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -45,7 +51,7 @@ class Relay:
             try:
                 async with asyncio.TaskGroup() as both:
                     both.create_task(self._pump(reader, far_writer))
-                    both.create_task(self._pump(far_reader, writer))
+                    both.create_task(self._pump_down(far_reader, writer))
             finally:
                 far_writer.transport.abort()
         except* OSError:
@@ -57,3 +63,21 @@ class Relay:
             writer.write(part)
             await writer.drain()
         raise ConnectionResetError
+
+    async def _pump_down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while part := await reader.read(1 << 16):
+            await self.open.wait()
+            writer.write(self._allowed(part))
+            await writer.drain()
+            if self.cut_after == 0:
+                self.cut_after = None
+                self.cuts += 1
+                raise ConnectionResetError
+        raise ConnectionResetError
+
+    def _allowed(self, part: bytes) -> bytes:
+        if self.cut_after is None:
+            return part
+        allowed = part[: self.cut_after]
+        self.cut_after -= len(allowed)
+        return allowed

@@ -92,3 +92,44 @@ async def test_it_stops_while_it_waits_for_the_first_list(own_kube_cluster: ApiS
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+async def test_root_certificates_are_for_the_namespaces_of_the_mesh(own_kube_cluster: ApiServer) -> None:
+    """``discoverySelectors`` say where they are written, and a change of them is followed."""
+    cluster = own_kube_cluster
+    cluster.kubectl("create", "namespace", "istio-system")
+    for name, zone in (("inside", "a"), ("outside", "b")):
+        cluster.kubectl("create", "namespace", name)
+        cluster.kubectl("label", "namespace", name, f"zone={zone}")
+    _select(cluster, "matchLabels: {zone: a}")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "controlplane", "serve", "--kubeconfig", str(cluster.kubeconfig)),
+        *("--xds-bind", "127.0.0.1", "--xds-port", "0", "--monitoring-port", "0"),
+        *("--secure-port", "0", "--webhook-port", "0"),
+        cwd=ROOT,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(60):
+            written = await _event(process.stderr, "root_certificates.written")
+            assert written["namespace"] == "inside"
+            cluster.kubectl("label", "namespace", "default", "zone=a")
+            written = await _event(process.stderr, "root_certificates.written")
+            assert written["namespace"] == "default"
+            _select(cluster, "matchExpressions: [{key: zone, operator: In, values: [a, b]}]")
+            written = await _event(process.stderr, "root_certificates.written")
+            assert written["namespace"] == "outside"
+    finally:
+        process.kill()
+        await process.wait()
+    have = cluster.kubectl("get", "configmaps", "-A", "--field-selector=metadata.name=istio-ca-root-cert", "-o", "name")
+    assert have.split() == ["configmap/istio-ca-root-cert"] * 3
+
+
+def _select(cluster: ApiServer, selector: str) -> None:
+    """Write the mesh configuration with one of ``discoverySelectors``."""
+    mesh = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "istio", "namespace": "istio-system"}}
+    cluster.kubectl(
+        "apply", "-f", "-", text=json.dumps({**mesh, "data": {"mesh": f"discoverySelectors: [{{{selector}}}]"}})
+    )

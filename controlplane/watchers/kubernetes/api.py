@@ -12,6 +12,7 @@ import os
 import socket
 import time
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -24,7 +25,7 @@ from kubernetes.aio.config import ConfigException
 from controlplane.watchers.kubernetes.errors import ConfigurationError, RefusedError, UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from controlplane.watchers.kubernetes.timing import Timing
 
@@ -35,9 +36,11 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 """Longest event that is believed; etcd holds objects of 1.5 MB at most, which escapes can make some times longer."""
 
 _BROKEN = (aiohttp.ClientError, asyncio.TimeoutError, OSError, EOFError, ConfigException)
+_UNUSABLE = (ConfigException, OSError, ValueError, TypeError, KeyError)
 _IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
 _HTTP_SERVER_ERROR = 500
 _NOT_MODIFIED = 304
+_UNAUTHORIZED = 401
 _KEEPALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10),
@@ -75,33 +78,48 @@ class Contact:
 
 
 class Api:
-    """One API server. ``contact`` tells whether it answers."""
+    """One API server. ``contact`` tells whether it answers.
 
-    def __init__(self, client: ApiClient, timing: Timing) -> None:
+    ``renew`` reads the credentials again, where they are of a kind that ends without a word.
+    """
+
+    def __init__(self, client: ApiClient, timing: Timing, renew: Callable[[], Awaitable[object]] | None = None) -> None:
         self.contact = Contact()
         self.client = client
         self._timing = timing
+        self._renew = renew
+        self._renewed_at = time.monotonic()
 
     async def close(self) -> None:
         """Close all connections."""
         await self.client.close()
 
-    async def get(
-        self, path: str, parameters: Mapping[str, str] | None = None, accept: str = JSON, etag: str = ""
-    ) -> tuple[bytes, str]:
-        """Return the body of an answer and its ETag; an empty body where the server says that ``etag`` still holds.
+    async def probe(self, path: str, accept: str, etag: str) -> tuple[bytes, str]:
+        """Return a small answer and its ETag; an empty body where the server says that ``etag`` still holds.
+
+        Raises as ``get`` does, soon.
+        """
+        return await self._get(
+            path, {}, {"Accept": accept, **({"If-None-Match": etag} if etag else {})}, self._timing.probe
+        )
+
+    async def get(self, path: str, parameters: Mapping[str, str], accept: str) -> bytes:
+        """Return the body of an answer.
 
         Raises:
             RefusedError: the server says no.
             UnreachableError: it says nothing, or not everything.
         """
-        limits = aiohttp.ClientTimeout(
-            total=self._timing.answer, sock_connect=self._timing.connect, sock_read=self._timing.answer
-        )
-        headers = {"If-None-Match": etag} if etag else {}
-        async with self._request(path, parameters or {}, {"Accept": accept, **headers}, limits) as response:
+        body, _ = await self._get(path, parameters, {"Accept": accept}, self._timing.answer)
+        return body
+
+    async def _get(
+        self, path: str, parameters: Mapping[str, str], headers: dict[str, str], seconds: float
+    ) -> tuple[bytes, str]:
+        limits = aiohttp.ClientTimeout(total=seconds, sock_connect=self._timing.connect, sock_read=seconds)
+        async with self._request(path, parameters, headers, limits) as response:
             if response.status == _NOT_MODIFIED:
-                return b"", etag
+                return b"", headers["If-None-Match"]
             body = await response.read()
             self.contact.heard()
             return body, response.headers.get("ETag", "")
@@ -168,7 +186,20 @@ class Api:
             self.contact.failed(str(refusal))
         else:
             self.contact.heard()
+        if refusal.code == _UNAUTHORIZED:
+            await self._renew_credentials()
         raise refusal
+
+    async def _renew_credentials(self) -> None:
+        """Read the credentials again, for the next try: a token of the kubeconfig or of its program may have ended."""
+        now = time.monotonic()
+        if self._renew is None or now < self._renewed_at + self._timing.renewal:
+            return
+        self._renewed_at = now
+        try:
+            await self._renew()
+        except _UNUSABLE as error:
+            log.warning("watchers.credentials_not_renewed", reason=_reason(error))
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> RefusedError:
@@ -219,15 +250,16 @@ async def connect(kubeconfig: str, context: str, timing: Timing) -> Api:
         ConfigurationError: there is no such file or context, or it cannot be used.
     """
     configuration = Configuration()
+    renew: Callable[[], Awaitable[object]] | None = None
     if kubeconfig and not os.path.isfile(kubeconfig):  # noqa: ASYNC240, PTH113 - once, at the start
         raise ConfigurationError(f"--kubeconfig: there is no file {kubeconfig}")
     try:
         if not (kubeconfig or context) and os.environ.get(_IN_CLUSTER):
             config.load_incluster_config(configuration)
         elif kubeconfig or context or os.environ.get("KUBECONFIG"):
-            await config.load_kube_config(
-                kubeconfig or None, context or None, client_configuration=configuration, persist_config=False
-            )
+            file = kubeconfig or os.environ.get("KUBECONFIG")
+            renew = partial(config.load_kube_config, file, context or None, configuration, persist_config=False)
+            await renew()
         else:
             raise ConfigurationError(
                 "this does not run in a Kubernetes cluster; name one with --kubeconfig,"
@@ -235,9 +267,9 @@ async def connect(kubeconfig: str, context: str, timing: Timing) -> Api:
             )
         client = ApiClient(configuration)
         client.rest_client = _Connections(configuration)
-    except (ConfigException, OSError, ValueError, TypeError, KeyError) as error:
+    except _UNUSABLE as error:
         named = kubeconfig or os.environ.get("KUBECONFIG") or "the default kubeconfig"
         where = named if kubeconfig or context or not os.environ.get(_IN_CLUSTER) else "the pod's service account"
         raise ConfigurationError(f"{where} cannot be used: {_reason(error)}") from error
     client.user_agent = "controlplane"
-    return Api(client, timing)
+    return Api(client, timing, renew)

@@ -48,7 +48,7 @@ class Discovery:
         now: Served = {}
         while True:
             try:
-                body, new_etag = await self._api.get("/apis", accept=_ACCEPT, etag=etag)
+                body, new_etag = await self._api.probe("/apis", _ACCEPT, etag)
                 now = served(body) if body else now
                 etag = new_etag
                 self._tell(now)

@@ -176,7 +176,7 @@ class Reflector:
     async def _page(self, parameters: dict[str, str]) -> dict[str, Any]:
         accept = _METADATA.format("List") if self.resource.metadata_only else _JSON
         path = self.resource.path(self._version, self._namespace)
-        body, _ = await self._api.get(path, {**self._filter, **parameters}, accept)
+        body = await self._api.get(path, {**self._filter, **parameters}, accept)
         self._size_bytes += len(body)
         page = _json(body)
         metadata = page.get("metadata")

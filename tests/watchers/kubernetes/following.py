@@ -1,4 +1,4 @@
-"""A source that is followed into a registry, as the program does, and what it should hold in the end."""
+"""A source that is followed into a compiler, as the program does, and what that should hold in the end."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
+from controlplane.compiler.compiler import Compiler, Session
 from controlplane.model.objects import ChangeSet, Object, ObjectKey
+from controlplane.model.proxy import Proxy
 from controlplane.registry.store import Registry
+from controlplane.snapshots import ResourceType
 from controlplane.watchers.kubernetes.source import ClusterOptions, KubernetesSource
 from controlplane.watchers.kubernetes.timing import Timing
 
@@ -15,21 +18,32 @@ FAST = Timing(
     first_pause=0.02, longest_pause=0.2, forbidden=0.2, connect=2, answer=5, silence=20, discovery=0.05, settled=0.0
 )
 WAIT_SECONDS = 20.0
+PROXY = Proxy("sidecar", "client.red", ("10.9.0.1",), "red", "red.svc.cluster.local")
+Contents = Mapping[ResourceType, Mapping[str, bytes]]
 
 
 class Followed:
-    """A running source: ``registry`` has what it said, ``batches`` the change sets after the first list."""
+    """A running source: ``compiler`` was told all that it said, ``batches`` are the change sets after the first list.
+
+    One proxy is connected.
+    """
 
     def __init__(self, source: KubernetesSource) -> None:
         self.source = source
-        self.registry = Registry()
+        self.compiler = Compiler(Registry())
         self.batches: list[ChangeSet] = []
         self._changed = asyncio.Event()
+        self._session: Session
 
     @property
     def objects(self) -> Mapping[ObjectKey, Object]:
         """What is in force."""
-        return self.registry.objects
+        return self.compiler.registry.objects
+
+    @property
+    def contents(self) -> Contents:
+        """What the proxy is served, in bytes."""
+        return contents(self._session)
 
     def has(self, kind: str, name: str, namespace: str = "shop") -> bool:
         """Whether an object is in force."""
@@ -37,13 +51,18 @@ class Followed:
 
     def named(self, kind: str) -> list[str]:
         """Return the names of the objects of a kind."""
-        return [key.name for key in self.registry.keys(kind)]
+        return [key.name for key in self.compiler.registry.keys(kind)]
+
+    async def load(self) -> None:
+        """Take the first list, and connect the proxy."""
+        await self.compiler.apply(await self.source.load())
+        self._session = await self.compiler.open(PROXY, lambda: None)
 
     async def follow(self) -> None:
         """Apply changes for ever."""
         async for changes in self.source.changes():
             self.batches.append(changes)
-            self.registry.apply(changes)
+            await self.compiler.apply(changes)
             self._changed.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -62,7 +81,7 @@ async def followed(options: ClusterOptions, timing: Timing = FAST) -> AsyncItera
     source = KubernetesSource(options, timing)
     follower = Followed(source)
     async with asyncio.timeout(WAIT_SECONDS):
-        follower.registry.apply(await source.load())
+        await follower.load()
     task = asyncio.create_task(follower.follow())
     try:
         yield follower
@@ -81,3 +100,18 @@ async def fresh(options: ClusterOptions, timing: Timing = FAST) -> Mapping[Objec
             return {obj.key: obj for obj in (await source.load()).upserts}
     finally:
         await source.close()
+
+
+async def compiled(objects: Mapping[ObjectKey, Object]) -> Contents:
+    """Return what the proxy is served by a control plane that starts now, with these objects."""
+    compiler = Compiler(Registry())
+    await compiler.apply(ChangeSet(upserts=tuple(objects.values())))
+    return contents(await compiler.open(PROXY, lambda: None))
+
+
+def contents(session: Session) -> Contents:
+    """Return the bytes of a snapshot."""
+    return {
+        type_: {name: resource.body for name, resource in resources.items()}
+        for type_, resources in session.snapshot.resources.items()
+    }

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from controlplane.model.feeds import Standing
 from controlplane.watchers.kubernetes.source import ClusterOptions, KubernetesSource
 from tests.watchers.kubernetes import recorded_api
-from tests.watchers.kubernetes.following import FAST, Followed, followed, fresh
+from tests.watchers.kubernetes.following import FAST, Followed, compiled, followed, fresh
 from tests.watchers.kubernetes.recorded_api import PODS, SERVICES, VIRTUAL_SERVICES, RawObject, RecordedApi, event
 
 
@@ -44,8 +44,9 @@ def virtual_service(name: str, hosts: Any = ("a",), **metadata: Any) -> RawObjec
 
 
 async def same(follower: Followed, options: ClusterOptions) -> bool:
-    """Whether what is in force equals a fresh list, generations included."""
+    """Whether what is in force equals a fresh list, generations included, and what is served is built of that."""
     now = await fresh(options)
+    assert follower.contents == await compiled(now)
     held = follower.objects
     return held == now and {k: o.meta.generation for k, o in held.items()} == {
         k: o.meta.generation for k, o in now.items()
@@ -68,11 +69,18 @@ async def test_a_list_comes_in_pages_and_events_follow(api: RecordedApi, options
 
 async def test_nothing_is_given_before_every_kind_is_complete(api: RecordedApi, options: ClusterOptions) -> None:
     api.put(SERVICES, service("a"))
-    api.answer_next(PODS, "list", recorded_api.hold())
-    source = KubernetesSource(options, replace(FAST, answer=1.0))
+    release = asyncio.Event()
+
+    async def late(writer: asyncio.StreamWriter) -> None:
+        await release.wait()
+        await recorded_api.status(503)(writer)
+
+    api.answer_next(PODS, "list", late)
+    source = KubernetesSource(options, replace(FAST, answer=30.0))
     loading = asyncio.create_task(source.load())
     await _until(lambda: list(source.waiting) == ["pods"])
     assert not loading.done()
+    release.set()
     first = await asyncio.wait_for(loading, 10)
     assert [obj.meta.name for obj in first.upserts] == ["a"]
     assert list(source.waiting) == []
@@ -368,10 +376,10 @@ async def test_a_new_generation_of_an_equal_object_is_told(api: RecordedApi, opt
     """Its status names the generation, so it has to be known, and nothing is built again for it."""
     api.put(VIRTUAL_SERVICES, virtual_service("a", generation=1))
     async with followed(options) as follower:
-        revision = follower.registry.revision
+        revision = follower.compiler.registry.revision
         api.put(VIRTUAL_SERVICES, virtual_service("a", generation=2))
         await follower.until(lambda: [obj.meta.generation for obj in follower.objects.values()] == [2])
-        assert follower.registry.revision == revision
+        assert follower.compiler.registry.revision == revision
 
 
 async def test_an_unknown_field_is_a_warning(api: RecordedApi, options: ClusterOptions) -> None:
