@@ -24,6 +24,7 @@ from kubernetes.aio import client, config, watch
 
 from bench.kube_child import orders, tell
 from controlplane.watchers.kubernetes.api import connect
+from controlplane.watchers.kubernetes.bell import Bell
 from controlplane.watchers.kubernetes.outbox import Outbox
 from controlplane.watchers.kubernetes.reflector import Reflector
 from controlplane.watchers.kubernetes.resources import CORE
@@ -101,7 +102,7 @@ async def _ours(kubeconfig: str, count: Count) -> None:
     timing, told = Timing(), asyncio.Event()
     resource = next(each for each in CORE if each.plural == PLURAL)
     api = await connect(kubeconfig, "", timing)
-    shelf = Shelf(resource, Scope(Selection(), "default", "bench"), Outbox(told, asyncio.Event()))
+    shelf = Shelf(resource, Scope(Selection(), "default", "bench"), Outbox(told, Bell()))
     reflector = Reflector(api, shelf, timing)
     count.more = lambda: len(shelf) + reflector.state.events
     async with asyncio.TaskGroup() as tasks:
