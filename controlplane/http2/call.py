@@ -234,7 +234,7 @@ class Call:
         self._credit += size
         if not self._partial and len(payload) >= _PREFIX_SIZE:
             length = int.from_bytes(payload[:_PREFIX_SIZE])  # with a compressed flag, longer than any payload
-            if len(payload) == length + _PREFIX_SIZE:
+            if len(payload) == length + _PREFIX_SIZE and length <= self._connection.largest_message:
                 self._deliver(payload[_PREFIX_SIZE:])
                 payload = b""
         if payload:

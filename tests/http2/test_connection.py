@@ -123,6 +123,9 @@ async def test_what_is_not_grpc_gets_415() -> None:
     [
         pytest.param(b"\1\0\0\0\1x", "12", "compressed messages are not supported", id="compressed"),
         pytest.param(b"\0\0\1\0\0", "8", "a message of 65536 bytes is over the limit of 1000", id="large"),
+        pytest.param(
+            message(bytes(1001)), "8", "a message of 1001 bytes is over the limit of 1000", id="large-in-one-frame"
+        ),
     ],
 )
 async def test_refused_message(body: bytes, status: str, reason: str) -> None:
@@ -213,6 +216,19 @@ async def test_a_peer_that_breaks_the_protocol_is_told_how(said: bytes, code: Er
         await client.say(said)
         got, reason = await client.goodbye()
         assert (ErrorCode(got), bool(reason)) == (code, True)
+        await client.closed()
+
+
+async def test_a_peer_that_breaks_the_protocol_while_we_leave_is_told_how() -> None:
+    """Its last call ends with the connection; closing it then, with something unread, would take the reason away."""
+    async with connected(ConnectionOptions(max_age=timedelta(seconds=0.1))) as client:
+        await client.open()
+        assert await client.goodbye() == (ErrorCode.NO_ERROR, "max_age")
+        await client.say(frame(Kind.DATA, b"x", stream_id=9))
+        for _ in range(5):
+            await asyncio.sleep(0.02)
+            await client.say(frames.ping(bytes(8)))
+        assert (await client.goodbye())[0] == ErrorCode.PROTOCOL_ERROR
         await client.closed()
 
 
