@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from contextlib import suppress
 from datetime import timedelta
 
@@ -138,6 +139,24 @@ async def test_refused_message(body: bytes, status: str, reason: str) -> None:
         await client.open(3)  # the connection goes on
         await client.say(frame(Kind.DATA, message(b"next"), stream_id=3))
         assert (await client.hear(Kind.DATA)).payload == message(b"next")
+
+
+async def test_a_message_in_crumbs_takes_no_more_room_than_it_has_bytes() -> None:
+    async with connected() as client:
+        await client.open()
+        size, crumb = 400_000, frame(Kind.DATA, b"xy") * 1000
+        await client.say(frame(Kind.DATA, message(bytes(size))[:5]))
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(199):
+            await client.say(crumb)
+        await client.say(frames.ping(bytes(8)))
+        await client.hear(Kind.PING)
+        taken = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        assert taken < 3 * size
+        await client.say(crumb)
+        assert (await client.hear(Kind.DATA)).payload[:7] == message(bytes(size))[:5] + b"xy"
 
 
 async def test_nothing_may_follow_the_last_message() -> None:
