@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.ads.admission import StreamRate
-from controlplane.ads.contents import Contents, Difference, Library
+from controlplane.ads.contents import Contents, Difference, Library, placeholder
 from controlplane.ads.refusal import StreamRefused
 from controlplane.ads.responses import Plan
 from controlplane.ads.watch import CDS, EDS, Variant
@@ -153,6 +153,13 @@ def test_a_delta_request_is_read_as_protobuf_reads_it(field: int, entry: bytes, 
         return
     assert dict(DeltaDiscoveryRequest.FromString(body).initial_resource_versions) == held
     assert Decoder(Variant.DELTA).request(body, edition).held == held
+
+
+def test_what_a_proxy_says_it_holds_is_not_what_we_hold() -> None:
+    """Streams in equal states share one; a resource without its body must not pass for the resource."""
+    real = Resource.of(E, "a", b"1")
+    assert placeholder(E, "a", real.version) != real
+    assert placeholder(E, "a", real.version) == placeholder(E, "a", real.version)
 
 
 def test_sotw_names_are_shared() -> None:
