@@ -160,5 +160,8 @@ class Library:
 
 
 def placeholder(type_: ResourceType, name: str, version: str) -> Resource:
-    """A resource that a reconnecting proxy says it holds and that we know by name and version only."""
-    return Resource(type_, name, version, b"")
+    """A resource that a reconnecting proxy says it holds and that we know by name and version only.
+
+    It is not equal to the real one of that version: what is retained of the two is treated differently.
+    """
+    return Resource(type_, name, f"held {version}", b"")

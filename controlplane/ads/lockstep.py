@@ -20,7 +20,9 @@ from controlplane.ads.watch import TYPES, Kind, Missing, Request, StreamState, V
 from controlplane.ads.wire import Decoder, Encoder, Response
 
 _KEPT_SECONDS = 5.0
-"""How long a state is kept for streams that come to it after the last one has left it, as when a thousand reconnect."""
+"""How long, at most, a state is kept for streams that come to it after the last one has left it, as when a thousand
+reconnect. Steps are remembered no longer: each holds the state after it, so a stream that cannot move on would hold
+all that the others have been sent since. It also bounds how much later than noted a refusal may have come."""
 _MOST_KEPT_BYTES = 16 << 20
 """Of requests and responses that only states kept in this way remember."""
 _MOST_STEPS = 64
@@ -58,6 +60,8 @@ class Lockstep:
         self._states: weakref.WeakValueDictionary[Hashable, StreamState] = weakref.WeakValueDictionary()
         self._kept: list[StreamState] = []
         self._kept_bytes = 0
+        self._left: weakref.WeakSet[StreamState] = weakref.WeakSet()  # states that remember steps
+        self._letting_go = False
 
     @property
     def state_count(self) -> int:
@@ -133,6 +137,7 @@ class Lockstep:
         if len(state.steps) >= _MOST_STEPS:
             state.steps.clear()
         state.steps[occasion] = step
+        self._left.add(state)
         self._keep(state, size)
 
     def _keep(self, state: StreamState, size: int) -> None:
@@ -140,10 +145,15 @@ class Lockstep:
         if self._kept_bytes > _MOST_KEPT_BYTES:
             self._kept.clear()
             self._kept_bytes = size
-        if not self._kept:
-            asyncio.get_running_loop().call_later(_KEPT_SECONDS, self._let_go)
         self._kept.append(state)
+        if not self._letting_go:
+            self._letting_go = True
+            asyncio.get_running_loop().call_later(_KEPT_SECONDS, self._let_go)
 
     def _let_go(self) -> None:
+        self._letting_go = False
         self._kept.clear()
         self._kept_bytes = 0
+        for state in tuple(self._left):
+            state.steps.clear()
+        self._left.clear()

@@ -254,9 +254,7 @@ class Decoder:
     def _held(self, entries: Sequence[bytes], contents: Contents) -> Mapping[str, str]:
         """Return ``initial_resource_versions``; most or all of its entries are what the proxy would be sent now."""
         stated = self._statement(contents)
-        if len(entries) == len(stated.entries) and stated.entries.issuperset(
-            entries
-        ):  # keys of a map: none comes twice
+        if len(entries) == len(stated.entries) and stated.entries == frozenset(entries):
             return contents.versions
         return dict([stated.versions.get(entry) or self._held_version(entry) for entry in entries])
 

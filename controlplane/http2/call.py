@@ -55,8 +55,7 @@ class Call:
         self._credit = 0  # bytes that were taken in, and that the peer was not given back yet
         self._begun = False  # response headers are sent
         self._pieces: deque[bytes | memoryview] = deque()  # of the message that is being sent, a frame each
-        self._partial: list[bytes] = []  # messages that are not complete yet
-        self._partial_size = 0
+        self._partial = bytearray()  # messages that are not complete yet
         self._needed = _PREFIX_SIZE  # bytes of them before there is anything to do
         self._queue: deque[bytes] = deque()
         self._waiting: asyncio.Future[None] | None = None
@@ -234,13 +233,12 @@ class Call:
         self._credit += size
         if not self._partial and len(payload) >= _PREFIX_SIZE:
             length = int.from_bytes(payload[:_PREFIX_SIZE])  # with a compressed flag, longer than any payload
-            if len(payload) == length + _PREFIX_SIZE:
+            if len(payload) == length + _PREFIX_SIZE and length <= self._connection.largest_message:
                 self._deliver(payload[_PREFIX_SIZE:])
                 payload = b""
         if payload:
-            self._partial.append(payload)
-            self._partial_size += len(payload)
-            if self._partial_size >= self._needed:
+            self._partial += payload
+            if len(self._partial) >= self._needed:
                 self._reassemble()
         if self._credit > STREAM_WINDOW // 2:
             self._give_back()
@@ -252,7 +250,7 @@ class Call:
                 self._ended()
 
     def _reassemble(self) -> None:
-        data, start = b"".join(self._partial), 0
+        data, start = bytes(self._partial), 0
         self._needed = _PREFIX_SIZE
         while len(data) - start >= _PREFIX_SIZE and not self.finished:
             length = int.from_bytes(data[start + 1 : start + _PREFIX_SIZE])
@@ -268,8 +266,7 @@ class Call:
             else:
                 self._deliver(data[start + _PREFIX_SIZE : end])
                 start = end
-        self._partial = [data[start:]] if start < len(data) else []
-        self._partial_size = len(data) - start
+        del self._partial[:start]
 
     def _refuse(self, status: Status, reason: str) -> None:
         """End the call because of what the peer sent, and let its handler know."""

@@ -207,7 +207,7 @@ class Connection(asyncio.Protocol):
         call = self._calls.pop(stream_id, None)
         if call is not None:
             self._blocked.pop(call, None)
-        if self._leaving and not self._calls:
+        if self._leaving and not self._calls and not self._failed:
             self._transport.close()
 
     # What the server asks for.

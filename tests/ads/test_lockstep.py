@@ -156,3 +156,28 @@ async def test_states_that_nobody_is_in_are_forgotten(monkeypatch: pytest.Monkey
     await asyncio.sleep(0.05)
     gc.collect()
     assert lockstep.state_count == 2, "one proxy has asked, two have not"
+
+
+async def test_a_stream_that_cannot_move_on_does_not_keep_what_the_others_were_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("controlplane.ads.lockstep._KEPT_SECONDS", 0.01)
+    lockstep = Lockstep()
+    world = World(Variant.DELTA, lockstep)
+    for number in range(3):
+        world.take(("ask", number, CDS, frozenset()))
+    for number in range(3):
+        world.take(("answer", number, CDS, False))
+    slow = world.proxies.pop()
+    assert slow.state is world.proxies[0].state, "so the steps of the others begin where it is"
+    for name in NAMES * 5:
+        world.take(("change", name))
+        for number in (0, 1):
+            world.take(("answer", number, CDS, False))
+    await asyncio.sleep(0.05)
+    gc.collect()
+    assert lockstep.state_count == 2
+    slow.serve(world.edition)
+    assert {r.nonce for r in slow.sent[1:]}.isdisjoint(r.nonce for r in slow.sent[:1])
+    slow.answer(CDS, refuse=False)
+    assert slow.state.watches[CDS].acked_nonce == slow.sent[-1].nonce

@@ -11,11 +11,12 @@ from envoy.service.discovery.v3.discovery_pb2 import (
     DiscoveryRequest,
     DiscoveryResponse,
 )
+from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.ads.admission import StreamRate
-from controlplane.ads.contents import Contents, Difference, Library
+from controlplane.ads.contents import Contents, Difference, Library, placeholder
 from controlplane.ads.refusal import StreamRefused
 from controlplane.ads.responses import Plan
 from controlplane.ads.watch import CDS, EDS, Variant
@@ -116,6 +117,49 @@ def test_what_a_proxy_holds_is_recognised_unread() -> None:
         assert (request.held is shared.versions) == (held == shared.versions)
         assert request.subscribe is shared.names
         assert request.resumed
+
+
+def test_what_a_proxy_states_twice_is_not_something_else() -> None:
+    edition = Library().edition(Snapshot(1, {E: {name: Resource.of(E, name, b"1") for name in ("a", "b")}}))
+    decoder, version = Decoder(Variant.DELTA), edition.of(E).versions["a"]
+    once = DeltaDiscoveryRequest(type_url=EDS, initial_resource_versions={"a": version}).SerializeToString()
+    twice = once + DeltaDiscoveryRequest(initial_resource_versions={"a": version}).SerializeToString()
+    assert decoder.request(twice, edition).held == {"a": version}
+
+
+@pytest.mark.parametrize(
+    ("field", "entry", "held"),
+    [
+        pytest.param(5, b"", {"": ""}, id="empty"),
+        pytest.param(5, b"\x0a\x01a", {"a": ""}, id="no-version"),
+        pytest.param(5, b"\x12\x01v", {"": "v"}, id="no-name"),
+        pytest.param(5, b"\x12\x01v\x0a\x01a", {"a": "v"}, id="version-first"),
+        pytest.param(5, b"\x0a\x01\xff", None, id="name-is-no-text"),
+        pytest.param(5, b"\x0a\x09a", None, id="cut-short"),
+        pytest.param(5, b"\xff", None, id="no-entry"),
+        pytest.param(3, b"\xff", None, id="subscribed-name-is-no-text"),
+        pytest.param(4, b"\xff", None, id="unsubscribed-name-is-no-text"),
+    ],
+)
+def test_a_delta_request_is_read_as_protobuf_reads_it(field: int, entry: bytes, held: dict[str, str] | None) -> None:
+    """Malformed ones too: what is no request to protobuf is none to us."""
+    edition = Library().edition(Snapshot(1, {E: {name: Resource.of(E, name, b"1") for name in ("a", "b")}}))
+    body = DeltaDiscoveryRequest(type_url=EDS).SerializeToString() + bytes((field << 3 | 2, len(entry))) + entry
+    if held is None:
+        with pytest.raises(DecodeError):
+            DeltaDiscoveryRequest.FromString(body)
+        with pytest.raises(StreamRefused, match="no delta discovery request"):
+            Decoder(Variant.DELTA).request(body, edition)
+        return
+    assert dict(DeltaDiscoveryRequest.FromString(body).initial_resource_versions) == held
+    assert Decoder(Variant.DELTA).request(body, edition).held == held
+
+
+def test_what_a_proxy_says_it_holds_is_not_what_we_hold() -> None:
+    """Streams in equal states share one; a resource without its body must not pass for the resource."""
+    real = Resource.of(E, "a", b"1")
+    assert placeholder(E, "a", real.version) != real
+    assert placeholder(E, "a", real.version) == placeholder(E, "a", real.version)
 
 
 def test_sotw_names_are_shared() -> None:

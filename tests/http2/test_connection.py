@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from contextlib import suppress
 from datetime import timedelta
 
@@ -123,6 +124,9 @@ async def test_what_is_not_grpc_gets_415() -> None:
     [
         pytest.param(b"\1\0\0\0\1x", "12", "compressed messages are not supported", id="compressed"),
         pytest.param(b"\0\0\1\0\0", "8", "a message of 65536 bytes is over the limit of 1000", id="large"),
+        pytest.param(
+            message(bytes(1001)), "8", "a message of 1001 bytes is over the limit of 1000", id="large-in-one-frame"
+        ),
     ],
 )
 async def test_refused_message(body: bytes, status: str, reason: str) -> None:
@@ -135,6 +139,24 @@ async def test_refused_message(body: bytes, status: str, reason: str) -> None:
         await client.open(3)  # the connection goes on
         await client.say(frame(Kind.DATA, message(b"next"), stream_id=3))
         assert (await client.hear(Kind.DATA)).payload == message(b"next")
+
+
+async def test_a_message_in_crumbs_takes_no_more_room_than_it_has_bytes() -> None:
+    async with connected() as client:
+        await client.open()
+        size, crumb = 400_000, frame(Kind.DATA, b"xy") * 1000
+        await client.say(frame(Kind.DATA, message(bytes(size))[:5]))
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(199):
+            await client.say(crumb)
+        await client.say(frames.ping(bytes(8)))
+        await client.hear(Kind.PING)
+        taken = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        assert taken < 3 * size
+        await client.say(crumb)
+        assert (await client.hear(Kind.DATA)).payload[:7] == message(bytes(size))[:5] + b"xy"
 
 
 async def test_nothing_may_follow_the_last_message() -> None:
@@ -213,6 +235,19 @@ async def test_a_peer_that_breaks_the_protocol_is_told_how(said: bytes, code: Er
         await client.say(said)
         got, reason = await client.goodbye()
         assert (ErrorCode(got), bool(reason)) == (code, True)
+        await client.closed()
+
+
+async def test_a_peer_that_breaks_the_protocol_while_we_leave_is_told_how() -> None:
+    """Its last call ends with the connection; closing it then, with something unread, would take the reason away."""
+    async with connected(ConnectionOptions(max_age=timedelta(seconds=0.1))) as client:
+        await client.open()
+        assert await client.goodbye() == (ErrorCode.NO_ERROR, "max_age")
+        await client.say(frame(Kind.DATA, b"x", stream_id=9))
+        for _ in range(5):
+            await asyncio.sleep(0.02)
+            await client.say(frames.ping(bytes(8)))
+        assert (await client.goodbye())[0] == ErrorCode.PROTOCOL_ERROR
         await client.closed()
 
 
