@@ -48,7 +48,8 @@ API_CONTROLLERS = (
 class Addresses:
     """Where one API server is. A port of 0 stands for a free one.
 
-    ``api`` is the address that clients use, ``etcd`` that of its storage. ``services`` holds the cluster IPs.
+    ``api`` is the address that clients use, ``etcd`` that of its storage. ``services`` holds the cluster IPs; without a
+    node they are loopback addresses, so that a call to one (of a webhook, say) is refused at once, not lost on some route.
     """
 
     api: str = "127.0.0.1"
@@ -56,7 +57,7 @@ class Addresses:
     etcd: str = "127.0.0.1"
     etcd_port: int = 0
     etcd_peer_port: int = 0
-    services: str = "10.96.0.0/16"
+    services: str = "127.96.0.0/16"
 
     @property
     def first_service(self) -> str:
