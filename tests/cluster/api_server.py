@@ -49,7 +49,7 @@ class Addresses:
     """Where one API server is. A port of 0 stands for a free one.
 
     ``api`` is the address that clients use, ``etcd`` that of its storage. ``services`` holds the cluster IPs; without a
-    node they are loopback addresses, so that a call to one (of a webhook, say) is refused at once, not lost on some route.
+    node they are loopback addresses, so that a call to one (of a webhook, say) is refused at once, not lost on a route.
     """
 
     api: str = "127.0.0.1"
