@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
@@ -66,9 +67,15 @@ class Mesh:
         write(self._directory / "config" / "mesh.yaml", *self._gateways, *self._objects.values())
 
     async def reset(self) -> None:
-        """Forget the objects and stop the backends of one test. Fail when a proxy refused anything meanwhile."""
+        """Forget the objects and stop the backends of one test. Fail when a proxy refused anything meanwhile.
+
+        Every proxy has lost the clusters, which go last, when this returns: endpoints arrive before routes, so the
+        first answer that the next test waits for could otherwise come from its own backend by the routes of this one.
+        """
         self._objects.clear()
         self.write()
+        for envoy in self._envoys:
+            await eventually(partial(knows_no_service, envoy), f"{envoy.proxy.id} has no cluster left")
         while self._servers:
             await self._servers.pop().stop()
         for envoy in self._envoys:
@@ -226,6 +233,11 @@ async def eventually_all(entrance: Entrance, expected: Answer, path: str = "/", 
         return set(await send(entrance, path, {}, count)) == {expected}
 
     await eventually(condition, f"{entrance.title} {path} answers {expected}")
+
+
+async def knows_no_service(envoy: EnvoyProxy) -> bool:
+    """Whether a proxy has no cluster of a service."""
+    return not await envoy.stats(r"^cluster\.outbound")
 
 
 class Load:
