@@ -178,9 +178,18 @@ class _Stated(NamedTuple):
 
     @classmethod
     def of(cls, contents: Contents) -> _Stated:
-        names = frozenset(name.encode() for name in contents.names)
-        versions = {_field(1, k.encode()) + _field(2, v.encode()): (k, v) for k, v in contents.versions.items()}
-        return cls(names, versions, frozenset(versions))
+        names = {name: name.encode() for name in contents.names}
+        versions = {_held_entry(names[held[0]], held[1].encode()): held for held in contents.versions.items()}
+        return cls(frozenset(names.values()), versions, frozenset(versions))
+
+
+def _held_entry(name: bytes, version: bytes) -> bytes:
+    return b"".join((b"\x0a", _varint(len(name)), name, b"\x12", _varint(len(version)), version))
+
+
+def _are_all(stated: Sequence[bytes], of: frozenset[bytes]) -> bool:
+    """Whether a list has just the elements of a set, each once, in any order. Builds no set from the list."""
+    return len(stated) == len(of) and not of.difference(stated)
 
 
 class Decoder:
@@ -190,6 +199,7 @@ class Decoder:
         self._variant = variant
         self._stated: weakref.WeakKeyDictionary[Contents, _Stated] = weakref.WeakKeyDictionary()
         self._named: OrderedDict[bytes, Names] = OrderedDict()
+        self._introduced: tuple[bytes, Message] | None = None  # a first request, until it is read as a request
 
     def introduction(self, body: bytes) -> tuple[Node, str]:
         """Return the node of a stream's first request, and the type URL that it asks for.
@@ -198,6 +208,7 @@ class Decoder:
             StreamRefused: it is no request.
         """
         message = self._message(body)
+        self._introduced = (body, message)
         if self._variant is Variant.SOTW:
             return message.node, message.type_url
         return self._parsed(Node, message.node), message.type_url
@@ -211,7 +222,8 @@ class Decoder:
         Raises:
             StreamRefused: it is no request.
         """
-        message = self._message(body)
+        introduced, self._introduced = self._introduced, None
+        message = introduced[1] if introduced is not None and introduced[0] is body else self._message(body)
         type_url, nonce, error = message.type_url, message.response_nonce, None
         if message.HasField("error_detail"):
             error = message.error_detail.message[:_LONGEST_REASON] or "no reason given"
@@ -243,8 +255,8 @@ class Decoder:
     def _delta_names(self, field: Sequence[bytes], contents: Contents) -> Names:
         if not field:
             return NO_NAMES
-        names = frozenset(field[:])  # a slice is a list, which is read several times faster
-        if len(names) > 1 and len(names) == len(contents.resources) and names == self._statement(contents).names:
+        names = field[:]  # a list, which is read several times faster
+        if 1 < len(names) == len(contents.resources) and _are_all(names, self._statement(contents).names):
             return contents.names
         try:
             return frozenset([name.decode() for name in names])
@@ -254,7 +266,7 @@ class Decoder:
     def _held(self, entries: Sequence[bytes], contents: Contents) -> Mapping[str, str]:
         """Return ``initial_resource_versions``; most or all of its entries are what the proxy would be sent now."""
         stated = self._statement(contents)
-        if len(entries) == len(stated.entries) and stated.entries == frozenset(entries):
+        if _are_all(entries, stated.entries):
             return contents.versions
         return dict([stated.versions.get(entry) or self._held_version(entry) for entry in entries])
 

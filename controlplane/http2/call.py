@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from controlplane.http2 import frames
 from controlplane.http2.frames import END_HEADERS, END_STREAM, LARGEST_FRAME, ErrorCode, Kind
 from controlplane.http2.headers import RESPONSE, Status, trailers
+from controlplane.http2.messages import PREFIX_SIZE, MessageRefused, Reassembly
 
 if TYPE_CHECKING:
     from controlplane.http2.connection import Connection
@@ -19,13 +20,12 @@ STREAM_WINDOW = 1 << 20
 """How much a peer may send ahead of what is read, in bytes."""
 
 _LARGEST_SHARED = 1 << 20  # bytes of a message whose frames are kept for the next call that sends it
-_PREFIX_SIZE = 5  # of a gRPC message: whether it is compressed, and its length
 
 
 @lru_cache(maxsize=16)
 def _framed(message: bytes, stream_id: int) -> bytes:
     """Encode a message of several frames. Proxies in the same state are sent the same one, on the same stream id."""
-    prefixed = memoryview(len(message).to_bytes(_PREFIX_SIZE) + message)
+    prefixed = memoryview(len(message).to_bytes(PREFIX_SIZE) + message)
     parts: list[bytes | memoryview] = []
     for start in range(0, len(prefixed), LARGEST_FRAME):
         piece = prefixed[start : start + LARGEST_FRAME]
@@ -55,8 +55,7 @@ class Call:
         self._credit = 0  # bytes that were taken in, and that the peer was not given back yet
         self._begun = False  # response headers are sent
         self._pieces: deque[bytes | memoryview] = deque()  # of the message that is being sent, a frame each
-        self._partial = bytearray()  # messages that are not complete yet
-        self._needed = _PREFIX_SIZE  # bytes of them before there is anything to do
+        self._partial = Reassembly(connection.largest_message)
         self._queue: deque[bytes] = deque()
         self._waiting: asyncio.Future[None] | None = None
         self._on_message: Callable[[bytes], None] | None = None
@@ -146,8 +145,8 @@ class Call:
         """Send a message; only when ``writable``. Large ones are sent as the peer makes room, without a copy."""
         if self.finished or self._cut is not None:
             return
-        connection, size = self._connection, len(message) + _PREFIX_SIZE
-        prefix = len(message).to_bytes(_PREFIX_SIZE)
+        connection, size = self._connection, len(message) + PREFIX_SIZE
+        prefix = len(message).to_bytes(PREFIX_SIZE)
         begin = b"" if self._begun else frames.head(len(RESPONSE), Kind.HEADERS, END_HEADERS, self._id) + RESPONSE
         self._begun = True
         if size <= LARGEST_FRAME and size <= self.window and size <= connection.window:
@@ -162,7 +161,7 @@ class Call:
             connection.window -= size
             connection.write(_framed(message, self._id))
             return
-        view, first = memoryview(message), LARGEST_FRAME - _PREFIX_SIZE
+        view, first = memoryview(message), LARGEST_FRAME - PREFIX_SIZE
         self._pieces.append(prefix + message[:first])
         self._pieces.extend(view[start : start + LARGEST_FRAME] for start in range(first, len(message), LARGEST_FRAME))
         self.flush()
@@ -231,15 +230,9 @@ class Call:
             self._refuse(Status.RESOURCE_EXHAUSTED, "more was sent than the window had room for")
             return
         self._credit += size
-        if not self._partial and len(payload) >= _PREFIX_SIZE:
-            length = int.from_bytes(payload[:_PREFIX_SIZE])  # with a compressed flag, longer than any payload
-            if len(payload) == length + _PREFIX_SIZE and length <= self._connection.largest_message:
-                self._deliver(payload[_PREFIX_SIZE:])
-                payload = b""
         if payload:
-            self._partial += payload
-            if len(self._partial) >= self._needed:
-                self._reassemble()
+            self._partial.add(payload)
+            self._take()
         if self._credit > STREAM_WINDOW // 2:
             self._give_back()
         if end and not self.finished:
@@ -249,24 +242,12 @@ class Call:
             else:
                 self._ended()
 
-    def _reassemble(self) -> None:
-        data, start = bytes(self._partial), 0
-        self._needed = _PREFIX_SIZE
-        while len(data) - start >= _PREFIX_SIZE and not self.finished:
-            length = int.from_bytes(data[start + 1 : start + _PREFIX_SIZE])
-            end = start + _PREFIX_SIZE + length
-            if data[start]:
-                self._refuse(Status.UNIMPLEMENTED, "compressed messages are not supported")
-            elif length > self._connection.largest_message:
-                limit = self._connection.largest_message
-                self._refuse(Status.RESOURCE_EXHAUSTED, f"a message of {length} bytes is over the limit of {limit}")
-            elif len(data) < end:
-                self._needed = end - start
-                break
-            else:
-                self._deliver(data[start + _PREFIX_SIZE : end])
-                start = end
-        del self._partial[:start]
+    def _take(self) -> None:
+        try:
+            while not self.finished and (message := self._partial.take()) is not None:
+                self._deliver(message)
+        except MessageRefused as refusal:
+            self._refuse(refusal.status, str(refusal))
 
     def _refuse(self, status: Status, reason: str) -> None:
         """End the call because of what the peer sent, and let its handler know."""
@@ -279,13 +260,13 @@ class Call:
             self._on_message(message)
             return
         # What nobody reads yet stays in the peer's window, which bounds the queue.
-        self._credit -= len(message) + _PREFIX_SIZE
+        self._credit -= len(message) + PREFIX_SIZE
         self._queue.append(message)
         self._wake()
 
     def _pop(self) -> bytes:
         message = self._queue.popleft()
-        self._credit += len(message) + _PREFIX_SIZE
+        self._credit += len(message) + PREFIX_SIZE
         if self._credit > STREAM_WINDOW // 2:
             self._give_back()
         return message
