@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
@@ -27,15 +24,14 @@ from controlplane.ads.observer import Observer
 from controlplane.ads.server import AdsServer, Environment, ServerOptions
 from controlplane.ads.sync_status import ProxyStatus
 from controlplane.apis.mesh import MeshConfig
-from controlplane.apis.mesh_fields import read
-from controlplane.apis.mesh_networks import MeshNetworks
 from controlplane.compiler.compiler import Compiler
 from controlplane.compiler.holdoff import Holdoff
+from controlplane.lifetime import ended, opened, probe_lag, settle_memory, unless
 from controlplane.model.feeds import Feed
-from controlplane.model.objects import ChangeSet, Object, ObjectKey, Rejected
+from controlplane.model.objects import ChangeSet, ObjectKey
 from controlplane.model.service import Endpoint, Service
+from controlplane.problems import Problems
 from controlplane.registry.endpoints import endpoints
-from controlplane.registry.findings import Finding, findings
 from controlplane.registry.mesh import MESH_KEY, SYSTEM_NAMESPACE, mesh
 from controlplane.registry.services import service_table
 from controlplane.registry.store import Registry
@@ -53,7 +49,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-LAG_PROBE_SECONDS = 0.25
 _UPDATES = {"Service": "svc", "EndpointSlice": "eds"}
 
 
@@ -108,14 +103,13 @@ class ControlPlane:
         written = settings.config_dir is None and settings.secures  # by the leader, in a cluster
         self._registry = Registry(settings.domain_suffix, settings.cluster_id, allocates=not written)
         self._compiler = Compiler(self._registry)
-        self._mesh_problem: Rejected | None = None
         self._untranslated = UntranslatedFields()
-        self._findings: tuple[Finding, ...] = ()
-        self._registry.memo.keep(findings, ())
         self._registry.memo.keep(mesh, ())  # made now: it takes a moment that the first proxy need not wait
         self._listed = False
         self._stopping = False
         self._source = _source(settings)
+        self._cluster = None if isinstance(self._source, FileSource) else self._source
+        self._problems = Problems(self._source, self._registry)
         self._holdoff = Holdoff(self._push, settings.holdoff, settings.max_holdoff)
         self._observer = _Counting()
         self._trust = _trust(settings, lambda: self._registry.memo.get(mesh, ()))
@@ -138,12 +132,12 @@ class ControlPlane:
         ports: dict[str, str] = {}
         if settings.plaintext:
             adding = self._ads.add_port(settings.xds_host, settings.xds_port)
-            ports["xds"] = f"{settings.xds_host}:{await _opened('--xds-port', adding)}"
+            ports["xds"] = f"{settings.xds_host}:{await opened('--xds-port', adding)}"
         starting = asyncio.create_task(
-            _opened("--monitoring-port", self._admin.start(settings.monitoring_bind, settings.monitoring_port))
+            opened("--monitoring-port", self._admin.start(settings.monitoring_bind, settings.monitoring_port))
         )
         try:
-            begun = await _unless(stop, self._begin(ports), starting)
+            begun = await unless(stop, self._begin(ports), starting)
             self._monitoring = ports["monitoring"] = f"{settings.monitoring_bind}:{await starting}"
         except BaseException:
             await self._close()
@@ -154,7 +148,7 @@ class ControlPlane:
         log.info("app.serving", **ports)
         metrics.VIRTUAL_SERVICES.set_function(lambda: len(self._registry.keys("VirtualService")))
         metrics.CLASSES.set_function(lambda: self._compiler.class_count)
-        tasks = [asyncio.create_task(work) for work in (self._watch(), self._holdoff.run(), _probe_lag())]
+        tasks = [asyncio.create_task(work) for work in (self._watch(), self._holdoff.run(), probe_lag())]
         writers = []
         if self._trust is not None:
             writers.append(asyncio.create_task(self._trust.run(self._status_writers())))
@@ -162,9 +156,9 @@ class ControlPlane:
         done, _ = await asyncio.wait([*tasks, *writers, stopped], return_when=asyncio.FIRST_COMPLETED)
         self._stopping = True
         log.info("app.stopping", streams=len(self._ads.connections))
-        await _ended(*writers)  # first of all: they give their leases back, through the source's client
+        await ended(*writers)  # first of all: they give their leases back, through the source's client
         await self._ads.stop(settings.drain_period if len(self._ads.connections) else settings.drain_period * 0)
-        await _ended(*tasks, stopped)
+        await ended(*tasks, stopped)
         await self._close()
         for task in done - {stopped}:
             task.result()  # work that ended by itself failed: say how
@@ -173,18 +167,17 @@ class ControlPlane:
         """Apply the first complete list and open the ports that wait for it; ``ports`` gets what they are."""
         source, settings = self._source, self._settings
         await self._apply(source.load() if isinstance(source, FileSource) else await source.load())
-        _settle_memory()
+        settle_memory()
         if self._trust is not None:
-            client = None if isinstance(source, FileSource) else source.client
             try:
-                serving = await self._trust.open(client)
+                serving = await self._trust.open(self._cluster.client if self._cluster is not None else None)
             except ValueError as error:  # an authority that cannot sign
                 raise RuntimeError(f"the certificate authority cannot be used: {error}") from error
             if settings.tls_port is not None:
                 context = serving.grpc_context()
                 adding = self._ads.add_port(settings.xds_host, settings.tls_port, context)
-                ports["secure"] = f"{settings.xds_host}:{await _opened('--secure-port', adding)}"
-            if (webhooks := await _opened("--webhook-port", self._trust.start_webhooks())) is not None:
+                ports["secure"] = f"{settings.xds_host}:{await opened('--secure-port', adding)}"
+            if (webhooks := await opened("--webhook-port", self._trust.start_webhooks())) is not None:
                 ports["webhooks"] = f"{settings.xds_host}:{webhooks}"
         self._listed = True
         await self._ads.start()
@@ -194,8 +187,8 @@ class ControlPlane:
         await self._admin.stop()
         if self._trust is not None:
             await self._trust.stop()
-        if not isinstance(self._source, FileSource):
-            await self._source.close()
+        if self._cluster is not None:
+            await self._cluster.close()
 
     async def _debug(self, type_url: str, names: Sequence[str], credential: Credential) -> DebugAnswer:
         from controlplane.admin.debug_over_xds import DebugOverXds  # noqa: PLC0415 - aiohttp, for few
@@ -215,11 +208,11 @@ class ControlPlane:
 
     def _status_writers(self) -> Mapping[str, Writer]:
         """Return what writes to the status of objects: nothing, where there is no cluster."""
-        if isinstance(self._source, FileSource):
+        if self._cluster is None:
             return {}
         from controlplane.writers import status_writers  # noqa: PLC0415 - the Kubernetes client loads slowly
 
-        return status_writers(self._source, self._registry)
+        return status_writers(self._cluster, self._registry)
 
     async def _watch(self) -> None:
         async for changes in self._source.changes():
@@ -234,37 +227,17 @@ class ControlPlane:
 
     async def _apply(self, changes: ChangeSet) -> None:
         started = perf_counter()
-        checked = self._checked(changes)
+        checked = self._problems.checked(changes)
         if await self._compiler.apply(checked):
             metrics.PUSH_TRIGGERS.labels("config").inc()
             metrics.COMPILE_TIME.observe(perf_counter() - started)
             self._untranslated.note(checked)
-            self._find()
+            self._problems.find()
         about_mesh = MESH_KEY in checked.deletes or any(obj.key == MESH_KEY for obj in checked.upserts)
         if about_mesh and self._trust is not None:
             self._trust.mesh_changed()
-        if not isinstance(self._source, FileSource):
-            self._source.statuses.ring()
-
-    def _find(self) -> None:
-        """Look for mistakes between objects; each is logged when it appears."""
-        before, found = self._findings, self._registry.memo.get(findings, ())
-        self._findings = found or ()
-        for new in sorted(set(self._findings) - set(before)):
-            log.warning("registry.finding", object=str(new.key), path=new.path, reason=new.reason)
-
-    def _checked(self, changes: ChangeSet) -> ChangeSet:
-        """Keep the last good mesh configuration where a new one cannot be read."""
-        stated = next((obj for obj in changes.upserts if obj.key == MESH_KEY), None)
-        if stated is None:
-            if MESH_KEY in changes.deletes:
-                self._mesh_problem = None
-            return changes
-        self._mesh_problem = _mesh_problem(stated)
-        if self._mesh_problem is None:
-            return changes
-        log.warning("registry.rejected", object=str(MESH_KEY), problems=list(self._mesh_problem.problems))
-        return replace(changes, upserts=tuple(obj for obj in changes.upserts if obj is not stated))
+        if self._cluster is not None:
+            self._cluster.statuses.ring()
 
     def _sources(self) -> AdminSources:
         return AdminSources(
@@ -274,23 +247,23 @@ class ControlPlane:
             services=self._services,
             endpoints=self._endpoints,
             behind=self._behind,
-            rejected=self._rejected,
+            rejected=lambda: self._problems,
             identity=_identity(),
             version=__version__,
             cluster_id=self._settings.cluster_id,
             feeds=self._feeds,
-            away_since=lambda: None if isinstance(self._source, FileSource) else self._source.away_since,
+            away_since=lambda: self._cluster.away_since if self._cluster is not None else None,
         )
 
     def _feeds(self) -> tuple[Feed, ...]:
-        return () if isinstance(self._source, FileSource) else self._source.feeds
+        return self._cluster.feeds if self._cluster is not None else ()
 
     def _ready(self) -> tuple[bool, str]:
         if self._stopping:
             return False, "stopping"
         if self._listed:
             return True, ""
-        missing = () if isinstance(self._source, FileSource) else self._source.waiting
+        missing = self._cluster.waiting if self._cluster is not None else ()
         return False, "; ".join(("the first list of objects is not complete", *missing))
 
     def _services(self) -> Iterable[Service]:
@@ -310,20 +283,6 @@ class ControlPlane:
         )
         return self._compiler.behind(status.proxy, type_, name) if status is not None else ()
 
-    def _rejected(self) -> Iterable[Rejected]:
-        yield from self._source.rejected.values()
-        if self._mesh_problem is not None:
-            yield self._mesh_problem
-        for key, warned in groupby(sorted(self._source.warnings), key=lambda warning: warning.key):
-            yield Rejected(key, tuple(warning.text for warning in warned), self._source_of(key))
-        for key, found in groupby(self._findings, key=lambda finding: finding.key):  # used, but worth a look too
-            problems = tuple(f"{finding.path}: {finding.reason}" for finding in found)
-            yield Rejected(key, problems, self._source_of(key))
-
-    def _source_of(self, key: ObjectKey) -> str:
-        obj = self._registry.objects.get(key)
-        return obj.meta.source if obj is not None else ""
-
 
 def _count(changes: ChangeSet) -> None:
     """Count what came in, by istiod's words for it."""
@@ -333,19 +292,6 @@ def _count(changes: ChangeSet) -> None:
         metrics.INBOUND_UPDATES.labels("svcdelete" if key.kind == "Service" else _UPDATES.get(key.kind, "config")).inc()
     for rejected in changes.rejections:
         metrics.REJECTED_CONFIGS.labels(rejected.key.kind, rejected.key.name).inc()
-
-
-def _mesh_problem(obj: Object) -> Rejected | None:
-    problems: list[str] = []
-    try:
-        MeshConfig.parse(obj.spec.data.get("mesh", ""))
-    except ValueError as error:
-        problems.append(f"data.mesh: {error}")
-    try:
-        read(MeshNetworks, obj.spec.data.get("meshNetworks", ""))
-    except ValueError as error:
-        problems.append(f"data.meshNetworks: {error}")
-    return Rejected(MESH_KEY, tuple(problems), obj.meta.source) if problems else None
 
 
 def _source(settings: Settings) -> FileSource | KubernetesSource:
@@ -380,40 +326,6 @@ def _trust(settings: Settings, current_mesh: Callable[[], MeshConfig]) -> Trust 
     return Trust(settings, current_mesh, _identity())
 
 
-T = TypeVar("T")
-
-
-async def _opened(option: str, opening: Coroutine[None, None, T]) -> T:
-    """Return what ``opening`` gives; a port that cannot be opened is named by its option."""
-    try:
-        return await opening
-    except OSError as error:
-        raise RuntimeError(f"{option}: {error.strerror or error}") from error
-
-
-async def _ended(*tasks: asyncio.Task[Any]) -> None:
-    """End tasks, and wait until they have."""
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)
-
-
-async def _unless(stop: asyncio.Event, work: Coroutine[None, None, bool], beside: asyncio.Task[int]) -> bool:
-    """Return what some work returns, false if ``stop`` is set before that; a failure beside it is raised at once."""
-    working, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait((working, stopped, beside), return_when=asyncio.FIRST_COMPLETED)
-        if beside.done():
-            beside.result()
-            await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else False
-    finally:
-        for task in (working, stopped):
-            task.cancel()
-        await asyncio.gather(working, stopped, return_exceptions=True)
-
-
 def server_options(settings: Settings) -> ServerOptions:
     """Return what the settings say of streams and connections."""
     return ServerOptions(
@@ -425,23 +337,3 @@ def server_options(settings: Settings) -> ServerOptions:
         max_connection_age_grace=settings.max_connection_age_grace,
         new_streams_per_second=settings.new_streams_per_second or default_rate(),
     )
-
-
-def _settle_memory() -> None:
-    """Keep the collector away from what lives as long as the process: a full pass over it stops the loop.
-
-    Nothing here makes cycles at a rate that matters; what there is, the rarer passes find.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 100)
-
-
-async def _probe_lag() -> None:
-    """Measure how late the event loop runs its timers."""
-    loop = asyncio.get_running_loop()
-    with suppress(asyncio.CancelledError):
-        while True:
-            due = loop.time() + LAG_PROBE_SECONDS
-            await asyncio.sleep(LAG_PROBE_SECONDS)
-            metrics.EVENT_LOOP_LAG.observe(max(loop.time() - due, 0.0))
