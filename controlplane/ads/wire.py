@@ -33,6 +33,8 @@ _CACHE_ENTRIES = 4096
 _LONGEST_REASON = 8192  # characters of Envoy's message that are kept: the status of every proxy is held in memory
 
 Message = Any  # generated ones come without types
+_Key = tuple[int, Variant, str, Names, frozenset[Resource], Names]
+"""A plan's fields, with the serial number of its contents in their place."""
 
 
 class Response(NamedTuple):
@@ -49,14 +51,17 @@ class Encoder:
     """Encodes plans, each once as long as it is remembered: equal plans give the same bytes object, nonce included.
 
     A nonce need only be unique on its stream, so it names the response and not the stream. Responses are forgotten
-    when the contents that they were made from are, and the least recently used beyond ``size_bytes`` before that.
+    when the contents that they were made from are. Before that the bytes of the least recently used beyond
+    ``size_bytes`` are; such a response is made again as it was, so that who was sent it early and who was sent it
+    late are in the same state.
     """
 
     def __init__(self, size_bytes: int = CACHE_SIZE_BYTES) -> None:
         self._limit = size_bytes
         self._size = 0
-        self._responses: OrderedDict[tuple[Hashable, ...], Response] = OrderedDict()
-        self._of_contents: defaultdict[int, set[tuple[Hashable, ...]]] = defaultdict(set)
+        self._responses: OrderedDict[_Key, Response] = OrderedDict()
+        self._numbers: OrderedDict[_Key, tuple[int, str]] = OrderedDict()  # sequence numbers and nonces
+        self._of_contents: defaultdict[int, set[_Key]] = defaultdict(set)
         self._sequence = itertools.count(1)
         self._instance = secrets.token_urlsafe(4)  # so that no other server's nonce is taken for one of ours
 
@@ -75,34 +80,47 @@ class Encoder:
                 takes its place for the streams that follow.
             revision: the registry's revision; it is named in the nonce, for people who read them.
         """
-        key = (plan.variant, plan.type_url, plan.contents.serial, plan.names, plan.extras, plan.removed)
+        key = (plan.contents.serial, plan.variant, plan.type_url, plan.names, plan.extras, plan.removed)
         found = self._responses.get(key)
         if found is not None and found.sequence > after:
             self._responses.move_to_end(key)
             return found
-        sequence = next(self._sequence)
-        nonce = f"{revision}.{sequence}.{self._instance}"
+        known = self._numbers.get(key)
+        sequence, nonce = known if known is not None and known[0] > after else self._numbered(key, plan, revision)
         version, body = _encoded(plan, nonce)
         made = Response(plan.type_url, nonce, version, body, sequence)
-        self._remember(key, made, plan.contents)
+        self._remember(key, made)
         return made
 
-    def _remember(self, key: tuple[Hashable, ...], made: Response, contents: Contents) -> None:
+    def _numbered(self, key: _Key, plan: Plan, revision: int) -> tuple[int, str]:
+        sequence = next(self._sequence)
+        self._numbers[key] = numbers = sequence, f"{revision}.{sequence}.{self._instance}"
+        self._numbers.move_to_end(key)
+        if key[0] not in self._of_contents:
+            weakref.finalize(plan.contents, self._forget, key[0]).atexit = False
+        self._of_contents[key[0]].add(key)
+        if len(self._numbers) > _CACHE_ENTRIES:
+            oldest = next(iter(self._numbers))
+            self._of_contents[oldest[0]].discard(oldest)
+            self._drop(oldest)
+        return numbers
+
+    def _remember(self, key: _Key, made: Response) -> None:
         old = self._responses.pop(key, None)
         self._size += len(made.body) - (len(old.body) if old is not None else 0)
         self._responses[key] = made
-        if contents.serial not in self._of_contents:
-            weakref.finalize(contents, self._forget, contents.serial).atexit = False
-        self._of_contents[contents.serial].add(key)
-        while len(self._responses) > 1 and (self._size > self._limit or len(self._responses) > _CACHE_ENTRIES):
-            oldest, response = self._responses.popitem(last=False)
+        while len(self._responses) > 1 and self._size > self._limit:
+            _, response = self._responses.popitem(last=False)
             self._size -= len(response.body)
-            self._of_contents[oldest[2]].discard(oldest)  # type: ignore[index]  # the serial of its contents
 
     def _forget(self, serial: int) -> None:
         for key in self._of_contents.pop(serial, ()):
-            response = self._responses.pop(key, None)
-            self._size -= len(response.body) if response is not None else 0
+            self._drop(key)
+
+    def _drop(self, key: _Key) -> None:
+        self._numbers.pop(key, None)
+        response = self._responses.pop(key, None)
+        self._size -= len(response.body) if response is not None else 0
 
 
 def _encoded(plan: Plan, nonce: str) -> tuple[str, bytes]:

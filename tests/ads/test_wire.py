@@ -79,6 +79,18 @@ def test_responses_are_bounded_and_die_with_their_contents() -> None:
     assert encoder.size_bytes == 0
 
 
+def test_a_response_whose_bytes_were_forgotten_is_made_again_as_it_was() -> None:
+    """Streams that were sent it before and after are then in the same state, and go on together."""
+    encoder, shared = Encoder(size_bytes=1), contents({"a": b"1"})
+    plan, other = (Plan(variant, EDS, shared, shared.names) for variant in Variant)
+    first = encoder.encode(plan, after=0, revision=1)
+    encoder.encode(other, after=0, revision=1)
+    again = encoder.encode(plan, after=0, revision=2)
+    assert again is not first
+    assert again == first
+    assert encoder.encode(plan, after=first.sequence, revision=2).nonce != first.nonce
+
+
 def test_library_gives_one_object_for_one_mapping() -> None:
     library = Library()
     old = Snapshot(1, {E: {"a": Resource.of(E, "a", b"1")}, ResourceType.CLUSTER: {}})
