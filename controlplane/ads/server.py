@@ -20,8 +20,9 @@ from controlplane.ads.source import SnapshotSource
 from controlplane.ads.stream import Serving, Stream
 from controlplane.ads.watch import Variant
 from controlplane.http2.call import Call, CallEnded
-from controlplane.http2.connection import ConnectionOptions, Handler
+from controlplane.http2.connection import Handler
 from controlplane.http2.headers import Status
+from controlplane.http2.options import ConnectionOptions
 from controlplane.http2.server import Server
 
 log = structlog.get_logger()

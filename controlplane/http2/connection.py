@@ -6,8 +6,6 @@ import asyncio
 import random
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, cast
 
 import structlog
@@ -19,18 +17,18 @@ from controlplane.http2.frames import (
     END_HEADERS,
     END_STREAM,
     FIRST_WINDOW,
-    HEAD_SIZE,
-    LARGEST_FRAME,
     LARGEST_WINDOW,
-    PREFACE,
     PRIORITY_FLAG,
     ConnectionFailed,
     ErrorCode,
+    Frame,
     Kind,
     Setting,
+    Splitter,
 )
 from controlplane.http2.headers import LARGEST_LIST, UNSUPPORTED_MEDIA_TYPE, RequestHeaders, Status
-from controlplane.http2.peer import Keepalive, Tolerance
+from controlplane.http2.options import ConnectionOptions
+from controlplane.http2.peer import Keepalive, Tolerance, address
 
 log = structlog.get_logger(__name__)
 
@@ -39,24 +37,7 @@ Handler = Callable[[Call], None]
 _CONNECTION_WINDOW = 16 << 20  # bytes on the way; what is not read yet is bounded by the windows of the streams
 _HIGH_WATER = 256 << 10  # bytes written and not yet taken by the socket, above which nobody writes more
 _LINGER_SECONDS = 1.0  # for a peer that broke the protocol to read why
-_HEAD = struct.Struct(">HBBBL")
 _EMPTY_ACK = frames.head(0, Kind.SETTINGS, ACK, 0)
-
-
-@dataclass(frozen=True)
-class ConnectionOptions:
-    """How connections are treated; the names are gRPC's.
-
-    A peer that answers no ping within ``keepalive_timeout`` is gone. ``max_age`` (``None``: for ever) is spread by a
-    tenth both ways, so that connections that began together do not end together.
-    """
-
-    max_streams: int = 100_000
-    largest_message: int = 4 << 20
-    keepalive_interval: timedelta = timedelta(seconds=30)
-    keepalive_timeout: timedelta = timedelta(seconds=10)
-    max_age: timedelta | None = None
-    max_age_grace: timedelta = timedelta(seconds=10)
 
 
 class Connection(asyncio.Protocol):
@@ -72,8 +53,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._headers = RequestHeaders()
         self._calls: dict[int, Call] = {}
-        self._rest = b""
-        self._greeted = False
+        self._splitter = Splitter()
         self._block: tuple[int, int, bytes] | None = None  # stream, flags and bytes of a header block that goes on
         self._last_id = 0
         self._first_window = FIRST_WINDOW
@@ -97,7 +77,7 @@ class Connection(asyncio.Protocol):
         """Begin: tell the peer our settings."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_HIGH_WATER)
-        self.peer = _peer(self._transport.get_extra_info("peername"))
+        self.peer = address(self._transport.get_extra_info("peername"))
         self._connections.add(self)
         options = self._options
         self.write(
@@ -140,14 +120,13 @@ class Connection(asyncio.Protocol):
         if self._failed:
             return
         self._keepalive.heard()
-        if self._rest:
-            data = self._rest + data
         try:
-            start = self._frames(data)
+            for frame in self._splitter.frames(data):
+                self._frame(frame)
+                if self._transport.is_closing():
+                    return
         except ConnectionFailed as failure:
             self._fail(failure)
-            return
-        self._rest = data[start:] if start else data
 
     def _fail(self, failure: ConnectionFailed) -> None:
         """Tell the peer what it did wrong, end its calls, and give it a moment to read that.
@@ -157,7 +136,7 @@ class Connection(asyncio.Protocol):
         """
         log.info("http2.failed", peer=self.peer, code=failure.code.name, reason=str(failure))
         self.write(frames.go_away(self._last_id, failure.code, str(failure)))
-        self._failed, self._rest = True, b""
+        self._failed = True
         self._end_calls(str(failure))
         if self._transport.can_write_eof():
             self._transport.write_eof()
@@ -240,34 +219,14 @@ class Connection(asyncio.Protocol):
 
     # Frames.
 
-    def _frames(self, data: bytes) -> int:
-        """Handle the whole frames of ``data``; return where the rest begins."""
-        start, end = 0, len(data)
-        if not self._greeted:
-            if data[: len(PREFACE)] != PREFACE[:end]:
-                raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "this port speaks HTTP/2 only")
-            if end < len(PREFACE):
-                return 0
-            self._greeted, start = True, len(PREFACE)
-        while end - start >= HEAD_SIZE:
-            high, low, kind, flags, stream_id = _HEAD.unpack_from(data, start)
-            size = high << 8 | low
-            if size > LARGEST_FRAME:
-                raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
-            after = start + HEAD_SIZE + size
-            if after > end:
-                break
-            payload = data[start + HEAD_SIZE : after]
-            start = after
-            if self._block is not None and kind != Kind.CONTINUATION:
-                raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "a header block is interrupted")
-            if kind == Kind.DATA:
-                self._data(payload, flags, stream_id & LARGEST_WINDOW)
-            elif kind in _RECEIVE:
-                _RECEIVE[kind](self, payload, flags, stream_id & LARGEST_WINDOW)
-            if self._transport.is_closing():
-                return end
-        return start
+    def _frame(self, frame: Frame) -> None:
+        kind, flags, stream_id, payload = frame
+        if self._block is not None and kind != Kind.CONTINUATION:
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "a header block is interrupted")
+        if kind == Kind.DATA:
+            self._data(payload, flags, stream_id)
+        elif kind in _RECEIVE:
+            _RECEIVE[kind](self, payload, flags, stream_id)
 
     def _data(self, payload: bytes, flags: int, stream_id: int) -> None:
         size = len(payload)
@@ -431,10 +390,3 @@ _RECEIVE: Mapping[int, Callable[[Connection, bytes, int, int], None]] = {
     Kind.WINDOW_UPDATE: Connection._window_update,  # noqa: SLF001
     Kind.CONTINUATION: Connection._continuation,  # noqa: SLF001
 }
-
-
-def _peer(name: object) -> str:
-    """Write a socket's address as people do."""
-    if isinstance(name, tuple) and len(name) >= 2:  # noqa: PLR2004 - address and port, more for IPv6
-        return f"[{name[0]}]:{name[1]}" if ":" in str(name[0]) else f"{name[0]}:{name[1]}"
-    return str(name or "unknown")

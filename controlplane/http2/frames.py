@@ -1,11 +1,15 @@
-"""HTTP/2 frames as bytes: what RFC 9113 calls them, and how they are written."""
+"""HTTP/2 frames as bytes: what RFC 9113 calls them, how they are read and written."""
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
 from enum import IntEnum
+from typing import NamedTuple
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEAD_SIZE = 9
+_HEAD = struct.Struct(">HBBBL")
 LARGEST_FRAME = 1 << 14  # the default of SETTINGS_MAX_FRAME_SIZE, which nobody has to raise
 LARGEST_WINDOW = (1 << 31) - 1
 FIRST_WINDOW = (1 << 16) - 1  # of a connection and, unless SETTINGS says otherwise, of each stream
@@ -65,6 +69,51 @@ class ConnectionFailed(Exception):  # noqa: N818 - it states what happened, as t
     def __init__(self, code: ErrorCode, reason: str) -> None:
         super().__init__(reason)
         self.code = code
+
+
+class Frame(NamedTuple):
+    """One frame; ``stream_id`` 0 is the connection."""
+
+    kind: int
+    flags: int
+    stream_id: int
+    payload: bytes
+
+
+class Splitter:
+    """Cuts the bytes of a client into frames. Its greeting comes first."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._greeted = False
+
+    def frames(self, data: bytes) -> Iterator[Frame]:
+        """Yield the frames that are complete with ``data``; what is left counts once they all were taken.
+
+        Raises:
+            ConnectionFailed: it does not speak HTTP/2, or a frame is larger than we allow.
+        """
+        if self._rest:
+            data = self._rest + data
+        start, end = 0, len(data)
+        if not self._greeted:
+            if data[: len(PREFACE)] != PREFACE[:end]:
+                raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "this port speaks HTTP/2 only")
+            if end < len(PREFACE):
+                self._rest = data
+                return
+            self._greeted, start = True, len(PREFACE)
+        while end - start >= HEAD_SIZE:
+            high, low, kind, flags, stream_id = _HEAD.unpack_from(data, start)
+            size = high << 8 | low
+            if size > LARGEST_FRAME:
+                raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
+            after = start + HEAD_SIZE + size
+            if after > end:
+                break
+            yield Frame(kind, flags, stream_id & LARGEST_WINDOW, data[start + HEAD_SIZE : after])
+            start = after
+        self._rest = data[start:]
 
 
 def head(size: int, kind: int, flags: int, stream_id: int) -> bytes:

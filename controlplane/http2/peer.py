@@ -94,3 +94,10 @@ class Tolerance:
         self._cancelled += 1
         if self._cancelled > _MOST_CANCELLED:
             raise ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, "too many calls were cancelled")
+
+
+def address(name: object) -> str:
+    """Write a socket's address as people do."""
+    if isinstance(name, tuple) and len(name) >= 2:  # noqa: PLR2004 - address and port, more for IPv6
+        return f"[{name[0]}]:{name[1]}" if ":" in str(name[0]) else f"{name[0]}:{name[1]}"
+    return str(name or "unknown")

@@ -6,7 +6,8 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 
-from controlplane.http2.connection import Connection, ConnectionOptions, Handler
+from controlplane.http2.connection import Connection, Handler
+from controlplane.http2.options import ConnectionOptions
 
 _BACKLOG = 4096  # all proxies of a mesh may come at once
 

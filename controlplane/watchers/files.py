@@ -31,6 +31,10 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 
 _RESCAN_SECONDS = 5.0
 """How often everything is compared with the disk: reports can be lost."""
+_RESCAN_SHARE = 1 / 200
+"""Of the time that this may take; a large directory is compared less often,"""
+_RESCAN_AT_LATEST = 60.0
+"""but never less often than this."""
 _PACE_SECONDS = 0.005
 """A burst of changes is read this often; the first of it at once."""
 _SETTLE_SECONDS = 0.02
@@ -68,6 +72,7 @@ class FileSource:
         self._seen: dict[str, _Seen] = {}
         self._unsettled: set[str] = set()
         self._compared = 0.0
+        self._compare_after = _RESCAN_SECONDS
 
     @property
     def rejected(self) -> Mapping[str, Rejected]:
@@ -114,12 +119,15 @@ class FileSource:
                 if stop.is_set():
                     return
                 paths |= self._unsettled
-                if time.monotonic() - self._compared >= _RESCAN_SECONDS:
+                if time.monotonic() - self._compared >= self._compare_after:
                     paths.add(self._root)
                 if not paths:
                     continue
                 begun = time.monotonic()
                 change = self._update(paths)
+                if self._root in paths:
+                    rested = (time.monotonic() - begun) / _RESCAN_SHARE
+                    self._compare_after = min(max(_RESCAN_SECONDS, rested), _RESCAN_AT_LATEST)
                 if change.upserts or change.deletes or change.rejections:
                     yield change
                 stop.wait(begun + _PACE_SECONDS - time.monotonic())

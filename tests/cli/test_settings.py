@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from controlplane.ads.server import ServerOptions
 from controlplane.app import server_options
 from controlplane.cli import serve
-from controlplane.http2.connection import ConnectionOptions
+from controlplane.http2.options import ConnectionOptions
 from controlplane.settings import Settings, environment_variable, flag, format_duration, parse_duration
 
 

@@ -11,9 +11,10 @@ from hpack import Decoder, Encoder
 
 from controlplane.http2 import frames
 from controlplane.http2.call import Call
-from controlplane.http2.connection import ConnectionOptions, Handler
+from controlplane.http2.connection import Handler
 from controlplane.http2.frames import END_HEADERS, HEAD_SIZE, PREFACE, Kind, Setting
 from controlplane.http2.headers import Status
+from controlplane.http2.options import ConnectionOptions
 from controlplane.http2.server import Server
 
 ECHO = "/test.Echo/Stream"

@@ -10,8 +10,8 @@ from datetime import timedelta
 import pytest
 
 from controlplane.http2 import frames
-from controlplane.http2.connection import ConnectionOptions
 from controlplane.http2.frames import ACK, END_HEADERS, END_STREAM, PADDED, PREFACE, ErrorCode, Kind, Setting
+from controlplane.http2.options import ConnectionOptions
 from tests.http2.client import Client, connected, frame, message, serving
 
 

@@ -14,8 +14,8 @@ import grpc.aio
 import pytest
 
 from controlplane.http2.call import Call
-from controlplane.http2.connection import ConnectionOptions
 from controlplane.http2.headers import Status
+from controlplane.http2.options import ConnectionOptions
 from controlplane.http2.server import Server
 from controlplane.http2.unary import CallRefused, unary
 from tests.http2.client import ECHO, echo
