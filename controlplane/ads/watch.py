@@ -35,6 +35,8 @@ class Variant(Enum):
     SOTW = "SotW"
     DELTA = "delta"
 
+    __hash__ = object.__hash__  # members are singletons; plans and states are hashed for every message
+
 
 class Kind(Enum):
     """What a request turned out to be."""
