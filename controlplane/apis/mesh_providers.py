@@ -51,6 +51,16 @@ class EnvoyExternalAuthorizationGrpcProvider(ServiceProvider):
     include_request_body_in_check: ExternalAuthorizationRequestBody | None = None
 
 
+class HttpHeader(ApiModel):
+    """A header of the request to a collector: its value, or the control plane's environment variable that holds it."""
+
+    name: str
+    value: str | None = None
+    env_name: str | None = None
+
+    _one = at_most_one("value", "env_name")
+
+
 class ZipkinTracingProvider(ServiceProvider):
     """A Zipkin collector; ``path`` empty means ``/api/v2/spans``, ``max_tag_length`` 0 the default of 256."""
 
@@ -59,7 +69,7 @@ class ZipkinTracingProvider(ServiceProvider):
     path: str = ""
     trace_context_option: str = ""
     timeout: Duration | None = None
-    headers: tuple[dict[str, str], ...] = ()
+    headers: tuple[HttpHeader, ...] = ()
 
 
 class TracingProvider(ServiceProvider):
@@ -79,16 +89,6 @@ class StackdriverProvider(ApiModel):
     max_number_of_message_events: int | None = None
     max_tag_length: UInt32 = 0
     logging: dict[str, StringMap] | None = None
-
-
-class HttpHeader(ApiModel):
-    """A header of the request to a collector, by value or by the name of an environment variable."""
-
-    name: str
-    value: str | None = None
-    env_name: str | None = None
-
-    _one = at_most_one("value", "env_name")
 
 
 class HttpService(ApiModel):
@@ -122,6 +122,11 @@ class OpenTelemetryTracingProvider(ServiceProvider):
     resource_detectors: ResourceDetectors | None = None
     dynatrace_sampler: dict[str, Any] | None = None
     service_attribute_enrichment: str = ""
+
+    @property
+    def follows_conventions(self) -> bool:
+        """Whether ``service_attribute_enrichment`` asks for OpenTelemetry's semantic conventions."""
+        return self.service_attribute_enrichment == "OTEL_SEMANTIC_CONVENTIONS"
 
 
 class LogFormat(ApiModel):
@@ -212,6 +217,11 @@ class ExtensionProvider(ApiModel):
     def names_services(self) -> bool:
         """Whether its tracer has to be told what a proxy's service is called; others take the bootstrap's name."""
         return self.opentelemetry is not None or self.datadog is not None
+
+    @property
+    def names_workloads(self) -> bool:
+        """Whether a proxy's service is called as OpenTelemetry's conventions for Kubernetes have it."""
+        return self.opentelemetry is not None and self.opentelemetry.follows_conventions
 
 
 TRACERS = ("zipkin", "opentelemetry", "skywalking", "datadog")

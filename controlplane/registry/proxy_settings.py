@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 ANNOTATION = "proxy.istio.io/config"
 METADATA_KEY = "PROXY_CONFIG"
+SERVICE_NAME = "resource.opentelemetry.io/service.name"
+"""The annotation by which a pod says what its spans call it."""
 
 SETTINGS = ("connection_settings", "gateway_topology", "proxy_headers", "tracing")
 """The fields of a ProxyConfig that change what is served; the others are for the injector and the agent."""
@@ -35,11 +37,12 @@ _NAME = "serviceCluster"
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def own_settings(view: View, proxy: Proxy, annotations: Mapping[str, str]) -> str:
+def own_settings(view: View, proxy: Proxy, labels: Mapping[str, str], annotations: Mapping[str, str]) -> str:
     """Return what of a proxy's ProxyConfig is served and differs from the mesh's, as canonical JSON; else empty.
 
-    ``annotations`` are its pod's. A ProxyConfig that cannot be read is logged, and the mesh's holds. Where a tracer
-    has to be told what the proxy's service is called, that is among the settings, as ``serviceCluster``.
+    ``labels`` are its workload's, ``annotations`` its pod's. A ProxyConfig that cannot be read is logged, and the
+    mesh's holds. Where a tracer has to be told what the proxy's service is called, that is among the settings, as
+    ``serviceCluster``.
     """
     stated = proxy.metadata.get(METADATA_KEY)
     mesh = mesh_config(view)
@@ -55,10 +58,26 @@ def own_settings(view: View, proxy: Proxy, annotations: Mapping[str, str]) -> st
             given = {name: getattr(found, name) for name in found.model_fields_set}
             found = default.model_copy(update=given)
     tracer = mesh.tracing_provider
-    if tracer is not None and tracer.names_services and proxy.service_cluster:
-        return _json(_held(found or default) | {_NAME: proxy.service_cluster})
+    if tracer is not None and tracer.names_services:
+        name = _workload_name(proxy, labels, annotations) if tracer.names_workloads else proxy.service_cluster
+        if name:
+            return _json(_held(found or default) | {_NAME: name})
     own = _held(found or default)
     return "" if own == _held(default) else _json(own)
+
+
+def _workload_name(proxy: Proxy, labels: Mapping[str, str], annotations: Mapping[str, str]) -> str:
+    """Return what OpenTelemetry calls the service. Reference: its semantic conventions, Kubernetes attributes."""
+    containers = str(proxy.metadata.get("APP_CONTAINERS") or "")
+    names = (
+        annotations.get(SERVICE_NAME) or _annotations(proxy).get(SERVICE_NAME),
+        labels.get("app.kubernetes.io/instance"),
+        labels.get("app.kubernetes.io/name"),
+        proxy.metadata.get("WORKLOAD_NAME"),
+        proxy.id.partition(".")[0],
+        containers if "," not in containers else "",
+    )
+    return next((str(name) for name in names if name), "unknown_service")
 
 
 def _annotations(proxy: Proxy) -> Mapping[str, Any]:

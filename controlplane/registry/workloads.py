@@ -266,7 +266,7 @@ def _client(view: View, proxy: Proxy, held: Workload, sidecar: ObjectKey | None)
         http10=str(metadata.get("HTTP10") or "") == "1",
         unprivileged=_flag(proxy, "UNPRIVILEGED_POD"),
         exact_balance=_flag(proxy, "OUTBOUND_LISTENER_EXACT_BALANCE"),
-        settings=own_settings(view, proxy, held.annotations),
+        settings=own_settings(view, proxy, held.labels, held.annotations),
     )
 
 

@@ -245,15 +245,21 @@ RECOMMENDED = (
 def test_the_profile_of_the_edge_is_for_gateways_that_say_nothing_else() -> None:
     edge = {CONNECTIONS: {"profile": "EDGE"}}
     whole = shown(snapshot_of(proxy("router"), config=edge), LISTENER, GATEWAY)
+    assert '"perConnectionBufferLimitBytes": 32768' in whole
     assert [text for text in RECOMMENDED if text not in whole] == []
     sidecar = shown(snapshot_of(proxy(), config=edge), LISTENER, OUT)
     assert sidecar == shown(snapshot_of(proxy()), LISTENER, OUT)
     assert shown(snapshot_of(proxy("router"), config={CONNECTIONS: {"profile": "SIDECAR"}}), LISTENER, GATEWAY) == (
         shown(snapshot_of(proxy("router")), LISTENER, GATEWAY)
     )
-    stated = {"httpMaxConcurrentStreams": 7, "httpPathWithEscapedSlashesAction": "KEEP_UNCHANGED"}
+    stated = {
+        "httpMaxConcurrentStreams": 7,
+        "httpPathWithEscapedSlashesAction": "KEEP_UNCHANGED",
+        "listenerPerConnectionBufferLimitBytes": 9000,
+    }
     own = shown(snapshot_of(proxy("router"), config={CONNECTIONS: {"profile": "EDGE", **stated}}), LISTENER, GATEWAY)
     assert '"maxConcurrentStreams": 7' in own
+    assert '"perConnectionBufferLimitBytes": 9000' in own
     assert "UNESCAPE_AND_REDIRECT" not in own
     assert RECOMMENDED[0] in own
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions
+from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
@@ -16,6 +17,7 @@ from controlplane.apis.mesh_proxy import (
 )
 
 EDGE = ConnectionSettings(
+    listener_per_connection_buffer_limit_bytes=32 * 1024,
     http_idle_timeout=timedelta(hours=1),
     http_stream_idle_timeout=timedelta(minutes=5),
     http_request_timeout=timedelta(minutes=5),
@@ -42,13 +44,18 @@ _SLASHES = {
 }
 
 
+def limit_buffers(listener: Listener, stated: ConnectionSettings | None) -> None:
+    """Set how much of one connection a gateway's listener holds in memory, in bytes; sidecars have no such limit."""
+    limit = _effective(stated, gateway=True).listener_per_connection_buffer_limit_bytes if stated is not None else None
+    if limit is not None and limit >= 0:
+        listener.per_connection_buffer_limit_bytes.value = limit
+
+
 def limit_connections(hcm: HttpConnectionManager, stated: ConnectionSettings | None, *, gateway: bool) -> None:
     """Apply what is stated over what the connection manager has; a gateway's profile fills in the rest."""
     if stated is None:
         return
-    held = stated
-    if gateway and stated.profile == "EDGE":
-        held = EDGE.model_copy(update={name: getattr(stated, name) for name in _given(stated)})
+    held = _effective(stated, gateway=gateway)
     _timeouts(hcm, held)
     _http2(hcm, held)
     underscores, slashes = held.http_headers_with_underscores_action, held.http_path_with_escaped_slashes_action
@@ -58,6 +65,12 @@ def limit_connections(hcm: HttpConnectionManager, stated: ConnectionSettings | N
         hcm.merge_slashes = held.http_merge_slashes
     if slashes in _SLASHES:
         hcm.path_with_escaped_slashes_action = _SLASHES[slashes]
+
+
+def _effective(stated: ConnectionSettings, *, gateway: bool) -> ConnectionSettings:
+    if not gateway or stated.profile != "EDGE":
+        return stated
+    return EDGE.model_copy(update={name: getattr(stated, name) for name in _given(stated)})
 
 
 def _given(stated: ConnectionSettings) -> set[str]:

@@ -20,6 +20,7 @@ from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
 from controlplane.translate.listeners.access_log import listener_access_logs
 from controlplane.translate.listeners.chains import HttpTarget, Matched, TcpTarget, chain_match, origin_metadata
+from controlplane.translate.listeners.connection_settings import limit_buffers
 from controlplane.translate.listeners.extensions import TCP_METADATA_EXCHANGE
 from controlplane.translate.listeners.gateway_chains import GatewayClient, ServerChain, server_chains
 from controlplane.translate.listeners.gateway_tls import server_tls_context
@@ -119,6 +120,7 @@ def _listener(mesh: MeshConfig, key: GatewayListenerKey, chains: tuple[ServerCha
     listener.max_connections_to_accept_per_socket_event.value = 1
     if key.scope.client.exact_balance:
         listener.connection_balance_config.exact_balance.SetInParent()
+    limit_buffers(listener, mesh.default_config.connection_settings)
     topology = mesh.default_config.gateway_topology
     if topology is not None and topology.proxy_protocol is not None:
         listener.listener_filters.append(PROXY_PROTOCOL)

@@ -81,7 +81,7 @@ def http_connection_manager(mesh: MeshConfig, manager: Manager) -> Filter:
     if preserves_header_case(mesh):
         hcm.http_protocol_options.header_key_format.CopyFrom(PRESERVE_CASE)
     _paths(hcm, mesh)
-    tracing(hcm, mesh)
+    tracing(hcm, mesh, gateway=manager.side is Side.GATEWAY)
     _headers(hcm, mesh, manager.side)
     limit_connections(hcm, mesh.default_config.connection_settings, gateway=manager.side is Side.GATEWAY)
     return network_filter(HCM, hcm)

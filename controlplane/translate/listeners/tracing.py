@@ -5,11 +5,13 @@ Source: MeshConfig ``enableTracing``, ``defaultProviders.tracing`` and ``extensi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from datetime import timedelta
 
 from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from envoy.config.core.v3.grpc_service_pb2 import GrpcService
+from envoy.config.core.v3.http_service_pb2 import HttpService as CoreHttpService
 from envoy.config.trace.v3.datadog_pb2 import DatadogConfig
 from envoy.config.trace.v3.opentelemetry_pb2 import OpenTelemetryConfig
 from envoy.config.trace.v3.skywalking_pb2 import SkyWalkingConfig
@@ -41,12 +43,15 @@ DEFAULT_SAMPLING = 1.0
 ZIPKIN_PATH = "/api/v2/spans"
 #: how long a collector may take over HTTP where that is not stated
 COLLECTOR_TIMEOUT = timedelta(seconds=3)
+ZIPKIN_TIMEOUT = timedelta(seconds=5)
 _W3C = "USE_B3_WITH_W3C_PROPAGATION"
 _ENVIRONMENT = "envoy.tracers.opentelemetry.resource_detectors.environment"
 
 
-def tracing(hcm: HttpConnectionManager, mesh: MeshConfig) -> None:
+def tracing(hcm: HttpConnectionManager, mesh: MeshConfig, *, gateway: bool) -> None:
     """Trace as the mesh says, with its default provider, else with the tracer of the bootstrap.
+
+    A gateway's request to the service is a span of its own, beside that of the request to the gateway.
 
     Istio also writes the workload's name, revision and namespace into literal tags here; they would make the
     listeners of every workload different, and a tracer knows them from the node, so they are left out.
@@ -62,6 +67,8 @@ def tracing(hcm: HttpConnectionManager, mesh: MeshConfig) -> None:
     tag_length = stated.max_path_tag_length if stated is not None else 0
     if provider is not None:
         tag_length = _collector(hcm.tracing, provider, mesh.default_config.service_cluster) or tag_length
+        if gateway or provider.skywalking is not None:
+            hcm.tracing.spawn_upstream_span.value = True
     if tag_length:
         hcm.tracing.max_path_tag_length.value = tag_length
     for name, tag in sorted(stated.custom_tags.items()) if stated is not None else ():
@@ -77,7 +84,6 @@ def _collector(target: HttpConnectionManager.Tracing, provider: ExtensionProvide
         _put(target, "opentelemetry", _opentelemetry(provider.opentelemetry, service_name))
         return provider.opentelemetry.max_tag_length
     if provider.skywalking is not None:
-        target.spawn_upstream_span.value = True
         _put(target, "skywalking", _skywalking(provider.skywalking))
         return 0
     if provider.datadog is not None:
@@ -108,14 +114,22 @@ def _grpc(provider: ServiceProvider) -> GrpcService:
 
 
 def _zipkin(provider: ZipkinTracingProvider) -> ZipkinConfig:
-    """Return Zipkin's tracer; 128-bit trace ids unless the provider wants 64. Reference: ZipkinConfig."""
+    """Return Zipkin's tracer; 128-bit trace ids unless the provider wants 64. Reference: ZipkinConfig.
+
+    A time limit and headers need ``collector_service``, which older Envoys do not know.
+    """
     config = ZipkinConfig(
-        collector_cluster=_cluster(provider),
-        collector_endpoint=provider.path or ZIPKIN_PATH,
-        collector_endpoint_version=ZipkinConfig.HTTP_JSON,
-        collector_hostname=provider.service,
-        trace_id_128bit=not provider.enable_64bit_trace_id,
+        collector_endpoint_version=ZipkinConfig.HTTP_JSON, trace_id_128bit=not provider.enable_64bit_trace_id
     )
+    path = provider.path or ZIPKIN_PATH
+    if provider.timeout is not None or provider.headers:
+        timeout = ZIPKIN_TIMEOUT if provider.timeout is None else provider.timeout
+        uri = f"http://{provider.service}{path}"
+        config.collector_service.CopyFrom(_http(provider, uri, timeout, provider.headers))
+    else:
+        config.collector_cluster = _cluster(provider)
+        config.collector_endpoint = path
+        config.collector_hostname = provider.service
     config.shared_span_context.value = False
     if provider.trace_context_option == _W3C:
         config.trace_context_option = ZipkinConfig.USE_B3_WITH_W3C_PROPAGATION
@@ -127,12 +141,9 @@ def _opentelemetry(provider: OpenTelemetryTracingProvider, service_name: str) ->
     config = OpenTelemetryConfig(service_name=service_name)
     http, grpc = provider.http, provider.grpc
     if http is not None:
-        uri = config.http_service.http_uri
-        uri.uri = f"{provider.service}/{http.path.lstrip('/')}"
-        uri.cluster = _cluster(provider)
-        uri.timeout.FromTimedelta(COLLECTOR_TIMEOUT if http.timeout is None else http.timeout)
-        headers = (HeaderValueOption(header=each) for each in _headers(http.headers))
-        config.http_service.request_headers_to_add.extend(headers)
+        timeout = COLLECTOR_TIMEOUT if http.timeout is None else http.timeout
+        uri = f"{provider.service}/{http.path.lstrip('/')}"
+        config.http_service.CopyFrom(_http(provider, uri, timeout, http.headers))
     else:
         config.grpc_service.CopyFrom(_grpc(provider))
         if grpc is not None:
@@ -140,16 +151,27 @@ def _opentelemetry(provider: OpenTelemetryTracingProvider, service_name: str) ->
             if grpc.timeout is not None:
                 config.grpc_service.timeout.FromTimedelta(grpc.timeout)
     detectors = provider.resource_detectors
-    if detectors is not None and detectors.environment is not None:
+    if provider.follows_conventions or (detectors is not None and detectors.environment is not None):
         found = typed(EnvironmentResourceDetectorConfig())
         config.resource_detectors.add(name=_ENVIRONMENT, typed_config=found)
     return config
 
 
+def _http(provider: ServiceProvider, uri: str, timeout: timedelta, headers: Iterable[HttpHeader]) -> CoreHttpService:
+    """Return the call of a collector by HTTP."""
+    service = CoreHttpService()
+    service.http_uri.uri = uri
+    service.http_uri.cluster = _cluster(provider)
+    service.http_uri.timeout.FromTimedelta(timeout)
+    for header in _headers(headers):
+        service.request_headers_to_add.add(header=header, append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD)
+    return service
+
+
 def _headers(stated: Iterable[HttpHeader]) -> Iterable[HeaderValue]:
-    """Yield headers; a value named by a variable is read from the proxy's environment, by Envoy."""
+    """Yield headers; a value named by a variable is read from the control plane's environment, as Istio has it."""
     for header in stated:
-        value = header.value if header.env_name is None else f"%ENVIRONMENT({header.env_name})%"
+        value = header.value if header.env_name is None else os.environ.get(header.env_name)
         yield HeaderValue(key=header.name, value=value or "")
 
 

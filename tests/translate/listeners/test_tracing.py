@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -38,6 +39,14 @@ SERVICES = [
     ),
 ]
 GRPC = {"envoyGrpc": {"clusterName": CLUSTER, "authority": HOST}}
+OVERWRITE = {"appendAction": "OVERWRITE_IF_EXISTS_OR_ADD"}
+ENVIRONMENT = {
+    "name": "envoy.tracers.opentelemetry.resource_detectors.environment",
+    "typedConfig": {
+        "@type": "type.googleapis.com/envoy.extensions.tracers.opentelemetry."
+        "resource_detectors.v3.EnvironmentResourceDetectorConfig"
+    },
+}
 NAMED = replace(sidecar(istio=False), service_cluster="web.default")
 
 
@@ -75,6 +84,15 @@ def tracing(mesh: dict[str, Any], proxy: Proxy = NAMED) -> HttpConnectionManager
             id="zipkin-stated",
         ),
         pytest.param(
+            "zipkin", {"timeout": "2s", "headers": [{"name": "a", "envName": "HOME"}]}, ZipkinConfig,
+            {"collectorEndpointVersion": "HTTP_JSON", "traceId128bit": True, "sharedSpanContext": False,
+             "collectorService": {
+                 "httpUri": {"uri": f"http://{HOST}/api/v2/spans", "cluster": CLUSTER, "timeout": "2s"},
+                 "requestHeadersToAdd": [{"header": {"key": "a", "value": os.environ["HOME"]}} | OVERWRITE],
+             }},
+            id="zipkin-service",
+        ),
+        pytest.param(
             "opentelemetry", {}, OpenTelemetryConfig, {"grpcService": GRPC, "serviceName": "web.default"},
             id="otel-grpc",
         ),
@@ -85,19 +103,20 @@ def tracing(mesh: dict[str, Any], proxy: Proxy = NAMED) -> HttpConnectionManager
             OpenTelemetryConfig,
             {"grpcService": GRPC | {"timeout": "2s", "initialMetadata": [{"key": "a", "value": "b"}]},
              "serviceName": "web.default",
-             "resourceDetectors": [{
-                 "name": "envoy.tracers.opentelemetry.resource_detectors.environment",
-                 "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.tracers.opentelemetry."
-                                          "resource_detectors.v3.EnvironmentResourceDetectorConfig"},
-             }]},
+             "resourceDetectors": [ENVIRONMENT]},
             id="otel-grpc-stated",
         ),
         pytest.param(
+            "opentelemetry", {"serviceAttributeEnrichment": "OTEL_SEMANTIC_CONVENTIONS"}, OpenTelemetryConfig,
+            {"grpcService": GRPC, "serviceName": NAMED.id.partition(".")[0], "resourceDetectors": [ENVIRONMENT]},
+            id="otel-conventions",
+        ),
+        pytest.param(
             "opentelemetry",
-            {"http": {"path": "/v1/traces", "headers": [{"name": "a", "envName": "TOKEN"}]}},
+            {"http": {"path": "/v1/traces", "headers": [{"name": "a", "envName": "UNKNOWN_TOKEN"}]}},
             OpenTelemetryConfig,
             {"httpService": {"httpUri": {"uri": f"{HOST}/v1/traces", "cluster": CLUSTER, "timeout": "3s"},
-                             "requestHeadersToAdd": [{"header": {"key": "a", "value": "%ENVIRONMENT(TOKEN)%"}}]},
+                             "requestHeadersToAdd": [{"header": {"key": "a"}} | OVERWRITE]},
              "serviceName": "web.default"},
             id="otel-http",
         ),
@@ -171,3 +190,36 @@ def test_the_name_of_a_service_sets_only_listeners_apart() -> None:
         assert one.snapshot is two.snapshot
 
     asyncio.run(check())
+
+
+def test_a_gateways_request_to_the_service_is_a_span_of_its_own() -> None:
+    gateway = manifest(
+        "networking.istio.io/v1", "Gateway", "default", "gate",
+        spec={"selector": {"istio": "gate"},
+              "servers": [{"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}]},
+    )  # fmt: skip
+    held = World(yaml.safe_dump_all([*SERVICES, gateway, config("zipkin")]))
+    router = replace(NAMED, type="router", labels={"istio": "gate"})
+    (listener,) = (found for name, found in held.listeners(router).items() if name.endswith("_80"))
+    assert connection_manager(listener.filter_chains[0]).tracing.spawn_upstream_span.value
+
+
+CONVENTIONS = {"serviceAttributeEnrichment": "OTEL_SEMANTIC_CONVENTIONS"}
+
+
+@pytest.mark.parametrize(
+    ("proxy", "name"),
+    [
+        ({"metadata": {"ANNOTATIONS": {"resource.opentelemetry.io/service.name": "stated"}}}, "stated"),
+        ({"labels": {"app.kubernetes.io/instance": "one", "app.kubernetes.io/name": "web"}}, "one"),
+        ({"labels": {"app.kubernetes.io/name": "web"}}, "web"),
+        ({"metadata": {"WORKLOAD_NAME": "deployed"}}, "deployed"),
+        ({"id": "pod-1.default"}, "pod-1"),
+        ({"id": ".default", "metadata": {"APP_CONTAINERS": "app"}}, "app"),
+        ({"id": ".default", "metadata": {"APP_CONTAINERS": "app,other"}}, "unknown_service"),
+    ],
+)
+def test_what_opentelemetrys_conventions_call_a_workload(proxy: dict[str, Any], name: str) -> None:
+    found = tracing(config("opentelemetry", provider=CONVENTIONS), replace(NAMED, **proxy))
+    assert found is not None
+    assert OpenTelemetryConfig.FromString(found.provider.typed_config.value).service_name == name
