@@ -101,7 +101,9 @@ class ControlPlane:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         written = settings.config_dir is None and settings.secures  # by the leader, in a cluster
-        self._registry = Registry(settings.domain_suffix, settings.cluster_id, allocates=not written)
+        self._registry = Registry(
+            settings.domain_suffix, settings.cluster_id, allocates=not written, environment=os.environ
+        )
         self._compiler = Compiler(self._registry)
         self._untranslated = UntranslatedFields()
         self._registry.memo.keep(mesh, ())  # made now: it takes a moment that the first proxy need not wait

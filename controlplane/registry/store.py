@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import bisect
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from controlplane.model.kubernetes import KubeService
@@ -105,17 +106,29 @@ class View(Recorder):
         """The id of the Kubernetes cluster that the core objects come from; fixed for the life of the process."""
         return self._registry.cluster_id
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The control plane's environment variables; fixed for the life of the process."""
+        return self._registry.environment
+
 
 class Registry:
     """All objects, by key. ``revision`` counts the change sets that changed something.
 
     ``allocates`` says that nobody writes automatic addresses into the status of ServiceEntries, so they are assigned.
+    ``environment`` are the control plane's variables, to which the mesh configuration may refer.
     """
 
     def __init__(
-        self, domain: str = "cluster.local", cluster_id: str = "Kubernetes", *, allocates: bool = True
+        self,
+        domain: str = "cluster.local",
+        cluster_id: str = "Kubernetes",
+        *,
+        allocates: bool = True,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.allocates = allocates
+        self.environment = environment
         self.domain = domain
         self.cluster_id = cluster_id
         self.revision = 0

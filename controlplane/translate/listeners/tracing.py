@@ -5,7 +5,6 @@ Source: MeshConfig ``enableTracing``, ``defaultProviders.tracing`` and ``extensi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -169,10 +168,8 @@ def _http(provider: ServiceProvider, uri: str, timeout: timedelta, headers: Iter
 
 
 def _headers(stated: Iterable[HttpHeader]) -> Iterable[HeaderValue]:
-    """Yield headers; a value named by a variable is read from the control plane's environment, as Istio has it."""
     for header in stated:
-        value = header.value if header.env_name is None else os.environ.get(header.env_name)
-        yield HeaderValue(key=header.name, value=value or "")
+        yield HeaderValue(key=header.name, value=header.value or "")
 
 
 def _skywalking(provider: TracingProvider) -> SkyWalkingConfig:

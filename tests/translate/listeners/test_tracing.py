@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import replace
 from typing import Any
 
@@ -39,6 +38,7 @@ SERVICES = [
     ),
 ]
 GRPC = {"envoyGrpc": {"clusterName": CLUSTER, "authority": HOST}}
+TOKEN = "of-the-control-plane"
 OVERWRITE = {"appendAction": "OVERWRITE_IF_EXISTS_OR_ADD"}
 ENVIRONMENT = {
     "name": "envoy.tracers.opentelemetry.resource_detectors.environment",
@@ -60,7 +60,7 @@ def config(kind: str, **mesh: Any) -> dict[str, Any]:
 
 def tracing(mesh: dict[str, Any], proxy: Proxy = NAMED) -> HttpConnectionManager.Tracing | None:
     """Return what the connection manager of port 80 is told; ``None`` where it does not trace."""
-    held = World(yaml.safe_dump_all([*SERVICES, mesh]))
+    held = World(yaml.safe_dump_all([*SERVICES, mesh]), environment={"SPANS_TOKEN": TOKEN})
     hcm = connection_manager(held.listeners(proxy)["0.0.0.0_80"].filter_chains[0])
     return hcm.tracing if hcm.HasField("tracing") else None
 
@@ -84,11 +84,11 @@ def tracing(mesh: dict[str, Any], proxy: Proxy = NAMED) -> HttpConnectionManager
             id="zipkin-stated",
         ),
         pytest.param(
-            "zipkin", {"timeout": "2s", "headers": [{"name": "a", "envName": "HOME"}]}, ZipkinConfig,
+            "zipkin", {"timeout": "2s", "headers": [{"name": "a", "envName": "SPANS_TOKEN"}]}, ZipkinConfig,
             {"collectorEndpointVersion": "HTTP_JSON", "traceId128bit": True, "sharedSpanContext": False,
              "collectorService": {
                  "httpUri": {"uri": f"http://{HOST}/api/v2/spans", "cluster": CLUSTER, "timeout": "2s"},
-                 "requestHeadersToAdd": [{"header": {"key": "a", "value": os.environ["HOME"]}} | OVERWRITE],
+                 "requestHeadersToAdd": [{"header": {"key": "a", "value": TOKEN}} | OVERWRITE],
              }},
             id="zipkin-service",
         ),
@@ -113,7 +113,7 @@ def tracing(mesh: dict[str, Any], proxy: Proxy = NAMED) -> HttpConnectionManager
         ),
         pytest.param(
             "opentelemetry",
-            {"http": {"path": "/v1/traces", "headers": [{"name": "a", "envName": "UNKNOWN_TOKEN"}]}},
+            {"http": {"path": "/v1/traces", "headers": [{"name": "a", "envName": "OTHER_TOKEN"}]}},
             OpenTelemetryConfig,
             {"httpService": {"httpUri": {"uri": f"{HOST}/v1/traces", "cluster": CLUSTER, "timeout": "3s"},
                              "requestHeadersToAdd": [{"header": {"key": "a"}} | OVERWRITE]},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -26,8 +28,8 @@ from controlplane.watchers.reading import read
 class World:
     """One registry; ``listeners`` are those of one proxy, by name."""
 
-    def __init__(self, yaml: str = "") -> None:
-        self.registry = Registry()
+    def __init__(self, yaml: str = "", environment: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.registry = Registry(environment=environment)
         if yaml:
             self.apply(yaml)
 
