@@ -9,7 +9,8 @@
 | ``/debug`` | the list of debug endpoints |
 | ``/debug/...`` | JSON; loopback callers only |
 
-``?pretty`` indents JSON.
+``?pretty`` indents JSON. A path with doubled slashes, as `istioctl version` asks for, leads to the same without; the
+body of a 404 is the one by which `istioctl x internal-debug` knows that there is no such page.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ import structlog
 from aiohttp import web
 
 from controlplane import metrics
+from controlplane.admin.connections_view import connections_view, watches_view
 from controlplane.admin.feeds_view import feeds_view
 from controlplane.admin.metrics_page import MetricsPage
 from controlplane.admin.registry_view import endpoint_view, registry_view, rejected_view
 from controlplane.admin.sources import AdminSources
-from controlplane.admin.sync_view import sync_view, timestamp
+from controlplane.admin.sync_view import sync_view
 from controlplane.ads.sync_status import ProxyStatus
 from controlplane.snapshots import ResourceType, Snapshot
 
@@ -37,6 +39,7 @@ log = structlog.get_logger()
 SOURCES = web.AppKey("sources", AdminSources)
 PAGE = web.AppKey("page", MetricsPage)
 
+NO_PAGE = "404 page not found\n"
 NO_PROXY_ID = "You must provide a proxyID in the query string\n"
 NOT_CONNECTED = "Proxy not connected to this Pilot instance. It may be connected to another instance.\n"
 NOT_COMPILED = "Nothing has been compiled for this proxy yet.\n"
@@ -56,7 +59,8 @@ Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def application(sources: AdminSources) -> web.Application:
     """Return the application of the monitoring port."""
-    app = web.Application(middlewares=[_errors, _access])
+    slashes = web.normalize_path_middleware(append_slash=False, merge_slashes=True)
+    app = web.Application(middlewares=[_errors, _access, slashes])
     app[SOURCES] = sources
     app[PAGE] = MetricsPage(sources)
     app.router.add_get("/metrics", _metrics)
@@ -90,6 +94,8 @@ async def _access(request: web.Request, handler: Respond) -> web.StreamResponse:
 async def _errors(request: web.Request, handler: Respond) -> web.StreamResponse:
     try:
         return await handler(request)
+    except web.HTTPNotFound:
+        return web.Response(status=404, text=NO_PAGE)
     except (web.HTTPException, asyncio.CancelledError, ConnectionError):
         raise
     except Exception:  # a bug of ours: told to the caller and logged, the other endpoints go on
@@ -125,16 +131,27 @@ async def _syncz(request: web.Request) -> web.Response:
 
 
 async def _connections(request: web.Request) -> web.Response:
-    statuses = sorted(request.app[SOURCES].connections(), key=lambda status: status.connection_id)
-    clients = [
-        {
-            "connectionId": status.connection_id,
-            "connectedAt": timestamp(status.connected_at),
-            "address": status.peer,
-        }
-        for status in statuses
-    ]
-    return _json(request, {"totalClients": len(clients), "clients": clients})
+    return _json(request, connections_view(request.app[SOURCES].connections()))
+
+
+async def _adsz(request: web.Request) -> web.Response:
+    statuses = list(request.app[SOURCES].connections())
+    if proxy_id := request.query.get("proxyID", ""):
+        status = find_connection(statuses, proxy_id)
+        if status is None:
+            return web.Response(status=404, text=NOT_CONNECTED)
+        statuses = [status]
+    return _json(request, watches_view(statuses))
+
+
+async def _clusterz(request: web.Request) -> web.Response:
+    sources = request.app[SOURCES]
+    state = "synced" if sources.ready()[0] else "syncing"
+    return _json(request, [{"id": sources.cluster_id, "secretName": "", "syncStatus": state}])
+
+
+async def _list(request: web.Request) -> web.Response:
+    return _json(request, sorted(path.removeprefix("/debug/") for path in DEBUG_ENDPOINTS if path != LIST))
 
 
 async def _registryz(request: web.Request) -> web.Response:
@@ -156,6 +173,20 @@ async def _feedz(request: web.Request) -> web.Response:
 
 
 async def _config_dump(request: web.Request) -> web.Response:
+    asked = {name for name in request.query.get("types", "").upper().split(",") if name}
+    return await _dumped(request, asked)
+
+
+async def _edsz(request: web.Request) -> web.Response:
+    return await _dumped(request, {"EDS"})
+
+
+async def _ecdsz(request: web.Request) -> web.Response:
+    return await _dumped(request, {"ECDS"})
+
+
+async def _dumped(request: web.Request, asked: set[str]) -> web.Response:
+    """Answer with what a proxy should hold of these types, of all without any."""
     sources = request.app[SOURCES]
     proxy_id = request.query.get("proxyID", "")
     if not proxy_id:
@@ -166,7 +197,6 @@ async def _config_dump(request: web.Request) -> web.Response:
     snapshot = sources.snapshot(status.connection_id)
     if snapshot is None:
         return web.Response(status=404, text=NOT_COMPILED)
-    asked = {name for name in request.query.get("types", "").upper().split(",") if name}
     text = await asyncio.to_thread(_dump_text, snapshot, asked, "include_eds" in request.query, _indent(request))
     if text is None:
         return web.Response(
@@ -210,9 +240,11 @@ def _indent(request: web.Request) -> int | None:
     return 4 if "pretty" in request.query else None
 
 
+LIST = "/debug/list"
 DEBUG_ENDPOINTS: dict[str, tuple[Respond, str]] = {
     "/debug/syncz": (_syncz, "What each proxy was sent, acknowledged and refused; ?namespace="),
     "/debug/connections": (_connections, "Connected proxies"),
+    "/debug/adsz": (_adsz, "Connected proxies, what they say of themselves and what they subscribe to; ?proxyID="),
     "/debug/registryz": (_registryz, "Services"),
     "/debug/endpointz": (_endpointz, "Endpoints by service"),
     "/debug/endpointShardz": (_endpointz, "The same, by istiod's newer name"),
@@ -222,5 +254,9 @@ DEBUG_ENDPOINTS: dict[str, tuple[Respond, str]] = {
         "How what is read of a cluster stands, kind by kind, and since when its API server is away",
     ),
     "/debug/config_dump": (_config_dump, "What a proxy should hold; ?proxyID=, &types=CDS,LDS, &include_eds"),
+    "/debug/edsz": (_edsz, "The endpoints that a proxy should hold; ?proxyID="),
+    "/debug/ecdsz": (_ecdsz, "The extensions that a proxy should hold; ?proxyID="),
+    "/debug/clusterz": (_clusterz, "The Kubernetes clusters that are read: one, and whether it has been read"),
+    LIST: (_list, "The names of all these"),
 }
 """Path -> what answers it and what it shows."""

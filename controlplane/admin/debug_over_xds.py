@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from urllib.parse import parse_qsl, urlencode
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 
@@ -27,6 +28,7 @@ SYNCZ, CONFIG_DUMP = f"{PREFIX}/syncz", f"{PREFIX}/config_dump"
 EVERYBODYS = frozenset({"config_dump", "ndsz", "edsz"})
 """Pages that callers of other namespaces may see, of their own proxies."""
 
+_Named = tuple[str, AnyMessage]
 Fetch = Callable[[str], Awaitable[bytes]]
 """Returns the body of a page of the monitoring port: path and query without ``/debug/``."""
 
@@ -45,40 +47,52 @@ class DebugOverXds:
         if viewer is None:
             raise StreamRefused(Refusal.UNAUTHENTICATED, "authentication required")
         if type_url == SYNCZ:
-            return self._sync(viewer)
+            return self._answer(self._sync(viewer))
         if len(names) != 1:
             raise StreamRefused(Refusal.INVALID, f"{type_url} takes exactly one name, and {len(names)} were given")
         if type_url == CONFIG_DUMP:
-            return await self._config_dump(names[0], viewer)
+            return self._answer(await self._config_dump(names[0], viewer))
         if type_url == PREFIX:
-            return await self._page(names[0], viewer)
+            return self._answer([await self._page(names[0], viewer)])
         raise StreamRefused(Refusal.INVALID, f"{type_url} is not known; {SYNCZ}, {CONFIG_DUMP} and {PREFIX} are")
 
     def _visible(self, viewer: str) -> list[ProxyStatus]:
         everything = viewer == self._system_namespace
         return [s for s in self._sources.connections() if everything or s.proxy.namespace == viewer]
 
-    def _sync(self, viewer: str) -> DebugAnswer:
+    def _answer(self, resources: Sequence[_Named]) -> DebugAnswer:
+        """Say beside the resources which instance answers: `istioctl` asks them all and keeps answers by ``ID``."""
         sources = self._sources
-        shown = sorted(self._visible(viewer), key=lambda status: (status.proxy.cluster_id, status.proxy.id))
         identifier = {"Component": "istiod", "ID": sources.identity, "Info": {"version": sources.version}}
-        return DebugAnswer([(each.proxy.id, _client_config(each)) for each in shown], json.dumps(identifier))
+        return DebugAnswer(resources, json.dumps(identifier))
 
-    async def _config_dump(self, proxy_id: str, viewer: str) -> DebugAnswer:
+    def _sync(self, viewer: str) -> list[_Named]:
+        shown = sorted(self._visible(viewer), key=lambda status: (status.proxy.cluster_id, status.proxy.id))
+        return [(each.proxy.id, _client_config(each)) for each in shown]
+
+    async def _config_dump(self, proxy_id: str, viewer: str) -> list[_Named]:
         status = find_connection(self._visible(viewer), proxy_id)
         snapshot = self._sources.snapshot(status.connection_id) if status is not None else None
         if snapshot is None:
             text = NOT_CONNECTED if status is None else NOT_COMPILED
-            return DebugAnswer([(proxy_id, AnyMessage(type_url=CONFIG_DUMP, value=text.encode()))])
-        return DebugAnswer([(proxy_id, part) for part in await asyncio.to_thread(_dump_parts, snapshot)])
+            return [(proxy_id, AnyMessage(type_url=CONFIG_DUMP, value=text.encode()))]
+        return [(proxy_id, part) for part in await asyncio.to_thread(_dump_parts, snapshot)]
 
-    async def _page(self, page: str, viewer: str) -> DebugAnswer:
-        path = page.partition("?")[0]
-        if viewer != self._system_namespace and path not in EVERYBODYS:
+    async def _page(self, page: str, viewer: str) -> _Named:
+        asked = page if viewer == self._system_namespace else self._own(page, viewer)
+        return page, AnyMessage(type_url=PREFIX, value=await self._fetch(asked) if asked else NOT_CONNECTED.encode())
+
+    def _own(self, page: str, viewer: str) -> str:
+        """Return the page as it may be asked for on behalf of a namespace; empty where its proxy is not of it."""
+        path, _, query = page.partition("?")
+        if path not in EVERYBODYS:
             allowed = ", ".join(sorted(EVERYBODYS))
             raise StreamRefused(Refusal.FORBIDDEN, f"callers of the namespace {viewer} may see {allowed} only")
-        body = await self._fetch(page)
-        return DebugAnswer([(page, AnyMessage(type_url=PREFIX, value=body))])
+        asked = dict(parse_qsl(query, keep_blank_values=True))
+        if not asked.get("proxyID"):
+            return path  # which says what is missing
+        status = find_connection(self._visible(viewer), asked["proxyID"])
+        return f"{path}?{urlencode(asked | {'proxyID': status.connection_id})}" if status is not None else ""
 
 
 def _dump_parts(snapshot: Snapshot) -> list[AnyMessage]:

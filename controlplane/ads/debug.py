@@ -1,11 +1,11 @@
 """Streams of people's tools: ``istio.io/debug...`` asks for what the control plane knows, not for configuration.
 
-`istioctl proxy-status` works over such a stream. Each request is answered once; acknowledgements are passed over.
+`istioctl proxy-status` works over such a stream. Each request is answered once; acknowledgements are passed over. Those
+are told by a nonce of ours: istioctl gives each of its requests, the first one too, a nonce that nobody sent.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -28,10 +28,10 @@ _REQUESTS: Mapping[Variant, Any] = {Variant.SOTW: DiscoveryRequest, Variant.DELT
 
 
 class DebugAnswer(NamedTuple):
-    """Named resources, and what ``control_plane.identifier`` says (empty for nothing)."""
+    """Named resources, and what ``control_plane.identifier`` says: who answers, as JSON."""
 
     resources: Sequence[tuple[str, AnyMessage]]
-    identifier: str = ""
+    identifier: str
 
 
 Debug = Callable[[str, Sequence[str], Credential], Awaitable[DebugAnswer]]
@@ -54,7 +54,7 @@ async def answer_debug(variant: Variant, call: Call, first: bytes, credential: C
     Raises:
         StreamRefused: the caller may not see this, or the request is malformed.
     """
-    nonces = itertools.count(1)
+    sent: set[str] = set()
     body: bytes | None = first
     while body is not None:
         try:
@@ -63,11 +63,13 @@ async def answer_debug(variant: Variant, call: Call, first: bytes, credential: C
             raise StreamRefused(Refusal.INVALID, "the request is no discovery request") from error
         if not request.type_url.startswith(PREFIX):
             raise StreamRefused(Refusal.INVALID, f"a stream of {PREFIX} serves no {request.type_url}")
-        if not request.response_nonce:
+        if request.response_nonce not in sent:
             names = request.resource_names_subscribe if variant is Variant.DELTA else request.resource_names
             answer = await debug(request.type_url, list(names), credential)
             await call.room()
-            call.send(_encoded(variant, request.type_url, str(next(nonces)), answer))
+            nonce = str(len(sent) + 1)
+            call.send(_encoded(variant, request.type_url, nonce, answer))
+            sent.add(nonce)
         body = await call.message()
 
 
@@ -80,6 +82,5 @@ def _encoded(variant: Variant, type_url: str, nonce: str, answer: DebugAnswer) -
     else:
         response = DiscoveryResponse(type_url=type_url, nonce=nonce, version_info=nonce)
         response.resources.extend(resource for _, resource in answer.resources)
-    if answer.identifier:
-        response.control_plane.identifier = answer.identifier
+    response.control_plane.identifier = answer.identifier
     return bytes(response.SerializeToString())

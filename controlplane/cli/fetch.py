@@ -1,4 +1,4 @@
-"""Asks an HTTP port for JSON. No proxies from the environment: the ports are loopback or port-forwarded ones."""
+"""Asks an HTTP port. No proxies from the environment: the ports are loopback or port-forwarded ones."""
 
 from __future__ import annotations
 
@@ -31,6 +31,19 @@ def fetch_json(address: str, path: str, what: str) -> Any:  # noqa: ANN401 - any
         Unanswered: no connection, no answer in time, a status other than 200, or no JSON.
         typer.BadParameter: ``address`` is not ``host:port``.
     """
+    body = _fetch(address, path, what)
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise Unanswered(f"The {what} at {address} did not answer with JSON: {error}") from error
+
+
+def fetch_text(address: str, path: str, what: str) -> str:
+    """Return what ``GET path`` answers, as ``fetch_json`` does where it is JSON."""
+    return _fetch(address, path, what).decode(errors="replace")
+
+
+def _fetch(address: str, path: str, what: str) -> bytes:
     host, port = split_address(address)
     connection = HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
     try:
@@ -46,10 +59,7 @@ def fetch_json(address: str, path: str, what: str) -> Any:  # noqa: ANN401 - any
     if response.status != 200:  # noqa: PLR2004 - OK
         text = body.decode(errors="replace").strip()
         raise Unanswered(f"The {what} at {address} answered {response.status}: {text or response.reason}")
-    try:
-        return json.loads(body)
-    except ValueError as error:
-        raise Unanswered(f"The {what} at {address} did not answer with JSON: {error}") from error
+    return body
 
 
 def split_address(address: str) -> tuple[str, int]:

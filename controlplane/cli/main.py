@@ -10,6 +10,7 @@ COMMANDS = {
     "status": ("controlplane.cli.status", "Show what each proxy was sent, acknowledged and refused."),
     "proxy-config": ("controlplane.cli.proxy_config.command", "Show what one proxy is configured with."),
     "validate": ("controlplane.cli.validate", "Check manifests as the control plane would, without a cluster."),
+    "version": ("controlplane.cli.version", "Show the versions of this program, the control plane and its proxies."),
     "crds": ("controlplane.cli.crds", "Print the CustomResourceDefinitions, or write a file for each."),
 }
 """Name -> the module whose ``app`` is the command, and its line in the overview. A new command adds one entry."""

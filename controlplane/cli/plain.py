@@ -100,8 +100,39 @@ def _read_plainly(parameters: list[Any]) -> list[Any]:
     return parameters
 
 
+def _switches(parameters: list[Any], arguments: list[str]) -> list[str]:
+    """Return the arguments with ``--flag=false``, as Go's programs take it, in the way of ours: ``--no-flag``.
+
+    Raises:
+        ValueError: the value of a flag is neither true nor false.
+    """
+    ways = {
+        (name, switch): side[0]
+        for parameter in parameters
+        if getattr(parameter, "is_flag", False) and parameter.opts and parameter.secondary_opts
+        for name in parameter.opts
+        for switch, side in ((True, parameter.opts), (False, parameter.secondary_opts))
+    }
+    read = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        read.append(ways[name, _boolean(value)] if equals and (name, True) in ways else argument)
+    return read
+
+
 class PlainCommand(TyperCommand):
     """A command that starts fast and whose help is plain text."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own context
+        """Read the arguments, flags with values too.
+
+        Raises:
+            typer.BadParameter: a value is none that its option has.
+        """
+        try:
+            return super().parse_args(ctx, _switches(self.get_params(ctx), args))
+        except ValueError as error:
+            raise typer.BadParameter(str(error), ctx=ctx) from error
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer's own context
         """Return the parameters, made to be read here."""

@@ -59,7 +59,13 @@ def status(
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print the answer.")] = Output.TABLE,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again each second, until Ctrl-C.")] = False,
     address: Annotated[
-        str, typer.Option(envvar="CONTROLPLANE_ADDRESS", help="Monitoring port of the control plane, host:port.")
+        str,
+        typer.Option(
+            "--control-plane",
+            "--address",
+            envvar="CONTROLPLANE_ADDRESS",
+            help="Monitoring port of the control plane, host:port.",
+        ),
     ] = CONTROL_PLANE,
 ) -> None:
     """Show what each proxy was sent, has acknowledged and has refused.

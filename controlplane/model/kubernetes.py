@@ -43,7 +43,6 @@ class SliceEndpoint:
     serving: bool | None = None
     terminating: bool | None = None
     pod: str = ""
-    node: str = ""
     hostname: str = ""
 
 

@@ -107,7 +107,7 @@ def _slice_ports(  # noqa: PLR0913, PLR0917 - one flat literal's worth of inputs
     if pod is None:
         labels, network = _without_pod(view, ())
         for name, number in spec.ports:
-            yield Endpoint(address, number, name, labels=labels, health=health, network=network, node=stated.node)
+            yield Endpoint(address, number, name, labels=labels, health=health, network=network)
         return
     identity: Pod = pod.spec
     locality = pod_locality(view, pod)

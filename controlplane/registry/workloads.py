@@ -136,9 +136,10 @@ def inbound_targets(view: View, proxy: Proxy) -> tuple[InboundTarget, ...]:
     found: list[tuple[Service, ServicePort, int]] = []
     held = workload(view, proxy)
     entry = _workload_entry(view, proxy) if _pod(view, proxy) is None else None
-    for service in _selecting(view, proxy.namespace, held.labels):
+    selecting = tuple(_selecting(view, proxy.namespace, held.labels))
+    for service in selecting:
         found += _selected_ports(service, held) if entry is None else _entry_ports(service, entry)
-    if not any(service.kubernetes for service, _, _ in found):
+    if not selecting:
         found += _by_slices(view, proxy)
     found += _entry_targets(view, proxy)
     found.sort(key=lambda target: (target[0].age_order[0], target[0].hostname))

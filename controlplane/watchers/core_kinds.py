@@ -185,7 +185,6 @@ def _slice_endpoint(endpoint: Fields, family: str) -> SliceEndpoint:
         serving=conditions.flag("serving"),
         terminating=conditions.flag("terminating"),
         pod=target.text("name") if target.text("kind") == "Pod" else "",
-        node=endpoint.text("nodeName"),
         hostname=endpoint.text("hostname"),
     )
 

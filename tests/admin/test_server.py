@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,19 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from controlplane.admin.application import DEBUG_ENDPOINTS, NO_PROXY_ID, NOT_CONNECTED, application, is_loopback
+from controlplane.admin.application import (
+    DEBUG_ENDPOINTS,
+    NO_PAGE,
+    NO_PROXY_ID,
+    NOT_CONNECTED,
+    application,
+    is_loopback,
+)
 from controlplane.admin.sources import AdminSources
 from controlplane.snapshots import ResourceType
 from tests.admin import world
+
+OPEN = {"/ready", "/metrics", "/version", "/debug"}
 
 
 async def get(asked: AdminSources, path: str) -> tuple[int, str]:
@@ -49,6 +59,30 @@ async def test_alive_although_not_ready() -> None:
 
 async def test_version() -> None:
     assert await get(world.sources(), "/version") == (200, "0.1.0")
+
+
+@pytest.mark.parametrize("path", ["//version", "///version"])
+async def test_doubled_slashes_lead_to_the_same(path: str) -> None:
+    """`istioctl version` asks for //version, and Go's servers lead it on."""
+    assert await get(world.sources(), path) == (200, "0.1.0")
+
+
+@pytest.mark.parametrize("path", ["/debug/nothing", "/nothing", "//nothing"])
+async def test_a_page_that_is_not_there(path: str) -> None:
+    """By these words `istioctl x internal-debug` knows to show the list."""
+    assert await get(world.sources(), path) == (404, NO_PAGE)
+
+
+async def test_the_list_names_every_other_page() -> None:
+    listed = await get_json(world.sources(), "/debug/list")
+    assert listed == sorted(listed)
+    assert {f"/debug/{name}" for name in listed} == DEBUG_ENDPOINTS.keys() - {"/debug/list"}
+
+
+@pytest.mark.parametrize(("sources", "state"), [(world.sources, "synced"), (world.unready, "syncing")])
+async def test_clusterz_names_the_one_that_is_read(sources: Callable[[], AdminSources], state: str) -> None:
+    listed = [{"id": "Kubernetes", "secretName": "", "syncStatus": state}]
+    assert await get_json(sources(), "/debug/clusterz") == listed
 
 
 async def test_syncz_has_istiods_shape_and_our_keys() -> None:
@@ -96,6 +130,21 @@ async def test_connections() -> None:
     assert all(each["connectedAt"].endswith("Z") for each in answer["clients"]), "as everywhere else"
 
 
+async def test_adsz_adds_what_proxies_subscribe_to() -> None:
+    answer = await get_json(world.sources(), "/debug/adsz")
+    assert [each["connectionId"] for each in answer["clients"]] == ["api-1.prod-3", "web-1.shop-3"]
+    asked = await get_json(world.sources(), "/debug/adsz?proxyID=api-1.prod")
+    (troubled,) = asked["clients"]
+    assert asked["totalClients"] == 1
+    assert troubled["watches"] == {
+        ResourceType.CLUSTER.value: [],
+        ResourceType.LISTENER.value: [],
+        ResourceType.ROUTE.value: ["9080"],
+    }
+    assert troubled["locality"] == {"region": "", "zone": "", "sub_zone": ""}
+    assert {"labels", "metadata", "address", "connectedAt"} < troubled.keys()
+
+
 async def test_registryz() -> None:
     (service,) = await get_json(world.sources(), "/debug/registryz")
     assert service["hostname"] == "reviews.shop.svc.cluster.local"
@@ -132,6 +181,8 @@ async def test_rejectedz() -> None:
     [
         pytest.param("/debug/config_dump", 400, NO_PROXY_ID, id="no-proxy-id"),
         pytest.param("/debug/config_dump?proxyID=gone.shop", 404, NOT_CONNECTED, id="not-connected"),
+        pytest.param("/debug/edsz", 400, NO_PROXY_ID, id="no-proxy-id-of-edsz"),
+        pytest.param("/debug/adsz?proxyID=gone.shop", 404, NOT_CONNECTED, id="not-connected-of-adsz"),
         pytest.param(
             "/debug/config_dump?proxyID=web-1.shop&types=CDS,XDS",
             400,
@@ -166,6 +217,8 @@ async def test_config_dump_has_endpoints_when_asked() -> None:
     assert "EndpointsConfigDump" not in without
     assert "ClustersConfigDump" in without
     assert "EndpointsConfigDump" in await kinds("/debug/config_dump?proxyID=web-1.shop&include_eds")
+    assert await kinds("/debug/edsz?proxyID=web-1.shop") == ["EndpointsConfigDump"]
+    assert await kinds("/debug/ecdsz?proxyID=web-1.shop") == ["EcdsConfigDump"]
 
 
 async def test_pretty() -> None:
@@ -189,13 +242,13 @@ async def test_callers_that_are_not_on_loopback_get_no_debug(tmp_path: Path) -> 
     try:
         async with aiohttp.ClientSession(connector=connector) as session:
             statuses = {}
-            for path in ["/ready", "/metrics", "/version", "/debug", "/debug/nothing", *DEBUG_ENDPOINTS]:
+            for path in [*OPEN, "/debug/nothing", "//debug/syncz", *DEBUG_ENDPOINTS]:
                 async with session.get(f"http://admin{path}") as response:
                     statuses[path] = response.status
     finally:
         await runner.cleanup()
     open_to_all = {path for path, status in statuses.items() if status == 200}
-    assert open_to_all == {"/ready", "/metrics", "/version", "/debug"}
+    assert open_to_all == OPEN
     assert {status for path, status in statuses.items() if path not in open_to_all} == {401}
 
 

@@ -11,6 +11,12 @@ from typing import Any
 
 import pytest
 import yaml
+from envoy.admin.v3.clusters_pb2 import ClusterStatus
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from google.protobuf import json_format
 
 from controlplane.cli.proxy_config.difference import difference
 from controlplane.cli.proxy_config.dump import Dump
@@ -132,6 +138,30 @@ async def test_as_values(style: str, load: Any) -> None:
     (cluster,) = load(result.out)
     assert cluster["name"] == mesh.REVIEWS_V2
     assert cluster["type"] == "EDS"
+    assert "serviceName" in cluster["edsClusterConfig"] or "edsConfig" in cluster["edsClusterConfig"]
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"), [("cluster", Cluster), ("listener", Listener), ("route", RouteConfiguration)]
+)
+async def test_json_is_what_protobuf_writes(command: str, kind: Any) -> None:
+    """As istioctl's, so that what was written for that reads this: a list, camelCase, no type of the whole."""
+    result = await run("pc", command, "--file", DUMP, "-o", "json")
+    printed = json.loads(result.out)
+    assert printed
+    assert printed == [json_format.MessageToDict(json_format.ParseDict(each, kind())) for each in printed]
+
+
+@pytest.mark.parametrize(
+    ("file", "kind", "name"),
+    [(HOSTS, ClusterStatus, "name"), (DUMP, ClusterLoadAssignment, "clusterName")],
+    ids=["hosts", "load-assignments"],
+)
+async def test_json_of_endpoints_is_that_of_their_clusters(file: str, kind: Any, name: str) -> None:
+    result = await run("pc", "endpoint", "--file", file, "--address", "10.0.0.7", "-o", "json")
+    printed = json.loads(result.out)
+    assert [each[name] for each in printed] == [mesh.REVIEWS_V2, mesh.REVIEWS]
+    assert printed == [json_format.MessageToDict(json_format.ParseDict(each, kind())) for each in printed]
 
 
 @pytest.mark.parametrize(

@@ -31,12 +31,13 @@ CONFIG_DUMP = "tests/cli/config_dump.json"
         pytest.param(["crds", "--help"], id="crds-help"),
         pytest.param(["validate", "--help"], id="validate-help"),
         pytest.param(["status"], id="status"),
+        pytest.param(["version"], id="version"),
         pytest.param(["proxy-config", "all", "--file", CONFIG_DUMP], id="proxy-config"),
     ],
 )
 async def test_nothing_heavy_is_imported(arguments: list[str]) -> None:
     async with world.serving(world.sources()) as address:
-        given = [*arguments, "--address", address] if arguments == ["status"] else arguments
+        given = [*arguments, "--address", address] if arguments in (["status"], ["version"]) else arguments
         imported = await modules_imported(*given)
     assert "controlplane.cli" in imported
     assert not HEAVY & imported
@@ -76,6 +77,17 @@ async def test_every_command_has_help(command: str) -> None:
         pytest.param(["status", "--address", "somewhere"], "'somewhere' is not host:port", id="address"),
         pytest.param(["status", "--watch", "-o", "json"], "--watch shows a table", id="watch"),
         pytest.param(["proxy-config", "cluster", "--port", "x"], "'x' is not a whole number", id="number"),
+        pytest.param(["pc", "c", "--direction", "up"], "'up' is none of inbound, outbound", id="direction"),
+        pytest.param(["pc", "c", "--fqdn", "a b"], "'a b' has blanks", id="fqdn"),
+        pytest.param(["pc", "c", "--subset", "v1|"], "more than one part of a cluster's name", id="subset"),
+        pytest.param(["pc", "r", "--name", "80 "], "'80 ' has blanks", id="route-name"),
+        pytest.param(["pc", "l", "--type", "UDP"], "'UDP' is none of HTTP, TCP", id="listener-type"),
+        pytest.param(["pc", "l", "--address", "10.0.0.300"], "is no IP address", id="listener-address"),
+        pytest.param(["pc", "l", "--address", "h:15014"], "is named with --control-plane", id="filter-not-address"),
+        pytest.param(["pc", "ep", "--address", "10.0.0.300"], "is no IP address", id="endpoint-address"),
+        pytest.param(["pc", "ep", "--status", "ill"], "'ill' is none of HEALTHY", id="endpoint-status"),
+        pytest.param(["pc", "ep", "--cluster", "a b"], "'a b' has blanks", id="endpoint-cluster"),
+        pytest.param(["version", "--remote=maybe"], "'maybe' is neither true nor false", id="flag"),
         pytest.param(["proxy-config", "cluster", "--source", "control-plane"], "name the PROXY", id="no-proxy"),
     ],
 )

@@ -93,10 +93,10 @@ def account(namespace: str, name: str = "default") -> str:
     return f"spiffe://cluster.local/ns/{namespace}/sa/{name}"
 
 
-def request(type_url: str, namespace: str = "shop", *names: str) -> bytes:
+def request(type_url: str, namespace: str = "shop", *names: str, nonce: str = "") -> bytes:
     node = Node(id=f"sidecar~10.0.0.9~app.{namespace}~{namespace}.svc.cluster.local")
     node.metadata.update({"NAMESPACE": namespace, "SERVICE_ACCOUNT": "default"})
-    message = DiscoveryRequest(type_url=type_url, node=node, resource_names=names)
+    message = DiscoveryRequest(type_url=type_url, node=node, resource_names=names, response_nonce=nonce)
     return bytes(message.SerializeToString())
 
 
@@ -171,9 +171,28 @@ async def test_tools_see_what_their_namespace_may(server: Server, authorities: A
             assert not (await ask(stranger, request(SYNCZ, "bank"))).resources
             code, _ = await refusal(stranger, request("istio.io/debug", "bank", "syncz"))
             assert code == "PERMISSION_DENIED"
+            kept = await ask(stranger, request("istio.io/debug", "bank", "config_dump?proxyID=app.shop"))
+            assert kept.resources[0].value.startswith(b"Proxy not connected to this Pilot instance.")
+        own = await ask(proxy, request("istio.io/debug", "shop", "config_dump?proxyID=app.shop"))
+        assert json.loads(own.resources[0].value)["configs"]
     async with grpc.aio.insecure_channel(server.xds) as plain:
         opened: Any = plain
         assert await refusal(opened, request(SYNCZ)) == ("UNAUTHENTICATED", "authentication required")
+
+
+async def test_a_tool_is_answered_whatever_nonce_its_requests_have(server: Server, authorities: Authorities) -> None:
+    """`istioctl` writes the time into each; only what repeats a nonce of ours is an acknowledgement."""
+    async with channel(server, authorities, account("istio-system")) as admin:
+        stream = admin.stream_stream(SOTW)(timeout=20)
+        await stream.write(request(SYNCZ, "istio-system", nonce="2026-11-21 12:25:00.123 +0000 UTC m=+0.05"))
+        first = DiscoveryResponse.FromString(await stream.read())
+        await stream.write(request(SYNCZ, "istio-system", nonce=first.nonce))
+        await stream.write(request("istio.io/debug", "istio-system", "list", nonce="2026-11-21 12:25:00.456"))
+        listed = DiscoveryResponse.FromString(await stream.read())
+    assert (first.type_url, listed.type_url) == (SYNCZ, "istio.io/debug")
+    assert "syncz" in json.loads(listed.resources[0].value)
+    who = [json.loads(answer.control_plane.identifier)["ID"] for answer in (first, listed)]
+    assert who[0] == who[1] != ""
 
 
 async def test_reviews_are_counted(server: Server, authorities: Authorities) -> None:

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Self
@@ -107,6 +108,23 @@ class Tool:
             answer = next(answers)
             requests.put(DiscoveryRequest(type_url=type_url, response_nonce=answer.nonce).SerializeToString())
             yield answer
+        finally:
+            requests.put(None)
+            answers.cancel()
+
+    def debug(self, type_url: str, *names: str) -> DiscoveryResponse:
+        """Ask once, as `istioctl` does: its own node, and a nonce that nobody sent in the first request already."""
+        node = Node(id=f"sidecar~10.0.0.8~test-1.{SYSTEM}~{SYSTEM}.svc.cluster.local")
+        claims = {"GENERATOR": "event", "ISTIO_VERSION": "65536.65536.65536"}
+        node.metadata.update(claims | {"NAMESPACE": SYSTEM, "SERVICE_ACCOUNT": "default"})
+        now = datetime.now(UTC).isoformat()
+        request = DiscoveryRequest(type_url=type_url, resource_names=names, node=node, response_nonce=now)
+        method = self._channel.stream_stream(SOTW, DiscoveryRequest.SerializeToString, DiscoveryResponse.FromString)
+        requests: SimpleQueue[DiscoveryRequest | None] = SimpleQueue()
+        answers: Any = method(iter(requests.get, None), metadata=self._metadata, timeout=30)
+        requests.put(request)
+        try:
+            return next(answers)
         finally:
             requests.put(None)
             answers.cancel()

@@ -120,13 +120,13 @@ def audited(kube_binaries: None, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 def check_tools(cluster: ApiServer, control_plane: ControlPlane) -> None:
-    """Ask as ``istioctl proxy-status`` does, with the token of the system namespace's default account."""
+    """Ask as `istioctl` does, with the token of the system namespace's default account."""
     with (
         Tool(cluster, control_plane.secure, "default") as proxy,
         Tool(cluster, control_plane.secure, SYSTEM) as tool,
         proxy.asking(CDS, CLUSTER_ID="Kubernetes", ISTIO_VERSION="1.27.0"),
-        tool.asking("istio.io/debug/syncz", GENERATOR="event") as answer,
     ):
+        answer = tool.debug("istio.io/debug/syncz")
         identifier = json.loads(answer.control_plane.identifier)
         assert (identifier["Component"], identifier["ID"]) == ("istiod", "istiod-7d4f")
         assert [each.type_url for each in answer.resources] == [
@@ -140,6 +140,12 @@ def check_tools(cluster: ApiServer, control_plane: ControlPlane) -> None:
             "NAMESPACE": "default",
         }
         assert [(each.type_url, each.config_status) for each in shown.generic_xds_configs] == [(CDS, SYNCED)]
+        parts = tool.debug("istio.io/debug/config_dump", "app.default").resources
+        assert {"ClustersConfigDump", "ListenersConfigDump", "RoutesConfigDump"} <= {
+            part.type_url.rpartition(".")[2] for part in parts
+        }
+        (page,) = tool.debug("istio.io/debug", "syncz").resources
+        assert json.loads(page.value)[0]["proxy"] == "app.default"
 
 
 def statuses(cluster: ApiServer) -> tuple[bool, bool, bool]:

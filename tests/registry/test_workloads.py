@@ -54,6 +54,31 @@ def test_target_ports(workload: str, target: str, ports: list[int]) -> None:
     assert [target.target_port for target in found] == ports
 
 
+SLICE = """
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: http, port: 7002}]
+endpoints: [{addresses: [10.3.0.1]}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("yaml", "ports"),
+    [
+        pytest.param(service("8080").replace("selector: {app: vm}, ", ""), [7002], id="nothing-selects-it"),
+        pytest.param(service("gone"), [], id="selected-at-a-port-that-it-lacks"),
+        pytest.param(service("8080"), [8080], id="selected"),
+    ],
+)
+def test_slices_count_only_for_a_pod_that_no_service_selects(yaml: str, ports: list[int]) -> None:
+    proxy = Proxy("sidecar", "vm.shop", ("10.3.0.1",), "shop", "shop.svc.cluster.local")
+    found = World(POD + yaml + SLICE).registry.memo.get(inbound_targets, proxy)
+    assert [target.target_port for target in found] == ports
+
+
 def test_of_two_entries_with_one_address_the_proxys_name_decides() -> None:
     """The other one's labels select nothing."""
     other = VM.replace("name: vm", "name: a").replace("app: vm", "app: other")

@@ -128,7 +128,7 @@ def problems(obj: object) -> tuple[str, ...]:
                 "cart",
                 ports=(("http", 8080), ("", 9090)),
                 endpoints=(
-                    SliceEndpoint(("10.1.0.1",), True, True, False, "cart-1", "n1", "h"),
+                    SliceEndpoint(("10.1.0.1",), True, True, False, "cart-1", "h"),
                     SliceEndpoint(("10.1.0.2",)),
                 ),
             ),

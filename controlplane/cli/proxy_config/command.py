@@ -19,6 +19,19 @@ from controlplane.cli.plain import PlainCommand, PlainGroup
 from controlplane.cli.proxy_config import clusters, endpoints, listeners, routes
 from controlplane.cli.proxy_config.difference import difference
 from controlplane.cli.proxy_config.dump import Dump, Json, NotADump
+from controlplane.cli.proxy_config.filters import (
+    ClusterOption,
+    DirectionOption,
+    EndpointAddressOption,
+    FqdnOption,
+    ListenerAddressOption,
+    NameOption,
+    PortOption,
+    StatusOption,
+    SubsetOption,
+    TypeOption,
+)
+from controlplane.cli.proxy_config.names import shown
 
 LISTENER_PADDING = 1
 PADDING = 5
@@ -62,14 +75,13 @@ DiffOption = Annotated[
     bool, typer.Option("--diff", help="Show the difference of both; exits with 1 if there is one.", is_flag=True)
 ]
 _MONITORING_PORT = "Monitoring port of the control plane, host:port."
-AddressOption = Annotated[
-    str, typer.Option("--address", "--control-plane", envvar="CONTROLPLANE_ADDRESS", help=_MONITORING_PORT)
+ControlPlaneOption = Annotated[
+    str, typer.Option("--control-plane", "--address", envvar="CONTROLPLANE_ADDRESS", help=_MONITORING_PORT)
 ]
-ControlPlaneOption = Annotated[  # where --address is a filter, as it is istioctl's
+BesideAddressOption = Annotated[  # where --address is a filter, as it is istioctl's
     str, typer.Option("--control-plane", envvar="CONTROLPLANE_ADDRESS", help=_MONITORING_PORT)
 ]
 VerboseOption = Annotated[bool, typer.Option("--verbose/--no-verbose", help="Every part, or only an overview.")]
-PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Only this port.", show_default=False)]
 
 
 @dataclass(frozen=True)
@@ -151,6 +163,14 @@ def _differ(origin: Origin, kinds: Sequence[str]) -> None:
         raise typer.Exit(1)
 
 
+def _chosen(choice: Enum | None) -> str:
+    return "" if choice is None else str(choice.value)
+
+
+def _print_resources(resources: Sequence[Json], output: Output) -> None:
+    print_value([shown(each) for each in resources], output.value)
+
+
 def _cluster_table(selected: list[Json], prefix: str = "") -> str:
     rows = [[*_named(prefix, each.get("name", "")), *clusters.cluster_row(each)] for each in selected]
     return table([*_named(prefix, None), *clusters.HEADER], rows, PADDING)
@@ -191,25 +211,25 @@ def listener(
     proxy: ProxyName = "",
     *,
     port: PortOption = 0,
-    address: Annotated[str, typer.Option("--address", help="Only this address.")] = "",
-    kind: Annotated[str, typer.Option("--type", help="Only HTTP, TCP or HTTP+TCP.")] = "",
+    address: ListenerAddressOption = "",
+    kind: TypeOption = None,
     verbose: VerboseOption = True,
     output: OutputOption = Output.SHORT,
     admin: AdminOption = ENVOY_ADMIN,
     file: FileOption = None,
     source: SourceOption = Source.ENVOY,
     diff: DiffOption = False,
-    control_plane: ControlPlaneOption = CONTROL_PLANE,
+    control_plane: BesideAddressOption = CONTROL_PLANE,
 ) -> None:
     """Show the listeners, a line for each filter chain: what it takes and where that goes."""
     origin = Origin(proxy, admin, file, source, control_plane)
     if diff:
         return _differ(origin, ["Listeners"])
     selected = listeners.selected_listeners(
-        origin.read().listeners(), listeners.ListenerFilter(address=address, port=port, type=kind)
+        origin.read().listeners(), listeners.ListenerFilter(address=address, port=port, type=_chosen(kind))
     )
     if output is not Output.SHORT:
-        return print_value(selected, output.value)
+        return _print_resources(selected, output)
     return print_text(_listener_table(selected, verbose=verbose))
 
 
@@ -219,22 +239,22 @@ def listener(
 def route(
     proxy: ProxyName = "",
     *,
-    name: Annotated[str, typer.Option(help="Only the route configuration of this name.")] = "",
+    name: NameOption = "",
     verbose: VerboseOption = True,
     output: OutputOption = Output.SHORT,
     admin: AdminOption = ENVOY_ADMIN,
     file: FileOption = None,
     source: SourceOption = Source.ENVOY,
     diff: DiffOption = False,
-    address: AddressOption = CONTROL_PLANE,
+    control_plane: ControlPlaneOption = CONTROL_PLANE,
 ) -> None:
     """Show the routes: domains, the path that is matched, and the VirtualService behind it."""
-    origin = Origin(proxy, admin, file, source, address)
+    origin = Origin(proxy, admin, file, source, control_plane)
     if diff:
         return _differ(origin, ["Routes"])
     selected = routes.selected_routes(origin.read().routes(), name)
     if output is not Output.SHORT:
-        return print_value(selected, output.value)
+        return _print_resources(selected, output)
     return print_text(_route_table(selected, verbose=verbose))
 
 
@@ -244,25 +264,25 @@ def route(
 def cluster(
     proxy: ProxyName = "",
     *,
-    fqdn: Annotated[str, typer.Option(help="Only services whose name contains this.")] = "",
+    fqdn: FqdnOption = "",
     port: PortOption = 0,
-    subset: Annotated[str, typer.Option(help="Only this subset.")] = "",
-    direction: Annotated[str, typer.Option(help="Only inbound or outbound.")] = "",
+    subset: SubsetOption = "",
+    direction: DirectionOption = None,
     output: OutputOption = Output.SHORT,
     admin: AdminOption = ENVOY_ADMIN,
     file: FileOption = None,
     source: SourceOption = Source.ENVOY,
     diff: DiffOption = False,
-    address: AddressOption = CONTROL_PLANE,
+    control_plane: ControlPlaneOption = CONTROL_PLANE,
 ) -> None:
     """Show the clusters: service, port, subset, how endpoints are found, and the DestinationRule behind it."""
-    origin = Origin(proxy, admin, file, source, address)
+    origin = Origin(proxy, admin, file, source, control_plane)
     if diff:
         return _differ(origin, ["Clusters"])
-    wanted = clusters.ClusterFilter(fqdn=fqdn, port=port, subset=subset, direction=direction)
+    wanted = clusters.ClusterFilter(fqdn=fqdn, port=port, subset=subset, direction=_chosen(direction))
     selected = clusters.selected_clusters(origin.read().clusters(), wanted)
     if output is not Output.SHORT:
-        return print_value(selected, output.value)
+        return _print_resources(selected, output)
     return print_text(_cluster_table(selected))
 
 
@@ -273,24 +293,24 @@ def endpoint(
     proxy: ProxyName = "",
     *,
     port: PortOption = 0,
-    address: Annotated[str, typer.Option("--address", help="Only this address.")] = "",
-    cluster_name: Annotated[str, typer.Option("--cluster", help="Only endpoints of this cluster.")] = "",
-    status: Annotated[str, typer.Option(help="Only this status, for example unhealthy.")] = "",
+    address: EndpointAddressOption = "",
+    cluster_name: ClusterOption = "",
+    status: StatusOption = None,
     output: OutputOption = Output.SHORT,
     admin: AdminOption = ENVOY_ADMIN,
     file: FileOption = None,
     source: SourceOption = Source.ENVOY,
     diff: DiffOption = False,
-    control_plane: ControlPlaneOption = CONTROL_PLANE,
+    control_plane: BesideAddressOption = CONTROL_PLANE,
 ) -> None:
     """Show the endpoints: address, health, outlier ejection and cluster."""
     origin = Origin(proxy, admin, file, source, control_plane)
     if diff:
         return _differ(origin, ["Endpoints"])
-    wanted = endpoints.EndpointFilter(address=address, port=port, cluster=cluster_name, status=status)
+    wanted = endpoints.EndpointFilter(address=address, port=port, cluster=cluster_name, status=_chosen(status))
     selected = endpoints.selected_endpoints(origin.read(hosts=True), wanted)
     if output is not Output.SHORT:
-        return print_value([host.source for host in selected], output.value)
+        return _print_resources(endpoints.clusters_of(selected), output)
     return print_text(_endpoint_table(selected))
 
 
@@ -304,10 +324,10 @@ def everything(
     file: FileOption = None,
     source: SourceOption = Source.ENVOY,
     diff: DiffOption = False,
-    address: AddressOption = CONTROL_PLANE,
+    control_plane: ControlPlaneOption = CONTROL_PLANE,
 ) -> None:
     """Show clusters, listeners, routes and endpoints, one after the other."""
-    origin = Origin(proxy, admin, file, source, address)
+    origin = Origin(proxy, admin, file, source, control_plane)
     if diff:
         return _differ(origin, ["Clusters", "Listeners", "Routes", "Endpoints"])
     dump = origin.read()

@@ -13,7 +13,10 @@ HEADER = ("ENDPOINT", "STATUS", "OUTLIER CHECK", "CLUSTER")
 
 @dataclass(frozen=True)
 class Host:
-    """One endpoint. ``source`` is the JSON it was read from. ``port`` is 0 where the address has none."""
+    """One endpoint. ``port`` is 0 where the address has none.
+
+    ``source`` is what holds it and the others of its cluster: an entry of ``cluster_statuses``, or a load assignment.
+    """
 
     address: str
     port: int
@@ -59,6 +62,12 @@ def selected_endpoints(dump: Dump, wanted: EndpointFilter) -> list[Host]:
     return sorted((host for host in hosts if wanted.passes(host)), key=_order)
 
 
+def clusters_of(hosts: Iterable[Host]) -> list[Json]:
+    """Return what holds these endpoints, whole and each once, by cluster."""
+    found = {host.cluster: host.source for host in hosts}
+    return [found[name] for name in sorted(found)]
+
+
 def _order(host: Host) -> tuple[int, int, str, int, str]:
     try:
         address = ip_address(host.address)
@@ -73,7 +82,8 @@ def _from_statuses(statuses: Iterable[Json]) -> Iterator[Host]:
             address, port = _address(host.get("address", {}))
             health = host.get("health_status", {})
             failed = bool(health.get("failed_outlier_check"))
-            yield Host(address, port, health.get("eds_health_status", "UNKNOWN"), failed, cluster.get("name", ""), host)
+            status = health.get("eds_health_status", "UNKNOWN")
+            yield Host(address, port, status, failed, cluster.get("name", ""), cluster)
 
 
 def _from_assignments(load_assignments: Iterable[Json]) -> Iterator[Host]:
@@ -82,7 +92,7 @@ def _from_assignments(load_assignments: Iterable[Json]) -> Iterator[Host]:
             for member in locality.get("lb_endpoints", ()):
                 address, port = _address(member.get("endpoint", {}).get("address", {}))
                 status = member.get("health_status", "UNKNOWN")
-                yield Host(address, port, status, False, assignment.get("cluster_name", ""), member)
+                yield Host(address, port, status, False, assignment.get("cluster_name", ""), assignment)
 
 
 def _address(address: Json) -> tuple[str, int]:

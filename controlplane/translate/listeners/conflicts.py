@@ -41,10 +41,11 @@ def kind_of(protocol: Protocol) -> Kind:
     return Kind.HTTP if protocol.is_http else Kind.TCP
 
 
-def settled(held: Claim | None, incoming: Claim, *, http10: bool = False) -> Claim:
+def settled(held: Claim | None, incoming: Claim) -> Claim:
     """Return the claim after one more service wants the port.
 
     HTTP needs no second chain: services share its routes. An exclusive protocol gives way to nothing and nobody.
+    At a stated address HTTP is not told from bytes: there its chain takes all, and so keeps out what would too.
     """
     if held is None:
         return incoming
@@ -56,13 +57,11 @@ def settled(held: Claim | None, incoming: Claim, *, http10: bool = False) -> Cla
         case Kind.HTTP, Kind.AUTO:
             return replace(incoming, bind_to_port=held.bind_to_port)
         case Kind.HTTP, Kind.TCP:
-            plain = tuple(_plain(chain, http10=http10) for chain in held.chains)
-            return replace(held, kind=Kind.AUTO, chains=_merged(plain, incoming.chains))
+            return replace(held, kind=Kind.AUTO, chains=_merged(held.chains, incoming.chains))
         case Kind.TCP, Kind.TCP:
             return replace(held, chains=_merged(held.chains, incoming.chains))
         case Kind.TCP, _:
-            plain = tuple(_plain(chain, http10=http10) for chain in incoming.chains)
-            return replace(held, kind=Kind.AUTO, chains=_merged(held.chains, plain))
+            return replace(held, kind=Kind.AUTO, chains=_merged(held.chains, incoming.chains))
         case _:
             bytes_only = tuple(chain for chain in incoming.chains if not chain.is_http)
             return replace(held, chains=_merged(held.chains, bytes_only))
@@ -70,11 +69,6 @@ def settled(held: Claim | None, incoming: Claim, *, http10: bool = False) -> Cla
 
 def _exclusive(held: Protocol, incoming: Protocol) -> bool:
     return held is not incoming and bool({held, incoming} & _EXCLUSIVE)
-
-
-def _plain(chain: Chain, *, http10: bool) -> Chain:
-    """Restrict an HTTP chain that matched everything: from now on it is told from bytes by detection."""
-    return chain.for_plain_http(http10=http10) if chain.is_http and chain.matches_all else chain
 
 
 def _merged(held: tuple[Chain, ...], incoming: tuple[Chain, ...]) -> tuple[Chain, ...]:

@@ -160,7 +160,10 @@ class _Hosts:
 
 @query
 def gateway_virtual_host(view: View, key: GatewayHostKey) -> EncodedVirtualHost:
-    """Return one virtual host of a gateway; routes that every request meets come last."""
+    """Return one virtual host of a gateway; routes that every request meets come last.
+
+    Without routes it stands for no host at all, or redirects all requests: the former counts no attempts.
+    """
     defaults = route_defaults(view, key.settings)
     routes: list[EncodedRoute] = []
     for origin in key.origins:
@@ -170,7 +173,7 @@ def gateway_virtual_host(view: View, key: GatewayHostKey) -> EncodedVirtualHost:
         name=key.name,
         domains=key.domains,
         require_tls=VirtualHost.ALL if key.require_tls else VirtualHost.NONE,
-        include_request_attempt_count=defaults.attempt_count,
+        include_request_attempt_count=defaults.attempt_count and bool(key.origins or key.require_tls),
     )
     return encoded(head, routes)
 

@@ -20,7 +20,7 @@ from controlplane.model.proxy import Locality, Proxy
 from controlplane.snapshots import ResourceType
 from tests.envoy.validate import validate
 from tests.translate.clusters.world import addresses, clusters, snapshot
-from tests.translate.listeners.world import sidecar
+from tests.translate.listeners.world import gateway, sidecar
 
 DB = "outbound|80||db.com"
 BUDGET = "{retryBudget: {percent: 10, budgetInterval: 1.5s}}"
@@ -353,3 +353,56 @@ def test_visibility_of_service_entries(visibility: str, export_to: str, seen: tu
     )
     yaml = ENTRY.replace("hosts: [db.com]", f"hosts: [db.com]\n  exportTo: {export_to}") + mesh
     assert tuple(ns for ns in ("default", "other") if DB in clusters(yaml, sidecar(ns))) == seen
+
+
+UNSTATED = """
+apiVersion: v1
+kind: Service
+metadata: {name: a, namespace: default}
+spec: {clusterIP: 10.0.0.1, ports: [{port: 80}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("proxy", "options"),
+    [
+        pytest.param(sidecar(), {"http_protocol_options": {}, "http2_protocol_options": {}}, id="sidecar"),
+        pytest.param(gateway(), None, id="gateway"),
+    ],
+)
+def test_only_sidecars_speak_as_the_client_does_where_no_protocol_is_stated(
+    proxy: Proxy, options: dict[str, Any] | None
+) -> None:
+    """A gateway offers HTTP/2 to every client, and the server may not speak it."""
+    cluster = clusters(UNSTATED, proxy)["outbound|80||a.default.svc.cluster.local"]
+    held = shown(cluster, "typed_extension_protocol_options") or {}
+    found = [dict(value).get("use_downstream_protocol_config") for value in held.values()]
+    assert found == ([options] if options is not None else [])
+
+
+LOCAL = """
+apiVersion: v1
+kind: Service
+metadata: {name: a, namespace: default}
+spec: {clusterIP: 10.0.0.1, internalTrafficPolicy: Local, ports: [{name: http, port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: a-1, namespace: default, labels: {kubernetes.io/service-name: a}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints: [{addresses: [10.1.0.1], nodeName: n1}, {addresses: [10.1.0.2], nodeName: n2}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("node", "reached"),
+    [
+        pytest.param("", {"10.1.0.1:8080": 0, "10.1.0.2:8080": 0}, id="a-proxy-of-no-node"),
+        pytest.param("n1", {}, id="a-proxy-of-a-node"),
+    ],
+)
+def test_the_node_of_an_endpoint_is_its_pods(node: str, reached: dict[str, int]) -> None:
+    """An endpoint without a pod is on no node, whatever its slice says."""
+    proxy = sidecar(metadata={"NODE_NAME": node})
+    assert addresses(LOCAL, proxy)["outbound|80||a.default.svc.cluster.local"] == reached

@@ -29,11 +29,15 @@ def claim(kind: Kind, *chains: Chain, protocol: Protocol = Protocol.TCP, locked:
     [
         pytest.param(None, claim(Kind.TCP, A), Kind.TCP, (A,), id="first"),
         pytest.param(claim(Kind.HTTP, HTTP), claim(Kind.HTTP, HTTP), Kind.HTTP, (HTTP,), id="http-http-shares-routes"),
-        pytest.param(claim(Kind.HTTP, HTTP), claim(Kind.TCP, A), Kind.AUTO, (PLAIN, A), id="http-tcp-merges"),
+        pytest.param(claim(Kind.HTTP, HTTP), claim(Kind.TCP, A), Kind.AUTO, (HTTP,), id="bound-http-keeps-tcp-out"),
+        pytest.param(
+            claim(Kind.HTTP, HTTP), claim(Kind.TCP, NARROW), Kind.AUTO, (HTTP, NARROW), id="bound-http-tcp-other-match"
+        ),
         pytest.param(
             claim(Kind.HTTP, HTTP), claim(Kind.AUTO, A, PLAIN), Kind.AUTO, (A, PLAIN), id="http-auto-replaced"
         ),
-        pytest.param(claim(Kind.TCP, A), claim(Kind.HTTP, HTTP), Kind.AUTO, (A, PLAIN), id="tcp-http-merges"),
+        pytest.param(claim(Kind.TCP, A), claim(Kind.HTTP, HTTP), Kind.AUTO, (A,), id="tcp-keeps-bound-http-out"),
+        pytest.param(claim(Kind.TCP, A), claim(Kind.HTTP, PLAIN), Kind.AUTO, (A, PLAIN), id="tcp-http-merges"),
         pytest.param(claim(Kind.TCP, A), claim(Kind.TCP, B), Kind.TCP, (A,), id="tcp-tcp-equal-match-dropped"),
         pytest.param(claim(Kind.TCP, A), claim(Kind.TCP, NARROW), Kind.TCP, (A, NARROW), id="tcp-tcp-other-match"),
         pytest.param(claim(Kind.TCP, A), claim(Kind.AUTO, B, PLAIN), Kind.AUTO, (A, PLAIN), id="tcp-auto-merges-http"),
