@@ -123,11 +123,6 @@ class OpenTelemetryTracingProvider(ServiceProvider):
     dynatrace_sampler: dict[str, Any] | None = None
     service_attribute_enrichment: str = ""
 
-    @property
-    def follows_conventions(self) -> bool:
-        """Whether ``service_attribute_enrichment`` asks for OpenTelemetry's semantic conventions."""
-        return self.service_attribute_enrichment == "OTEL_SEMANTIC_CONVENTIONS"
-
 
 class LogFormat(ApiModel):
     """Format of file log entries: a text, or labels of a JSON object."""
@@ -217,11 +212,6 @@ class ExtensionProvider(ApiModel):
     def names_services(self) -> bool:
         """Whether its tracer has to be told what a proxy's service is called; others take the bootstrap's name."""
         return self.opentelemetry is not None or self.datadog is not None
-
-    @property
-    def names_workloads(self) -> bool:
-        """Whether a proxy's service is called as OpenTelemetry's conventions for Kubernetes have it."""
-        return self.opentelemetry is not None and self.opentelemetry.follows_conventions
 
 
 TRACERS = ("zipkin", "opentelemetry", "skywalking", "datadog")

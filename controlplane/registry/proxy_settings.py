@@ -17,6 +17,7 @@ import yaml
 from pydantic import ValidationError
 
 from controlplane.apis.mesh import MeshConfig, ProxyConfig
+from controlplane.apis.mesh_providers import OpenTelemetryTracingProvider
 from controlplane.apis.problems import problems_of
 from controlplane.model.proxy import Proxy
 from controlplane.registry.memo import query
@@ -59,11 +60,17 @@ def own_settings(view: View, proxy: Proxy, labels: Mapping[str, str], annotation
             found = default.model_copy(update=given)
     tracer = mesh.tracing_provider
     if tracer is not None and tracer.names_services:
-        name = _workload_name(proxy, labels, annotations) if tracer.names_workloads else proxy.service_cluster
+        conventional = follows_conventions(tracer.opentelemetry)
+        name = _workload_name(proxy, labels, annotations) if conventional else proxy.service_cluster
         if name:
             return _json(_held(found or default) | {_NAME: name})
     own = _held(found or default)
     return "" if own == _held(default) else _json(own)
+
+
+def follows_conventions(provider: OpenTelemetryTracingProvider | None) -> bool:
+    """Whether a provider wants services called, and described, as OpenTelemetry's semantic conventions have it."""
+    return provider is not None and provider.service_attribute_enrichment == "OTEL_SEMANTIC_CONVENTIONS"
 
 
 def _workload_name(proxy: Proxy, labels: Mapping[str, str], annotations: Mapping[str, str]) -> str:

@@ -34,6 +34,7 @@ from controlplane.apis.mesh_providers import (
     ZipkinTracingProvider,
 )
 from controlplane.apis.mesh_proxy import TracingCustomTag
+from controlplane.registry.proxy_settings import follows_conventions
 from controlplane.translate.clusters.names import outbound_name
 from controlplane.translate.tls_context import typed
 
@@ -150,7 +151,7 @@ def _opentelemetry(provider: OpenTelemetryTracingProvider, service_name: str) ->
             if grpc.timeout is not None:
                 config.grpc_service.timeout.FromTimedelta(grpc.timeout)
     detectors = provider.resource_detectors
-    if provider.follows_conventions or (detectors is not None and detectors.environment is not None):
+    if follows_conventions(provider) or (detectors is not None and detectors.environment is not None):
         found = typed(EnvironmentResourceDetectorConfig())
         config.resource_detectors.add(name=_ENVIRONMENT, typed_config=found)
     return config
