@@ -7,6 +7,7 @@ and pages are used where they are there; an istiod's answer gives the table too.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -38,6 +39,8 @@ OTHER_TYPES = {
 IGNORED = "IGNORED"
 SECONDS_BETWEEN = 1.0
 
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+
 Json = Mapping[str, Any]
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -50,12 +53,23 @@ class Output(Enum):
     YAML = "yaml"
 
 
+def _namespace_name(text: str) -> str:
+    if text and not _NAMESPACE.fullmatch(text):
+        raise ValueError(f"{text!r} is no name that a namespace can have")
+    return text
+
+
 @app.command(cls=PlainCommand)
 def status(
     proxy: Annotated[
         str, typer.Argument(metavar="PROXY", help="One proxy, as NAME.NAMESPACE or NAME; all where none is given.")
     ] = "",
-    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Only proxies of this namespace.")] = "",
+    namespace: Annotated[
+        str,
+        typer.Option(
+            "--namespace", "-n", parser=_namespace_name, metavar="NAME", help="Only proxies of this namespace."
+        ),
+    ] = "",
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print the answer.")] = Output.TABLE,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again each second, until Ctrl-C.")] = False,
     address: Annotated[

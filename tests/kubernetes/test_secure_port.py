@@ -59,7 +59,15 @@ def refusal(tool: Tool, **claims: str) -> tuple[str, str]:
 
 
 def openssl(*arguments: str, text: str = "") -> str:
-    done = subprocess.run(["openssl", *arguments], input=text, capture_output=True, text=True, check=False, timeout=20)
+    done = subprocess.run(
+        ["openssl", *arguments],
+        input=text,
+        capture_output=True,
+        text=True,
+        errors="replace",  # s_client also shows what the server says first, if it is fast: the bytes of HTTP/2
+        check=False,
+        timeout=20,
+    )
     return done.stdout + done.stderr
 
 

@@ -148,10 +148,12 @@ def _read(file: Path) -> Any:  # noqa: ANN401 - any JSON value
         raise Unanswered(f"{file} is not JSON: {error}") from error
 
 
-def _differ(origin: Origin, kinds: Sequence[str]) -> None:
+def _differ(origin: Origin, kinds: Sequence[str], *filters: object) -> None:
     """Print for each kind whether both sides match, with the difference; exit with 1 if one does not."""
     if origin.source is not Source.ENVOY:
         raise typer.BadParameter("--diff compares both sources; leave --source away")
+    if any(filters):
+        raise typer.BadParameter("--diff compares everything of its kind; leave the filters away")
     wanted, held = origin.control_plane(), origin.envoy()
     differences = {kind: difference(kind, wanted, held) for kind in kinds}
     for kind, lines in differences.items():
@@ -224,7 +226,7 @@ def listener(
     """Show the listeners, a line for each filter chain: what it takes and where that goes."""
     origin = Origin(proxy, admin, file, source, control_plane)
     if diff:
-        return _differ(origin, ["Listeners"])
+        return _differ(origin, ["Listeners"], port, address, kind)
     selected = listeners.selected_listeners(
         origin.read().listeners(), listeners.ListenerFilter(address=address, port=port, type=_chosen(kind))
     )
@@ -251,7 +253,7 @@ def route(
     """Show the routes: domains, the path that is matched, and the VirtualService behind it."""
     origin = Origin(proxy, admin, file, source, control_plane)
     if diff:
-        return _differ(origin, ["Routes"])
+        return _differ(origin, ["Routes"], name)
     selected = routes.selected_routes(origin.read().routes(), name)
     if output is not Output.SHORT:
         return _print_resources(selected, output)
@@ -278,7 +280,7 @@ def cluster(
     """Show the clusters: service, port, subset, how endpoints are found, and the DestinationRule behind it."""
     origin = Origin(proxy, admin, file, source, control_plane)
     if diff:
-        return _differ(origin, ["Clusters"])
+        return _differ(origin, ["Clusters"], fqdn, port, subset, direction)
     wanted = clusters.ClusterFilter(fqdn=fqdn, port=port, subset=subset, direction=_chosen(direction))
     selected = clusters.selected_clusters(origin.read().clusters(), wanted)
     if output is not Output.SHORT:
@@ -306,7 +308,7 @@ def endpoint(
     """Show the endpoints: address, health, outlier ejection and cluster."""
     origin = Origin(proxy, admin, file, source, control_plane)
     if diff:
-        return _differ(origin, ["Endpoints"])
+        return _differ(origin, ["Endpoints"], port, address, cluster_name, status)
     wanted = endpoints.EndpointFilter(address=address, port=port, cluster=cluster_name, status=_chosen(status))
     selected = endpoints.selected_endpoints(origin.read(hosts=True), wanted)
     if output is not Output.SHORT:
