@@ -176,9 +176,10 @@ class SpecialScope(NamedTuple):
 def special_clusters(view: View, scope: SpecialScope) -> Targets:
     """Return the clusters that stand for no service, and the inbound ones."""
     inbound = scope.inbound
+    settings = inbound.settings if inbound is not None else ""
 
     def special(name: str) -> Target:
-        return Target(special_cluster, SpecialKey(name, scope.istio, scope.ipv4, scope.ipv6))
+        return Target(special_cluster, SpecialKey(name, scope.istio, scope.ipv4, scope.ipv6, settings))
 
     found = {BLACK_HOLE: special(BLACK_HOLE)}
     if inbound is None:
