@@ -12,6 +12,7 @@ from controlplane.model.service import Resolution, Service
 from controlplane.registry.destination_rules import Rule, destination_rules, is_direct, policy_for, rule_for
 from controlplane.registry.memo import Query, query
 from controlplane.registry.mesh import mesh_config
+from controlplane.registry.proxy_settings import mesh_for, preserves_header_case
 from controlplane.registry.scopes import EgressKey, reachable_services
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
@@ -176,10 +177,10 @@ class SpecialScope(NamedTuple):
 def special_clusters(view: View, scope: SpecialScope) -> Targets:
     """Return the clusters that stand for no service, and the inbound ones."""
     inbound = scope.inbound
-    settings = inbound.settings if inbound is not None else ""
+    preserves_case = preserves_header_case(mesh_for(view, inbound.settings if inbound is not None else ""))
 
     def special(name: str) -> Target:
-        return Target(special_cluster, SpecialKey(name, scope.istio, scope.ipv4, scope.ipv6, settings))
+        return Target(special_cluster, SpecialKey(name, scope.istio, scope.ipv4, scope.ipv6, preserves_case))
 
     found = {BLACK_HOLE: special(BLACK_HOLE)}
     if inbound is None:

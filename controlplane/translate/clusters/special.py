@@ -11,7 +11,7 @@ from controlplane.apis.mesh import MeshConfig
 from controlplane.model.service import Protocol
 from controlplane.registry.destination_rules import Policy
 from controlplane.registry.memo import Query
-from controlplane.registry.proxy_settings import mesh_for, preserves_header_case
+from controlplane.registry.mesh import mesh_config
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
 from controlplane.translate.clusters.names import BLACK_HOLE, DYNAMIC_DNS, INBOUND_PASSTHROUGH, PASSTHROUGH
@@ -33,14 +33,14 @@ INBOUND_SOURCE = {False: "127.0.0.6", True: "::6"}
 class SpecialKey(NamedTuple):
     """One special cluster by name, for an istio-proxy or not, of these IP families.
 
-    ``settings`` is what the proxy's own ProxyConfig changes, as in ``InboundScope``.
+    ``preserves_case``: HTTP/1.1 header names keep the case they came in.
     """
 
     name: str
     istio: bool
     ipv4: bool = True
     ipv6: bool = False
-    settings: str = ""
+    preserves_case: bool = False
 
 
 def inbound_sources(key: SpecialKey) -> tuple[str, ...]:
@@ -51,7 +51,7 @@ def inbound_sources(key: SpecialKey) -> tuple[str, ...]:
 
 def _build(view: View, key: SpecialKey) -> Resource:
     """Build one special cluster."""
-    mesh = mesh_for(view, key.settings)
+    mesh = mesh_config(view)
     if key.name == BLACK_HOLE:
         cluster = black_hole(mesh)
     else:
@@ -78,7 +78,7 @@ def _passthrough(mesh: MeshConfig, key: SpecialKey) -> Cluster:
     policy = Policy(connection_pool=baseline.connection_pool if baseline is not None else None)
     circuit_breakers(cluster, policy)
     tcp_settings(cluster, policy, mesh.tcp_keepalive)
-    _client_protocol(cluster, preserves_case=preserves_header_case(mesh))
+    _client_protocol(cluster, preserves_case=key.preserves_case)
     if key.name == INBOUND_PASSTHROUGH:
         first, *extra = inbound_sources(key)
         bind_address(cluster, first, tuple(extra))
