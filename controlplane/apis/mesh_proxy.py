@@ -95,7 +95,7 @@ class TracingCustomTag(ApiModel):
 
 
 class Tracing(ApiModel):
-    """Tracing the old way; ``sampling`` 0 to 100 percent, ``None`` the default of 1."""
+    """Tracing the old way; ``sampling`` up to 100 percent, ``None`` and 0 the default of 1."""
 
     zipkin: TracerAddress | None = None
     lightstep: TracerAddress | None = None

@@ -142,6 +142,10 @@ FIELDS = [
     pytest.param(
         {HEADERS: {"preserveHttp1HeaderCase": True}}, CLUSTER, "inbound|80||", "preserve_case", id="case-application"
     ),
+    *(
+        pytest.param({HEADERS: {"preserveHttp1HeaderCase": True}}, CLUSTER, name, "preserve_case", id=f"case-{name}")
+        for name in ("PassthroughCluster", "InboundPassthroughCluster")
+    ),
     pytest.param(
         {HEADERS: {"xForwardedHost": {"enabled": True}}}, ROUTE, ROUTES, '"appendXForwardedHost": true', id="host"
     ),

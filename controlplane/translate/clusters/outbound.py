@@ -192,7 +192,7 @@ def _transport(  # noqa: PLR0913, PLR0917 - the inputs of one cluster
 ) -> None:
     """Set HTTP options and the transport socket; TLS may add HTTP options of its own."""
     service = key.service
-    options = http_options(port.protocol, policy, str(mesh.h2_upgrade_policy or ""))
+    options = http_options(port.protocol, policy, str(mesh.h2_upgrade_policy or ""), detects=not key.client.router)
     if preserves_header_case(mesh):
         options = preserve_header_case(options, port.protocol)
     http2 = (

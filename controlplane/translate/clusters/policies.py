@@ -85,10 +85,13 @@ def tcp_settings(cluster: Cluster, policy: Policy, keepalive: Any) -> None:  # n
             target.keepalive_interval.value = int(layer.interval.total_seconds())
 
 
-def http_options(protocol: Protocol, policy: Policy, mesh_upgrade: str | None) -> HttpOptions | None:
+def http_options(
+    protocol: Protocol, policy: Policy, mesh_upgrade: str | None, *, detects: bool = True
+) -> HttpOptions | None:
     """Return the upstream HTTP options, ``None`` where nothing needs them.
 
     ``mesh_upgrade`` is the mesh's ``h2UpgradePolicy``; ``None`` on the inbound side, where no upgrade applies.
+    ``detects`` is false for gateways: their clients may choose HTTP/2 by themselves, which says nothing of the server.
     Reference: envoy.extensions.upstreams.http.v3.HttpProtocolOptions.
     """
     options = HttpOptions()
@@ -96,7 +99,7 @@ def http_options(protocol: Protocol, policy: Policy, mesh_upgrade: str | None) -
     if protocol.is_http2:
         options.explicit_http_config.http2_protocol_options.SetInParent()
         needed = True
-    elif protocol is Protocol.AUTO:
+    elif protocol is Protocol.AUTO and detects:
         downstream_protocol(options)
         needed = True
     pool = policy.connection_pool

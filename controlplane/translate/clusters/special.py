@@ -8,6 +8,7 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions as HttpOptions
 
 from controlplane.apis.mesh import MeshConfig
+from controlplane.model.service import Protocol
 from controlplane.registry.destination_rules import Policy
 from controlplane.registry.memo import Query
 from controlplane.registry.mesh import mesh_config
@@ -18,6 +19,7 @@ from controlplane.translate.clusters.policies import (
     bind_address,
     circuit_breakers,
     downstream_protocol,
+    preserve_header_case,
     put_http_options,
     tcp_settings,
 )
@@ -29,12 +31,16 @@ INBOUND_SOURCE = {False: "127.0.0.6", True: "::6"}
 
 
 class SpecialKey(NamedTuple):
-    """One special cluster by name, for an istio-proxy or not, of these IP families."""
+    """One special cluster by name, for an istio-proxy or not, of these IP families.
+
+    ``preserves_case`` is set where header names of HTTP/1.1 keep their case on the way to unknown hosts.
+    """
 
     name: str
     istio: bool
     ipv4: bool = True
     ipv6: bool = False
+    preserves_case: bool = False
 
 
 def inbound_sources(key: SpecialKey) -> tuple[str, ...]:
@@ -72,7 +78,7 @@ def _passthrough(mesh: MeshConfig, key: SpecialKey) -> Cluster:
     policy = Policy(connection_pool=baseline.connection_pool if baseline is not None else None)
     circuit_breakers(cluster, policy)
     tcp_settings(cluster, policy, mesh.tcp_keepalive)
-    _client_protocol(cluster)
+    _client_protocol(cluster, preserves_case=key.preserves_case)
     if key.name == INBOUND_PASSTHROUGH:
         first, *extra = inbound_sources(key)
         bind_address(cluster, first, tuple(extra))
@@ -92,8 +98,10 @@ def _dynamic(mesh: MeshConfig, key: SpecialKey) -> Cluster:
     return cluster
 
 
-def _client_protocol(cluster: Cluster) -> None:
+def _client_protocol(cluster: Cluster, *, preserves_case: bool = False) -> None:
     options = HttpOptions()
     options.common_http_protocol_options.idle_timeout.seconds = IDLE_TIMEOUT_SECONDS
     downstream_protocol(options)
+    if preserves_case:
+        preserve_header_case(options, Protocol.AUTO)
     put_http_options(cluster, options)

@@ -58,7 +58,7 @@ def otel_provider_log(provider: EnvoyOpenTelemetryLogProvider, default_text: str
     """Return the log in OpenTelemetry's form: body text and attributes. Reference: ExtensionProvider.envoyOtelAls."""
     stated = provider.log_format
     config = OpenTelemetryAccessLogConfig(
-        common_config=_provider(provider.log_name or _OTEL_LOG, provider, ()),
+        common_config=_provider(provider.log_name or _OTEL_LOG, provider, (*_PEERS, *_OLD_PEERS)),
         disable_builtin_labels=True,
     )
     config.body.string_value = stated.text if stated is not None and stated.text else default_text

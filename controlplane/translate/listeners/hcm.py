@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from envoy.config.core.v3.config_source_pb2 import ApiVersion
@@ -14,7 +15,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.extensions.request_id.uuid.v3.uuid_pb2 import UuidRequestIdConfig
 
 from controlplane.apis.mesh import MeshConfig
-from controlplane.apis.mesh_proxy import DisabledHeader, ProxyHeaders
+from controlplane.apis.mesh_proxy import DisabledHeader, ProxyHeaders, Topology
 from controlplane.registry.proxy_settings import preserves_header_case
 from controlplane.translate.header_case import PRESERVE_CASE
 from controlplane.translate.listeners.access_log import access_logs
@@ -32,6 +33,7 @@ _UUID.use_request_id_for_trace_sampling.value = True
 _REQUEST_ID = typed(_UUID)
 _CERT_DETAILS = frozenset({"APPEND_FORWARD", "SANITIZE_SET"})
 _UNESCAPE = "DECODE_AND_MERGE_SLASHES"
+_UNDEFINED = "UNDEFINED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,34 +141,40 @@ def _headers(hcm: HttpConnectionManager, mesh: MeshConfig, side: Side) -> None:
     topology = mesh.default_config.gateway_topology
     if side is Side.GATEWAY and topology is not None:
         hcm.xff_num_trusted_hops = topology.num_trusted_proxies
-    details = _cert_forwarding(mesh, stated, side)
-    if details is None:
-        return
+    if side is Side.GATEWAY:
+        _gateway_certificate_header(hcm, topology)
+    elif side is Side.INBOUND:
+        _certificate_header(hcm, stated)
+
+
+def _gateway_certificate_header(hcm: HttpConnectionManager, topology: Topology | None) -> None:
+    """Say what becomes of the header with the caller's certificate. Reference: Topology.forwardClientCertDetails."""
+    stated = str(topology.forward_client_cert_details) if topology is not None else _UNDEFINED
+    details = "SANITIZE_SET" if stated == _UNDEFINED else stated
     hcm.forward_client_cert_details = HttpConnectionManager.ForwardClientCertDetails.Value(details)
     if details in _CERT_DETAILS:
-        wanted = hcm.set_current_client_cert_details
-        wanted.subject.value = True
-        wanted.cert = side is Side.GATEWAY
-        wanted.dns = True
-        wanted.uri = True
-        overrides = stated.set_current_client_cert_details or {}
-        if "subject" in overrides:
-            wanted.subject.value = overrides["subject"]
-        for name in ("cert", "chain", "dns", "uri"):
-            if name in overrides:
-                setattr(wanted, name, overrides[name])
+        _say_of_certificate(hcm, {"cert": True})
 
 
-def _cert_forwarding(mesh: MeshConfig, stated: ProxyHeaders, side: Side) -> str | None:
-    """Return what becomes of the certificate header, ``None`` for Envoy's default (it is dropped)."""
-    topology = mesh.default_config.gateway_topology
-    if side is Side.GATEWAY:
-        details = str(topology.forward_client_cert_details) if topology is not None else "UNDEFINED"
-        fallback: str | None = "SANITIZE_SET"
-    else:
-        details = str(stated.forwarded_client_cert)
-        fallback = "APPEND_FORWARD" if side is Side.INBOUND else None
-    return fallback if details == "UNDEFINED" else details
+def _certificate_header(hcm: HttpConnectionManager, stated: ProxyHeaders) -> None:
+    """Say the same for the requests to a sidecar's workload; what it sends itself has none of a caller's.
+
+    Reference: ProxyHeaders.forwardedClientCert and setCurrentClientCertDetails.
+    """
+    details = str(stated.forwarded_client_cert)
+    hcm.forward_client_cert_details = HttpConnectionManager.ForwardClientCertDetails.Value(
+        "APPEND_FORWARD" if details == _UNDEFINED else details
+    )
+    _say_of_certificate(hcm, stated.set_current_client_cert_details or {})
+
+
+def _say_of_certificate(hcm: HttpConnectionManager, stated: Mapping[str, bool]) -> None:
+    wanted = hcm.set_current_client_cert_details
+    wanted.subject.value = stated.get("subject", True)
+    wanted.cert = stated.get("cert", False)
+    wanted.chain = stated.get("chain", False)
+    wanted.dns = stated.get("dns", True)
+    wanted.uri = stated.get("uri", True)
 
 
 def _disabled(header: DisabledHeader | None) -> bool:

@@ -50,16 +50,19 @@ _ENVIRONMENT = "envoy.tracers.opentelemetry.resource_detectors.environment"
 def tracing(hcm: HttpConnectionManager, mesh: MeshConfig, *, gateway: bool) -> None:
     """Trace as the mesh says, with its default provider, else with the tracer of the bootstrap.
 
+    Nothing is traced where the mesh names a provider that is not there or takes no spans. Sampling of 0 counts as not
+    stated.
+
     A gateway's request to the service is a span of its own, beside that of the request to the gateway.
 
     Istio also writes the workload's name, revision and namespace into literal tags here; they would make the
     listeners of every workload different, and a tracer knows them from the node, so they are left out.
     """
     provider = mesh.tracing_provider
-    if provider is None and not mesh.enable_tracing:
+    if provider is None and (mesh.default_providers.tracing or not mesh.enable_tracing):
         return
     stated = mesh.default_config.tracing
-    sampling = stated.sampling if stated is not None and stated.sampling is not None else DEFAULT_SAMPLING
+    sampling = (stated.sampling if stated is not None else None) or DEFAULT_SAMPLING
     hcm.tracing.client_sampling.value = 100
     hcm.tracing.random_sampling.value = sampling
     hcm.tracing.overall_sampling.value = 100

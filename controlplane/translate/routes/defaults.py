@@ -64,7 +64,6 @@ def default_settings(view: View, settings: str) -> bytes:
     """Return what the default routes of all services have in common: a ``Route``, encoded."""
     defaults = route_defaults(view, settings)
     action = unlimited(RouteAction())
-    action.append_x_forwarded_host = defaults.forwarded_host
     retry = retry_policy(defaults.retry)
     if retry is not None:
         action.retry_policy.CopyFrom(retry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -353,3 +354,11 @@ def test_visibility_of_service_entries(visibility: str, export_to: str, seen: tu
     )
     yaml = ENTRY.replace("hosts: [db.com]", f"hosts: [db.com]\n  exportTo: {export_to}") + mesh
     assert tuple(ns for ns in ("default", "other") if DB in clusters(yaml, sidecar(ns))) == seen
+
+
+def test_gateways_do_not_speak_what_their_clients_chose() -> None:
+    """Where the protocol of a port is unknown, a client's HTTP/2 says nothing of the server."""
+    undeclared = ENTRY.replace("name: http, protocol: HTTP", "name: main")
+    options = "typed_extension_protocol_options"
+    assert shown(clusters(undeclared)[DB], options) is not None
+    assert shown(clusters(undeclared, replace(PLACED, type="router"))[DB], options) is None

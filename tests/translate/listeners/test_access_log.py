@@ -105,6 +105,7 @@ def test_opentelemetry_collector() -> None:
     (log,) = logs_of(world(extensionProviders=[OTEL], defaultProviders={"accessLogging": ["otel"]}))
     found = OpenTelemetryAccessLogConfig.FromString(log.typed_config.value)
     assert found.common_config.log_name == "otel_envoy_accesslog"
+    assert "wasm.upstream_peer" in found.common_config.filter_state_objects_to_log
     assert found.disable_builtin_labels
     assert found.body.string_value == "%PROTOCOL%"
     assert [(each.key, each.value.string_value) for each in found.attributes.values] == [

@@ -79,6 +79,7 @@ def test_defaults(side: Side, path: str, expected: Any) -> None:
         ),
         ("enableTracing: false", OUTBOUND, "tracing", None),
         ("defaultConfig: {tracing: {sampling: 10}}", OUTBOUND, "tracing.random_sampling.value", 10.0),
+        ("defaultConfig: {tracing: {sampling: 0}}", OUTBOUND, "tracing.random_sampling.value", 1.0),
         ("defaultConfig: {proxyHeaders: {server: {disabled: true}}}", INBOUND, "server_name", None),
         (
             "defaultConfig: {proxyHeaders: {server: {disabled: true}}}",
@@ -92,7 +93,25 @@ def test_defaults(side: Side, path: str, expected: Any) -> None:
             "defaultConfig: {proxyHeaders: {forwardedClientCert: SANITIZE}}",
             INBOUND,
             "set_current_client_cert_details",
+            {"subject": True, "dns": True, "uri": True},
+        ),
+        (
+            "defaultConfig: {proxyHeaders: {forwardedClientCert: SANITIZE}}",
+            OUTBOUND,
+            "forward_client_cert_details",
             None,
+        ),
+        (
+            "defaultConfig: {proxyHeaders: {setCurrentClientCertDetails: {subject: false, chain: true}}}",
+            INBOUND,
+            "set_current_client_cert_details",
+            {"subject": False, "chain": True, "dns": True, "uri": True},
+        ),
+        (
+            "defaultConfig: {proxyHeaders: {setCurrentClientCertDetails: {chain: true}}}",
+            GATEWAY,
+            "set_current_client_cert_details",
+            {"subject": True, "cert": True, "dns": True, "uri": True},
         ),
         ("defaultConfig: {gatewayTopology: {numTrustedProxies: 2}}", GATEWAY, "xff_num_trusted_hops", 2),
         ("defaultConfig: {gatewayTopology: {numTrustedProxies: 2}}", OUTBOUND, "xff_num_trusted_hops", None),
