@@ -177,18 +177,18 @@ class SpecialScope(NamedTuple):
 def special_clusters(view: View, scope: SpecialScope) -> Targets:
     """Return the clusters that stand for no service, and the inbound ones."""
     inbound = scope.inbound
-    preserves_case = preserves_header_case(mesh_for(view, inbound.settings if inbound is not None else ""))
 
-    def special(name: str) -> Target:
+    def special(name: str, *, preserves_case: bool = False) -> Target:
         return Target(special_cluster, SpecialKey(name, scope.istio, scope.ipv4, scope.ipv6, preserves_case))
 
     found = {BLACK_HOLE: special(BLACK_HOLE)}
     if inbound is None:
         return found
-    found[PASSTHROUGH] = special(PASSTHROUGH)
+    preserves_case = preserves_header_case(mesh_for(view, inbound.settings))
+    found[PASSTHROUGH] = special(PASSTHROUGH, preserves_case=preserves_case)
     if mesh_config(view).outbound_traffic_policy.mode is MeshOutboundTrafficPolicyMode.ALLOW_ANY_DYNAMIC_DNS:
         found[DYNAMIC_DNS] = special(DYNAMIC_DNS)
-    found[INBOUND_PASSTHROUGH] = special(INBOUND_PASSTHROUGH)
+    found[INBOUND_PASSTHROUGH] = special(INBOUND_PASSTHROUGH, preserves_case=preserves_case)
     for port in inbound_ports(view, inbound):
         cluster = InboundKey(inbound, port)
         found[cluster.name] = Target(inbound_cluster, cluster)

@@ -33,7 +33,7 @@ INBOUND_SOURCE = {False: "127.0.0.6", True: "::6"}
 class SpecialKey(NamedTuple):
     """One special cluster by name, for an istio-proxy or not, of these IP families.
 
-    ``preserves_case``: HTTP/1.1 header names keep the case they came in.
+    ``preserves_case`` is set where header names of HTTP/1.1 keep their case on the way to unknown hosts.
     """
 
     name: str
