@@ -26,8 +26,8 @@ test-unit: $(READY) ## tests of the packages, and of the whole over gRPC on loop
 	$(PYTEST) --ignore=tests/envoy --ignore=tests/kubernetes $(ARGS)
 
 # Network namespaces as pods, traffic redirected as in a pod, a Kubernetes node: tools that a bare machine may not have.
-PACKAGES := iproute2 iptables curl util-linux containerd runc containernetworking-plugins conntrack busybox-static
-PROGRAMS := ip iptables-restore setpriv curl containerd runc conntrack busybox
+PACKAGES := iproute2 iptables curl util-linux containerd runc containernetworking-plugins conntrack busybox-static faketime
+PROGRAMS := ip iptables-restore setpriv curl containerd runc conntrack busybox faketime
 .PHONY: packages
 packages: ## the Debian packages of the tests that need root; elsewhere those tests say what is missing
 	@(for program in $(PROGRAMS); do command -v $$program >/dev/null || exit 1; done) || test "$$(id -u)" != 0 || { \

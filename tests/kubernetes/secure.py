@@ -12,6 +12,7 @@ from queue import SimpleQueue
 from typing import Any, Self
 
 import grpc
+import pytest
 from envoy.config.core.v3.base_pb2 import Node
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 
@@ -19,11 +20,11 @@ from controlplane.security.certificate_service import CREATE_CERTIFICATE
 from controlplane.security.istio_auth_pb2 import IstioCertificateRequest, IstioCertificateResponse
 from tests.cluster.api_server import ApiServer
 from tests.cluster.daemon import Daemon
+from tests.feature.client import CDS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SYSTEM, ACCOUNT = "istio-system", "istiod"
 SOTW = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
-CDS = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 
 
 def account_token(cluster: ApiServer, namespace: str, *options: str) -> str:
@@ -42,13 +43,16 @@ def roots_of(cluster: ApiServer, namespace: str) -> str:
 class ControlPlane:
     """The program, with the token of its service account in ``deploy/``."""
 
-    def __init__(self, cluster: ApiServer, folder: Path, *options: str) -> None:
+    def __init__(
+        self, cluster: ApiServer, folder: Path, *options: str, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Prepare it; ``options`` are of ``serve``, and ``environment`` adds to what it finds there."""
         token = cluster.kubectl("-n", SYSTEM, "create", "token", ACCOUNT).strip()
         kubeconfig = cluster.write_kubeconfig(folder / "control-plane.kubeconfig", token)
         command = [sys.executable, "-m", "controlplane", "serve", "--kubeconfig", str(kubeconfig)]
         command += ["--xds-port=0", "--secure-port=0", "--webhook-port=0", "--monitoring-port=0", *options]
-        environment = {"PYTHONPATH": str(DEPLOY.parent), "PATH": "/usr/bin:/bin", "POD_NAME": "istiod-7d4f"}
-        self._process = Daemon("controlplane", command, folder, environment=environment)
+        variables = {"PYTHONPATH": str(DEPLOY.parent), "PATH": "/usr/bin:/bin", "POD_NAME": "istiod-7d4f"}
+        self._process = Daemon("controlplane", command, folder, environment=variables | dict(environment or {}))
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -70,7 +74,13 @@ class ControlPlane:
         self._process.wait_until(holds)
 
     @property
+    def serving_since(self) -> datetime:
+        """When it was ready, by its own clock."""
+        return datetime.fromisoformat(self.said["app.serving"]["timestamp"])
+
+    @property
     def secure(self) -> str:
+        """The address of the secure port."""
         port: str = self.said["app.serving"]["secure"].rpartition(":")[2]
         return f"127.0.0.1:{port}"
 
@@ -134,3 +144,11 @@ class Tool:
 
     def __exit__(self, *_: object) -> None:
         self._channel.close()
+
+
+def refusal(tool: Tool, **claims: str) -> tuple[str, str]:
+    """Return how a stream ends that is refused: the name of its status, and the reason."""
+    with pytest.raises(grpc.RpcError) as refused, tool.asking(CDS, **claims):
+        pass
+    error: Any = refused.value  # both an RpcError and a Call
+    return error.code().name, str(error.details())

@@ -9,16 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import grpc
-import grpc.aio
-from envoy.config.core.v3.base_pb2 import Node
-from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
-
 from tests.cli.command import ROOT, run
 from tests.cluster.api_server import ApiServer
-from tests.feature.client import CDS, EDS, SERVICE, Proof, Variant, connected
+from tests.feature.client import EDS, Proof, connected
 from tests.feature.server import Server
 from tests.kubernetes.objects import Writer
+from tests.kubernetes.secure import Tool, account_token, refusal, roots_of
 from tests.kubernetes.watching import SERVICES, SLICES, endpoint_slice
 
 CART = "outbound|80||cart.shop.svc.cluster.local"
@@ -39,24 +35,6 @@ def serving(cluster: ApiServer, folder: Path) -> Iterator[Server]:
         server.close()
 
 
-def proof(cluster: ApiServer, roots: str, audience: str = "istio-ca") -> Proof:
-    """Return a new token of the service account ``shop/default``."""
-    token = cluster.kubectl("create", "token", "default", "-n", "shop", f"--audience={audience}")
-    return Proof(roots, token.strip())
-
-
-async def refusal(address: str, shown: Proof) -> tuple[grpc.StatusCode, str]:
-    """Return how a stream with this proof ends."""
-    async with shown.channel(address) as channel:
-        call = channel.stream_stream(SERVICE + Variant.SOTW.value)(metadata=shown.metadata)
-        try:
-            await call.write(DiscoveryRequest(type_url=CDS, node=Node(id=OTHER)).SerializeToString())
-            await call.read()
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            pass
-        return await call.code(), await call.details()
-
-
 async def test_proxies_are_served_and_get_the_difference(own_kube_cluster: ApiServer, tmp_path: Path) -> None:
     """Those that are connected, and new ones whose token the cluster's keys vouch for; then what changed, alone."""
     cluster = own_kube_cluster
@@ -68,16 +46,17 @@ async def test_proxies_are_served_and_get_the_difference(own_kube_cluster: ApiSe
         await writer.create(SLICES.format("shop"), endpoint_slice("cart", 1))
         with serving(cluster, tmp_path) as server:
             await server.event("root_certificates.written", namespace="shop")
-            template = r"jsonpath={.data.root-cert\.pem}"
-            roots = cluster.kubectl("get", "cm", "istio-ca-root-cert", "-n", "shop", "-o", template)
-            known, unseen, wrong = proof(cluster, roots), proof(cluster, roots), proof(cluster, roots, "others")
+            roots = roots_of(cluster, "shop")
+            known, unseen = (Proof(roots, account_token(cluster, "shop")) for _ in range(2))
+            wrong = Tool(cluster, server.secure, "shop", account_token(cluster, "shop", "--audience=others"))
             async with connected(server.secure, proof=known) as first:
                 cluster.api.stop()
                 await server.event("watchers.api_server_away")
                 async with connected(server.secure, node_id=OTHER, proof=unseen) as second:
                     assert second.bodies() == first.bodies()
-                    code, reason = await refusal(server.secure, wrong)
-                    assert code is grpc.StatusCode.UNAUTHENTICATED
+                    with wrong:
+                        code, reason = refusal(wrong)
+                    assert code == "UNAUTHENTICATED"
                     assert "its audience is others" in reason
                     told = await run("status", "--address", server.monitoring)
                     assert "The API server has not answered since 20" in told.err

@@ -19,8 +19,9 @@ from controlplane.apis.kinds import KINDS, NETWORKING, SECURITY
 from controlplane.security.self_signed import RootPolicy, new_root
 from tests.apis.rule_tables import GOOD
 from tests.cluster.api_server import ApiServer
+from tests.feature.client import CDS
 from tests.kubernetes import rights
-from tests.kubernetes.secure import ACCOUNT, CDS, DEPLOY, SYSTEM, ControlPlane, Tool
+from tests.kubernetes.secure import ACCOUNT, DEPLOY, SYSTEM, ControlPlane, Tool
 
 WITH_STATUS = [kind for kind in KINDS.values() if kind.group in {NETWORKING, SECURITY}]
 POOLS = (ip_network("240.240.0.0/16"), ip_network("2001:2::/48"))

@@ -6,7 +6,6 @@ import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -14,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import UniformResourceIdentifier
 
 from tests.cluster.api_server import ApiServer
-from tests.kubernetes.secure import CDS, DEPLOY, SYSTEM, ControlPlane, Tool, account_token, roots_of
+from tests.feature.client import CDS
+from tests.kubernetes.secure import DEPLOY, SYSTEM, ControlPlane, Tool, account_token, refusal, roots_of
 from tests.security.authorities import csr
 
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -49,13 +49,6 @@ def control_plane(cluster: ApiServer) -> Iterator[ControlPlane]:
 
 def select(cluster: ApiServer, mesh: str) -> None:
     cluster.kubectl("-n", SYSTEM, "patch", "cm", "istio", "-p", json.dumps({"data": {"mesh": mesh}}))
-
-
-def refusal(tool: Tool, **claims: str) -> tuple[str, str]:
-    with pytest.raises(grpc.RpcError) as refused, tool.asking(CDS, **claims):
-        pass
-    error: Any = refused.value  # both an RpcError and a Call
-    return error.code().name, str(error.details())
 
 
 def openssl(*arguments: str, text: str = "") -> str:

@@ -45,6 +45,7 @@ class Reflector:
         self._namespace = namespace
         self._filter = {"fieldSelector": f"metadata.name={named}"} if named else {}
         self._backoff = Backoff(timing.first_pause, timing.longest_pause)
+        self._forbidden_backoff = Backoff(timing.first_pause, timing.forbidden)
         self._version = self.resource.versions[0]
         self._served = asyncio.Event()
         if not self.resource.definition:
@@ -236,6 +237,7 @@ class Reflector:
             log.info("watchers.recovered", resource=str(self.resource), namespace=self._namespace or None)
         self._problem = self._logged = ""
         self._standing = Standing.CURRENT
+        self._forbidden_backoff.reset()
         self.ready.set()
 
     async def _after(self, refused: RefusedError) -> None:
@@ -277,7 +279,7 @@ class Reflector:
                 reason=refused.message,
             )
             self._logged = problem
-        await asyncio.sleep(self._timing.forbidden * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+        await asyncio.sleep(self._forbidden_backoff.pause())
 
     async def _pause(self, problem: str, at_least: float = 0.0) -> None:
         """Wait before the next try; the reason is logged when it is another one."""

@@ -295,6 +295,17 @@ async def test_a_permission_that_is_taken_away_keeps_what_was_read(api: Recorded
     assert (error["verb"], error["resource"], error["group"]) == ("watch", "services", "")
 
 
+async def test_a_permission_that_is_missing_for_a_moment(api: RecordedApi, options: ClusterOptions) -> None:
+    """As after a restart of the API server, which answers before it knows who may do what: it is asked again soon."""
+    async with followed(options, replace(FAST, forbidden=600.0)) as follower:
+        await follower.until(lambda: bool(api.watching(SERVICES)))
+        api.answer_next(SERVICES, "watch", *[recorded_api.status(403, "services is forbidden")] * 3)
+        api.end_watches(SERVICES)
+        await follower.until(lambda: len(api.asked(SERVICES, "watch")) == 5)
+        api.put(SERVICES, service("a"))
+        await follower.until(lambda: follower.has("Service", "a"))
+
+
 async def test_a_kind_joins_and_leaves_with_its_definition(api: RecordedApi, options: ClusterOptions) -> None:
     where = ("networking.istio.io", "virtualservices")
     del api.served[where]
