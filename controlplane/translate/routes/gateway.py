@@ -170,7 +170,7 @@ def gateway_virtual_host(view: View, key: GatewayHostKey) -> EncodedVirtualHost:
         name=key.name,
         domains=key.domains,
         require_tls=VirtualHost.ALL if key.require_tls else VirtualHost.NONE,
-        include_request_attempt_count=defaults.attempt_count,
+        include_request_attempt_count=defaults.attempt_count and bool(key.origins),
     )
     return encoded(head, routes)
 

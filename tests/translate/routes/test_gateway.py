@@ -36,6 +36,7 @@ def test_no_virtual_service() -> None:
     assert [(host.name, list(host.domains), len(host.routes)) for host in found.virtual_hosts] == [
         ("blackhole:80", ["*"], 0)
     ]
+    assert not found.virtual_hosts[0].include_request_attempt_count
     found.ClearField("virtual_hosts")
     assert plain(found) == {
         "name": "http.80",
