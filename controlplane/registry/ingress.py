@@ -145,7 +145,7 @@ def ingress_virtual_services(view: View, _key: tuple[()]) -> IngressVirtualServi
                 continue
             host = rule.host.lower() or "*"
             if host not in found:
-                name = f"{rule.host.replace('.', '-')}-{obj.meta.name}-{_GATEWAY}"
+                name = f"{(rule.host or '*').replace('.', '-')}-{obj.meta.name}-{_GATEWAY}"
                 meta = Meta(obj.meta.namespace, name, annotations=SEMANTICS, source=obj.meta.source)
                 found[host] = (meta, f"{SYSTEM_NAMESPACE}/{gateway_name(obj)}", [])
             found[host][2].extend(_routes(view, obj.meta.namespace, rule.paths))

@@ -19,8 +19,10 @@ _PATH_TYPES = ("Exact", "Prefix", "ImplementationSpecific")
 _LABEL = "[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 _HOST = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*", re.IGNORECASE)
 _MAX_HOST = 253
-#: parts of a path that no normalised request has
-_UNREACHABLE = ("//", "/./", "/../", "%2f", "%2F", "?", "#")
+#: what ends a path, so that Envoy refuses it in one
+_NO_PATH = ("?", "#")
+#: parts of a path that no normalised request has; the API server lets them pass without a stated type
+_UNREACHABLE = ("//", "/./", "/../", "%2f", "%2F")
 
 
 def ingress(obj: Fields, meta: Meta) -> Ingress:
@@ -55,7 +57,7 @@ def _path(path: Fields) -> IngressPath:
     text = path.text("path")
     if not text.startswith("/") and (text or kind != "ImplementationSpecific"):
         path.problem("path", "must begin with '/'")
-    for part in _UNREACHABLE:
+    for part in _NO_PATH if kind == "ImplementationSpecific" else (*_UNREACHABLE, *_NO_PATH):
         if part in text:
             path.problem("path", f"must not contain {part!r}")
     service = path.fields("backend").fields("service")

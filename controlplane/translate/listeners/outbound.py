@@ -85,6 +85,8 @@ def service_listener(mesh: MeshConfig, key: ListenerKey) -> Listener:
         traffic_direction=TrafficDirection.OUTBOUND,
         continue_on_listener_filters_timeout=True,
     )
+    if key.dual:
+        listener.additional_addresses.add().address.CopyFrom(socket_address("::", key.port))
     if key.bind_to_port:
         listener.max_connections_to_accept_per_socket_event.value = 1
     else:

@@ -62,7 +62,7 @@ class ListenerKey:
     ``unmatched`` is the cluster for connections that no chain takes, empty where one takes all. ``virtual`` is set
     for the listener that captured traffic arrives at (``transparent``: by TPROXY), ``proxy`` for the HTTP proxy,
     ``of_endpoint`` where ``bind`` is the address of one endpoint of a headless service. Where ``resolves`` is set, HTTP
-    that nobody takes goes to the host it names.
+    that nobody takes goes to the host it names. ``dual`` is set where a listener for any address takes IPv6 as well.
     """
 
     name: str
@@ -77,6 +77,7 @@ class ListenerKey:
     proxy: bool = False
     of_endpoint: bool = False
     resolves: bool = False
+    dual: bool = False
 
     def __hash__(self) -> int:
         """Hash what nearly always tells listeners apart; hashing the chains would cost more than comparing them."""
@@ -172,6 +173,7 @@ class _Plan:
             unmatched="" if takes_all else unmatched,
             bind_to_port=claim.bind_to_port,
             of_endpoint=(bind, port) in self.endpoint_places,
+            dual=bind == self.client.wildcard and not claim.bind_to_port and self.client.ipv4 and self.client.ipv6,
         )
 
     def _scope(self, claim: Claim) -> ListenerScope:

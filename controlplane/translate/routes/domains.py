@@ -139,14 +139,17 @@ class Domains(NamedTuple):
 
 
 def addresses(service: Service, sight: Sight) -> tuple[str, ...]:
-    """Return the virtual addresses of a service that a client can use; the first one where no family fits."""
+    """Return the virtual addresses of a service that a client can use.
+
+    Where no family fits, it is the first one of those a ServiceEntry states: they stand for hosts, not for families.
+    """
     held = service.addresses or (service.auto_addresses if sight.auto else ())
     fitting = tuple(
         address
         for address in held
         if (sight.ipv6 if ":" in address else sight.ipv4) and address not in {"0.0.0.0", "::"}  # noqa: S104 - unset
     )
-    return fitting or service.addresses[:1]
+    return fitting or (() if service.kubernetes else service.addresses[:1])
 
 
 def bracketed(host: str) -> str:

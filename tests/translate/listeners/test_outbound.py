@@ -409,6 +409,20 @@ def test_address_of_the_clients_family() -> None:
     assert set(outbound(yaml, ip="fd00::99")) == {"fd00::5_5432"}
 
 
+def test_any_address_of_both_families() -> None:
+    """A proxy with both families hands to the listener for any address what was sent to an IPv6 one."""
+    world = World(service("web", "{name: http, port: 80}, {name: tcp, port: 5432}"))
+    both = replace(sidecar("ns1"), ips=("10.9.0.1", "fd00::1"))
+    held = world.listeners(both)
+    (extra,) = held["0.0.0.0_80"].additional_addresses
+    assert (extra.address.socket_address.address, extra.address.socket_address.port_value) == ("::", 80)
+    assert not held["10.0.0.5_5432"].additional_addresses
+    assert not world.listeners(sidecar("ns1"))["0.0.0.0_80"].additional_addresses
+    assert not world.listeners(replace(both, metadata={"INTERCEPTION_MODE": "NONE"}))[
+        "127.0.0.1_80"
+    ].additional_addresses
+
+
 @pytest.mark.parametrize(
     ("spec", "cluster"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from controlplane.model.objects import ObjectKey
@@ -75,6 +77,14 @@ def test_headless_names_are_wildcards_too() -> None:
 def test_addresses(sight: Sight, expected: list[str]) -> None:
     found = service_domains(stated(ECHO, "1.2.3.4", "2001:db8::1"), 80, "=", sight)
     assert list(found.names[5:]) == expected
+
+
+def test_an_address_of_a_family_that_the_client_lacks() -> None:
+    """A Kubernetes service has none then; that of a ServiceEntry stands for its hosts, whatever its family."""
+    inside, outside = stated(ECHO, "1.2.3.4"), replace(stated("ext.com", "1.2.3.4"), kubernetes=False)
+    sight = Sight(ipv4=False, ipv6=True)
+    assert "1.2.3.4" not in service_domains(inside, 80, "=", sight).names
+    assert "1.2.3.4" in service_domains(outside, 80, "", sight).names
 
 
 def test_address_ranges_stand_as_they_are() -> None:
