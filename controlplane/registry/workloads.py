@@ -58,7 +58,6 @@ def workload(view: View, proxy: Proxy) -> Workload:
     node = str(proxy.metadata.get("NODE_NAME", ""))
     annotations: Mapping[str, str] = {}
     if pod is not None:
-        node = node or pod.spec.node
         stated, known, network = pod.meta.labels, pod_locality(view, pod), network_of(view, pod.meta.labels)
         ports, annotations = pod.spec.ports, pod.meta.annotations
     else:
@@ -143,12 +142,7 @@ def inbound_targets(view: View, proxy: Proxy) -> tuple[InboundTarget, ...]:
         found += _by_slices(view, proxy)
     found += _entry_targets(view, proxy)
     found.sort(key=lambda target: (target[0].age_order[0], target[0].hostname))
-    result = {
-        InboundTarget(service.key, port.number, number): None
-        for service, port, number in found
-        if port.protocol is not Protocol.UDP
-    }
-    return tuple(result)
+    return tuple({InboundTarget(service.key, port.number, number): None for service, port, number in found})
 
 
 def _selecting(view: View, namespace: str, labels: Labels) -> Iterable[Service]:

@@ -44,6 +44,7 @@ spec: {{clusterIP: 10.0.0.1, selector: {{app: vm}}, ports: [{{name: http, port: 
         pytest.param(VM.replace("app: vm", "app: other"), "8080", [], id="entry-not-selected"),
         pytest.param(POD, "web", [9001], id="pod-by-name-and-protocol"),
         pytest.param(POD, "8080", [8080], id="pod-by-number"),
+        pytest.param(POD, "8080, protocol: UDP", [8080], id="udp-is-a-port-as-any-other"),
     ],
 )
 def test_target_ports(workload: str, target: str, ports: list[int]) -> None:
@@ -133,3 +134,9 @@ def test_a_proxy_knows_its_node_best() -> None:
     proxy = Proxy("sidecar", "vm.shop", ("10.3.0.1",), "shop", "shop.svc.cluster.local", metadata={"NODE_NAME": "n2"})
     held = World(SCHEDULED + NODE).registry.memo.get(workload, proxy)
     assert (held.node, held.labels["kubernetes.io/hostname"], held.locality) == ("n2", "n2", Locality("r1", "z1"))
+
+
+def test_without_its_word_a_proxy_is_on_no_node() -> None:
+    proxy = Proxy("sidecar", "vm.shop", ("10.3.0.1",), "shop", "shop.svc.cluster.local")
+    held = World(SCHEDULED + NODE).registry.memo.get(workload, proxy)
+    assert (held.node, held.labels.get("kubernetes.io/hostname"), held.locality) == ("", None, Locality("r1", "z1"))

@@ -144,12 +144,9 @@ def addresses(service: Service, sight: Sight) -> tuple[str, ...]:
     Where no family fits, it is the first one of those a ServiceEntry states: they stand for hosts, not for families.
     """
     held = service.addresses or (service.auto_addresses if sight.auto else ())
-    fitting = tuple(
-        address
-        for address in held
-        if (sight.ipv6 if ":" in address else sight.ipv4) and address not in {"0.0.0.0", "::"}  # noqa: S104 - unset
-    )
-    return fitting or (() if service.kubernetes else service.addresses[:1])
+    held = tuple(address for address in held if address not in {"0.0.0.0", "::"})  # noqa: S104 - unset
+    fitting = tuple(address for address in held if (sight.ipv6 if ":" in address else sight.ipv4))
+    return fitting or (held[:1] if service.addresses and not service.kubernetes else ())
 
 
 def bracketed(host: str) -> str:
