@@ -142,7 +142,12 @@ def inbound_targets(view: View, proxy: Proxy) -> tuple[InboundTarget, ...]:
         found += _by_slices(view, proxy)
     found += _entry_targets(view, proxy)
     found.sort(key=lambda target: (target[0].age_order[0], target[0].hostname))
-    return tuple({InboundTarget(service.key, port.number, number): None for service, port, number in found})
+    result = {
+        InboundTarget(service.key, port.number, number): None
+        for service, port, number in found
+        if port.protocol is not Protocol.UDP
+    }
+    return tuple(result)
 
 
 def _selecting(view: View, namespace: str, labels: Labels) -> Iterable[Service]:

@@ -44,7 +44,6 @@ spec: {{clusterIP: 10.0.0.1, selector: {{app: vm}}, ports: [{{name: http, port: 
         pytest.param(VM.replace("app: vm", "app: other"), "8080", [], id="entry-not-selected"),
         pytest.param(POD, "web", [9001], id="pod-by-name-and-protocol"),
         pytest.param(POD, "8080", [8080], id="pod-by-number"),
-        pytest.param(POD, "8080, protocol: UDP", [8080], id="udp-is-a-port-as-any-other"),
     ],
 )
 def test_target_ports(workload: str, target: str, ports: list[int]) -> None:

@@ -96,7 +96,7 @@ def _service_port(
     scope: InboundScope, target: InboundTarget, service: Service, modes: WorkloadMtls, stat_pattern: str
 ) -> InboundPort | None:
     port = service.port(target.port)
-    if port is None:
+    if port is None or port.protocol is Protocol.UDP:
         return None
     number = target.target_port
     name = f"{wildcard(scope)}_{number}"
