@@ -258,8 +258,8 @@ def _listener(
         return EgressListener(None, default_services(view, namespace), virtual_services)
     hosts = _Hosts.parse(spec.hosts, namespace)
     found = [service for service in visible_services(view, namespace) if hosts.imports_service(service)]
-    number = spec.port.number or 0 if spec.port is not None else 0
-    if number and Protocol.parse(spec.port.protocol or "") is not Protocol.HTTP_PROXY:  # type: ignore[union-attr]  # a number implies a port
+    number = _only_port(spec)
+    if number:
         found = [replace(s, ports=(port,)) for s in found if (port := s.port(number)) is not None]
     by_host: dict[str, list[Service]] = {}
     for service in found:
@@ -272,17 +272,24 @@ def _listener(
     )
 
 
+def _only_port(spec: IstioEgressListener | None) -> int:
+    """Return the port of services that a listener is about; 0 for any: it has no port, or is an HTTP proxy."""
+    if spec is None or spec.port is None or Protocol.parse(spec.port.protocol or "") is Protocol.HTTP_PROXY:
+        return 0
+    return spec.port.number or 0
+
+
 def _merged(view: View, namespace: str, listeners: tuple[EgressListener, ...]) -> dict[str, Service]:
-    """Merge the services of all listeners by host name, then add what imported VirtualServices route to."""
+    """Merge the services of each listener by host name, then what the VirtualServices that it imports route to."""
     merged: dict[str, Service] = {}
+    index = visible_by_host(view, namespace).by_host
     for listener in listeners:
         for service in listener.services:
             _add(merged, service)
-    index = visible_by_host(view, namespace).by_host
-    for listener in listeners:
+        number = _only_port(listener.spec)
         for host, ports in _destinations(listener.virtual_services, namespace):
             found = foremost(best_namespace(index.get(host, ()), namespace))
-            trimmed = _trimmed(found, ports) if found is not None else None
+            trimmed = _trimmed(found, frozenset({number}) if number else ports) if found is not None else None
             if trimmed is not None:
                 _add(merged, trimmed)
     return merged

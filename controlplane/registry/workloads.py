@@ -58,7 +58,6 @@ def workload(view: View, proxy: Proxy) -> Workload:
     node = str(proxy.metadata.get("NODE_NAME", ""))
     annotations: Mapping[str, str] = {}
     if pod is not None:
-        node = node or pod.spec.node
         stated, known, network = pod.meta.labels, pod_locality(view, pod), network_of(view, pod.meta.labels)
         ports, annotations = pod.spec.ports, pod.meta.annotations
     else:

@@ -41,3 +41,18 @@ def test_services_routed_to(semantics: str, host: str, reached: list[str]) -> No
     world = World(WORLD % (semantics, host))
     scope = world.registry.memo.get(egress_scope, EgressKey("shop", ObjectKey("Sidecar", "shop", "own")))
     assert [service.hostname for service in scope.services] == reached
+
+
+@pytest.mark.parametrize(
+    ("port", "reached"),
+    [
+        pytest.param("", {"far.example.com": [80]}, id="any-port"),
+        pytest.param("port: {number: 80, name: http, protocol: HTTP}, ", {"far.example.com": [80]}, id="its-port"),
+        pytest.param("port: {number: 81, name: http, protocol: HTTP}, ", {}, id="another-port"),
+        pytest.param("port: {number: 81, name: p, protocol: HTTP_PROXY}, ", {"far.example.com": [80]}, id="proxy"),
+    ],
+)
+def test_a_listener_with_a_port_leads_nowhere_else(port: str, reached: dict[str, list[int]]) -> None:
+    world = World((WORLD % ("", "web.example.com")).replace('{hosts: ["*/', f'{{{port}hosts: ["*/'))
+    scope = world.registry.memo.get(egress_scope, EgressKey("shop", ObjectKey("Sidecar", "shop", "own")))
+    assert {service.hostname: [port.number for port in service.ports] for service in scope.services} == reached

@@ -133,3 +133,9 @@ def test_a_proxy_knows_its_node_best() -> None:
     proxy = Proxy("sidecar", "vm.shop", ("10.3.0.1",), "shop", "shop.svc.cluster.local", metadata={"NODE_NAME": "n2"})
     held = World(SCHEDULED + NODE).registry.memo.get(workload, proxy)
     assert (held.node, held.labels["kubernetes.io/hostname"], held.locality) == ("n2", "n2", Locality("r1", "z1"))
+
+
+def test_without_its_word_a_proxy_is_on_no_node() -> None:
+    proxy = Proxy("sidecar", "vm.shop", ("10.3.0.1",), "shop", "shop.svc.cluster.local")
+    held = World(SCHEDULED + NODE).registry.memo.get(workload, proxy)
+    assert (held.node, held.labels.get("kubernetes.io/hostname"), held.locality) == ("", None, Locality("r1", "z1"))

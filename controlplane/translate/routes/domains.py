@@ -141,12 +141,9 @@ class Domains(NamedTuple):
 def addresses(service: Service, sight: Sight) -> tuple[str, ...]:
     """Return the virtual addresses of a service that a client can use; the first one where no family fits."""
     held = service.addresses or (service.auto_addresses if sight.auto else ())
-    fitting = tuple(
-        address
-        for address in held
-        if (sight.ipv6 if ":" in address else sight.ipv4) and address not in {"0.0.0.0", "::"}  # noqa: S104 - unset
-    )
-    return fitting or service.addresses[:1]
+    held = tuple(address for address in held if address not in {"0.0.0.0", "::"})  # noqa: S104 - unset
+    fitting = tuple(address for address in held if (sight.ipv6 if ":" in address else sight.ipv4))
+    return fitting or (held[:1] if service.addresses else ())
 
 
 def bracketed(host: str) -> str:

@@ -94,6 +94,10 @@ def test_port_mode_adds_each_name_with_the_port() -> None:
     ]
 
 
+def test_no_address_is_no_domain() -> None:
+    assert service_domains(stated("ext.com", "0.0.0.0"), 80, "", Sight()).names == ("ext.com", "ext.com.")
+
+
 def test_alias_names_come_before_addresses() -> None:
     found = service_domains(stated(ECHO, "1.2.3.4"), 80, "+", Sight(), [Alias("old.default.svc.cluster.local", "=")])
     assert list(found.names) == [
