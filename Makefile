@@ -50,6 +50,10 @@ kubernetes: $(READY) ## build Kubernetes itself into the user's cache, once: abo
 cluster: $(READY) packages kubernetes ## a Kubernetes with one node on this machine, as root (ARGS=--no-node: the API alone)
 	$(BIN)/python -m tests.cluster up $(ARGS)
 
+.PHONY: cluster-image
+cluster-image: $(READY) ## the control plane of this checkout as an image on the node of `make cluster`, for deploy/
+	$(BIN)/python -m tests.cluster load $(ARGS)
+
 .PHONY: cluster-down
 cluster-down: $(READY) ## end the one of `make cluster`
 	$(BIN)/python -m tests.cluster down $(ARGS)

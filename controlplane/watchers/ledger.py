@@ -176,7 +176,7 @@ class Ledger:
         if old != new:
             for warned in sorted(new - self.warnings):
                 key, problem, source = str(warned.key), warned.text, sources[warned]
-                log.warning("watchers.unknown_field", object=key, problem=problem, source=source)
+                log.warning("watchers.warned", object=key, problem=problem, source=source)
             self.warnings = (self.warnings - old) | new
 
     def _count(self, before: Iterable[_File], after: Iterable[_File]) -> None:

@@ -12,8 +12,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from tests.cluster import build
+from tests.cluster import build, images
 from tests.cluster.api_server import Addresses, ApiServer
 from tests.cluster.node import Node
 
@@ -46,9 +47,11 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--no-node", action="store_true", help="only the API, as any user")
     up.add_argument("--port", type=int, default=0, help="port of the API where there is no node; default: a free one")
     up.set_defaults(run=_up)
+    load = commands.add_parser("load", help="give the node of `up` the control plane of this checkout as an image")
+    load.set_defaults(run=_load)
     down = commands.add_parser("down", help="end what `up` started")
     down.set_defaults(run=_down)
-    for command in (up, down):
+    for command in (up, load, down):
         command.add_argument("--folder", type=Path, default=build.cache() / "run", help="everything of this cluster")
     return parser
 
@@ -65,6 +68,16 @@ def _up(options: argparse.Namespace) -> None:
             signal.pause()
         finally:
             cluster.stop()
+
+
+def _load(options: argparse.Namespace) -> None:
+    lock, name = _lock_file(options.folder.absolute()), images.deployed()
+    if not lock.exists() or _take(lock):
+        sys.exit(f"no cluster runs in {options.folder}")
+    with TemporaryDirectory(dir=build.cache()) as folder:
+        archive = images.write(images.control_plane(name), Path(folder) / "image.tar")
+        Node.load_into(options.folder.absolute(), archive)
+    print(f"the node has {name}: kubectl apply -k deploy/")
 
 
 def _down(options: argparse.Namespace) -> None:

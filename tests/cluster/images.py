@@ -138,6 +138,12 @@ def control_plane(name: str = CONTROL_PLANE) -> Image:
     )
 
 
+def deployed() -> str:
+    """Return the name of the image that ``deploy/`` asks for."""
+    manifest = (_ROOT / "deploy" / "base" / "deployment.yaml").read_text()
+    return next(line.split()[1] for line in manifest.splitlines() if line.strip().startswith("image:"))
+
+
 def envoy(binary: Path) -> Image:
     """Return an image with an Envoy, and what a start script needs."""
     return Image(ENVOY, (_tools_layer(), {"/usr/local/bin/envoy": binary} | _libraries([binary])), command=("envoy",))

@@ -37,6 +37,7 @@ PROGRAMS = (
 )
 PACKAGES = "containerd runc containernetworking-plugins conntrack iptables iproute2 util-linux busybox-static curl"
 START_SECONDS = 10.0
+_INIT = "init.pid"
 CLEAR_SECONDS = 5.0
 
 
@@ -109,6 +110,14 @@ class Node:
         """Give the node an image, a tar file from ``images``: pods name it with ``imagePullPolicy: Never``."""
         self.run(*containerd.CTR, "images", "import", str(image))
 
+    @staticmethod
+    def load_into(folder: Path, image: Path) -> None:
+        """Give an image to the node that another process runs in a folder. Raises ``RuntimeError`` if none does."""
+        if not (folder / _INIT).exists():
+            raise RuntimeError(f"{folder} holds no cluster with a node")
+        target = (folder / _INIT).read_text()
+        _run("nsenter", "--target", target, "--mount", "--net", *containerd.CTR, "images", "import", str(image))
+
     def _make_namespaces(self) -> None:
         """Start PID 1 and learn how to get inside."""
         flags = ("--mount", "--net", "--pid", "--uts", "--ipc")
@@ -120,6 +129,7 @@ class Node:
         init.wait_until((self.folder / "mounted").exists, START_SECONDS)
         children = Path(f"/proc/{init.pid}/task/{init.pid}/children").read_text().split()
         self._inside = ("nsenter", "--target", children[0], *flags, "--")
+        (self.folder / _INIT).write_text(children[0])
 
     def _connect(self) -> None:
         """Join the node to this machine, with routes to its pods and cluster IPs."""

@@ -188,7 +188,7 @@ async def test_unknown_field_is_a_warning_and_the_rest_is_used(server: Server) -
         await client.until(lambda: retries(client) == 6, "what is known of the object")
         shown = await server.problems()  # a misspelled weight moves all traffic: status must not look clean
         assert [len(problems) for problems in shown.values()] == [2]
-    warned = server.logged("watchers.unknown_field", object="VirtualService shop/cart")
+    warned = server.logged("watchers.warned", object="VirtualService shop/cart")
     assert {"mood", "backOff"} <= {word.strip("'\":") for event in warned for word in _words(event["problem"])}
 
 

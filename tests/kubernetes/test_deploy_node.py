@@ -29,7 +29,8 @@ def deployed(kube_node: Node, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """The node with the control plane of this checkout, ready, and a namespace with an Envoy and two Services."""
     kubectl = kube_node.kubectl
     folder = tmp_path_factory.mktemp("images")
-    kube_node.load(images.write(images.control_plane("controlplane:0.1.0"), folder / "controlplane.tar"))
+    archive = images.write(images.control_plane(images.deployed()), folder / "controlplane.tar")
+    Node.load_into(kube_node.folder, archive)
     kube_node.load(images.write(images.envoy(envoy_binary()), folder / "envoy.tar"))
     kubectl("apply", "-k", str(OVERLAY))
     try:

@@ -302,11 +302,11 @@ def test_unknown_field_is_a_warning_told_once(tmp_path: Path) -> None:
         put(path, text + "# touched\n")
         assert source.load() == ChangeSet()
     assert obj.spec.hosts == ("b",)
-    told = [entry["problem"] for entry in logs if entry["event"] == "watchers.unknown_field"]
+    told = [entry["problem"] for entry in logs if entry["event"] == "watchers.warned"]
     assert len(told) == len(source.warnings) == 2
     assert any("gatewayz" in problem for problem in told)
     assert any("'hosts' is repeated" in problem for problem in told)
-    assert {entry["source"] for entry in logs if entry["event"] == "watchers.unknown_field"} == {f"{path}:2"}
+    assert {entry["source"] for entry in logs if entry["event"] == "watchers.warned"} == {f"{path}:2"}
 
 
 async def test_rename_into_place_is_one_change(tmp_path: Path) -> None:

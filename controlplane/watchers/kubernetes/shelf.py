@@ -205,7 +205,7 @@ class Shelf:
             self._outbox.reject(refused)
         for warning in after.warnings:
             if warning not in before.warnings:
-                log.warning("watchers.unknown_field", object=str(self._key(place)), problem=warning)
+                log.warning("watchers.warned", object=str(self._key(place)), problem=warning)
 
 
 def _differ(before: Object, after: Object) -> bool:

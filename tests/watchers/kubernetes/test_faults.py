@@ -404,9 +404,7 @@ async def test_an_unknown_field_is_a_warning(api: RecordedApi, options: ClusterO
             meta = next(obj.meta for key, obj in follower.objects.items() if key.kind == "VirtualService")
     assert (meta.created, meta.generation) == ("2026-01-02T03:04:05Z", 4)
     assert warned.text.startswith("spec.brandNew")
-    assert [entry["object"] for entry in logs if entry["event"] == "watchers.unknown_field"] == [
-        "VirtualService shop/a"
-    ]
+    assert [entry["object"] for entry in logs if entry["event"] == "watchers.warned"] == ["VirtualService shop/a"]
 
 
 async def test_only_metadata_is_asked_for_where_nothing_else_is_read(api: RecordedApi, options: ClusterOptions) -> None:
