@@ -122,7 +122,7 @@ class Settings:
     xds_bind: Annotated[
         str,
         Option(
-            SERVING, "Address that xDS listens on; by default loopback with --config-dir, and 0.0.0.0 in a cluster."
+            SERVING, "Address that xDS listens on; by default loopback with --config-dir, else 0.0.0.0."
         ),
     ] = ""
     plaintext: Annotated[bool, Option(SERVING, "Whether the plaintext port is open.")] = True
