@@ -121,9 +121,7 @@ class Settings:
     xds_port: Annotated[int, Option(SERVING, "Port of plaintext xDS (gRPC).")] = 15010
     xds_bind: Annotated[
         str,
-        Option(
-            SERVING, "Address that xDS listens on; by default loopback with --config-dir, else 0.0.0.0."
-        ),
+        Option(SERVING, "Address that xDS listens on; by default loopback with --config-dir, else 0.0.0.0."),
     ] = ""
     plaintext: Annotated[bool, Option(SERVING, "Whether the plaintext port is open.")] = True
     secure_port: Annotated[

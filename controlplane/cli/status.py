@@ -1,8 +1,8 @@
 """``status``: whether every proxy has what the control plane wants it to have.
 
 Reads ``/debug/syncz``, ``/debug/rejectedz`` for objects with problems, and ``/debug/feedz`` for whether what they were
-read from is up to date. Pages and keys that only this control plane has are used where they are there; an istiod's answer
-gives the table too.
+read from is up to date. Pages and keys that only this control plane has are used where they are there; the answer of an
+istiod gives the table too.
 """
 
 from __future__ import annotations
