@@ -116,7 +116,7 @@ GOOD: dict[str, list[dict[str, Any]]] = {
         set_header("x", "100%% %START_TIME(%s)% %REQ(X):10%"),
         route(rewrite={"authority": "a"}),
         route(rewrite={"uriRegexRewrite": {"match": "^/(.*)", "rewrite": "/\\1"}}),
-        redirect(redirectCode=308),
+        redirect(redirectCode=308, uri="/"),
         redirect(scheme="https"),
         redirect(port=8443),
         redirect(derivePort="FROM_REQUEST_PORT"),
@@ -285,6 +285,7 @@ _VIRTUAL_SERVICE: Rows = {
         {"hosts": ["a"], "http": [{"delegate": {}, "redirect": {"uri": "/"}}]},
         f"{HTTP}.redirect",
     ),
+    "redirect-of-nothing-but-a-code": (redirect(redirectCode=308), f"{HTTP}.redirect"),
     "redirect-and-fault": (
         {"hosts": ["a"], "http": [{"redirect": {"uri": "/"}, "fault": {"abort": {"httpStatus": 500}}}]},
         f"{HTTP}.fault",
@@ -451,6 +452,7 @@ _SIDECAR: Rows = {
         egress(*[{"port": port(0), "bind": "unix:///x", "hosts": ["./*"]}] * 2),
         "spec.egress[1].bind",
     ),
+    "egress-short-name": (egress({"hosts": ["./a"]}), "spec.egress[0].hosts[0]"),
     "egress-two-catch-alls": (egress({"hosts": ["./*"]}, {"hosts": ["./*"]}), "spec.egress[0]"),
     "egress-socket-port": (
         egress({"port": port(80), "bind": "unix:///x", "hosts": ["./*"]}),

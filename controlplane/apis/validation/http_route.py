@@ -225,7 +225,7 @@ def _check_redirect(report: Report, path: str, redirect: HTTPRedirect, matches: 
         report.error(path, "uri and prefixRewrite cannot be set together")
     if redirect.prefix_rewrite and any(match.uri is not None and match.uri.prefix is None for match in matches):
         report.error(f"{path}.prefixRewrite", "needs uri matches by prefix")
-    given = (redirect.uri, redirect.prefix_rewrite, redirect.authority, redirect.scheme, redirect.redirect_code)
+    given = (redirect.uri, redirect.prefix_rewrite, redirect.authority, redirect.scheme)
     if not any(given) and redirect.port is None and redirect.derive_port is None:
         report.error(path, "must say what to change")
     if redirect.redirect_code and not 300 <= redirect.redirect_code <= 399:  # noqa: PLR2004 - HTTP's range

@@ -153,6 +153,8 @@ def _check_egress_host(report: Report, path: str, host: str) -> None:
         report.error(path, f"{namespace!r} is not a namespace")
     if not (primitives.is_wildcard_domain(name) or primitives.is_ip(name)):
         report.error(path, f"{name!r} is not a host name or wildcard")
+    elif name != "*" and "." not in name:
+        report.error(path, f"{name!r} must be a full host name")
 
 
 def _check_outbound_policy(report: Report, path: str, policy: OutboundTrafficPolicy) -> None:
