@@ -19,7 +19,7 @@ from urllib.parse import quote
 import typer
 
 from controlplane.cli.age import age
-from controlplane.cli.fetch import CONTROL_PLANE, Unanswered, fail, fetch_json, split_address
+from controlplane.cli.fetch import CONTROL_PLANE, ControlPlaneOption, Unanswered, fail, fetch_json, split_address
 from controlplane.cli.output import coloured, has_colours, print_text, print_value, table
 from controlplane.cli.plain import PlainCommand
 
@@ -72,15 +72,7 @@ def status(
     ] = "",
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print the answer.")] = Output.TABLE,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again each second, until Ctrl-C.")] = False,
-    address: Annotated[
-        str,
-        typer.Option(
-            "--control-plane",
-            "--address",
-            envvar="CONTROLPLANE_ADDRESS",
-            help="Monitoring port of the control plane, host:port.",
-        ),
-    ] = CONTROL_PLANE,
+    address: ControlPlaneOption = CONTROL_PLANE,
 ) -> None:
     """Show what each proxy was sent, has acknowledged and has refused.
 

@@ -9,7 +9,15 @@ from typing import Annotated, Any
 import typer
 
 from controlplane import __version__
-from controlplane.cli.fetch import CONTROL_PLANE, Unanswered, fail, fetch_json, fetch_text, split_address
+from controlplane.cli.fetch import (
+    CONTROL_PLANE,
+    ControlPlaneOption,
+    Unanswered,
+    fail,
+    fetch_json,
+    fetch_text,
+    split_address,
+)
 from controlplane.cli.output import print_value
 from controlplane.cli.plain import PlainCommand
 
@@ -31,15 +39,7 @@ def version(
     *,
     remote: Annotated[bool, typer.Option("--remote/--no-remote", help="Ask the control plane too.")] = True,
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print the answer.")] = Output.SHORT,
-    address: Annotated[
-        str,
-        typer.Option(
-            "--control-plane",
-            "--address",
-            envvar="CONTROLPLANE_ADDRESS",
-            help="Monitoring port of the control plane, host:port.",
-        ),
-    ] = CONTROL_PLANE,
+    address: ControlPlaneOption = CONTROL_PLANE,
 ) -> None:
     """Show the version of this program, of the control plane and of the proxies that are connected to it.
 

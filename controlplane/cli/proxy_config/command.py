@@ -13,7 +13,16 @@ from urllib.parse import quote
 
 import typer
 
-from controlplane.cli.fetch import CONTROL_PLANE, ENVOY_ADMIN, Unanswered, fail, fetch_json, split_address
+from controlplane.cli.fetch import (
+    CONTROL_PLANE,
+    ENVOY_ADMIN,
+    BesideAddressOption,
+    ControlPlaneOption,
+    Unanswered,
+    fail,
+    fetch_json,
+    split_address,
+)
 from controlplane.cli.output import print_text, print_value, table
 from controlplane.cli.plain import PlainCommand, PlainGroup
 from controlplane.cli.proxy_config import clusters, endpoints, listeners, routes
@@ -73,13 +82,6 @@ FileOption = Annotated[
 SourceOption = Annotated[Source, typer.Option(help="What the proxy holds, or what it should hold.")]
 DiffOption = Annotated[
     bool, typer.Option("--diff", help="Show the difference of both; exits with 1 if there is one.", is_flag=True)
-]
-_MONITORING_PORT = "Monitoring port of the control plane, host:port."
-ControlPlaneOption = Annotated[
-    str, typer.Option("--control-plane", "--address", envvar="CONTROLPLANE_ADDRESS", help=_MONITORING_PORT)
-]
-BesideAddressOption = Annotated[  # where --address is a filter, as it is istioctl's
-    str, typer.Option("--control-plane", envvar="CONTROLPLANE_ADDRESS", help=_MONITORING_PORT)
 ]
 VerboseOption = Annotated[bool, typer.Option("--verbose/--no-verbose", help="Every part, or only an overview.")]
 
