@@ -82,12 +82,12 @@ class Lockstep:
         Raises:
             StreamRefused: it is malformed.
         """
+        if len(body) > _LONGEST_REMEMBERED:
+            return self._received(state, self._decoders[state.variant].request(body, state.edition))
         found: Received | None = state.steps.get(body)
         if found is None:
-            request = self._decoders[state.variant].request(body, state.edition)
-            found = self._received(state, request)
-            if len(body) <= _LONGEST_REMEMBERED:
-                self._remember(state, body, found, len(body))
+            found = self._received(state, self._decoders[state.variant].request(body, state.edition))
+            self._remember(state, body, found, len(body))
         return found
 
     def _received(self, state: StreamState, request: Request) -> Received:

@@ -14,7 +14,7 @@ import secrets
 import weakref
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from envoy.config.core.v3.base_pb2 import Node
@@ -187,27 +187,29 @@ def _delta_entries(resources: Iterable[Resource]) -> Iterator[bytes]:
         yield body
 
 
-class _Stated(NamedTuple):
+class _Stated:
     """Contents as bytes of a request: names, and entries of ``initial_resource_versions`` with what they say."""
 
-    names: frozenset[bytes]
-    versions: Mapping[bytes, tuple[str, str]]
-    entries: frozenset[bytes]
+    def __init__(self, contents: Contents) -> None:
+        self._versions = contents.versions
+        self.names = _encoded_names(contents.names)
+        self.entries = frozenset(map(_held_entry, self._versions, self._versions.values()))
 
-    @classmethod
-    def of(cls, contents: Contents) -> _Stated:
-        names = {name: name.encode() for name in contents.names}
-        versions = {_held_entry(names[held[0]], held[1].encode()): held for held in contents.versions.items()}
-        return cls(frozenset(names.values()), versions, frozenset(versions))
-
-
-def _held_entry(name: bytes, version: bytes) -> bytes:
-    return b"".join((b"\x0a", _varint(len(name)), name, b"\x12", _varint(len(version)), version))
+    @cached_property
+    def versions(self) -> Mapping[bytes, tuple[str, str]]:
+        """Name and version by entry."""
+        return {_held_entry(*held): held for held in self._versions.items()}
 
 
-def _are_all(stated: Sequence[bytes], of: frozenset[bytes]) -> bool:
-    """Whether a list has just the elements of a set, each once, in any order. Builds no set from the list."""
-    return len(stated) == len(of) and not of.difference(stated)
+@lru_cache(maxsize=64)
+def _encoded_names(names: Names) -> frozenset[bytes]:
+    return frozenset(map(str.encode, names))
+
+
+@lru_cache(maxsize=1 << 15)
+def _held_entry(name: str, version: str) -> bytes:
+    """Encode an entry of ``initial_resource_versions``; contents that share a resource share the object."""
+    return _field(1, name.encode()) + _field(2, version.encode())
 
 
 class Decoder:
@@ -274,7 +276,7 @@ class Decoder:
         if not field:
             return NO_NAMES
         names = field[:]  # a list, which is read several times faster
-        if 1 < len(names) == len(contents.resources) and _are_all(names, self._statement(contents).names):
+        if 1 < len(names) == len(contents.resources) and set(names) == self._statement(contents).names:
             return contents.names
         try:
             return frozenset([name.decode() for name in names])
@@ -284,7 +286,7 @@ class Decoder:
     def _held(self, entries: Sequence[bytes], contents: Contents) -> Mapping[str, str]:
         """Return ``initial_resource_versions``; most or all of its entries are what the proxy would be sent now."""
         stated = self._statement(contents)
-        if _are_all(entries, stated.entries):
+        if len(entries) == len(stated.entries) and set(entries) == stated.entries:
             return contents.versions
         return dict([stated.versions.get(entry) or self._held_version(entry) for entry in entries])
 
@@ -295,7 +297,7 @@ class Decoder:
     def _statement(self, contents: Contents) -> _Stated:
         stated = self._stated.get(contents)
         if stated is None:
-            stated = self._stated[contents] = _Stated.of(contents)
+            stated = self._stated[contents] = _Stated(contents)
         return stated
 
     def _names(self, message: DiscoveryRequest) -> Names:

@@ -93,27 +93,50 @@ class Splitter:
         Raises:
             ConnectionFailed: it does not speak HTTP/2, or a frame is larger than we allow.
         """
-        if self._rest:
-            data = self._rest + data
-        start, end = 0, len(data)
+        start = 0
         if not self._greeted:
-            if data[: len(PREFACE)] != PREFACE[:end]:
+            data = self._rest + data
+            if data[: len(PREFACE)] != PREFACE[: len(data)]:
                 raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "this port speaks HTTP/2 only")
-            if end < len(PREFACE):
+            if len(data) < len(PREFACE):
                 self._rest = data
                 return
-            self._greeted, start = True, len(PREFACE)
-        while end - start >= HEAD_SIZE:
-            high, low, kind, flags, stream_id = _HEAD.unpack_from(data, start)
-            size = high << 8 | low
-            if size > LARGEST_FRAME:
-                raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
-            after = start + HEAD_SIZE + size
-            if after > end:
+            self._greeted, self._rest, start = True, b"", len(PREFACE)
+        elif self._rest:
+            # Joined with what its frame can take and not with all of ``data``, which is often many times as long.
+            begun = len(self._rest)
+            self._rest += data[: HEAD_SIZE + LARGEST_FRAME]
+            frame, after = _frame(self._rest, 0)
+            if frame is None:
+                return
+            yield frame
+            self._rest, start = b"", after - begun
+        while True:
+            frame, after = _frame(data, start)
+            if frame is None:
                 break
-            yield Frame(kind, flags, stream_id & LARGEST_WINDOW, data[start + HEAD_SIZE : after])
+            yield frame
             start = after
         self._rest = data[start:]
+
+
+def _frame(data: bytes, start: int) -> tuple[Frame | None, int]:
+    """Return the frame that begins there and where it ends; ``None`` where it is not complete.
+
+    Raises:
+        ConnectionFailed: it is larger than we allow.
+    """
+    if len(data) - start < HEAD_SIZE:
+        return None, start
+    high, low, kind, flags, stream_id = _HEAD.unpack_from(data, start)
+    size = high << 8 | low
+    if size > LARGEST_FRAME:
+        raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
+    begin = start + HEAD_SIZE
+    end = begin + size
+    if end > len(data):
+        return None, start
+    return Frame(kind, flags, stream_id & LARGEST_WINDOW, data[begin:end]), end
 
 
 def head(size: int, kind: int, flags: int, stream_id: int) -> bytes:
