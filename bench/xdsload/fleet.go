@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -9,9 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	"google.golang.org/protobuf/proto"
 )
 
 // fleet is all proxies, what they received together, and the mark they wait for.
@@ -34,7 +30,7 @@ type mark struct {
 	typeURL string
 	text    []byte
 	left    atomic.Int64
-	seen    []atomic.Bool
+	seen    []bool // each written by its proxy alone
 }
 
 func newFleet(proxies, namespaces int, istioVersion string, out *answers) *fleet {
@@ -71,7 +67,7 @@ func (f *fleet) disconnect() {
 }
 
 func (f *fleet) mark(typeURL, text string) {
-	m := &mark{typeURL: typeURL, text: []byte(text), seen: make([]atomic.Bool, len(f.proxies))}
+	m := &mark{typeURL: typeURL, text: []byte(text), seen: make([]bool, len(f.proxies))}
 	m.left.Store(int64(len(f.proxies)))
 	f.current.Store(m)
 }
@@ -101,38 +97,31 @@ func (f *fleet) totals() map[string]int64 {
 }
 
 // received counts one response, looks for the mark in it and keeps it if the proxy is the recorded one.
-func (f *fleet) received(p *proxy, r *discovery.DeltaDiscoveryResponse) error {
+func (f *fleet) received(p *proxy, r *response) error {
 	now := time.Now().UnixNano()
 	f.lastNs.Store(now)
 	f.messages.Add(1)
-	f.resources.Add(int64(len(r.Resources)))
-	f.bytes.Add(int64(proto.Size(r)))
-	if m := f.current.Load(); m != nil && m.typeURL == r.TypeUrl && !m.seen[p.number].Load() {
-		for _, resource := range r.Resources {
-			if bytes.Contains(resource.Resource.GetValue(), m.text) && !m.seen[p.number].Swap(true) {
-				if m.left.Add(-1) == 0 {
-					f.out.write(map[string]any{"marked": true, "at_ns": now})
-				}
-			}
+	f.resources.Add(int64(len(r.resources)))
+	f.bytes.Add(int64(len(r.body)))
+	if m := f.current.Load(); m != nil && m.typeURL == r.typeURL && !m.seen[p.number] && r.holds(m.text) {
+		m.seen[p.number] = true
+		if m.left.Add(-1) == 0 {
+			f.out.write(map[string]any{"marked": true, "at_ns": now})
 		}
 	}
 	if p.number == 0 {
-		return f.keep(r)
+		return f.keep(r.body)
 	}
 	return nil
 }
 
 // keep appends a response to the recording: four bytes of length, then the message.
-func (f *fleet) keep(r *discovery.DeltaDiscoveryResponse) error {
+func (f *fleet) keep(body []byte) error {
 	f.recordLock.Lock()
 	defer f.recordLock.Unlock()
 	if f.recording == nil {
 		return nil
 	}
-	body, err := proto.Marshal(r)
-	if err != nil {
-		return err
-	}
-	_, err = f.recording.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...))
+	_, err := f.recording.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...))
 	return err
 }

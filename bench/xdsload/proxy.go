@@ -64,13 +64,13 @@ func newProxy(number int, namespace, istioVersion string) *proxy {
 // stream is one ADS stream of a proxy; the node goes with the first request only.
 type stream struct {
 	*proxy
-	discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
+	grpc.ClientStream
 	node *core.Node
 }
 
 func (s *stream) request(r *discovery.DeltaDiscoveryRequest) error {
 	r.Node, s.node = s.node, nil
-	return s.Send(r)
+	return s.SendMsg(r)
 }
 
 // start makes the first request of a type on this stream, with the versions held from an earlier one.
@@ -90,28 +90,30 @@ func (p *proxy) run(ctx context.Context, address string, f *fleet) error {
 		return err
 	}
 	defer connection.Close()
-	client, err := discovery.NewAggregatedDiscoveryServiceClient(connection).DeltaAggregatedResources(ctx)
+	both := &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
+	call, err := connection.NewStream(ctx, both,
+		discovery.AggregatedDiscoveryService_DeltaAggregatedResources_FullMethodName, grpc.ForceCodecV2(newCodec()))
 	if err != nil {
 		return err
 	}
-	s := &stream{p, client, p.node}
+	s := &stream{p, call, p.node}
 	if err := s.open(); err != nil {
 		return err
 	}
+	var r response
 	for {
-		r, err := s.Recv()
-		if err != nil {
+		if err := s.RecvMsg(&r); err != nil {
 			return err
 		}
-		if err := f.received(p, r); err != nil {
+		if err := f.received(p, &r); err != nil {
 			fail(err)
 		}
-		if p.types[r.TypeUrl] == nil {
-			continue
+		if p.types[r.typeURL] != nil {
+			if err := s.take(&r); err != nil {
+				return err
+			}
 		}
-		if err := s.take(r); err != nil {
-			return err
-		}
+		r.release()
 	}
 }
 
@@ -139,34 +141,34 @@ func (s *stream) open() error {
 }
 
 // take stores and acknowledges a response, and subscribes to the names that its resources refer to.
-func (s *stream) take(r *discovery.DeltaDiscoveryResponse) error {
-	h := s.types[r.TypeUrl]
-	for _, resource := range r.Resources {
-		h.versions[resource.Name] = resource.Version
+func (s *stream) take(r *response) error {
+	h := s.types[r.typeURL]
+	for _, resource := range r.resources {
+		h.versions[resource.name] = resource.version
 	}
-	for _, name := range r.RemovedResources {
+	for _, name := range r.removed {
 		delete(h.versions, name)
 	}
-	if err := s.request(&discovery.DeltaDiscoveryRequest{TypeUrl: r.TypeUrl, ResponseNonce: r.Nonce}); err != nil {
+	if err := s.request(&discovery.DeltaDiscoveryRequest{TypeUrl: r.typeURL, ResponseNonce: r.nonce}); err != nil {
 		return err
 	}
-	if other := dependent[r.TypeUrl]; other != "" {
-		if err := s.follow(other, r.Resources); err != nil {
+	if other := dependent[r.typeURL]; other != "" {
+		if err := s.follow(other, r.resources); err != nil {
 			return err
 		}
 	}
-	if r.TypeUrl == cdsType && !s.types[ldsType].requested {
+	if r.typeURL == cdsType && !s.types[ldsType].requested {
 		return s.start(ldsType)
 	}
 	return nil
 }
 
 // follow subscribes to names of another type that these resources refer to.
-func (s *stream) follow(other string, resources []*discovery.Resource) error {
+func (s *stream) follow(other string, resources []resource) error {
 	h := s.types[other]
 	var fresh []string
 	for _, resource := range resources {
-		for _, name := range references(resource.Resource) {
+		for _, name := range references(resource) {
 			if !h.subscribed[name] {
 				h.subscribed[name] = true
 				fresh = append(fresh, name)

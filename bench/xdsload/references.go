@@ -1,7 +1,7 @@
 package main
 
 import (
-	"crypto/sha256"
+	"hash/maphash"
 	"sync"
 
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -10,16 +10,19 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// known holds what a resource refers to by the hash of its bytes: thousands of proxies get the same ones.
-var known sync.Map
+// known holds what a resource refers to by a hash of its bytes: thousands of proxies get the same ones.
+var (
+	known sync.Map
+	seed  = maphash.MakeSeed()
+)
 
 // references returns the EDS name of a cluster, or the route configuration names of a listener.
-func references(resource *anypb.Any) []string {
-	hash := sha256.Sum256(resource.GetValue())
+func references(r resource) []string {
+	hash := maphash.Bytes(seed, r.value)
 	if names, ok := known.Load(hash); ok {
 		return names.([]string)
 	}
-	message, err := resource.UnmarshalNew()
+	message, err := (&anypb.Any{TypeUrl: r.typeURL, Value: r.value}).UnmarshalNew()
 	if err != nil {
 		fail(err)
 	}

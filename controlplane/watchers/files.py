@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from controlplane.watchers.ledger import Ledger
@@ -20,7 +21,7 @@ from controlplane.watchers.tree import affected
 from controlplane.watchers.watch import DirectoryWatch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Generator, Mapping
+    from collections.abc import AsyncIterator, Callable, Collection, Generator, Mapping
     from pathlib import Path
 
     from controlplane.model.objects import ChangeSet, Rejected
@@ -36,7 +37,9 @@ _RESCAN_SHARE = 1 / 200
 _RESCAN_AT_LATEST = 60.0
 """but never less often than this."""
 _PACE_SECONDS = 0.005
-"""A burst of changes is read this often; the first of it at once."""
+"""A burst of changes is read this often; the first of it at once. What was reported while reading took longer,"""
+_GATHER_SECONDS = 0.1
+"""but no longer than this, is read as part of the same change: it is applied and sent once."""
 _SETTLE_SECONDS = 0.02
 """How long a file must be gone, or left alone with objects missing, before they are taken to be removed: editors
 write in place or remove and create."""
@@ -124,7 +127,7 @@ class FileSource:
                 if not paths:
                     continue
                 begun = time.monotonic()
-                change = self._update(paths)
+                change = self._update(paths, more=partial(_reported_since, watch, begun))
                 if self._root in paths:
                     rested = (time.monotonic() - begun) / _RESCAN_SHARE
                     self._compare_after = min(max(_RESCAN_SECONDS, rested), _RESCAN_AT_LATEST)
@@ -134,22 +137,32 @@ class FileSource:
         finally:
             watch.close()
 
-    def _update(self, paths: Collection[str], *, settled: bool = False) -> ChangeSet:
-        """Read what changed below these paths; ``settled`` believes at once that objects are gone."""
-        again, self._unsettled = self._unsettled, set()
-        if not os.path.isdir(self._root):
-            return self._ledger.refuse(self._shown, "is not a directory; objects read from it before are kept")
-        if self._root in paths:
-            self._compared = time.monotonic()
-        files, directories = affected(self._root, paths, self._seen)
-        self._unsettled |= directories - again - {self._root}
-        settled = settled or any(path not in self._seen and os.path.exists(path) for path in files)
+    def _update(
+        self, paths: Collection[str], *, settled: bool = False, more: Callable[[], set[str]] = set
+    ) -> ChangeSet:
+        """Read what changed below these paths, and below those that ``more`` gives until it gives none.
+
+        ``settled`` believes at once that objects are gone.
+        """
         readings: dict[str, Reading | None] = {}
-        for path in sorted(files):
-            before = self._ledger.reading(path)
-            reading = self._read(path, before, settled=settled)
-            if reading is not before:
-                readings[path] = reading
+        while paths:
+            if not os.path.isdir(self._root):
+                if readings:
+                    break  # that it is gone now is reported next
+                return self._ledger.refuse(self._shown, "is not a directory; objects read from it before are kept")
+            again, self._unsettled = self._unsettled, set()
+            if self._root in paths:
+                self._compared = time.monotonic()
+            files, directories = affected(self._root, paths, self._seen)
+            self._unsettled |= directories - again - {self._root}
+            moved = settled or any(path not in self._seen and os.path.exists(path) for path in files)
+            for path in sorted(files):
+                before = readings[path] if path in readings else self._ledger.reading(path)
+                reading = self._read(path, before, settled=moved)
+                if reading is not before:
+                    readings[path] = reading
+            if paths := more():
+                paths |= self._unsettled
         return self._ledger.enter(readings, self._shown)
 
     def _read(self, path: str, before: Reading | None, *, settled: bool) -> Reading | None:
@@ -194,6 +207,11 @@ class FileSource:
             return before
         del self._seen[path]
         return None
+
+
+def _reported_since(watch: DirectoryWatch, begun: float) -> set[str]:
+    """Return the paths that changed while others were read, if that has taken a while, but not too long."""
+    return watch.wait(0) if _PACE_SECONDS < time.monotonic() - begun < _GATHER_SECONDS else set()
 
 
 def _signature(status: os.stat_result) -> _Signature:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_BUSY_STEP_MS = 4
+_BUSY_STEP_MS = 2
 _IDLE_STEP_MS = 10
 """How often reports are collected, which costs CPU: while something happens, and otherwise."""
 _BUSY_SECONDS = 1.0
@@ -46,7 +46,7 @@ class DirectoryWatch:
         if self._watcher is None or self._identity != _identity(self._root):
             return self._open()
         busy = self._busy_until - time.monotonic()
-        step_ms = _BUSY_STEP_MS if busy > 0 else _IDLE_STEP_MS
+        step_ms = _BUSY_STEP_MS if busy > 0 or not seconds else _IDLE_STEP_MS
         timeout_ms = int(1000 * (min(seconds, busy) if busy > 0 else seconds))
         reports = self._watcher.watch(_GATHER_MS, step_ms, max(1, timeout_ms), self._stop)
         if isinstance(reports, str):
