@@ -58,7 +58,7 @@ class Transport(Protocol):
 class Turns:
     """Lets the streams that have something to send do so in turn, and the event loop breathe in between."""
 
-    SLICE = 0.01  # seconds
+    SLICE = 0.02  # seconds; what is answered in between keeps the last ones waiting
 
     def __init__(self) -> None:
         self._due: deque[Stream] = deque()

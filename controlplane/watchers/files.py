@@ -37,9 +37,10 @@ _RESCAN_SHARE = 1 / 200
 _RESCAN_AT_LATEST = 60.0
 """but never less often than this."""
 _PACE_SECONDS = 0.005
-"""A burst of changes is read this often; the first of it at once. What was reported while reading took longer,"""
+"""A burst of changes is read this often; the first of it at once."""
 _GATHER_SECONDS = 0.1
-"""but no longer than this, is read as part of the same change: it is applied and sent once."""
+"""Where several files changed, what is reported before reading has taken this long is read with them: the whole is
+applied and sent once."""
 _SETTLE_SECONDS = 0.02
 """How long a file must be gone, or left alone with objects missing, before they are taken to be removed: editors
 write in place or remove and create."""
@@ -127,7 +128,7 @@ class FileSource:
                 if not paths:
                     continue
                 begun = time.monotonic()
-                change = self._update(paths, more=partial(_reported_since, watch, begun))
+                change = self._update(paths, more=partial(_reported, watch, begun + _GATHER_SECONDS))
                 if self._root in paths:
                     rested = (time.monotonic() - begun) / _RESCAN_SHARE
                     self._compare_after = min(max(_RESCAN_SECONDS, rested), _RESCAN_AT_LATEST)
@@ -140,7 +141,7 @@ class FileSource:
     def _update(
         self, paths: Collection[str], *, settled: bool = False, more: Callable[[], set[str]] = set
     ) -> ChangeSet:
-        """Read what changed below these paths, and below those that ``more`` gives until it gives none.
+        """Read what changed below these paths; if several files did, below those too that ``more`` gives, until none.
 
         ``settled`` believes at once that objects are gone.
         """
@@ -161,7 +162,8 @@ class FileSource:
                 reading = self._read(path, before, settled=moved)
                 if reading is not before:
                     readings[path] = reading
-            if paths := more():
+            paths = more() if len(readings) > 1 else set()
+            if paths:
                 paths |= self._unsettled
         return self._ledger.enter(readings, self._shown)
 
@@ -209,9 +211,9 @@ class FileSource:
         return None
 
 
-def _reported_since(watch: DirectoryWatch, begun: float) -> set[str]:
-    """Return the paths that changed while others were read, if that has taken a while, but not too long."""
-    return watch.wait(0) if _PACE_SECONDS < time.monotonic() - begun < _GATHER_SECONDS else set()
+def _reported(watch: DirectoryWatch, until: float) -> set[str]:
+    """Return the paths that are known to have changed by now; none after ``until`` (``time.monotonic``)."""
+    return watch.wait(0) if time.monotonic() < until else set()
 
 
 def _signature(status: os.stat_result) -> _Signature:

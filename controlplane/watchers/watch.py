@@ -38,7 +38,7 @@ class DirectoryWatch:
         self._busy_until = 0.0
 
     def wait(self, seconds: float) -> set[str]:
-        """Return the paths that changed, at the latest after ``seconds``; blocks.
+        """Return the paths that changed, at the latest after ``seconds``; blocks. With 0, what has changed by now.
 
         ``root`` is among them when anything may have: the watch began just now. Empty when nothing was reported or
         ``stop`` was set.

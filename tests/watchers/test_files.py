@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Self
@@ -418,6 +419,24 @@ async def test_burst_is_gathered(tmp_path: Path) -> None:
         writing = asyncio.create_task(asyncio.to_thread(burst))
         assert await watched.until("a", 1199) < 150
         await writing
+
+
+async def test_files_that_change_together_are_one_change(tmp_path: Path) -> None:
+    """What is written while the first of them are read comes with them, so that it is compiled and sent once."""
+    async with Watched(tmp_path) as watched:
+
+        def checkout() -> None:
+            for number in range(300):
+                put(tmp_path / f"{number:03}.yaml", service(f"s{number}"))
+                time.sleep(0.001)
+
+        writing = asyncio.create_task(asyncio.to_thread(checkout))
+        sizes: list[int] = []
+        while sum(sizes) < 300:
+            sizes.append(len((await watched.next()).upserts))
+        await writing
+        assert sum(sizes) == 300
+        assert len(sizes) < 12, sizes
 
 
 async def test_ten_megabytes_do_not_block_the_event_loop(tmp_path: Path) -> None:
