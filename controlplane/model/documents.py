@@ -12,7 +12,6 @@ import json
 import math
 import re
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -193,132 +192,123 @@ def _line(event: events.Event) -> int:
     return event.start_mark.line + 1 if event.start_mark is not None else 1
 
 
-class _Missing:
-    """The key of a mapping that waits for its next key."""
+_KEY, _ITEM, _MERGE = object(), object(), object()
+"""What comes next where it is no value of a key: a key of a mapping, an item of a list, what ``<<`` stands for."""
 
 
-class _Merge:
-    """The key ``<<``."""
-
-
-@dataclass(slots=True)
-class _Frame:
-    """A container being filled."""
-
-    value: Any
-    anchor: str | None
-    begun: int
-    key: Any = _Missing
-    merges: list[Any] | None = None
-
-
-class _Builder:
-    """Builds one document from parser events, without recursion."""
+class _Anchors:
+    """The values of one document that aliases may stand for, each with how many values it holds."""
 
     def __init__(self) -> None:
-        self.root: Any = None
-        self.warnings: list[str] = []
-        self.line = 0
-        self._stack: list[_Frame] = []
-        self._anchors: dict[str, tuple[Any, int]] = {}
-        self._size = 0
+        self._named: dict[str, tuple[Any, int]] = {}
         self._copied = 0
 
-    def steps(self, events: ModuleType) -> dict[type, Callable[[Any], None]]:
-        """Return what to do with each type of ``yaml.events``; a table, since this runs for every word of a file."""
-        return {
-            events.ScalarEvent: self.scalar,
-            events.MappingStartEvent: partial(self.begin, dict),
-            events.SequenceStartEvent: partial(self.begin, list),
-            events.MappingEndEvent: self.end,
-            events.SequenceEndEvent: self.end,
-            events.AliasEvent: self.alias,
-        }
+    def name(self, anchor: str, value: object, size: int) -> None:
+        self._named[anchor] = (value, size)
 
-    def scalar(self, event: events.ScalarEvent) -> None:
-        self._size += 1
-        value: Scalar = event.value
-        if event.implicit[0]:
-            if (
-                value == "<<"
-                and self._stack
-                and self._stack[-1].key is _Missing
-                and type(self._stack[-1].value) is dict
-            ):
-                self._stack[-1].key = _Merge
-                return
-            value = _plain(event.value)
-        elif not event.implicit[1]:
-            value = _tagged(event)
-        if event.anchor is not None:
-            self._anchors[event.anchor] = (value, 1)
-        self._place(value, event)
+    def forget(self, anchor: str) -> None:
+        """Take back a name that is given to something that is not complete yet."""
+        self._named.pop(anchor, None)
 
-    def begin(self, kind: type[list[Any] | dict[str, Any]], event: events.CollectionStartEvent) -> None:
-        if event.tag not in (_LIST_TAGS if kind is list else _DICT_TAGS):
-            raise _BadDocumentError(_line(event), f"tag {event.tag} is not allowed")
-        if len(self._stack) >= MAX_DEPTH:
-            raise _BadDocumentError(_line(event), f"nested deeper than {MAX_DEPTH} levels")
-        if not self._stack:
-            self.line = _line(event)
-        self._stack.append(_Frame(kind(), event.anchor, self._size))
-        self._size += 1
-        if event.anchor is not None:
-            self._anchors.pop(event.anchor, None)
-
-    def end(self, event: events.Event) -> None:
-        frame = self._stack.pop()
-        for merged in frame.merges or ():
-            for key, value in merged.items():
-                frame.value.setdefault(key, value)
-        if frame.anchor is not None:
-            self._anchors[frame.anchor] = (frame.value, self._size - frame.begun)
-        self._place(frame.value, event)
-
-    def alias(self, event: events.AliasEvent) -> None:
-        if event.anchor not in self._anchors:
+    def copy(self, event: events.AliasEvent) -> tuple[Any, int]:
+        if event.anchor not in self._named:
             raise _BadDocumentError(_line(event), f"alias {event.anchor!r} names no finished anchor")
-        value, size = self._anchors[event.anchor]
-        self._size += size
+        value, size = self._named[event.anchor]
         self._copied += size
         if self._copied > MAX_COPIED:
             raise _BadDocumentError(_line(event), "aliases multiply the document beyond reason")
-        self._place(value, event)
-
-    def _place(self, value: object, event: events.Event) -> None:
-        if not self._stack:
-            self.root = value
-            self.line = self.line or _line(event)
-            return
-        frame = self._stack[-1]
-        if type(frame.value) is list:
-            frame.value.append(value)
-        elif frame.key is _Missing:
-            frame.key = key = value if type(value) is str else _key(value, _line(event))
-            if key in frame.value:
-                line = _line(event)
-                self.warnings.append(f"key {key!r} is repeated on line {line} of the document; the last one is used")
-        elif frame.key is _Merge:
-            frame.key = _Missing
-            merges = value if type(value) is list else [value]
-            if not all(type(merged) is dict for merged in merges):
-                raise _BadDocumentError(_line(event), "only mappings can be merged with <<")
-            frame.merges = [*(frame.merges or ()), *merges]
-        else:
-            frame.value[frame.key] = value
-            frame.key = _Missing
+        return value, size
 
 
 def _stream(parser: CParser) -> Iterator[Document]:
     """Yield each document; raises what the parser raises, and ``_BadDocumentError``."""
     from yaml import events  # noqa: PLC0415 - as above
 
-    builder = _Builder()
-    steps = builder.steps(events)
-    while (event := parser.get_event()) is not None:
-        if (step := steps.get(type(event))) is not None:
-            step(event)
-        elif type(event) is events.DocumentEndEvent:
-            yield Document(builder.root, builder.line, tuple(builder.warnings))
-            builder = _Builder()
-            steps = builder.steps(events)
+    while (document := _document(parser.get_event, events)) is not None:
+        yield document
+
+
+def _document(next_event: Callable[[], Any], events: ModuleType) -> Document | None:  # noqa: C901 - see below
+    """Build the next document from parser events; ``None`` at the end of the text.
+
+    One loop without recursion or calls for what is usual, since it runs for every word of every file that changes.
+    """
+    begins, scalar = {events.MappingStartEvent: dict, events.SequenceStartEvent: list}, events.ScalarEvent
+    ends = {events.MappingEndEvent, events.SequenceEndEvent}
+    anchors, warnings = _Anchors(), list[str]()
+    root: Any = None
+    line = size = 0  # line of the root; values so far, those that aliases added too
+    container: Any = None  # what is being filled, and what comes next in it
+    expected: Any = None
+    around: list[tuple[Any, Any]] = []  # the same of the containers that it is in
+    anchored: dict[int, tuple[str, int]] = {}  # by depth: the anchor of a container, and the size when it began
+    merges: dict[int, list[dict[str, Any]]] = {}  # by depth: what is merged into a mapping
+    while (event := next_event()) is not None:
+        kind = type(event)
+        value: Any
+        if kind is scalar:
+            size += 1
+            value = event.value
+            plain, quoted = event.implicit
+            if plain:
+                if expected is _KEY and value == "<<":
+                    expected = _MERGE
+                    continue
+                value = _plain(value)
+            elif not quoted:
+                value = _tagged(event)
+            if event.anchor is not None:
+                anchors.name(event.anchor, value, 1)
+        elif kind in begins:
+            made = begins[kind]
+            if event.tag is not None and event.tag not in (_LIST_TAGS if made is list else _DICT_TAGS):
+                raise _BadDocumentError(_line(event), f"tag {event.tag} is not allowed")
+            if len(around) >= MAX_DEPTH:
+                raise _BadDocumentError(_line(event), f"nested deeper than {MAX_DEPTH} levels")
+            line = line or _line(event)
+            around.append((container, expected))
+            container, expected = made(), _ITEM if made is list else _KEY
+            if event.anchor is not None:
+                anchored[len(around)] = (event.anchor, size)
+                anchors.forget(event.anchor)
+            size += 1
+            continue
+        elif kind in ends:
+            for merged in merges.pop(len(around), ()):
+                for key in merged:
+                    container.setdefault(key, merged[key])
+            if anchored and (named := anchored.pop(len(around), None)) is not None:
+                anchors.name(named[0], container, size - named[1])
+            value = container
+            container, expected = around.pop()
+        elif kind is events.AliasEvent:
+            value, copied = anchors.copy(event)
+            size += copied
+        elif kind is events.DocumentEndEvent:
+            return Document(root, line, tuple(warnings))
+        else:
+            continue
+        if expected is _ITEM:
+            container.append(value)
+        elif expected is _KEY:
+            expected = value if type(value) is str else _key(value, _line(event))
+            if expected in container:
+                at = _line(event)
+                warnings.append(f"key {expected!r} is repeated on line {at} of the document; the last one is used")
+        elif container is None:
+            root, line = value, line or _line(event)
+        elif expected is _MERGE:
+            merges.setdefault(len(around), []).extend(_merged(value, _line(event)))
+            expected = _KEY
+        else:
+            container[expected] = value
+            expected = _KEY
+    return None
+
+
+def _merged(value: object, line: int) -> list[dict[str, Any]]:
+    """Return the mappings that ``<<`` names."""
+    found: list[Any] = value if type(value) is list else [value]
+    if not all(type(merged) is dict for merged in found):
+        raise _BadDocumentError(line, "only mappings can be merged with <<")
+    return found
