@@ -58,6 +58,11 @@ class Encoded(Protocol):
         """Version of the response: equal for equal resources."""
         ...
 
+    @property
+    def revision(self) -> int:
+        """The registry's revision when it was made: the same for all that are sent it, early or late."""
+        ...
+
 
 E = TypeVar("E", bound=Encoded)
 
@@ -269,7 +274,7 @@ def _sent(state: StreamState, watch: Watch, step: _Step, encoded: Encoded) -> St
         if watch.flight is not None and watch.flight.base is not None:  # overtaken unanswered: it may hold either
             lingering = (*lingering, watch.flight.base)
     flight = Flight(
-        encoded.nonce, encoded.version, state.edition.revision,
+        encoded.nonce, encoded.version, encoded.revision,
         names=touched if watch.flight is None else union(touched, watch.flight.names),
         base=base,
         adds=watch.type is ResourceType.CLUSTER and _adds(watch, step),

@@ -143,6 +143,30 @@ async def test_streams_that_went_the_same_way_are_one_state() -> None:
     assert world.proxies[0].state is not world.proxies[1].state
 
 
+async def test_streams_that_came_at_different_times_are_one_state_once_they_are_sent_the_same() -> None:
+    """For that no type has to change but the one that changed between them: what is still valid was sent alike."""
+    clusters = {name: Resource.of(C, name, name.encode()) for name in NAMES}
+    library, lockstep = Library(), Lockstep()
+    editions = [
+        library.edition(Snapshot(n, {C: clusters, E: {"a": Resource.of(E, "a", f"{n}".encode())}})) for n in range(1, 4)
+    ]
+    proxies: list[Proxy] = []
+    for edition in editions:
+        if len(proxies) < 2:
+            proxies.append(Proxy(lockstep, Variant.DELTA, edition))
+            for type_url, names in ((CDS, OVERDUE), (EDS, frozenset(NAMES))):
+                proxies[-1].ask(type_url, names)
+        for proxy in proxies:
+            proxy.serve(edition)
+            for type_url in (CDS, EDS):
+                proxy.answer(type_url, refuse=False)
+            proxy.serve(edition)
+    early, late = proxies
+    assert len(early.sent) == len(late.sent) + 1
+    assert early.state is late.state
+    assert early.state.watches[CDS].acked_revision == 1
+
+
 async def test_states_that_nobody_is_in_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("controlplane.ads.lockstep._KEPT_SECONDS", 0.01)
     lockstep = Lockstep()

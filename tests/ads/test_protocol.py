@@ -24,6 +24,7 @@ class Reply(NamedTuple):
     nonce: str
     version: str
     plan: Plan
+    revision: int
     sequence: int = 0
 
     @property
@@ -64,7 +65,7 @@ class Talk:
 
     def _encode(self, plan: Plan, _after: int) -> Reply:
         self.count += 1
-        return Reply(f"n{self.count}", f"v{self.count}", plan)
+        return Reply(f"n{self.count}", f"v{self.count}", plan, self.state.edition.revision)
 
     def publish(self, **parts: str) -> None:
         self.snapshot = snapshot(self.snapshot, **parts)
