@@ -107,7 +107,7 @@ class ControlPlane:
         self._compiler = Compiler(self._registry)
         self._untranslated = UntranslatedFields()
         self._registry.memo.keep(mesh, ())  # made now: it takes a moment that the first proxy need not wait
-        self._listed = False
+        self._waiting_for = "the first list of objects is not complete"  # nothing once it serves
         self._stopping = False
         self._source = _source(settings)
         self._cluster = None if isinstance(self._source, FileSource) else self._source
@@ -115,7 +115,7 @@ class ControlPlane:
         self._holdoff = Holdoff(self._push, settings.holdoff, settings.max_holdoff)
         self._observer = _Counting()
         self._trust = _trust(settings, lambda: self._registry.memo.get(mesh, ()))
-        environment = Environment(ready=lambda: self._listed, observer=self._observer)
+        environment = Environment(ready=lambda: not self._waiting_for, observer=self._observer)
         if self._trust is not None:
             environment = replace(
                 environment, identify=self._trust.identify, debug=self._debug, services=self._trust.handlers
@@ -171,6 +171,7 @@ class ControlPlane:
         await self._apply(source.load() if isinstance(source, FileSource) else await source.load())
         settle_memory()
         if self._trust is not None:
+            self._waiting_for = "the certificate authority has no key yet"
             try:
                 serving = await self._trust.open(self._cluster.client if self._cluster is not None else None)
             except ValueError as error:  # an authority that cannot sign
@@ -181,7 +182,7 @@ class ControlPlane:
                 ports["secure"] = f"{settings.xds_host}:{await opened('--secure-port', adding)}"
             if (webhooks := await opened("--webhook-port", self._trust.start_webhooks())) is not None:
                 ports["webhooks"] = f"{settings.xds_host}:{webhooks}"
-        self._listed = True
+        self._waiting_for = ""
         await self._ads.start()
         return True
 
@@ -263,10 +264,10 @@ class ControlPlane:
     def _ready(self) -> tuple[bool, str]:
         if self._stopping:
             return False, "stopping"
-        if self._listed:
+        if not self._waiting_for:
             return True, ""
         missing = self._cluster.waiting if self._cluster is not None else ()
-        return False, "; ".join(("the first list of objects is not complete", *missing))
+        return False, "; ".join((self._waiting_for, *missing))
 
     def _services(self) -> Iterable[Service]:
         table = self._registry.memo.get(service_table, ())
