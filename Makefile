@@ -1,11 +1,14 @@
 # Everything works on a machine with Python (3.11 or newer), git and make; each target sets up what it needs.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
+comma := ,
 
 # The system's interpreter comes first: distributions build theirs with profile-guided optimisation, which self-built ones
-# often lack, and the control plane takes a sixth to a quarter less time with it (bench/README.md).
-PYTHON ?= $(firstword $(foreach python,/usr/bin/python3 python3 python3.13 python3.12 python3.11,$(shell $(python) -c \
-	'import ensurepip, sys; sys.version_info < (3, 11) or print("$(python)")' 2>/dev/null)) python3)
+# often lack, and the control plane takes less time with it (bench/README.md). PYTHON=... names another one.
+CANDIDATES := /usr/bin/python3 python3 python3.13 python3.12 python3.11
+suitable = $(foreach python,$(CANDIDATES),$(shell $(python) -c \
+	'import sys$(1); sys.version_info < (3, 11) or print("$(python)")' 2>/dev/null))
+PYTHON ?= $(firstword $(call suitable,$(comma) ensurepip) $(call suitable) python3)
 UV_VERSION := 0.13.8
 BIN := .venv/bin
 READY := .venv/.ready

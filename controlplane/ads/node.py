@@ -16,6 +16,7 @@ from controlplane.model.proxy import Locality, Proxy
 SERVED_TYPES = ("sidecar", "router")
 _KNOWN_TYPES = frozenset({*SERVED_TYPES, "waypoint", "ztunnel", "agentgateway"})
 _PARTS = 4
+_LONGEST_ADDRESS = 64  # characters; IPv6 with a zone
 
 STRINGIFIED_BOOLEANS = frozenset(
     {
@@ -89,15 +90,16 @@ def _namespace(domain: str) -> str:
 
 def _addresses(texts: Iterable[str]) -> tuple[str, ...]:
     """Return those that are IP addresses, in their order, without repeats."""
-    # That none of them is one is the caller's to report.
-    return tuple(dict.fromkeys(address for text in texts if (address := _address(text))))
+    words = (text.strip() for text in texts)
+    # That none of them is an address is the caller's to report.
+    return tuple(dict.fromkeys(found for word in words if len(word) <= _LONGEST_ADDRESS and (found := _address(word))))
 
 
 @lru_cache(maxsize=1 << 14)
 def _address(text: str) -> str:
-    """Return an IP address as it is usually written; nothing if it is none. Proxies come back with theirs."""
+    """Return an IP address as it is usually written, nothing if it is none. Proxies come back with theirs."""
     try:
-        return str(ipaddress.ip_address(text.strip()))
+        return str(ipaddress.ip_address(text))
     except ValueError:
         return ""
 

@@ -139,7 +139,7 @@ def _acknowledged(watch: Watch) -> Watch:
         return watch
     if not watch.doubtful:
         return watch._replace(
-            flight=None, acked_nonce=flight.nonce, acked_version=flight.version, acked_revision=flight.revision,
+            flight=None, acked_nonce=flight.nonce, acked_version=flight.version,
             lingering=(), unknown=False, refused=None,
         )  # fmt: skip
     # The proxy may have dropped good resources of a refused response together with the bad one. Once something of it
@@ -150,7 +150,7 @@ def _acknowledged(watch: Watch) -> Watch:
     watch = watch._replace(lingering=(), unknown=False) if not doubtful and not due else _lingering(watch)
     refused = watch.refused if doubtful else None
     return watch._replace(
-        flight=None, acked_nonce=flight.nonce, acked_version=flight.version, acked_revision=flight.revision,
+        flight=None, acked_nonce=flight.nonce, acked_version=flight.version,
         doubtful=doubtful, due=due, refused=refused,
     )  # fmt: skip
 

@@ -58,11 +58,6 @@ class Encoded(Protocol):
         """Version of the response: equal for equal resources."""
         ...
 
-    @property
-    def revision(self) -> int:
-        """The registry's revision when it was made: the same for all that are sent it, early or late."""
-        ...
-
 
 E = TypeVar("E", bound=Encoded)
 
@@ -274,7 +269,7 @@ def _sent(state: StreamState, watch: Watch, step: _Step, encoded: Encoded) -> St
         if watch.flight is not None and watch.flight.base is not None:  # overtaken unanswered: it may hold either
             lingering = (*lingering, watch.flight.base)
     flight = Flight(
-        encoded.nonce, encoded.version, encoded.revision,
+        encoded.nonce, encoded.version,
         names=touched if watch.flight is None else union(touched, watch.flight.names),
         base=base,
         adds=watch.type is ResourceType.CLUSTER and _adds(watch, step),
@@ -283,7 +278,6 @@ def _sent(state: StreamState, watch: Watch, step: _Step, encoded: Encoded) -> St
     watch = watch._replace(
         sent=state.edition.of(watch.type), due=NO_NAMES, owed=False, retained=step.retained, flight=flight,
         lingering=lingering, nonce=flight.nonce, sequence=encoded.sequence, version=flight.version,
-        revision=flight.revision,
     )  # fmt: skip
     state = state.putting(watch)
     return _warming(state, step.names) if watch.type is ResourceType.CLUSTER and step.names else state

@@ -58,7 +58,7 @@ class Transport(Protocol):
 class Turns:
     """Lets the streams that have something to send do so in turn, and the event loop breathe in between."""
 
-    SLICE = 0.02  # seconds; what is answered in between keeps the last ones waiting
+    SLICE = 0.02  # seconds; between two slices answers are read, and the streams whose turn is last wait for that
 
     def __init__(self) -> None:
         self._due: deque[Stream] = deque()
@@ -105,6 +105,8 @@ class Stream:
         self._serving = serving
         self._lockstep = serving.lockstep
         self._sent_at: dict[str, float] = {}  # of the last response of each type, by the event loop's clock
+        self._sent_revisions: dict[str, int] = {}  # likewise; not in the state, which streams of any age share
+        self._acked_revisions: dict[str, int] = {}  # of the last response of each type that was acknowledged
         self._overdue = NO_NAMES  # types whose answers are not waited for any longer
         self._timer: asyncio.TimerHandle | None = None
         self._due_turn = False
@@ -226,6 +228,7 @@ class Stream:
             response = move.response
             if response is not None:
                 self._sent_at[response.type_url] = self._loop.time()
+                self._sent_revisions[response.type_url] = self._edition.revision
                 if self._overdue:
                     self._overdue -= {response.type_url}
                 self._transport.send(response.body)
@@ -265,7 +268,9 @@ class Stream:
             self._note_unknown(request.type_url)
         if received.state is not None:
             self._state = received.state
-        if kind is Kind.NACK:
+        if kind is Kind.ACK:
+            self._acked_revisions[request.type_url] = self._sent_revisions[request.type_url]
+        elif kind is Kind.NACK:
             self._log_nack(self._state.watches[request.type_url], request)
         elif kind is Kind.STALE:
             self._serving.observer.expired(request.type_url)
@@ -292,36 +297,32 @@ class Stream:
 
     def status(self, connection_id: str) -> ProxyStatus:
         """Return what this proxy was sent and has answered."""
-        types = {
-            watch.type: _type_status(self._state, watch, self._clock_began, self._sent_at.get(watch.type_url))
-            for watch in self._state.watches.values()
-            if watch.type
-        }
+        types = {watch.type: self._type_status(watch) for watch in self._state.watches.values() if watch.type}
         return ProxyStatus(connection_id, self.proxy, self._transport.peer, self.connected_at, types)
+
+    def _type_status(self, watch: Watch) -> TypeStatus:
+        edition, type_url = self._state.edition, watch.type_url
+        current = watch.sent is edition.of(watch.type) and not watch.due and not watch.owed
+        acked = current and watch.flight is None and watch.refused is None
+        sent_at = self._sent_at.get(type_url)
+        return TypeStatus(
+            sync=_sync(watch, current=current),
+            sent_version=watch.version,
+            acked_version=watch.acked_version,
+            sent_nonce=watch.nonce,
+            acked_nonce=watch.acked_nonce,
+            # A snapshot in which nothing of this type changed for this proxy needs no response to be in force.
+            sent_revision=edition.revision if current else self._sent_revisions.get(type_url, 0),
+            acked_revision=edition.revision if acked else self._acked_revisions.get(type_url, 0),
+            sent_at=self._clock_began + timedelta(seconds=sent_at) if sent_at is not None else None,
+            names=None if watch.wildcard else watch.names,
+            rejection=_rejection(watch),
+        )
 
     @property
     def snapshot(self) -> Snapshot:
         """The newest snapshot of the proxy's class, sent or not."""
         return self._session.snapshot
-
-
-def _type_status(state: StreamState, watch: Watch, clock_began: datetime, sent_at: float | None) -> TypeStatus:
-    current = watch.sent is state.edition.of(watch.type) and not watch.due and not watch.owed
-    acked = current and watch.flight is None and watch.refused is None
-    revision = state.edition.revision
-    return TypeStatus(
-        sync=_sync(watch, current=current),
-        sent_version=watch.version,
-        acked_version=watch.acked_version,
-        sent_nonce=watch.nonce,
-        acked_nonce=watch.acked_nonce,
-        # A snapshot in which nothing of this type changed for this proxy needs no response to be in force.
-        sent_revision=revision if current else watch.revision,
-        acked_revision=revision if acked else watch.acked_revision,
-        sent_at=clock_began + timedelta(seconds=sent_at) if sent_at is not None else None,
-        names=None if watch.wildcard else watch.names,
-        rejection=_rejection(watch),
-    )
 
 
 def _sync(watch: Watch, *, current: bool) -> Sync:

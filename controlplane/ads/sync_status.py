@@ -34,9 +34,6 @@ class Rejection:
 class TypeStatus:
     """One type on one stream. Versions are response versions (hashes), revisions the registry's counter.
 
-    Once a proxy has everything its revision is the newest snapshot's, whatever that changed; until then it is the one
-    at which the last response was first made, for this proxy or another one.
-
     ``rejection`` is the refusal that is still in force; an acknowledgement clears it.
     ``sent_at`` is ``None`` until something was sent. ``names`` are the subscribed names, ``None`` for a wildcard.
     """

@@ -84,7 +84,6 @@ class Flight(NamedTuple):
 
     nonce: str
     version: str
-    revision: int
     names: Names
     base: Contents | None = None
     adds: bool = False
@@ -108,8 +107,7 @@ class Watch(NamedTuple):
     ``doubtful`` are names of refused responses whose contents the proxy may or may not have taken. While a response
     is unanswered or doubtful, the proxy may also hold what is in ``lingering``, or, if ``unknown``, anything.
 
-    ``nonce``, ``sequence``, ``version`` and ``revision`` are those of the last response; ``acked_...`` of the last one
-    acknowledged.
+    ``nonce``, ``sequence`` and ``version`` are those of the last response; ``acked_...`` of the last one acknowledged.
     """
 
     type_url: str
@@ -130,10 +128,8 @@ class Watch(NamedTuple):
     nonce: str = ""
     sequence: int = 0
     version: str = ""
-    revision: int = 0
     acked_nonce: str = ""
     acked_version: str = ""
-    acked_revision: int = 0
     refused: Refused | None = None
 
     def covers(self, name: str) -> bool:

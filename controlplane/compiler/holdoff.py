@@ -6,23 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from controlplane.model.objects import ChangeSet, Object, ObjectKey, Rejected
-
-
-def merged(first: ChangeSet, second: ChangeSet) -> ChangeSet:
-    """Return one change set with the effect of both in order: of each object only its last state remains."""
-    objects: dict[ObjectKey, Object | None] = {obj.key: obj for obj in first.upserts}
-    objects |= dict.fromkeys(first.deletes)
-    objects |= {obj.key: obj for obj in second.upserts}
-    objects |= dict.fromkeys(key for key in second.deletes)
-    rejections: dict[tuple[ObjectKey, str], Rejected] = {
-        (rejected.key, rejected.source): rejected for rejected in (*first.rejections, *second.rejections)
-    }
-    return ChangeSet(
-        tuple(obj for obj in objects.values() if obj is not None),
-        tuple(key for key, obj in objects.items() if obj is None),
-        tuple(rejections.values()),
-    )
+from controlplane.model.objects import ChangeSet
 
 
 class Holdoff:
@@ -53,7 +37,7 @@ class Holdoff:
             self._first_at = now
             self._quiet_before = now - self._last_at
         self._last_at = now
-        self._pending = merged(self._pending, changes)
+        self._pending = self._pending.then(changes)
         self._arrived.set()
 
     async def run(self) -> None:

@@ -80,3 +80,16 @@ class ChangeSet:
     upserts: tuple[Object, ...] = ()
     deletes: tuple[ObjectKey, ...] = ()
     rejections: tuple[Rejected, ...] = ()
+
+    def then(self, other: ChangeSet) -> ChangeSet:
+        """Return one change set with the effect of both in order: of each object only its last state remains."""
+        objects: dict[ObjectKey, Object | None] = {obj.key: obj for obj in self.upserts}
+        objects |= dict.fromkeys(self.deletes)
+        objects |= {obj.key: obj for obj in other.upserts}
+        objects |= dict.fromkeys(other.deletes)
+        rejections = {(rejected.key, rejected.source): rejected for rejected in (*self.rejections, *other.rejections)}
+        return ChangeSet(
+            tuple(obj for obj in objects.values() if obj is not None),
+            tuple(key for key, obj in objects.items() if obj is None),
+            tuple(rejections.values()),
+        )

@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from controlplane.watchers.ledger import Ledger
@@ -21,7 +20,7 @@ from controlplane.watchers.tree import affected
 from controlplane.watchers.watch import DirectoryWatch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Generator, Mapping
+    from collections.abc import AsyncIterator, Collection, Generator, Mapping
     from pathlib import Path
 
     from controlplane.model.objects import ChangeSet, Rejected
@@ -37,10 +36,10 @@ _RESCAN_SHARE = 1 / 200
 _RESCAN_AT_LATEST = 60.0
 """but never less often than this."""
 _PACE_SECONDS = 0.005
-"""A burst of changes is read this often; the first of it at once."""
-_GATHER_SECONDS = 0.1
-"""Where several files changed, what is reported before reading has taken this long is read with them: the whole is
-applied and sent once."""
+"""Changes are read this often; the first after a pause at once."""
+_TOGETHER_SECONDS = 0.1
+"""Where several objects changed, files that are reported until reading has taken this long are read too, and all are
+one change set: it is compiled and sent once."""
 _SETTLE_SECONDS = 0.02
 """How long a file must be gone, or left alone with objects missing, before they are taken to be removed: editors
 write in place or remove and create."""
@@ -128,43 +127,36 @@ class FileSource:
                 if not paths:
                     continue
                 begun = time.monotonic()
-                change = self._update(paths, more=partial(_reported, watch, begun + _GATHER_SECONDS))
-                if self._root in paths:
-                    rested = (time.monotonic() - begun) / _RESCAN_SHARE
-                    self._compare_after = min(max(_RESCAN_SECONDS, rested), _RESCAN_AT_LATEST)
+                change = self._update(paths)
+                while len(change.upserts) + len(change.deletes) > 1 and time.monotonic() - begun < _TOGETHER_SECONDS:
+                    if not (paths := watch.wait(0)):
+                        break
+                    change = change.then(self._update(paths | self._unsettled))
                 if change.upserts or change.deletes or change.rejections:
                     yield change
                 stop.wait(begun + _PACE_SECONDS - time.monotonic())
         finally:
             watch.close()
 
-    def _update(
-        self, paths: Collection[str], *, settled: bool = False, more: Callable[[], set[str]] = set
-    ) -> ChangeSet:
-        """Read what changed below these paths; if several files did, below those too that ``more`` gives, until none.
-
-        ``settled`` believes at once that objects are gone.
-        """
+    def _update(self, paths: Collection[str], *, settled: bool = False) -> ChangeSet:
+        """Read what changed below these paths; ``settled`` believes at once that objects are gone."""
+        again, self._unsettled = self._unsettled, set()
+        if not os.path.isdir(self._root):
+            return self._ledger.refuse(self._shown, "is not a directory; objects read from it before are kept")
+        begun = time.monotonic()
+        files, directories = affected(self._root, paths, self._seen)
+        self._unsettled |= directories - again - {self._root}
+        settled = settled or any(path not in self._seen and os.path.exists(path) for path in files)
         readings: dict[str, Reading | None] = {}
-        while paths:
-            if not os.path.isdir(self._root):
-                if readings:
-                    break  # that it is gone now is reported next
-                return self._ledger.refuse(self._shown, "is not a directory; objects read from it before are kept")
-            again, self._unsettled = self._unsettled, set()
-            if self._root in paths:
-                self._compared = time.monotonic()
-            files, directories = affected(self._root, paths, self._seen)
-            self._unsettled |= directories - again - {self._root}
-            moved = settled or any(path not in self._seen and os.path.exists(path) for path in files)
-            for path in sorted(files):
-                before = readings[path] if path in readings else self._ledger.reading(path)
-                reading = self._read(path, before, settled=moved)
-                if reading is not before:
-                    readings[path] = reading
-            paths = more() if len(readings) > 1 else set()
-            if paths:
-                paths |= self._unsettled
+        for path in sorted(files):
+            before = self._ledger.reading(path)
+            reading = self._read(path, before, settled=settled)
+            if reading is not before:
+                readings[path] = reading
+        if self._root in paths:
+            self._compared = begun
+            rest = (time.monotonic() - begun) / _RESCAN_SHARE
+            self._compare_after = min(max(_RESCAN_SECONDS, rest), _RESCAN_AT_LATEST)
         return self._ledger.enter(readings, self._shown)
 
     def _read(self, path: str, before: Reading | None, *, settled: bool) -> Reading | None:
@@ -209,11 +201,6 @@ class FileSource:
             return before
         del self._seen[path]
         return None
-
-
-def _reported(watch: DirectoryWatch, until: float) -> set[str]:
-    """Return the paths that are known to have changed by now; none after ``until`` (``time.monotonic``)."""
-    return watch.wait(0) if time.monotonic() < until else set()
 
 
 def _signature(status: os.stat_result) -> _Signature:

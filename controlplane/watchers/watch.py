@@ -38,13 +38,13 @@ class DirectoryWatch:
         self._busy_until = 0.0
 
     def wait(self, seconds: float) -> set[str]:
-        """Return the paths that changed, at the latest after ``seconds``; blocks. With 0, what has changed by now.
+        """Return the paths that changed, at the latest after ``seconds``, or some milliseconds; blocks.
 
         ``root`` is among them when anything may have: the watch began just now. Empty when nothing was reported or
-        ``stop`` was set.
+        ``stop`` was set, and with 0 seconds also where there is nothing to watch: the next call sees to that.
         """
         if self._watcher is None or self._identity != _identity(self._root):
-            return self._open()
+            return self._open() if seconds else set()
         busy = self._busy_until - time.monotonic()
         step_ms = _BUSY_STEP_MS if busy > 0 or not seconds else _IDLE_STEP_MS
         timeout_ms = int(1000 * (min(seconds, busy) if busy > 0 else seconds))

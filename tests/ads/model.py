@@ -75,10 +75,6 @@ class Sent(NamedTuple):
     sequence: int = 0
 
     @property
-    def revision(self) -> int:
-        return self.edition.revision
-
-    @property
     def resources(self) -> list[Resource]:
         return [*(self.plan.contents.resources[name] for name in self.plan.names), *self.plan.extras]
 

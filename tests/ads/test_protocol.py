@@ -24,7 +24,6 @@ class Reply(NamedTuple):
     nonce: str
     version: str
     plan: Plan
-    revision: int
     sequence: int = 0
 
     @property
@@ -65,7 +64,7 @@ class Talk:
 
     def _encode(self, plan: Plan, _after: int) -> Reply:
         self.count += 1
-        return Reply(f"n{self.count}", f"v{self.count}", plan, self.state.edition.revision)
+        return Reply(f"n{self.count}", f"v{self.count}", plan)
 
     def publish(self, **parts: str) -> None:
         self.snapshot = snapshot(self.snapshot, **parts)

@@ -80,6 +80,30 @@ async def test_subscribe_acknowledge_push(variant: Variant) -> None:
         await eventually(lambda: not source.sessions and not len(server.connections))
 
 
+async def test_revisions_are_of_the_stream_and_not_of_who_was_sent_the_same_first() -> None:
+    source = OneSnapshot(snapshot(1, a=1))
+    async with serving(source) as (server, port):
+        clients = []
+        for revision in (1, 2):
+            source.publish(source.snapshot.replacing(revision, [Resource.of(E, "a", f"{revision}".encode())]))
+            clients.append(Client(port, Variant.DELTA))
+            await clients[-1].ask(CDS)
+            clusters = await clients[-1].read()
+            await clients[-1].ask(CDS, response_nonce=clusters.nonce)
+            await eventually(
+                lambda: [s.types[C].sync for s in server.connections.statuses()] == [Sync.SYNCED] * len(clients)
+            )
+        source.publish(source.snapshot.replacing(3, [Resource.of(C, "a", b"3")]))
+        for client in clients:
+            await client.read()
+        kept = [
+            (status.types[C].acked_revision, status.types[C].sent_revision) for status in server.connections.statuses()
+        ]
+        assert kept == [(1, 3), (2, 3)]
+        for client in clients:
+            await client.close()
+
+
 async def test_delta_resources_carry_name_and_version() -> None:
     source = OneSnapshot(snapshot(1, a=1))
     async with serving(source) as (_, port):

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from controlplane.compiler.holdoff import Holdoff, merged
+from controlplane.compiler.holdoff import Holdoff
 from controlplane.model.objects import ChangeSet, Meta, Object, ObjectKey, Rejected
 
 QUIET, MOST = 0.1, 0.5
@@ -80,8 +80,8 @@ async def test_an_endless_burst_does_not_wait_for_ever() -> None:
 def test_of_each_object_the_last_state_counts() -> None:
     key = ObjectKey("ConfigMap", "default", "x")
     old, new = obj("a", "1"), obj("a", "2")
-    assert merged(ChangeSet(upserts=(old,)), ChangeSet(upserts=(new,))) == ChangeSet(upserts=(new,))
-    assert merged(ChangeSet(upserts=(old,)), ChangeSet(deletes=(old.key,))) == ChangeSet(deletes=(old.key,))
-    assert merged(ChangeSet(deletes=(old.key,)), ChangeSet(upserts=(new,))) == ChangeSet(upserts=(new,))
+    assert ChangeSet(upserts=(old,)).then(ChangeSet(upserts=(new,))) == ChangeSet(upserts=(new,))
+    assert ChangeSet(upserts=(old,)).then(ChangeSet(deletes=(old.key,))) == ChangeSet(deletes=(old.key,))
+    assert ChangeSet(deletes=(old.key,)).then(ChangeSet(upserts=(new,))) == ChangeSet(upserts=(new,))
     first, second = Rejected(key, ("one",), "f:1"), Rejected(key, ("two",), "f:1")
-    assert merged(ChangeSet(rejections=(first,)), ChangeSet(rejections=(second,))).rejections == (second,)
+    assert ChangeSet(rejections=(first,)).then(ChangeSet(rejections=(second,))).rejections == (second,)

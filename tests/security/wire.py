@@ -59,7 +59,8 @@ class SecurePort:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             for writer in self._writers:
-                writer.transport.abort()
+                with suppress(AttributeError):  # of early 3.11, where it is closed already
+                    writer.transport.abort()
             for writer in self._writers:
                 with suppress(ConnectionError, ssl.SSLError):
                     await writer.wait_closed()
