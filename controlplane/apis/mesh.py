@@ -282,7 +282,10 @@ def mapping(text: str) -> dict[str, Any]:
     try:
         value = yaml.load(text, Loader=_Loader)  # noqa: S506 - one of the two safe loaders
     except yaml.YAMLError as error:
-        raise InvalidMeshConfigError((f"not YAML: {error}",)) from error
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}: " if mark is not None else ""
+        reason = f"not YAML: {line}{getattr(error, 'problem', None) or error}"
+        raise InvalidMeshConfigError((reason,)) from error
     if value is None:
         return {}
     if not isinstance(value, dict):

@@ -37,7 +37,7 @@ _RESCAN_AT_LATEST = 60.0
 """but never less often than this."""
 _PACE_SECONDS = 0.005
 """Changes are read this often; the first after a pause at once."""
-_TOGETHER_SECONDS = 0.1
+_TOGETHER_SECONDS = 0.3
 """Where several objects changed, files that are reported until reading has taken this long are read too, and all are
 one change set: it is compiled and sent once."""
 _SETTLE_SECONDS = 0.02
