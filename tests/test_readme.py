@@ -12,6 +12,8 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +31,7 @@ ASKING = [command for command in COMMANDS if command.startswith(PROGRAM) and " s
 PROSE = README + (TOP / "CONTRIBUTING.md").read_text()
 TARGETS = sorted(set(re.findall(r"(?:`|^)make ([a-z-]+)", PROSE, re.MULTILINE)))
 PATIENCE_SECONDS = 30
+URL = "http://web/"
 
 
 def free_port() -> int:
@@ -54,7 +57,13 @@ def running(command: str, env: dict[str, str], cwd: Path, log: Path) -> Iterator
 
 
 @pytest.fixture(scope="module")
-def connected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def proxy_port() -> int:
+    """Where the README's Envoy takes requests."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def connected(tmp_path_factory: pytest.TempPathFactory, proxy_port: int) -> Iterator[dict[str, str]]:
     """The environment in which the README's control plane and Envoy are found, both running and connected."""
     directory = tmp_path_factory.mktemp("readme")
     xds, monitoring, admin = free_port(), free_port(), free_port()
@@ -70,9 +79,11 @@ def connected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     (directory / "samples").symlink_to(TOP / "samples")
     (copy,) = [command for command in COMMANDS if command.startswith("mkdir")]
     subprocess.run(["sh", "-c", copy], cwd=directory, check=True)
+    ports = {"15010": xds, "15000": admin, "15080": proxy_port}
     for text in [text for language, text in BLOCKS if language == "yaml"]:
         name = text.splitlines()[0].removeprefix("# ")
-        (directory / name).write_text(text.replace("15010", str(xds)).replace("15000", str(admin)))
+        moved = re.sub("|".join(ports), lambda found: str(ports[found[0]]), text)
+        (directory / name).write_text(moved)
     (serve,) = [command for command in COMMANDS if " serve " in command]
     (envoy,) = [command for command in COMMANDS if "bin/envoy" in command]
     envoy += " --use-dynamic-base-id --concurrency 1"
@@ -108,6 +119,16 @@ def test_the_envoy_takes_what_it_is_sent(connected: dict[str, str]) -> None:
     assert "client.default" in shown
     assert shown.count("SYNCED") >= 4, shown
     assert "ERROR" not in shown, shown
+
+
+def test_a_request_through_the_envoy_reaches_for_the_endpoints(connected: dict[str, str], proxy_port: int) -> None:
+    wait_until_synced(connected)
+    assert f"curl -x 127.0.0.1:15080 {URL}" in README
+    through = urllib.request.build_opener(urllib.request.ProxyHandler({"http": f"http://127.0.0.1:{proxy_port}"}))
+    with pytest.raises(urllib.error.HTTPError) as answer:
+        through.open(URL, timeout=10)
+    with answer.value as response:
+        assert response.code == 503, "nothing listens there"
 
 
 @pytest.mark.parametrize("target", TARGETS)
