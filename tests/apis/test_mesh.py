@@ -66,7 +66,7 @@ def test_layers_merge_as_istio_merges_them() -> None:
     [
         pytest.param("connectTimeout: 5", "connectTimeout", id="not-a-duration"),
         pytest.param("outboundTrafficPolicy: {mode: SOME}", "outboundTrafficPolicy.mode", id="unknown-mode"),
-        pytest.param("a: [", "not YAML: line 1: did not find expected node content", id="not-yaml"),
+        pytest.param("a: [", "not YAML: line 2: did not find expected node", id="not-yaml"),
         pytest.param("[]", "must be a mapping", id="not-a-mapping"),
     ],
 )
