@@ -8,7 +8,7 @@ comma := ,
 CANDIDATES := /usr/bin/python3 python3 python3.13 python3.12 python3.11
 suitable = $(foreach python,$(CANDIDATES),$(shell $(python) -c \
 	'import sys$(1); sys.version_info < (3, 11) or print("$(python)")' 2>/dev/null))
-PYTHON ?= $(firstword $(call suitable,$(comma) ensurepip) $(call suitable) python3)
+PYTHON ?= $(firstword $(or $(call suitable,$(comma) ensurepip),$(call suitable),python3))
 UV_VERSION := 0.13.8
 BIN := .venv/bin
 READY := .venv/.ready

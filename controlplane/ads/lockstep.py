@@ -82,12 +82,13 @@ class Lockstep:
         Raises:
             StreamRefused: it is malformed.
         """
-        if len(body) > _LONGEST_REMEMBERED:
-            return self._received(state, self._decoders[state.variant].request(body, state.edition))
-        found: Received | None = state.steps.get(body)
+        short = len(body) <= _LONGEST_REMEMBERED  # a long one is not even hashed
+        found: Received | None = state.steps.get(body) if short else None
         if found is None:
-            found = self._received(state, self._decoders[state.variant].request(body, state.edition))
-            self._remember(state, body, found, len(body))
+            request = self._decoders[state.variant].request(body, state.edition)
+            found = self._received(state, request)
+            if short:
+                self._remember(state, body, found, len(body))
         return found
 
     def _received(self, state: StreamState, request: Request) -> Received:
