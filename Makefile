@@ -13,7 +13,13 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 READY := .venv/.ready
 CONFORMANCE ?= ../shared/conformance
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 PYTEST := $(BIN)/python -m pytest
+
+# What the user's shell says to Python or uv is not meant for the environment in .venv.
+unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONUSERBASE
+unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT UV_PYTHON UV_SYSTEM_PYTHON UV_OFFLINE
+export PYTHONUTF8 := 1
 
 .PHONY: help
 help: ## list the targets
@@ -24,15 +30,47 @@ run: $(READY) ## a small mesh on this machine: control plane, real Envoys, traff
 	$(BIN)/python -m samples.run $(ARGS)
 
 .PHONY: test
-test: lint test-unit test-envoy test-kubernetes test-conformance ## everything that CI runs
+test: lint test-unit test-attack test-envoy test-kubernetes test-conformance ## everything that CI runs
 
 .PHONY: test-unit
-test-unit: $(READY) ## tests of the packages, and of the whole over gRPC on loopback
-	$(PYTEST) --ignore=tests/envoy --ignore=tests/kubernetes $(ARGS)
+test-unit: $(READY) h2spec helm ## tests of the packages, and of the whole over gRPC on loopback
+	$(PYTEST) --ignore=tests/envoy --ignore=tests/kubernetes --ignore=tests/attack $(ARGS)
+
+.PHONY: test-attack
+test-attack: $(READY) ## hostile peers beside an honest one, two minutes (ARGS=-s prints what was measured)
+	$(PYTEST) tests/attack $(ARGS)
+
+.PHONY: soak
+soak: $(READY) ## all attacks at random beside honest proxies and changes (ARGS=--minutes=60; --each: one after the other)
+	$(BIN)/python -m tests.attack.soak $(ARGS)
+
+.PHONY: h2spec
+h2spec: $(READY) ## build the conformance suite of HTTP/2 into the user's cache, once
+	@$(BIN)/python -m tests.http2.h2spec
+
+.PHONY: helm
+helm: $(READY) ## build Helm into the user's cache, once: about 3 CPU minutes
+	@$(BIN)/python -m tests.helm.build
+
+# The tests that start the program, or look at all samples and the README; single ones are marked: pytest.mark.slow.
+WHOLE := attack envoy kubernetes cli feature churn bench samples golden fuzz install simulate deploy docs walkthrough http2/test_h2spec.py test_readme.py test_inherited.py
+.PHONY: test-fast
+test-fast: $(READY) ## while you work: formatting, lint, and the tests of the packages, two at a time
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(PYTEST) -q -n 2 -m 'not slow' $(WHOLE:%=--ignore=tests/%) $(ARGS)
+
+.PHONY: test-fresh
+test-fresh: ## all of `make test` in a clean clone with empty caches, as root and as a user (ARGS=user: only that)
+	tests/fresh.sh $(ARGS)
+
+.PHONY: churn
+churn: $(READY) ## random sessions, objects and refusals: memory stays, nothing is stale at the end (ARGS=--minutes=60)
+	$(BIN)/python -m tests.churn $(ARGS)
 
 # Network namespaces as pods, traffic redirected as in a pod, a Kubernetes node: tools that a bare machine may not have.
-PACKAGES := iproute2 iptables curl util-linux containerd runc containernetworking-plugins conntrack busybox-static faketime
-PROGRAMS := ip iptables-restore setpriv curl containerd runc conntrack busybox faketime
+PACKAGES := iproute2 iptables nftables curl util-linux containerd runc containernetworking-plugins conntrack busybox-static faketime openssl
+PROGRAMS := ip iptables-restore nft setpriv curl containerd runc conntrack busybox faketime openssl
 .PHONY: packages
 packages: ## the Debian packages of the tests that need root; elsewhere those tests say what is missing
 	@(for program in $(PROGRAMS); do command -v $$program >/dev/null || exit 1; done) || test "$$(id -u)" != 0 || { \
@@ -44,7 +82,7 @@ test-envoy: $(READY) packages ## tests with real Envoy processes, and the sample
 	$(BIN)/python -m samples.run --once
 
 .PHONY: test-kubernetes
-test-kubernetes: $(READY) packages kubernetes ## tests with a real Kubernetes: API server, and as root a node with pods
+test-kubernetes: $(READY) packages kubernetes helm ## tests with a real Kubernetes: API server, and as root a node with pods
 	$(PYTEST) tests/kubernetes $(ARGS)
 
 .PHONY: kubernetes
@@ -56,8 +94,12 @@ cluster: $(READY) packages kubernetes ## a Kubernetes with one node on this mach
 	$(BIN)/python -m tests.cluster up $(ARGS)
 
 .PHONY: cluster-image
-cluster-image: $(READY) ## the control plane of this checkout as an image on the node of `make cluster`, for deploy/
+cluster-image: $(READY) ## the images of this checkout, control plane and proxy, on the node of `make cluster`, for deploy/
 	$(BIN)/python -m tests.cluster load $(ARGS)
+
+.PHONY: walkthrough
+walkthrough: $(READY) packages kubernetes ## docs/walkthrough.md on a cluster of its own, as root, which stays until Ctrl-C
+	$(BIN)/python -m tests.walkthrough $(ARGS)
 
 .PHONY: cluster-down
 cluster-down: $(READY) ## end the one of `make cluster`
@@ -66,13 +108,25 @@ cluster-down: $(READY) ## end the one of `make cluster`
 .PHONY: test-conformance
 test-conformance: $(READY) ## black-box cases checked against Istio (CONFORMANCE=DIR names them)
 	$(BIN)/python tests/conformance/check.py --cases "$(CONFORMANCE)" $(ARGS)
+	$(BIN)/python tests/conformance/programs.py --cases "$(dir $(abspath $(CONFORMANCE)))cli-cases"
 
 .PHONY: lint
-lint: $(READY) ## formatting, lint, types and the import contract
+lint: $(READY) ## formatting, lint, types, the import contract and the documents
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/ruff check --preview --select PLW1514 . # files are UTF-8, whatever the locale
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m docs.reference.generate --check
+	$(MKDOCS) build # not --quiet: links that lead nowhere are warnings, and would not be seen
+
+.PHONY: docs
+docs: $(READY) reference ## the documents as a site in build/site, its links checked
+	$(MKDOCS) build
+
+.PHONY: reference
+reference: $(READY) ## write docs/reference/*.md again, after a change of settings, metrics, debug pages, log events or fields
+	$(BIN)/python -m docs.reference.generate
 
 .PHONY: format
 format: $(READY) ## write the formatting that lint asks for
@@ -90,6 +144,10 @@ bench: $(READY) ## CPU, latency and memory with 1,000 services and 500 proxies, 
 .PHONY: bench-kubernetes
 bench-kubernetes: $(READY) kubernetes ## reading a real API server with 1,000 services and 10,000 pods (ARGS='--services 100')
 	$(BIN)/python -m bench.kube_cluster $(ARGS)
+
+.PHONY: bench-injection
+bench-injection: $(READY) ## how long a pod takes to get its sidecar, alone and over HTTPS
+	$(BIN)/python -m bench.injection
 
 .PHONY: install
 install: $(READY) ## the environment alone, in .venv

@@ -53,9 +53,10 @@ class Client:
         RuntimeError: from any call, when the client ended or does not answer.
     """
 
-    def __init__(self, binary: Path, proxies: int, namespaces: int) -> None:
+    def __init__(self, binary: Path, proxies: int, namespaces: int, refuse: str = "") -> None:
+        """Start it; ``refuse`` is a listener that every proxy refuses."""
         self._process = subprocess.Popen(
-            [str(binary), f"-proxies={proxies}", f"-namespaces={namespaces}"],
+            [str(binary), f"-proxies={proxies}", f"-namespaces={namespaces}", f"-refuse={refuse}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

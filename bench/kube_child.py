@@ -80,5 +80,5 @@ def tell(figures: Report) -> None:
 
 def resident_bytes() -> int:
     """Return the memory that this process holds resident."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * resource.getpagesize()

@@ -24,12 +24,12 @@ from kubernetes.aio import client, config, watch
 
 from bench.kube_child import orders, tell
 from controlplane.watchers.kubernetes.api import connect
-from controlplane.watchers.kubernetes.bell import Bell
-from controlplane.watchers.kubernetes.outbox import Outbox
+from controlplane.watchers.kubernetes.broadcast import Broadcast
+from controlplane.watchers.kubernetes.cache import Cache, Scope
+from controlplane.watchers.kubernetes.change_buffer import ChangeBuffer
 from controlplane.watchers.kubernetes.reflector import Reflector
 from controlplane.watchers.kubernetes.resources import CORE
 from controlplane.watchers.kubernetes.selection import Selection
-from controlplane.watchers.kubernetes.shelf import Scope, Shelf
 from controlplane.watchers.kubernetes.timing import Timing
 
 GROUP, VERSION, PLURAL = "discovery.k8s.io", "v1", "endpointslices"
@@ -102,9 +102,9 @@ async def _ours(kubeconfig: str, count: Count) -> None:
     timing, told = Timing(), asyncio.Event()
     resource = next(each for each in CORE if each.plural == PLURAL)
     api = await connect(kubeconfig, "", timing)
-    shelf = Shelf(resource, Scope(Selection(), "default", "bench"), Outbox(told, Bell()))
-    reflector = Reflector(api, shelf, timing)
-    count.more = lambda: len(shelf) + reflector.state.events
+    cache = Cache(resource, Scope(Selection(), "default", "bench"), ChangeBuffer(told, Broadcast()))
+    reflector = Reflector(api, cache, timing)
+    count.more = lambda: len(cache) + reflector.state.events
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(reflector.run())
         await reflector.ready.wait()

@@ -15,6 +15,7 @@ from bench.kube_child import orders, tell
 from bench.kube_mesh import CLIENT
 from controlplane import logs
 from controlplane.compiler.compiler import Compiler
+from controlplane.frontends import FRONTENDS
 from controlplane.model.proxy import Proxy
 from controlplane.registry.store import Registry
 from controlplane.watchers.kubernetes.source import ClusterOptions, KubernetesSource
@@ -26,7 +27,7 @@ async def read(kubeconfig: str) -> None:
     """Load, then report for each line of standard input."""
     logs.configure("error")
     begun_cpu, begun = time.process_time(), time.monotonic()
-    source, compiler = KubernetesSource(ClusterOptions(kubeconfig=kubeconfig)), Compiler(Registry())
+    source, compiler = KubernetesSource(ClusterOptions(kubeconfig=kubeconfig)), Compiler(Registry(frontends=FRONTENDS))
     await compiler.apply(await source.load())
     loaded = {"load_seconds": time.monotonic() - begun, "load_cpu": time.process_time() - begun_cpu}
     revision, applied_at = compiler.registry.revision, 0.0

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
 ENDPOINT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 ROUTE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 BURST = 200  # endpoint changes in one burst
@@ -32,6 +33,22 @@ endpoints:
 {endpoints}"""
 
 ENDPOINT_LINE = "- {{addresses: [{address}], conditions: {{ready: true, serving: true}}}}\n"
+
+HEADLESS = """\
+apiVersion: v1
+kind: Service
+metadata: {{name: db, namespace: ns-0}}
+spec:
+  clusterIP: None
+  ports: [{{name: tcp-db, port: 5432, protocol: TCP}}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: db-1, namespace: ns-0, labels: {{kubernetes.io/service-name: db}}}}
+addressType: IPv4
+ports: [{{name: tcp-db, port: 5432, protocol: TCP}}]
+endpoints:
+{endpoints}"""
 
 VIRTUAL_SERVICE = """\
 apiVersion: networking.istio.io/v1
@@ -56,20 +73,29 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """The mesh in ``directory``, one file a service. Counts are at least 1."""
+    """The mesh in ``directory``, one file a service. Counts are at least 1.
+
+    With ``headless`` there is a headless TCP service ``db`` beside them: each of its endpoints has a listener.
+    """
 
     directory: Path
     services: int
     endpoints: int
     namespaces: int
+    headless: bool = False
 
     def write(self) -> None:
         """Write all services."""
         for number in range(self.services):
             self._write_service(number)
+        if self.headless:
+            self._write_headless(0)
 
     def change(self, kind: str, number: int) -> None:
-        """Make the ``number``-th change of a kind: ``endpoint``, ``burst``, ``virtual-service`` or ``new-service``."""
+        """Make the ``number``-th change of a kind.
+
+        Kinds are ``endpoint``, ``burst``, ``virtual-service``, ``new-service`` and ``headless``.
+        """
         mark = self.mark(kind, number).text
         if kind == "endpoint":
             self._write_service(number * 7 % self.services, mark)
@@ -85,6 +111,8 @@ class Mesh:
             self._replace(f"vs-{service}.yaml", text)
         elif kind == "new-service":
             self._write_service(self.services + number)
+        elif kind == "headless":
+            self._write_headless(number + 1)
         else:
             raise ValueError(kind)
 
@@ -96,6 +124,8 @@ class Mesh:
             return Mark(ENDPOINT, address(14, number + 1))
         if kind == "virtual-service":
             return Mark(ROUTE, f"mark-{number}-end")
+        if kind == "headless":
+            return Mark(LISTENER, address(16, number + 1))
         return Mark(CLUSTER, f"outbound|80||{self.host(self.services + number)}")
 
     def namespace(self, number: int) -> str:
@@ -116,6 +146,10 @@ class Mesh:
             endpoints="".join(ENDPOINT_LINE.format(address=each) for each in addresses),
         )
         self._replace(f"svc-{number}.yaml", text)
+
+    def _write_headless(self, last: int) -> None:
+        lines = "".join(ENDPOINT_LINE.format(address=address(16, number)) for number in range(last + 1))
+        self._replace("db.yaml", HEADLESS.format(endpoints=lines))
 
     def _replace(self, name: str, text: str) -> None:
         """Write a file so that no reader sees half of it."""

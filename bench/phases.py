@@ -118,6 +118,10 @@ class Phases:
         if self._recordings is not None:
             self._client.record(self._recordings / name)
 
+    def connect(self, plan: Plan) -> Figures:
+        """Open every stream, and return when all are served."""
+        return self._streams("connect", plan)
+
     def _settle(self, began_ns: int, quiet: timedelta) -> bool:
         """Wait until responses came and then none for ``quiet``; false when none came or they do not end."""
         end = time.monotonic() + SETTLE_TIMEOUT.total_seconds()

@@ -6,7 +6,10 @@ the aims and istiod's figures are of one machine with 1,000 services, 10 endpoin
 ``bench/README.md`` says how to read the table.
 
     python -m bench.run --runs 3         # the table: medians over three runs of each
-    python -m bench.run --scaling        # processor time of one endpoint change by the size of the mesh
+    python -m bench.run --scaling        # what one change costs by the size of the mesh, in time and counted
+    python -m bench.run --crowd          # what thousands of proxies cost that come back, or hear of a headless endpoint
+    python -m bench.run --storm          # the server is killed twice, and all come back while the configuration changes
+    python -m bench.run --admin          # how long pages of the monitoring port hold up the proxies
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,10 +28,16 @@ from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
+from bench.admin import LISTENER, PROXIES, SERVICES, PageFigures, admin_table, missed_pages, page_figures
 from bench.client import Client, build
+from bench.crowd import CHANGING, RECONNECTING, crowd_table
+from bench.crowd import SERVICES as CROWD_SERVICES
 from bench.mesh import Mesh
 from bench.phases import Figures, Phases, Plan
-from bench.subject import ControlPlane, Floor
+from bench.storm import PROXIES as STORMING
+from bench.storm import Storm, storm, storm_problems, storm_table
+from bench.subject import ControlPlane, Floor, WatchedControlPlane
+from bench.work import work_by_size, work_table
 
 TOP = Path(__file__).resolve().parents[1]
 SIZES = (100, 1_000, 5_000)
@@ -186,6 +195,38 @@ class Bench:
         with ControlPlane(mesh, log) as subject, self._client() as client:
             return Phases(subject, client, mesh, recordings).run(plan)
 
+    def crowd(self, changes: int) -> Results:
+        """Measure many proxies on a small mesh: those that come back, and those for whom an endpoint changes little."""
+        come = self._crowded(RECONNECTING, Plan(changes, kinds=()))
+        changed = self._crowded(CHANGING, Plan(changes, kinds=("headless",), reconnect=False))
+        return {"connect": come["connect"], "reconnect": come["reconnect"], "headless": changed["headless"]}
+
+    def _crowded(self, proxies: int, plan: Plan) -> Results:
+        mesh = replace(self._mesh(CROWD_SERVICES), directory=self._work / f"mesh-of-{proxies}", headless=True)
+        mesh.directory.mkdir()
+        mesh.write()
+        fleet = Client(self._binary, proxies, self._options.namespaces)
+        with ControlPlane(mesh, self._work / f"server-of-{proxies}.log") as subject, fleet as client:
+            return Phases(subject, client, mesh).run(plan)
+
+    def storm(self) -> Storm:
+        """Measure many proxies that lose the server twice, while the configuration changes."""
+        mesh = replace(self._mesh(CROWD_SERVICES), directory=self._work / "mesh-of-a-storm")
+        mesh.directory.mkdir()
+        mesh.write()
+        with Client(self._binary, STORMING, self._options.namespaces) as client:
+            return storm(mesh, client, STORMING, self._work / "server-storm.log")
+
+    def admin(self) -> list[PageFigures]:
+        """Measure the pages of the monitoring port, while every proxy refuses a listener."""
+        mesh = self._mesh(self._options.services)
+        mesh.directory.mkdir()
+        mesh.write()
+        refusing = Client(self._binary, self._options.proxies, self._options.namespaces, refuse=LISTENER)
+        with WatchedControlPlane(mesh, self._work / "server-admin.log") as subject, refusing as client:
+            Phases(subject, client, mesh).connect(Plan(1))
+            return list(page_figures(subject))
+
     def floor(self, services: int, plan: Plan, recordings: Path) -> Results:
         """Measure the bare server with what the real one sent."""
         with Floor(recordings, self._work / "floor.log") as subject, self._client() as client:
@@ -213,33 +254,64 @@ def positive(text: str) -> int:
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--services", type=int, default=1_000)
+    parser.add_argument("--services", type=positive, help="1,000 where nothing else is said")
     parser.add_argument("--endpoints", type=int, default=10, help="endpoints of each service")
     parser.add_argument("--namespaces", type=int, default=20)
-    parser.add_argument("--proxies", type=int, default=500)
+    parser.add_argument("--proxies", type=positive, help="500, likewise")
     parser.add_argument("--changes", type=int, default=10, help="changes of each kind")
     parser.add_argument("--runs", type=positive, default=1, help="medians of so many; control plane and floor in turn")
+    parser.add_argument("--scaling", action="store_true", help="what one change costs by the number of services")
     parser.add_argument(
-        "--scaling", action="store_true", help="an endpoint change at 100, 1,000 and 5,000 services, with all proxies"
+        "--admin",
+        action="store_true",
+        help=f"pages of the monitoring port, at {SERVICES:,} services and {PROXIES:,} proxies",
+    )
+    parser.add_argument(
+        "--crowd", action="store_true", help=f"{RECONNECTING:,} and {CHANGING:,} proxies on {CROWD_SERVICES} services"
+    )
+    parser.add_argument(
+        "--storm", action="store_true", help=f"{STORMING:,} proxies that lose the server twice and come back"
     )
     parser.add_argument("--json", type=Path, help="also write the figures there")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    services, proxies = (SERVICES, PROXIES) if options.admin else (1_000, 500)
+    options.services = options.services or services
+    options.proxies = options.proxies or proxies
+    return options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run and print; 1 when an aim is missed, or something was lost on the way, so that the figures are doubtful."""
-    options, console = arguments(argv), Console(width=None if sys.stdout.isatty() else 130)
+    options = arguments(argv)
+    console = Console(width=None if sys.stdout.isatty() else 130)
     (TOP / "build").mkdir(exist_ok=True)
     binary = build(TOP / "build" / "xdsload")
     missed: list[str] = []
+    servers: dict[str, Runs]
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         benches = (Bench(options, Path(name, f"run-{run}"), binary) for run in range(options.runs))
-        if options.scaling:
+        if options.admin:
+            pages = next(benches).admin()
+            console.print(admin_table(pages))
+            missed.extend(missed_pages(pages))
+            servers = {}
+        elif options.storm:
+            came = next(benches).storm()
+            console.print(storm_table(came))
+            missed.extend(storm_problems(came))
+            servers = {}
+        elif options.crowd:
+            crowd = next(benches).crowd(options.changes)
+            console.print(crowd_table(crowd))
+            servers = {CONTROL_PLANE: (crowd,)}
+        elif options.scaling:
             plan = Plan(options.changes, kinds=("endpoint",), reconnect=False)
             sizes = [{size: bench.control_plane(size, plan) for size in SIZES} for bench in benches]
             by_size = {size: [run[size] for run in sizes] for size in SIZES}
             console.print(scaling_table(by_size))
-            servers: dict[str, Runs] = {f"{size} services": runs for size, runs in by_size.items()}
+            counted = Mesh(Path(name, "mesh"), 0, options.endpoints, options.namespaces)
+            console.print(work_table(work_by_size(counted)))
+            servers = {f"{size} services": runs for size, runs in by_size.items()}
         else:
             measured, floor = zip(*(bench.beside_floor(Plan(options.changes)) for bench in benches), strict=True)
             console.print(comparison(measured, floor))

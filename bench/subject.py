@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -55,7 +58,7 @@ class Process:
     def __init__(self, command: list[str], port: int, log: Path, *, piped: bool = False) -> None:
         self.address = f"{LOOPBACK}:{port}"
         self._log = log
-        with log.open("w") as output:
+        with log.open("w", encoding="utf-8") as output:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE if piped else subprocess.DEVNULL, stdout=output, stderr=output, text=True
             )
@@ -116,11 +119,16 @@ class Process:
 class ControlPlane(Process):
     """The real server, on a mesh in a directory."""
 
+    module = "controlplane"
+
     def __init__(self, mesh: Mesh, log: Path) -> None:
-        port = free_port()
-        command = [sys.executable, "-m", "controlplane", "serve", "--config-dir", str(mesh.directory)]
-        command += ["--xds-port", str(port), "--monitoring-port", str(free_port())]
-        command += ["--new-streams-per-second", "100000"]  # all connect at once: the server is measured, not its limit
+        port, monitoring = free_port(), free_port()
+        self.monitoring = f"{LOOPBACK}:{monitoring}"
+        command = [sys.executable, "-m", self.module, "serve", "--config-dir", str(mesh.directory)]
+        command += ["--xds-port", str(port), "--monitoring-port", str(monitoring)]
+        # all connect at once, from one address: the server is measured, not its limits
+        command += ["--new-streams-per-second", "100000"]
+        command += ["--max-pending-connections", "10000", "--max-pending-connections-per-address", "10000"]
         super().__init__(command, port, log)
         self._mesh = mesh
 
@@ -130,6 +138,36 @@ class ControlPlane(Process):
     def change(self, kind: str, number: int) -> None:
         """Change the mesh's files."""
         self._mesh.change(kind, number)
+
+
+class WatchedControlPlane(ControlPlane):
+    """The same, with its event loop watched: see ``bench/watched.py``."""
+
+    module = "bench.watched"
+
+    def __init__(self, mesh: Mesh, log: Path) -> None:
+        self._result = log.with_suffix(".watch")
+        os.environ["BENCH_WATCH"] = str(self._result)
+        super().__init__(mesh, log)
+
+    @contextmanager
+    def watched(self) -> Iterator[list[timedelta]]:
+        """Give a list that has the longest turn of the loop, in processor time, when the context has ended.
+
+        Raises:
+            RuntimeError: the server ended, or does not tell.
+        """
+        longest: list[timedelta] = []
+        self._result.unlink(missing_ok=True)
+        self._process.send_signal(signal.SIGUSR1)
+        yield longest
+        self._process.send_signal(signal.SIGUSR2)
+        end = time.monotonic() + START_TIMEOUT.total_seconds()
+        while not self._result.exists():
+            if time.monotonic() > end or self._process.poll() is not None:
+                raise RuntimeError(self._last_words())
+            time.sleep(0.001)
+        longest.append(timedelta(seconds=float(self._result.read_text())))
 
 
 class Floor(Process):
@@ -158,8 +196,8 @@ def usage(pid: int) -> Usage:
 
     Source: proc(5), fields 14 and 15 of ``/proc/pid/stat``, ``VmHWM`` in ``/proc/pid/status``.
     """
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    status = Path(f"/proc/{pid}/status").read_text()
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     peak = next(line for line in [*status.splitlines(), "VmHWM: 0 kB"] if line.startswith("VmHWM"))
     cpu = timedelta(seconds=(int(fields[11]) + int(fields[12])) / TICKS)
     return Usage(cpu, int(peak.split()[1]) * 1024)

@@ -5,3 +5,6 @@ publishes ``snapshots``, ``ads`` streams them to proxies. ``app`` wires the pack
 """
 
 __version__ = "0.1.0"
+
+ISTIO_VERSION = "1.31.0"
+"""The version of Istio whose configuration is understood: what tools that know Istio are told first."""

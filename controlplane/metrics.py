@@ -10,11 +10,12 @@ it away again for exactly those that are declared here as istiod's.
 
 from __future__ import annotations
 
-import re
+import re  # noqa: TID251 - over our own metrics
 import sys
 import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import cache
 from itertools import accumulate
 
@@ -49,6 +50,16 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SLOW = (0.01, 0.1, 0.5, 1, 3, 5, 10, 20, 30)  # seconds; istiod's buckets, so that its dashboards fit
 _FAST = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
 _SIZES = (1, 10_000, 1_000_000, 4_000_000, 10_000_000, 40_000_000)
+
+_SAMPLES_AT_ONCE = 50
+"""Samples that are written in one piece, which takes a fraction of a millisecond."""
+_COMMENT = re.compile(r"^#.*\n", re.MULTILINE)
+
+MOST_LABEL_SETS = 200
+"""Of one metric whose labels others choose."""
+LONGEST_LABEL = 100
+OTHER = "other"
+"""The label of all beyond that."""
 
 _RESOURCE = ("group", "version", "resource")
 
@@ -94,6 +105,29 @@ class _Pushes(Collector):
         yield sizes
 
 
+class _Bounded:
+    """A counter whose labels peers or objects choose; beyond ``MOST_LABEL_SETS`` of them all count as one."""
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._known: set[tuple[str, ...]] = set()
+
+    def count(self, *values: str) -> None:
+        """Count one event."""
+        shown = tuple(label(value) for value in values)
+        if shown not in self._known:
+            if len(self._known) >= MOST_LABEL_SETS:
+                shown = (OTHER,) * len(shown)
+            else:
+                self._known.add(shown)
+        self._counter.labels(*shown).inc()
+
+
+def label(value: str) -> str:
+    """Return text as the value of a label: short, and such that it can be written."""
+    return value[:LONGEST_LABEL].encode(errors="backslashreplace").decode()
+
+
 PUSHES = _Pushes()
 _WITHOUT_SUFFIX.add("pilot_xds_pushes")
 REJECTS: Mapping[str, Counter] = {url: _rejects.labels(short) for url, short in SHORT_TYPE_NAMES.items()}
@@ -134,9 +168,11 @@ DEBOUNCE_TIME = Histogram(
     "pilot_debounce_time", "Seconds from the first change of a batch to its compilation.", registry=REGISTRY,
     buckets=_SLOW,
 )  # fmt: skip
+_rejected_configs = _counter("pilot_total_rejected_configs", "Objects refused.", ["type", "name"])
+REJECTED_CONFIGS = _Bounded(_rejected_configs)
+"""Objects refused, by kind and name."""
 PUSH_TRIGGERS = _counter("pilot_push_triggers", "Pushes by what caused them.", ["type"])
 INBOUND_UPDATES = _counter("pilot_inbound_updates", "Changed objects received.", ["type"])
-REJECTED_CONFIGS = _counter("pilot_total_rejected_configs", "Objects refused.", ["type", "name"])
 CSRS = _counter("citadel_server_csr_count", "Requests for certificates.")
 CSR_UNAUTHENTICATED = _counter(
     "citadel_server_authentication_failure_count", "Requests for certificates of callers that were not identified."
@@ -152,11 +188,24 @@ WEBHOOK_CONFIG_UPDATES = _counter("galley_validation_config_updates", "Changes o
 WEBHOOK_CONFIG_ERRORS = _counter(
     "galley_validation_config_update_error", "Changes of the webhook's configuration that were refused.", ["reason"]
 )
+INJECTION_REQUESTS = _counter("sidecar_injection_requests_total", "Pods that the webhook was asked to inject.")
+INJECTION_SUCCESSES = _counter("sidecar_injection_success_total", "Pods that were injected.")
+INJECTION_FAILURES = _counter("sidecar_injection_failure_total", "Pods that could not be injected, and were refused.")
+INJECTION_SKIPS = _counter("sidecar_injection_skip_total", "Pods that were left alone.")
+INJECTION_TIME = Histogram(
+    "sidecar_injection_time_seconds",
+    "Time from the review of a pod to its patch.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1),
+    registry=REGISTRY,
+)
 CONDITIONS_WRITTEN = Counter(
     "controlplane_conditions_written", "Status conditions written to objects.", registry=REGISTRY
 )
 CONDITIONS_FAILED = Counter(
     "controlplane_conditions_failed", "Status conditions that could not be written.", ["reason"], registry=REGISTRY
+)
+TASK_FAILURES = Counter(
+    "controlplane_task_failures", "Failures of tasks that are begun again, by task.", ["task"], registry=REGISTRY
 )
 INTERNAL_ERRORS = _counter("pilot_total_xds_internal_errors", "Errors of our own while serving xDS.")
 
@@ -175,6 +224,29 @@ COMPILE_TIME = Histogram(
 )  # fmt: skip
 CLASSES = Gauge("controlplane_proxy_classes", "Proxy classes that have a snapshot.", registry=REGISTRY)
 """Give it a function when the program starts, as ``VIRTUAL_SERVICES``."""
+LEFT_OUT = Gauge(
+    "controlplane_left_out_parts", "Parts that are not served because Envoy would refuse them.", registry=REGISTRY
+)
+"""Give it a function when the program starts, as ``VIRTUAL_SERVICES``."""
+
+CERTIFICATE_END = Gauge(
+    "controlplane_certificate_end_timestamp_seconds",
+    "When the first certificate of a kind ends: root, intermediate, serving, secret; 0 where there is none.",
+    ["kind"],
+    registry=REGISTRY,
+)
+
+CONNECTIONS = Gauge("controlplane_connections", "Connections of proxies that are open.", registry=REGISTRY)
+PENDING_CONNECTIONS = Gauge(
+    "controlplane_pending_connections", "Connections of proxies of which no call was accepted yet.", registry=REGISTRY
+)
+UNFINISHED = Gauge(
+    "controlplane_unfinished_bytes", "Bytes of requests that are not complete, or not read.", registry=REGISTRY
+)
+LIMITS_REACHED = Counter(
+    "controlplane_limits_reached", "How often peers ran into a limit, by the flag's name.", ["limit"], registry=REGISTRY
+)
+"""The label is a field's name of ``limits.Limits``."""
 
 _info = Gauge("pilot_info", "Version of the control plane; the value is 1.", ["version"], registry=REGISTRY)
 _build = Gauge("istio_build", "Version by component; the value is 1.", ["component", "tag"], registry=REGISTRY)
@@ -209,8 +281,37 @@ def _suffix() -> re.Pattern[str]:
     return re.compile(rf"^((?:# (?:HELP|TYPE) )?(?:{names}))_total(?=[ {{])", re.MULTILINE)
 
 
-def exposition() -> bytes:
-    """Return every metric in Prometheus' text format, ``CONTENT_TYPE``."""
+def exposition() -> Iterator[str]:
+    """Yield every metric in Prometheus' text format, ``CONTENT_TYPE``, in pieces."""
     if sys.platform == "linux":
         _collectors_of_the_process()
-    return _suffix().sub(r"\1", generate_latest(REGISTRY).decode()).encode()
+    for metric in REGISTRY.collect():
+        for piece in family(metric):
+            yield _suffix().sub(r"\1", piece)
+
+
+def written_name(metric: Metric) -> str:
+    """Return the name of a metric as the page has it."""
+    return f"{metric.name}_total" if metric.type == "counter" and metric.name not in _WITHOUT_SUFFIX else metric.name
+
+
+def family(metric: Metric) -> Iterator[str]:
+    """Yield one metric with its samples, some at a time: there is one for each combination of labels."""
+    samples = metric.samples
+    for begin in range(0, max(len(samples), 1), _SAMPLES_AT_ONCE):
+        part = copy(metric)
+        part.samples = samples[begin : begin + _SAMPLES_AT_ONCE]
+        text = generate_latest(_One(part)).decode()
+        yield text if not begin else _COMMENT.sub("", text)
+
+
+class _One(CollectorRegistry):
+    """A registry of one metric, for the library's function that writes whole registries."""
+
+    def __init__(self, metric: Metric) -> None:
+        super().__init__(auto_describe=False)
+        self._metric = metric
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the metric."""
+        yield self._metric

@@ -8,12 +8,14 @@ than the start of the whole program may.
 
 from __future__ import annotations
 
-import re
+import re  # noqa: TID251 - what the operator writes, once
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NamedTuple
+
+from controlplane.limits import Limits
 
 ENVIRONMENT_PREFIX = "CONTROLPLANE_"
 DEFAULT_REVISION = "default"
@@ -37,6 +39,7 @@ SOURCES = "Where configuration comes from"
 KUBE_CLUSTER = "The Kubernetes cluster"
 PUSHING = "How changes are sent"
 CONNECTIONS = "Connections of proxies"
+LIMITS = "What one peer may take"
 IDENTITY = "Certificates and who may connect"
 LOGGING = "Logs"
 
@@ -86,15 +89,21 @@ def format_duration(duration: timedelta) -> str:
 
 
 class Option(NamedTuple):
-    """What ``serve --help`` says of a setting: the group it is in, and a sentence."""
+    """What ``serve --help`` says of a setting: the group it is in, and a sentence.
+
+    ``istiod`` is the environment variable by which istiod knows the same; it counts where ours is not set.
+    """
 
     panel: str
     text: str
+    istiod: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Limits):
     """How one control plane runs. Port 0 lets the system choose a free one.
+
+    What peers may take of it is inherited; see there.
 
     Raises:
         ValueError: values that make no sense, alone or together; the message is a sentence for the user.
@@ -110,13 +119,15 @@ class Settings:
     context: Annotated[str, Option(KUBE_CLUSTER, "Context of the kubeconfig; by default its current one.")] = ""
     revision: Annotated[
         str,
-        Option(KUBE_CLUSTER, "Istio objects count that have this value, or none, in their label istio.io/rev."),
+        Option(
+            KUBE_CLUSTER, "Istio objects count that have this value, or none, in their label istio.io/rev.", "REVISION"
+        ),
     ] = DEFAULT_REVISION
     watch_namespaces: Annotated[
         str, Option(KUBE_CLUSTER, "Namespaces to read, separated by commas; by default all.")
     ] = ""
     domain_suffix: Annotated[str, Option(SOURCES, "DNS domain of the Kubernetes cluster.")] = "cluster.local"
-    cluster_id: Annotated[str, Option(SOURCES, "Name of the Kubernetes cluster.")] = "Kubernetes"
+    cluster_id: Annotated[str, Option(SOURCES, "Name of the Kubernetes cluster.", "CLUSTER_ID")] = "Kubernetes"
 
     xds_port: Annotated[int, Option(SERVING, "Port of plaintext xDS (gRPC).")] = 15010
     xds_bind: Annotated[
@@ -135,7 +146,12 @@ class Settings:
         Option(SERVING, "Port of the webhooks; by default 15017 in a cluster, none with --config-dir."),
     ] = None
     monitoring_port: Annotated[int, Option(SERVING, "Port of metrics, readiness and the debug endpoints.")] = 15014
-    monitoring_bind: Annotated[str, Option(SERVING, "Address that the monitoring port listens on.")] = "127.0.0.1"
+    monitoring_bind: Annotated[
+        str, Option(SERVING, "Address that the monitoring port and the one of readiness listen on.")
+    ] = "127.0.0.1"
+    ready_port: Annotated[
+        int | None, Option(SERVING, "Port of readiness alone (/ready), 8080 for istiod's probes; by default none.")
+    ] = None
 
     ca_dir: Annotated[
         Path | None,
@@ -143,31 +159,47 @@ class Settings:
             IDENTITY,
             "Folder of the certificate authority; filled with a new root if there is nothing. In a cluster a plugged-in"
             " authority only, by default /etc/cacerts; without one, Secrets are used.",
+            "ROOT_CA_DIR",
         ),
     ] = None
     serving_names: Annotated[
-        str, Option(IDENTITY, "Further DNS names and addresses of the serving certificate, separated by commas.")
+        str,
+        Option(
+            IDENTITY,
+            "Further DNS names and addresses of the serving certificate, separated by commas.",
+            "ISTIOD_CUSTOM_HOST",
+        ),
     ] = ""
     token_audiences: Annotated[
-        str, Option(IDENTITY, "Audiences of the ServiceAccount tokens that are accepted, separated by commas.")
+        str,
+        Option(
+            IDENTITY,
+            "Audiences of the ServiceAccount tokens that are accepted, separated by commas.",
+            "TOKEN_AUDIENCES",
+        ),
     ] = "istio-ca"  # noqa: S105 - no secret
     certificate_lifetime: Annotated[
-        timedelta, Option(IDENTITY, "How long certificates of workloads live that ask for no time.")
+        timedelta,
+        Option(IDENTITY, "How long certificates of workloads live that ask for no time.", "DEFAULT_WORKLOAD_CERT_TTL"),
     ] = timedelta(hours=24)
-    max_certificate_lifetime: Annotated[timedelta, Option(IDENTITY, "The longest that a workload may ask for.")] = (
-        timedelta(days=90)
+    max_certificate_lifetime: Annotated[
+        timedelta, Option(IDENTITY, "The longest that a workload may ask for.", "MAX_WORKLOAD_CERT_TTL")
+    ] = timedelta(days=90)
+
+    holdoff: Annotated[
+        timedelta,
+        Option(PUSHING, "After a push, gather changes until none came for so long.", "PILOT_DEBOUNCE_AFTER"),
+    ] = timedelta(milliseconds=100)
+    max_holdoff: Annotated[timedelta, Option(PUSHING, "Gather no longer than this.", "PILOT_DEBOUNCE_MAX")] = timedelta(
+        seconds=1
     )
 
-    holdoff: Annotated[timedelta, Option(PUSHING, "After a push, gather changes until none came for so long.")] = (
-        timedelta(milliseconds=100)
-    )
-    max_holdoff: Annotated[timedelta, Option(PUSHING, "Gather no longer than this.")] = timedelta(seconds=1)
-
-    keepalive_interval: Annotated[timedelta, Option(CONNECTIONS, "Time between gRPC keepalive pings.")] = timedelta(
-        seconds=30
-    )
+    keepalive_interval: Annotated[
+        timedelta, Option(CONNECTIONS, "Time between gRPC keepalive pings.", "GRPC_KEEPALIVE_INTERVAL")
+    ] = timedelta(seconds=30)
     keepalive_timeout: Annotated[
-        timedelta, Option(CONNECTIONS, "A connection whose ping is not answered for so long is closed.")
+        timedelta,
+        Option(CONNECTIONS, "A connection whose ping is not answered for so long is closed.", "GRPC_KEEPALIVE_TIMEOUT"),
     ] = timedelta(seconds=10)
     max_connection_age: Annotated[
         timedelta, Option(CONNECTIONS, "Connections are asked to reconnect after this; 0 for never.")
@@ -175,10 +207,19 @@ class Settings:
     max_connection_age_grace: Annotated[
         timedelta, Option(CONNECTIONS, "What an aged connection is given to finish.")
     ] = timedelta(seconds=10)
-    max_receive_message_size: Annotated[int, Option(CONNECTIONS, "Largest request taken, in bytes.")] = 4 * 1024 * 1024
-    max_concurrent_streams: Annotated[int, Option(CONNECTIONS, "Most streams on one connection.")] = 100_000
+    max_receive_message_size: Annotated[
+        int, Option(CONNECTIONS, "Largest request taken, in bytes.", "ISTIO_GPRC_MAXRECVMSGSIZE")
+    ] = 32 * 1024 * 1024
+    max_concurrent_streams: Annotated[
+        int, Option(CONNECTIONS, "Most streams on one connection.", "ISTIO_GPRC_MAXSTREAMS")
+    ] = 4_000
     new_streams_per_second: Annotated[
-        float, Option(CONNECTIONS, "Most new streams in a second; 0 picks 15 and 5 for each processor, at most 100.")
+        float,
+        Option(
+            CONNECTIONS,
+            "Most new streams in a second; 0 lets in as many as the program keeps up with.",
+            "PILOT_MAX_REQUESTS_PER_SECOND",
+        ),
     ] = 0.0
     drain_period: Annotated[
         timedelta, Option(CONNECTIONS, "When the control plane stops, its streams are ended one by one over this time.")
@@ -190,7 +231,7 @@ class Settings:
     ] = LogFormat.AUTO
 
     def __post_init__(self) -> None:
-        for name in ("xds_port", "secure_port", "webhook_port", "monitoring_port"):
+        for name in ("xds_port", "secure_port", "webhook_port", "monitoring_port", "ready_port"):
             port = getattr(self, name)
             if port is not None and not 0 <= port < 1 << 16:
                 raise ValueError(f"{flag(name)} must be a port number from 0 to 65535, not {port}")
@@ -198,9 +239,12 @@ class Settings:
             value = getattr(self, setting.name)
             if isinstance(value, (int, float)) and value < 0:
                 raise ValueError(f"{flag(setting.name)} must not be negative, and is {value}")
-        for name in ("max_receive_message_size", "max_concurrent_streams"):
-            if getattr(self, name) < 1:
+        for name in ("max_receive_message_size", "max_concurrent_streams", *(limit.name for limit in fields(Limits))):
+            value = getattr(self, name)
+            if isinstance(value, (int, float)) and value < 1:
                 raise ValueError(f"{flag(name)} must be at least 1")
+            if isinstance(value, timedelta) and value < timedelta(milliseconds=1):
+                raise ValueError(f"{flag(name)} must be at least 1ms")
         for name in ("keepalive_interval", "keepalive_timeout"):
             if getattr(self, name) < timedelta(milliseconds=1):
                 raise ValueError(f"{flag(name)} must be at least 1ms")
@@ -275,6 +319,11 @@ class Settings:
 
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(sorted({part.strip() for part in text.split(",")} - {""}))
+
+
+def option(said: Option | str) -> Option:
+    """Return what ``serve --help`` says of a field, from what its annotation says: a limit is a sentence."""
+    return Option(LIMITS, said) if isinstance(said, str) else said
 
 
 def flag(name: str) -> str:

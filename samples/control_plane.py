@@ -6,13 +6,14 @@ import contextlib
 import errno
 import socket
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
 
-from controlplane.agent.bootstrap import TcpAddress
+from controlplane.agent.addresses import TcpAddress
 from controlplane.agent.process import ChildProcess
 
 LOOPBACK = "127.0.0.1"
@@ -43,7 +44,7 @@ def free_port(preferred: int = 0, *hosts: str) -> int:
 class ControlPlane:
     """``controlplane serve`` on a directory; its ports stay the same when it is started again."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each has a default that a sample takes
         self,
         config_dir: Path,
         log_path: Path,
@@ -51,13 +52,14 @@ class ControlPlane:
         xds_port: int = 0,
         monitoring_port: int = 0,
         xds_host: str = LOOPBACK,
+        options: Sequence[str] = (),
     ) -> None:
-        """Choose the ports (0: any free one); nothing runs before ``start``."""
+        """Choose the ports (0: any free one); nothing runs before ``start``. ``options`` are further ones."""
         self.xds = TcpAddress(xds_host, free_port(xds_port, xds_host))
         self.monitoring = TcpAddress(LOOPBACK, free_port(monitoring_port))
         command = [sys.executable, "-m", "controlplane", "serve", "--config-dir", str(config_dir)]
         command += ["--xds-bind", self.xds.host, "--xds-port", str(self.xds.port)]
-        command += ["--monitoring-port", str(self.monitoring.port)]
+        command += ["--monitoring-port", str(self.monitoring.port), *options]
         self.process = ChildProcess("the control plane", command, log_path)
 
     async def start(self) -> None:

@@ -1,9 +1,9 @@
 """A small mesh on loopback, to watch a change of configuration reach running proxies.
 
-Starts the control plane on ``samples/canary``, two versions of a small HTTP service, a real Envoy as ingress gateway
-and a real Envoy as the sidecar of a client; sends requests through both and shows which version answered, and why.
-Then it watches: edit the YAML and see the split change. Ctrl-C ends everything it started. Needs no privilege, no
-Kubernetes and no free port in particular.
+Starts the control plane on ``samples/canary``, two versions of a small HTTP service, a real Envoy with its agent as
+ingress gateway and another as the sidecar of a client; sends requests through both and shows which version answered,
+and why. Then it watches: edit the YAML and see the split change. Ctrl-C ends everything it started. Needs no privilege,
+no Kubernetes and no free port in particular.
 
     python -m samples.run           # until Ctrl-C
     python -m samples.run --once    # shows, checks and ends; the exit status says whether everything held
@@ -20,20 +20,19 @@ import signal
 import sys
 import tempfile
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
 import yaml
 
-from controlplane.agent.bootstrap import Bootstrap, TcpAddress, workload
-from controlplane.agent.envoy import EnvoyNotFoundError, EnvoyProxy, envoy_binary
-from controlplane.agent.identity import LocalAuthority, spiffe_id
+from controlplane.agent.binary import EnvoyNotFoundError, envoy_binary
+from controlplane.agent.identity import LocalAuthority
 from controlplane.agent.process import ProcessFailedError
-from controlplane.agent.sds import SecretServer
 from samples.backends import Backend
 from samples.control_plane import LOOPBACK, ControlPlane, free_port
+from samples.proxy import Pod, Ports, Proxy, mount_certificates
 from samples.traffic import Answer, Entrance, canary_weights, outcomes, send, shares, split
 
 CANARY = Path(__file__).parent / "canary"
@@ -52,8 +51,8 @@ class Mesh:
 
     config_dir: Path
     control_plane: ControlPlane
-    gateway: EnvoyProxy
-    sidecar: EnvoyProxy
+    gateway: Proxy
+    sidecar: Proxy
     entrances: tuple[Entrance, ...]
 
 
@@ -65,10 +64,10 @@ def relocated(config_dir: Path, directory: Path) -> tuple[Path, dict[int, int]]:
     copy = directory / "canary"
     shutil.copytree(config_dir, copy)
     for path in copy.glob("*.yaml"):
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         for default, port in ports.items():
             text = text.replace(str(default), str(port))
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     return copy, ports
 
 
@@ -83,41 +82,24 @@ async def start(stack: AsyncExitStack, directory: Path) -> Mesh:
         backend = Backend(version, host, ports[WEB_PORT])
         await backend.start()
         stack.push_async_callback(backend.stop)
-    secrets = SecretServer(LocalAuthority().issue(spiffe_id("default")), directory / "sds.sock")
-    secrets_address = await secrets.start()
-    stack.push_async_callback(secrets.stop)
     control_plane = ControlPlane(config_dir, directory / "control-plane.log", xds_port=15010, monitoring_port=15014)
     stack.push_async_callback(control_plane.stop)
     await control_plane.start()
 
-    def settings(admin_port: int) -> Bootstrap:
-        admin = TcpAddress(LOOPBACK, free_port(admin_port))
-        return Bootstrap(control_plane.xds, secrets_address, admin=admin, metrics=None, health=None)
+    authority, proxy_port = LocalAuthority(), free_port(15080)
 
-    proxy_port = free_port(15080)
-    gateway = EnvoyProxy(
-        workload("router", "ingressgateway", "default", "10.0.0.1", labels={"istio": "ingressgateway"}),
-        settings(15001),
-        directory,
-    )
-    sidecar = EnvoyProxy(
-        # Nothing is intercepted: the client names its sidecar as HTTP proxy. UNPRIVILEGED_POD keeps the control
-        # plane from asking for listeners on ports below 1024.
-        workload(
-            "sidecar",
-            "client",
-            "default",
-            "10.0.0.2",
-            labels={"app": "client"},
-            metadata={
-                "INTERCEPTION_MODE": "NONE",
-                "HTTP_PROXY_PORT": str(proxy_port),
-                "UNPRIVILEGED_POD": "true",
-            },
-        ),
-        settings(15000),
-        directory,
-    )
+    def proxied(pod: Pod, admin_port: int) -> Proxy:
+        """Return an agent with its Envoy; nobody signs certificates here, so they are mounted."""
+        folder = directory / pod.name
+        mount_certificates(folder, authority, pod.namespace, pod.service_account)
+        config = {"discoveryAddress": str(control_plane.xds), "controlPlaneAuthPolicy": "NONE"}
+        return Proxy(pod, folder, config, ports=replace(Ports.free(), admin=free_port(admin_port)))
+
+    gateway = proxied(Pod("ingressgateway", ip="10.0.0.1", kind="router", labels={"istio": "ingressgateway"}), 15001)
+    # Nothing is intercepted: the client names its sidecar as HTTP proxy. UNPRIVILEGED_POD keeps the control plane from
+    # asking for listeners on ports below 1024.
+    metadata = {"INTERCEPTION_MODE": "NONE", "HTTP_PROXY_PORT": str(proxy_port), "UNPRIVILEGED_POD": "true"}
+    sidecar = proxied(Pod("client", labels={"app": "client"}, metadata=metadata), 15000)
     for proxy in (gateway, sidecar):
         stack.push_async_callback(proxy.stop)
         await proxy.start()
@@ -137,8 +119,8 @@ def introduce(mesh: Mesh, directory: Path) -> None:
     gateway, sidecar = mesh.entrances
     print(f"control plane    xDS {mesh.control_plane.xds}, monitoring http://{mesh.control_plane.monitoring}")
     print(f"configuration    {mesh.config_dir}")
-    print(f"gateway          {gateway.url} (Envoy, admin http://{mesh.gateway.settings.admin})")
-    print(f"client's sidecar {sidecar.proxy} as HTTP proxy (Envoy, admin http://{mesh.sidecar.settings.admin})")
+    print(f"gateway          {gateway.url} (Envoy, admin http://{LOOPBACK}:{mesh.gateway.ports.admin})")
+    print(f"client's sidecar {sidecar.proxy} as HTTP proxy (Envoy, admin http://{LOOPBACK}:{mesh.sidecar.ports.admin})")
     print(f"logs             {directory}")
 
 
@@ -165,7 +147,7 @@ async def show_status(mesh: Mesh) -> bool:
     )
     output = (await process.communicate())[0].decode()
     print(output.rstrip())
-    missing = [proxy.proxy.id for proxy in (mesh.gateway, mesh.sidecar) if proxy.proxy.id not in output]
+    missing = [proxy.pod.id for proxy in (mesh.gateway, mesh.sidecar) if proxy.pod.id not in output]
     if process.returncode or missing:
         print(f"  FAILED status ended with {process.returncode}, without a line for: {', '.join(missing) or 'nobody'}")
         return False

@@ -66,7 +66,7 @@ async def send(entrance: Entrance, path: str, headers: Mapping[str, str], count:
 def objects(config_dir: Path) -> Iterator[Mapping[str, Any]]:
     """Yield every object of a directory of YAML files."""
     for path in sorted(config_dir.glob("*.yaml")):
-        yield from (document for document in yaml.safe_load_all(path.read_text()) if document)
+        yield from (document for document in yaml.safe_load_all(path.read_text(encoding="utf-8")) if document)
 
 
 def canary_weights(config_dir: Path) -> dict[str, int]:

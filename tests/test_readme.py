@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.registry.untranslated import KINDS_NOT_TRANSLATED
+from controlplane.analysis.untranslated import KINDS_NOT_TRANSLATED
 
 TOP = Path(__file__).resolve().parents[1]
 README = (TOP / "README.md").read_text()
@@ -30,7 +31,20 @@ COMMANDS = [line for language, text in BLOCKS if language == "sh" for line in te
 ASKING = [command for command in COMMANDS if command.startswith(PROGRAM) and " serve " not in command]
 PROSE = README + (TOP / "CONTRIBUTING.md").read_text()
 TARGETS = sorted(set(re.findall(r"(?:`|^)make ([a-z-]+)", PROSE, re.MULTILINE)))
-PATIENCE_SECONDS = 30
+TIMEOUT_SECONDS = 30
+LONG_REGEX = r"""
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: regex, namespace: default}
+spec: {hosts: [regex.example], resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: regex, namespace: default}
+spec:
+  hosts: [regex.example]
+  http: [{match: [{uri: {regex: '^/api/v1/object/[\w]{32}/action$'}}], directResponse: {status: 204}}]
+"""
 URL = "http://web/"
 
 
@@ -47,13 +61,13 @@ def arguments(command: str) -> list[str]:
 
 @contextmanager
 def running(command: str, env: dict[str, str], cwd: Path, log: Path) -> Iterator[None]:
-    with log.open("w") as output:
+    with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(arguments(command), cwd=cwd, env=env, stdout=output, stderr=output)
     try:
         yield
     finally:
         process.terminate()
-        process.wait(PATIENCE_SECONDS)
+        process.wait(TIMEOUT_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +98,7 @@ def connected(tmp_path_factory: pytest.TempPathFactory, proxy_port: int) -> Iter
         name = text.splitlines()[0].removeprefix("# ")
         moved = re.sub("|".join(ports), lambda found: str(ports[found[0]]), text)
         (directory / name).write_text(moved)
+    (directory / "mesh" / "regex.yaml").write_text(LONG_REGEX)
     (serve,) = [command for command in COMMANDS if " serve " in command]
     (envoy,) = [command for command in COMMANDS if "bin/envoy" in command]
     envoy += " --use-dynamic-base-id --concurrency 1"
@@ -96,8 +111,8 @@ def connected(tmp_path_factory: pytest.TempPathFactory, proxy_port: int) -> Iter
 
 
 def wait_until_synced(env: dict[str, str]) -> str:
-    """Return what ``status`` shows once the Envoy has acknowledged all four types, or when patience ends."""
-    end = time.monotonic() + PATIENCE_SECONDS
+    """Return what ``status`` shows once the Envoy has acknowledged all four types, or when timeout ends."""
+    end = time.monotonic() + TIMEOUT_SECONDS
     while (shown := run(f"{PROGRAM}status", env).stdout).count("SYNCED") < 4 and time.monotonic() < end:
         time.sleep(0.2)
     return shown
@@ -131,6 +146,13 @@ def test_a_request_through_the_envoy_reaches_for_the_endpoints(connected: dict[s
         assert response.code == 503, "nothing listens there"
 
 
+def test_the_envoy_takes_regular_expressions_of_any_allowed_size(connected: dict[str, str], proxy_port: int) -> None:
+    wait_until_synced(connected)
+    through = urllib.request.build_opener(urllib.request.ProxyHandler({"http": f"http://127.0.0.1:{proxy_port}"}))
+    with through.open(f"http://regex.example/api/v1/object/{'a' * 32}/action", timeout=10) as response:
+        assert response.status == 204
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_target_exists(target: str) -> None:
     """``make -n`` fails for a target that there is no rule for."""
@@ -150,17 +172,27 @@ def test_help_lists_the_targets() -> None:
 
 def test_kinds_without_effect_are_named() -> None:
     """These and no others: whoever relies on one must be able to read it here."""
-    paragraph = re.search(r"^- ([A-Za-z, \n]+?)\s+are read and validated but have no effect", README, re.MULTILINE)
+    sentence = r"^- ([A-Za-z, \n]+?)\s+(?:are|is) read and validated but ha(?:ve|s) no effect"
+    paragraph = re.search(sentence, README, re.MULTILINE)
     assert paragraph is not None
     assert set(re.split(r",\s+|\s+and\s+", paragraph[1])) == KINDS_NOT_TRANSLATED
 
 
 def test_package_table_is_complete() -> None:
     """Each package and module of the program has a row in CONTRIBUTING.md, once."""
-    rows = re.findall(r"^\| (`.+?`) \|", (TOP / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    text = (TOP / "CONTRIBUTING.md").read_text().partition("## What the import table means")[0]
+    rows = re.findall(r"^\| (`.+?`) \|", text, re.MULTILINE)
     named = re.findall(r"`(\w+)`", " ".join(rows))
     found = {path.stem for path in (TOP / "controlplane").iterdir() if not path.name.startswith("_")}
     assert sorted(named) == sorted(found)
+
+
+def test_the_import_table_is_explained() -> None:
+    """Each row of the contract has its reason in CONTRIBUTING.md, in the same order."""
+    contract = tomllib.loads((TOP / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    text = (TOP / "CONTRIBUTING.md").read_text().partition("## What the import table means")[2].partition("\n## ")[0]
+    named = re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.+?`) \|", text, re.MULTILINE)))
+    assert sorted(named) == sorted(row.partition(":")[0] for row in contract["rows"])
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "bench/README.md"])

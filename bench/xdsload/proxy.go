@@ -10,7 +10,9 @@ import (
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
@@ -36,9 +38,10 @@ type proxy struct {
 	number int
 	node   *core.Node
 	types  map[string]*holding
+	refuse string // the name of a listener, empty for none
 }
 
-func newProxy(number int, namespace, istioVersion string) *proxy {
+func newProxy(number int, namespace, istioVersion, refuse string) *proxy {
 	name := fmt.Sprintf("client-%d", number)
 	address := fmt.Sprintf("12.0.%d.%d", (number+1)>>8, (number+1)&255)
 	metadata, err := structpb.NewStruct(map[string]any{
@@ -49,7 +52,7 @@ func newProxy(number int, namespace, istioVersion string) *proxy {
 	if err != nil {
 		fail(err)
 	}
-	p := &proxy{number: number, types: map[string]*holding{}, node: &core.Node{
+	p := &proxy{number: number, refuse: refuse, types: map[string]*holding{}, node: &core.Node{
 		Id:            fmt.Sprintf("sidecar~%s~%s.%s~%s.svc.cluster.local", address, name, namespace, namespace),
 		Cluster:       fmt.Sprintf("%s.%s", name, namespace),
 		Metadata:      metadata,
@@ -140,16 +143,22 @@ func (s *stream) open() error {
 	return nil
 }
 
-// take stores and acknowledges a response, and subscribes to the names that its resources refer to.
+// take stores a response, acknowledges or refuses it, and subscribes to the names that its resources refer to.
 func (s *stream) take(r *response) error {
 	h := s.types[r.typeURL]
+	answer := &discovery.DeltaDiscoveryRequest{TypeUrl: r.typeURL, ResponseNonce: r.nonce}
 	for _, resource := range r.resources {
+		if r.typeURL == ldsType && resource.name == s.refuse {
+			message := fmt.Sprintf("Error adding/updating listener(s) %s: refused by the bench\n", resource.name)
+			answer.ErrorDetail = status.New(codes.Internal, message).Proto()
+			continue
+		}
 		h.versions[resource.name] = resource.version
 	}
 	for _, name := range r.removed {
 		delete(h.versions, name)
 	}
-	if err := s.request(&discovery.DeltaDiscoveryRequest{TypeUrl: r.typeURL, ResponseNonce: r.nonce}); err != nil {
+	if err := s.request(answer); err != nil {
 		return err
 	}
 	if other := dependent[r.typeURL]; other != "" {

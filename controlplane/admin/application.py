@@ -5,44 +5,61 @@
 | ``/metrics`` | Prometheus text |
 | ``/ready`` | 200 when proxies are served, else 503 with the reason |
 | ``/healthz`` | 200 while the event loop runs |
-| ``/version`` | text |
+| ``/version`` | text: the version of Istio that is followed, then the program's and its name, between dashes |
 | ``/debug`` | the list of debug endpoints |
 | ``/debug/...`` | JSON; loopback callers only |
 
-``?pretty`` indents JSON. A path with doubled slashes, as `istioctl version` asks for, leads to the same without; the
-body of a 404 is the one by which `istioctl x internal-debug` knows that there is no such page.
+``?pretty`` indents JSON; ``?limit=N`` gives long lists in pages, see ``paging``. A path with doubled slashes, as
+`istioctl version` asks for, leads to the same without; the body of a 404 is the one by which `istioctl x
+internal-debug` knows that there is no such page.
+
+Answers that may be long are made and sent in slices, see ``pace``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable
-from ipaddress import IPv6Address, ip_address
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from controlplane import metrics
+from controlplane import ISTIO_VERSION, metrics
+from controlplane.admin.access import is_loopback, names_this_machine
 from controlplane.admin.connections_view import connections_view, watches_view
 from controlplane.admin.feeds_view import feeds_view
-from controlplane.admin.metrics_page import MetricsPage
-from controlplane.admin.registry_view import endpoint_view, registry_view, rejected_view
-from controlplane.admin.sources import AdminSources
-from controlplane.admin.sync_view import sync_view
-from controlplane.ads.sync_status import ProxyStatus
-from controlplane.snapshots import ResourceType, Snapshot
+from controlplane.admin.json_text import Items, Members, Value, pieces
+from controlplane.admin.metrics_page import metrics_page
+from controlplane.admin.pace import Pace, Pause, in_order
+from controlplane.admin.paging import BadPageError, Order, Page, link
+from controlplane.admin.registry_view import (
+    endpoint_view,
+    registry_view,
+    rejected_order,
+    rejected_view,
+    service_order,
+)
+from controlplane.admin.sources import AdminSources, find_connection
+from controlplane.admin.sync_view import SyncView, sync_order
+from controlplane.admin.tasks_view import tasks_view
+from controlplane.model.manifest import manifest, manifest_order
+from controlplane.snapshots import ResourceType
 
 log = structlog.get_logger()
 
 SOURCES = web.AppKey("sources", AdminSources)
-PAGE = web.AppKey("page", MetricsPage)
+PACE = web.AppKey("pace", Pace)
 
+PROGRAM = "controlplane"
 NO_PAGE = "404 page not found\n"
 NO_PROXY_ID = "You must provide a proxyID in the query string\n"
 NOT_CONNECTED = "Proxy not connected to this Pilot instance. It may be connected to another instance.\n"
 NOT_COMPILED = "Nothing has been compiled for this proxy yet.\n"
+NOT_LOOPBACK = "Debug endpoints answer callers on loopback only.\n"
+OTHER_HOST = "Debug endpoints answer requests for localhost or a loopback address only; this one's Host is another.\n"
+
+_JSON = {"Content-Type": "application/json; charset=utf-8", "X-Content-Type-Options": "nosniff"}
 
 DUMPED = {
     "CDS": ResourceType.CLUSTER,
@@ -54,6 +71,7 @@ DUMPED = {
 }
 """What ``?types=`` of a configuration dump may name."""
 
+T = TypeVar("T")
 Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -62,7 +80,7 @@ def application(sources: AdminSources) -> web.Application:
     slashes = web.normalize_path_middleware(append_slash=False, merge_slashes=True)
     app = web.Application(middlewares=[_errors, _access, slashes])
     app[SOURCES] = sources
-    app[PAGE] = MetricsPage(sources)
+    app[PACE] = Pace()
     app.router.add_get("/metrics", _metrics)
     app.router.add_get("/ready", _ready)
     app.router.add_get("/healthz", _healthz)
@@ -73,20 +91,22 @@ def application(sources: AdminSources) -> web.Application:
     return app
 
 
-def is_loopback(peer: str | None) -> bool:
-    """Whether a caller's address is this machine's own; a caller without an address is not trusted."""
-    try:
-        address = ip_address((peer or "").partition("%")[0])
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return (mapped or address).is_loopback
+def ready_application(sources: AdminSources) -> web.Application:
+    """Return the application of the port of readiness: of all pages, those that tell nothing of anybody."""
+    app = web.Application(middlewares=[_errors])
+    app[SOURCES] = sources
+    app.router.add_get("/ready", _ready)
+    app.router.add_get("/healthz", _healthz)
+    return app
 
 
 @web.middleware
 async def _access(request: web.Request, handler: Respond) -> web.StreamResponse:
-    if request.path.startswith("/debug/") and not is_loopback(request.remote):
-        return web.Response(status=401, text="Debug endpoints answer callers on loopback only.\n")
+    if request.path.startswith("/debug/"):
+        if not is_loopback(request.remote):
+            return web.Response(status=401, text=NOT_LOOPBACK)
+        if not names_this_machine(request.headers.get("Host")):
+            return web.Response(status=403, text=OTHER_HOST)
     return await handler(request)
 
 
@@ -96,6 +116,8 @@ async def _errors(request: web.Request, handler: Respond) -> web.StreamResponse:
         return await handler(request)
     except web.HTTPNotFound:
         return web.Response(status=404, text=NO_PAGE)
+    except BadPageError as error:
+        return web.Response(status=400, text=f"{error}\n")
     except (web.HTTPException, asyncio.CancelledError, ConnectionError):
         raise
     except Exception:  # a bug of ours: told to the caller and logged, the other endpoints go on
@@ -103,9 +125,9 @@ async def _errors(request: web.Request, handler: Respond) -> web.StreamResponse:
         return web.Response(status=500, text="Internal error; the log of the control plane says more.\n")
 
 
-async def _metrics(request: web.Request) -> web.Response:
-    page = request.app[PAGE].render()
-    return web.Response(body=page, headers={"Content-Type": metrics.CONTENT_TYPE})
+async def _metrics(request: web.Request) -> web.StreamResponse:
+    page = metrics_page(request.app[SOURCES])
+    return await _streamed(request, page, {"Content-Type": metrics.CONTENT_TYPE})
 
 
 async def _ready(request: web.Request) -> web.Response:
@@ -118,7 +140,7 @@ async def _healthz(_request: web.Request) -> web.Response:
 
 
 async def _version(request: web.Request) -> web.Response:
-    return web.Response(text=request.app[SOURCES].version)
+    return web.Response(text=f"{ISTIO_VERSION}-{request.app[SOURCES].version}-{PROGRAM}")
 
 
 async def _index(_request: web.Request) -> web.Response:
@@ -126,114 +148,175 @@ async def _index(_request: web.Request) -> web.Response:
     return web.Response(text="".join(lines))
 
 
-async def _syncz(request: web.Request) -> web.Response:
-    return _json(request, sync_view(request.app[SOURCES], request.query.get("namespace", "")))
-
-
-async def _connections(request: web.Request) -> web.Response:
-    return _json(request, connections_view(request.app[SOURCES].connections()))
-
-
-async def _adsz(request: web.Request) -> web.Response:
-    statuses = list(request.app[SOURCES].connections())
-    if proxy_id := request.query.get("proxyID", ""):
-        status = find_connection(statuses, proxy_id)
-        if status is None:
+async def _syncz(request: web.Request) -> web.StreamResponse:
+    sources = request.app[SOURCES]
+    namespace, proxy_id = request.query.get("namespace", ""), request.query.get("proxyID", "")
+    proxies = sources.proxies()
+    if proxy_id:
+        found = find_connection(proxies, proxy_id)
+        if found is None:
             return web.Response(status=404, text=NOT_CONNECTED)
-        statuses = [status]
-    return _json(request, watches_view(statuses))
+        proxies = {found: proxies[found]}
+    connected = (each for each in proxies.items() if namespace in {"", each[1].namespace})
+    shown, headers = await _paged(request, connected, sync_order)
+    view = SyncView(sources, whole=bool(proxy_id))
+    return await _json(request, Items(view.elements(each for each, _ in shown)), headers)
 
 
-async def _clusterz(request: web.Request) -> web.Response:
+async def _connections(request: web.Request) -> web.StreamResponse:
+    shown, headers = await _paged(request, request.app[SOURCES].proxies(), lambda each: (each,))
+    total = len(request.app[SOURCES].proxies())
+    return await _clients(request, total, connections_view(request.app[SOURCES], shown), headers)
+
+
+async def _adsz(request: web.Request) -> web.StreamResponse:
+    sources = request.app[SOURCES]
+    ids = list(sources.proxies())
+    if proxy_id := request.query.get("proxyID", ""):
+        found = find_connection(sources.proxies(), proxy_id)
+        if found is None:
+            return web.Response(status=404, text=NOT_CONNECTED)
+        ids = [found]
+    shown, headers = await _paged(request, ids, lambda each: (each,))
+    return await _clients(request, len(ids), watches_view(sources, shown), headers)
+
+
+async def _clients(
+    request: web.Request, total: int, clients: Iterable[Value | Pause], headers: dict[str, str]
+) -> web.StreamResponse:
+    """Answer with connections, and how many there are in all."""
+    return await _json(request, Members((("totalClients", total), ("clients", Items(clients)))), headers)
+
+
+async def _clusterz(request: web.Request) -> web.StreamResponse:
     sources = request.app[SOURCES]
     state = "synced" if sources.ready()[0] else "syncing"
-    return _json(request, [{"id": sources.cluster_id, "secretName": "", "syncStatus": state}])
+    return await _json(request, [{"id": sources.cluster_id, "secretName": "", "syncStatus": state}])
 
 
-async def _list(request: web.Request) -> web.Response:
-    return _json(request, sorted(path.removeprefix("/debug/") for path in DEBUG_ENDPOINTS if path != LIST))
+async def _list(request: web.Request) -> web.StreamResponse:
+    return await _json(request, sorted(path.removeprefix("/debug/") for path in DEBUG_ENDPOINTS if path != LIST))
 
 
-async def _registryz(request: web.Request) -> web.Response:
+async def _registryz(request: web.Request) -> web.StreamResponse:
     sources = request.app[SOURCES]
-    return _json(request, registry_view(sources.services(), sources.cluster_id))
+    services, headers = await _paged(request, sources.services(), service_order)
+    return await _json(request, Items(registry_view(services, sources.cluster_id)), headers)
 
 
-async def _endpointz(request: web.Request) -> web.Response:
+async def _endpointz(request: web.Request) -> web.StreamResponse:
     sources = request.app[SOURCES]
-    return _json(request, endpoint_view(sources.endpoints(), sources.cluster_id))
+    services, headers = await _paged(request, sources.services(), service_order)
+    return await _json(request, Members(endpoint_view(services, sources.endpoints, sources.cluster_id)), headers)
 
 
-async def _rejectedz(request: web.Request) -> web.Response:
-    return _json(request, rejected_view(request.app[SOURCES].rejected()))
+async def _configz(request: web.Request) -> web.StreamResponse:
+    objects, headers = await _paged(request, request.app[SOURCES].objects(), manifest_order)
+    return await _json(request, Items(manifest(obj) for obj in objects), headers)
 
 
-async def _feedz(request: web.Request) -> web.Response:
-    return _json(request, feeds_view(request.app[SOURCES]))
+async def _rejectedz(request: web.Request) -> web.StreamResponse:
+    rejected, headers = await _paged(request, request.app[SOURCES].rejected(), rejected_order)
+    return await _json(request, Items(rejected_view(rejected)), headers)
 
 
-async def _config_dump(request: web.Request) -> web.Response:
+async def _feedz(request: web.Request) -> web.StreamResponse:
+    return await _json(request, feeds_view(request.app[SOURCES]))
+
+
+async def _taskz(request: web.Request) -> web.StreamResponse:
+    return await _json(request, tasks_view(request.app[SOURCES]))
+
+
+async def _config_dump(request: web.Request) -> web.StreamResponse:
     asked = {name for name in request.query.get("types", "").upper().split(",") if name}
     return await _dumped(request, asked)
 
 
-async def _edsz(request: web.Request) -> web.Response:
+async def _explain(request: web.Request) -> web.StreamResponse:
+    from controlplane.simulate.questions import WrongQuestionError  # noqa: PLC0415 - loaded for the first question
+
+    if not request.app[SOURCES].ready()[0]:
+        return web.Response(status=503, text=f"{request.app[SOURCES].ready()[1]}\n")
+    asked = [(name, value) for name, value in request.query.items() if name not in {"pretty", "limit"}]
+    try:
+        answer = await request.app[SOURCES].explain(asked)
+    except WrongQuestionError as error:
+        return web.Response(status=400, text=f"{error}\n")
+    return await _json(request, answer)
+
+
+async def _edsz(request: web.Request) -> web.StreamResponse:
     return await _dumped(request, {"EDS"})
 
 
-async def _ecdsz(request: web.Request) -> web.Response:
+async def _ecdsz(request: web.Request) -> web.StreamResponse:
     return await _dumped(request, {"ECDS"})
 
 
-async def _dumped(request: web.Request, asked: set[str]) -> web.Response:
+async def _dumped(request: web.Request, asked: set[str]) -> web.StreamResponse:
     """Answer with what a proxy should hold of these types, of all without any."""
+    from controlplane.admin.config_dump import config_dump  # noqa: PLC0415 - loaded by ``server``, in a thread
+
     sources = request.app[SOURCES]
     proxy_id = request.query.get("proxyID", "")
     if not proxy_id:
         return web.Response(status=400, text=NO_PROXY_ID)
-    status = find_connection(list(sources.connections()), proxy_id)
-    if status is None:
-        return web.Response(status=404, text=NOT_CONNECTED)
-    snapshot = sources.snapshot(status.connection_id)
-    if snapshot is None:
-        return web.Response(status=404, text=NOT_COMPILED)
-    text = await asyncio.to_thread(_dump_text, snapshot, asked, "include_eds" in request.query, _indent(request))
-    if text is None:
+    if asked - DUMPED.keys():
         return web.Response(
             status=400, text=f"?types= may name {', '.join(DUMPED)}, and not {', '.join(sorted(asked))}\n"
         )
-    return web.Response(text=text, content_type="application/json")
-
-
-def _dump_text(snapshot: Snapshot, asked: set[str], endpoints: bool, indent: int | None) -> str | None:  # noqa: FBT001
-    """Return the dump as JSON, ``None`` if unknown types are asked for; off the event loop, it may take seconds."""
-    from controlplane.admin.config_dump import config_dump  # noqa: PLC0415 - Envoy's messages load slowly
-
-    if asked - DUMPED.keys():
-        return None
+    connection_id = find_connection(sources.proxies(), proxy_id)
+    if connection_id is None:
+        return web.Response(status=404, text=NOT_CONNECTED)
+    snapshot = sources.snapshot(connection_id)
+    if snapshot is None:
+        return web.Response(status=404, text=NOT_COMPILED)
     types = {DUMPED[name] for name in asked} or set(DUMPED.values()) - {ResourceType.ENDPOINT}
-    if endpoints:
+    if "include_eds" in request.query:
         types.add(ResourceType.ENDPOINT)
-    return json.dumps(config_dump(snapshot, types), indent=indent) + "\n"
+    return await _json(request, config_dump(snapshot, types))
 
 
-def find_connection(statuses: list[ProxyStatus], proxy_id: str) -> ProxyStatus | None:
-    """Return the connection that is meant: by its id, else by its proxy's id, else by a part of its id.
+async def _paged(
+    request: web.Request, items: Iterable[T | Pause], order: Callable[[Any], Order]
+) -> tuple[list[T], dict[str, str]]:
+    """Return the part of a list that is asked for, sorted, and the headers that say where the next one is."""
+    page = Page.of(request.query)
+    steps: Iterator[T | Pause] = in_order(items, order)
+    ordered = await request.app[PACE].gathered(steps)
+    shown, after = page.cut(ordered, order)
+    return list(shown), {"Link": link(request.path, request.query, after)} if after else {}
 
-    Of several, the one that connected last: a proxy that reconnects may still have its old stream.
+
+async def _json(request: web.Request, value: Value, headers: dict[str, str] | None = None) -> web.StreamResponse:
+    return await _streamed(request, pieces(value, _indent(request)), {**_JSON, **(headers or {})})
+
+
+async def _streamed(request: web.Request, text: Iterable[str | Pause], headers: dict[str, str]) -> web.StreamResponse:
+    """Send a text as it is made, no faster than the caller takes it.
+
+    Raises:
+        ConnectionAbortedError: it cannot be made to the end (our bug); half an answer must not be taken for a whole.
     """
-    for matches in (
-        [status for status in statuses if status.connection_id == proxy_id],
-        [status for status in statuses if status.proxy.id == proxy_id],
-        [status for status in statuses if proxy_id in status.connection_id],
-    ):
-        if matches:
-            return max(matches, key=lambda status: status.connected_at)
-    return None
-
-
-def _json(request: web.Request, value: Any) -> web.Response:  # noqa: ANN401 - any JSON value
-    return web.Response(text=json.dumps(value, indent=_indent(request)) + "\n", content_type="application/json")
+    response = web.StreamResponse(headers=headers)
+    try:
+        async for made in request.app[PACE].slices(text):
+            if not response.prepared:
+                await response.prepare(request)
+            if request.method == hdrs.METH_HEAD:
+                break
+            if made:
+                await response.write("".join(made).encode())
+    except (asyncio.CancelledError, ConnectionError):
+        raise
+    except Exception as error:
+        if not response.prepared:
+            raise
+        log.exception("admin.failed", path=request.path)
+        raise ConnectionAbortedError from error
+    await response.write_eof()
+    return response
 
 
 def _indent(request: web.Request) -> int | None:
@@ -242,20 +325,26 @@ def _indent(request: web.Request) -> int | None:
 
 LIST = "/debug/list"
 DEBUG_ENDPOINTS: dict[str, tuple[Respond, str]] = {
-    "/debug/syncz": (_syncz, "What each proxy was sent, acknowledged and refused; ?namespace="),
+    "/debug/syncz": (_syncz, "What each proxy was sent, acknowledged and refused; ?namespace=, ?proxyID="),
     "/debug/connections": (_connections, "Connected proxies"),
     "/debug/adsz": (_adsz, "Connected proxies, what they say of themselves and what they subscribe to; ?proxyID="),
     "/debug/registryz": (_registryz, "Services"),
     "/debug/endpointz": (_endpointz, "Endpoints by service"),
     "/debug/endpointShardz": (_endpointz, "The same, by istiod's newer name"),
+    "/debug/configz": (_configz, "Istio's objects that are in force"),
     "/debug/rejectedz": (_rejectedz, "Objects that were refused, and why"),
     "/debug/feedz": (
         _feedz,
         "How what is read of a cluster stands, kind by kind, and since when its API server is away",
     ),
+    "/debug/taskz": (_taskz, "What does not work, and how the tasks are doing that are begun again when they fail"),
     "/debug/config_dump": (_config_dump, "What a proxy should hold; ?proxyID=, &types=CDS,LDS, &include_eds"),
     "/debug/edsz": (_edsz, "The endpoints that a proxy should hold; ?proxyID="),
     "/debug/ecdsz": (_ecdsz, "The extensions that a proxy should hold; ?proxyID="),
+    "/debug/explain": (
+        _explain,
+        "What becomes of a request, step by step; ?from=pod/NAMESPACE/NAME, &method=, &url=, &header=NAME: VALUE",
+    ),
     "/debug/clusterz": (_clusterz, "The Kubernetes clusters that are read: one, and whether it has been read"),
     LIST: (_list, "The names of all these"),
 }

@@ -11,22 +11,28 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from importlib import import_module
 from urllib.parse import parse_qsl, urlencode
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from controlplane.admin.application import DUMPED, NOT_COMPILED, NOT_CONNECTED, find_connection
-from controlplane.admin.sources import AdminSources
+from controlplane import ISTIO_VERSION
+from controlplane.admin.application import DUMPED, NOT_COMPILED, NOT_CONNECTED, PROGRAM
+from controlplane.admin.pace import Pace, Pause, in_order
+from controlplane.admin.sources import AdminSources, find_connection
 from controlplane.ads.credential import Credential
 from controlplane.ads.debug import PREFIX, DebugAnswer
 from controlplane.ads.refusal import Refusal, StreamRefused
 from controlplane.ads.sync_status import ProxyStatus, Sync
-from controlplane.snapshots import ResourceType, Snapshot
+from controlplane.model.proxy import Proxy
+from controlplane.snapshots import ResourceType
 
 SYNCZ, CONFIG_DUMP = f"{PREFIX}/syncz", f"{PREFIX}/config_dump"
 EVERYBODYS = frozenset({"config_dump", "ndsz", "edsz"})
 """Pages that callers of other namespaces may see, of their own proxies."""
+
+_DUMP = "controlplane.admin.config_dump"
 
 _Named = tuple[str, AnyMessage]
 Fetch = Callable[[str], Awaitable[bytes]]
@@ -40,6 +46,7 @@ class DebugOverXds:
         self._sources = sources
         self._fetch = fetch
         self._system_namespace = system_namespace
+        self._pace = Pace()
 
     async def __call__(self, type_url: str, names: Sequence[str], credential: Credential) -> DebugAnswer:
         """Answer one request; see ``ads.debug.Debug``."""
@@ -47,7 +54,7 @@ class DebugOverXds:
         if viewer is None:
             raise StreamRefused(Refusal.UNAUTHENTICATED, "authentication required")
         if type_url == SYNCZ:
-            return self._answer(self._sync(viewer))
+            return self._answer(await self._pace.gathered(self._sync(viewer)))
         if len(names) != 1:
             raise StreamRefused(Refusal.INVALID, f"{type_url} takes exactly one name, and {len(names)} were given")
         if type_url == CONFIG_DUMP:
@@ -56,27 +63,37 @@ class DebugOverXds:
             return self._answer([await self._page(names[0], viewer)])
         raise StreamRefused(Refusal.INVALID, f"{type_url} is not known; {SYNCZ}, {CONFIG_DUMP} and {PREFIX} are")
 
-    def _visible(self, viewer: str) -> list[ProxyStatus]:
-        everything = viewer == self._system_namespace
-        return [s for s in self._sources.connections() if everything or s.proxy.namespace == viewer]
+    def _visible(self, viewer: str) -> Mapping[str, Proxy]:
+        proxies = self._sources.proxies()
+        if viewer == self._system_namespace:
+            return proxies
+        return {connection_id: proxy for connection_id, proxy in proxies.items() if proxy.namespace == viewer}
 
     def _answer(self, resources: Sequence[_Named]) -> DebugAnswer:
         """Say beside the resources which instance answers: `istioctl` asks them all and keeps answers by ``ID``."""
         sources = self._sources
-        identifier = {"Component": "istiod", "ID": sources.identity, "Info": {"version": sources.version}}
+        version = {"version": ISTIO_VERSION, "revision": sources.version, "status": PROGRAM}
+        identifier = {"Component": "istiod", "ID": sources.identity, "Info": version}
         return DebugAnswer(resources, json.dumps(identifier))
 
-    def _sync(self, viewer: str) -> list[_Named]:
-        shown = sorted(self._visible(viewer), key=lambda status: (status.proxy.cluster_id, status.proxy.id))
-        return [(each.proxy.id, _client_config(each)) for each in shown]
+    def _sync(self, viewer: str) -> Iterator[_Named | Pause]:
+        for each in in_order(self._visible(viewer).items(), lambda each: (each[1].cluster_id, each[1].id)):
+            if isinstance(each, Pause):
+                yield each
+            elif (status := self._sources.status(each[0])) is not None:
+                yield status.proxy.id, _client_config(status)
 
     async def _config_dump(self, proxy_id: str, viewer: str) -> list[_Named]:
-        status = find_connection(self._visible(viewer), proxy_id)
-        snapshot = self._sources.snapshot(status.connection_id) if status is not None else None
+        connection_id = find_connection(self._visible(viewer), proxy_id)
+        snapshot = self._sources.snapshot(connection_id) if connection_id is not None else None
         if snapshot is None:
-            text = NOT_CONNECTED if status is None else NOT_COMPILED
+            text = NOT_CONNECTED if connection_id is None else NOT_COMPILED
             return [(proxy_id, AnyMessage(type_url=CONFIG_DUMP, value=text.encode()))]
-        return [(proxy_id, part) for part in await asyncio.to_thread(_dump_parts, snapshot)]
+        await asyncio.to_thread(import_module, _DUMP)  # Envoy's messages load slowly
+        from controlplane.admin.config_dump import config_dump_parts  # noqa: PLC0415
+
+        parts = config_dump_parts(snapshot, set(DUMPED.values()) - {ResourceType.ENDPOINT})
+        return [(proxy_id, part) for part in await self._pace.gathered(parts)]
 
     async def _page(self, page: str, viewer: str) -> _Named:
         asked = page if viewer == self._system_namespace else self._own(page, viewer)
@@ -91,19 +108,8 @@ class DebugOverXds:
         asked = dict(parse_qsl(query, keep_blank_values=True))
         if not asked.get("proxyID"):
             return path  # which says what is missing
-        status = find_connection(self._visible(viewer), asked["proxyID"])
-        return f"{path}?{urlencode(asked | {'proxyID': status.connection_id})}" if status is not None else ""
-
-
-def _dump_parts(snapshot: Snapshot) -> list[AnyMessage]:
-    """Return the parts of a dump, of which ``istioctl`` compares clusters, listeners and routes."""
-    from envoy.admin.v3.config_dump_pb2 import ConfigDump  # noqa: PLC0415 - Envoy's messages load slowly
-    from google.protobuf.json_format import ParseDict  # noqa: PLC0415
-
-    from controlplane.admin.config_dump import config_dump  # noqa: PLC0415
-
-    types = set(DUMPED.values()) - {ResourceType.ENDPOINT}
-    return list(ParseDict(config_dump(snapshot, types), ConfigDump()).configs)
+        connection_id = find_connection(self._visible(viewer), asked["proxyID"])
+        return f"{path}?{urlencode(asked | {'proxyID': connection_id})}" if connection_id is not None else ""
 
 
 def _client_config(status: ProxyStatus) -> AnyMessage:

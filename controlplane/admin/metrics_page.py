@@ -6,30 +6,24 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from controlplane import metrics
+from controlplane.admin.pace import PAUSE, Pause
 from controlplane.admin.sources import AdminSources
 from controlplane.model.feeds import Feed
 
 
-class SourcesCollector(Collector):
-    """Gauges that are true at the moment somebody asks: proxies by version, services."""
-
-    def __init__(self, sources: AdminSources) -> None:
-        self._sources = sources
-
-    def collect(self) -> Iterator[Metric]:
-        """Give the gauges."""
-        yield GaugeMetricFamily("pilot_services", "Services known.", value=sum(1 for _ in self._sources.services()))
-        proxies = GaugeMetricFamily("pilot_xds", "Proxies connected.", labels=["version"])
-        versions = Counter(status.proxy.istio_version or "unknown" for status in self._sources.connections())
-        for version, count in sorted(versions.items()):
-            proxies.add_metric([version], count)
-        yield proxies
-        yield from _kube_cluster(self._sources)
+def _proxies(sources: AdminSources) -> Metric:
+    """Return how many proxies are connected, by version."""
+    proxies = GaugeMetricFamily("pilot_xds", "Proxies connected.", labels=["version"])
+    versions = Counter(metrics.label(proxy.istio_version or "unknown") for proxy in sources.proxies().values())
+    shown = versions.most_common(metrics.MOST_LABEL_SETS)  # proxies say which they are
+    if (rest := versions.total() - sum(count for _, count in shown)) > 0:
+        shown.append((metrics.OTHER, rest))
+    for version, count in sorted(shown):
+        proxies.add_metric([version], count)
+    return proxies
 
 
 def _kube_cluster(sources: AdminSources) -> Iterator[Metric]:
@@ -69,13 +63,19 @@ _FEED_COUNTERS: _Values = (
 )
 
 
-class MetricsPage:
-    """Writes the page for one set of sources."""
+def metrics_page(sources: AdminSources) -> Iterator[str | Pause]:
+    """Yield the page in pieces, in ``metrics.CONTENT_TYPE``."""
+    yield from metrics.exposition()
+    services = 0
+    for _ in sources.services():
+        services += 1
+        yield PAUSE
+    for metric in asked_metrics(sources, services):
+        yield from metrics.family(metric)
 
-    def __init__(self, sources: AdminSources) -> None:
-        self._asked = CollectorRegistry(auto_describe=False)
-        self._asked.register(SourcesCollector(sources))
 
-    def render(self) -> bytes:
-        """Return the page, in ``metrics.CONTENT_TYPE``."""
-        return metrics.exposition() + generate_latest(self._asked)
+def asked_metrics(sources: AdminSources, services: int) -> Iterator[Metric]:
+    """Yield what nobody counts as it happens, given the number of services."""
+    yield GaugeMetricFamily("pilot_services", "Services known.", value=services)
+    yield _proxies(sources)
+    yield from _kube_cluster(sources)

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from typing import Any
 
+from controlplane.admin.json_text import Items, Members, Value
 from controlplane.model.objects import Rejected
 from controlplane.model.service import Endpoint, Resolution, Service
 
@@ -21,9 +23,14 @@ _RESOLUTIONS = {  # istiod writes the ordinal
 }
 
 
-def registry_view(services: Iterable[Service], cluster_id: str) -> list[dict[str, Any]]:
-    """Return the services, sorted by host name and namespace."""
-    return [_service(service, cluster_id) for service in sorted(services, key=lambda s: (s.hostname, s.namespace))]
+def service_order(service: Service) -> tuple[str, ...]:
+    """Return what services are sorted by: host name and namespace."""
+    return (service.hostname, service.namespace)
+
+
+def registry_view(services: Iterable[Service], cluster_id: str) -> Iterator[dict[str, Any]]:
+    """Yield the services."""
+    return (_service(service, cluster_id) for service in services)
 
 
 def _service(service: Service, cluster_id: str) -> dict[str, Any]:
@@ -55,18 +62,31 @@ def _service(service: Service, cluster_id: str) -> dict[str, Any]:
     }
 
 
-def endpoint_view(endpoints: Iterable[tuple[Service, tuple[Endpoint, ...]]], cluster_id: str) -> dict[str, Any]:
-    """Return host name -> namespace -> shards of endpoints and the accounts they run as."""
-    view: dict[str, Any] = {}
-    for service, members in sorted(endpoints, key=lambda pair: (pair[0].hostname, pair[0].namespace)):
-        shard = f"{_registry(service)}/{cluster_id}"
-        accounts = {endpoint.account for endpoint in members if endpoint.account}
-        entry = view.setdefault(service.hostname, {}).setdefault(
-            service.namespace, {"Shards": {}, "ServiceAccounts": {}}
+def endpoint_view(
+    services: Iterable[Service], endpoints: Callable[[Service], tuple[Endpoint, ...]], cluster_id: str
+) -> Iterator[tuple[str, Value]]:
+    """Yield host name -> namespace -> shards of endpoints and the accounts they run as; services are in order."""
+    for hostname, of_host in groupby(services, lambda service: service.hostname):
+        by_namespace = groupby(tuple(of_host), lambda service: service.namespace)
+        yield (
+            hostname,
+            Members([(namespace, _shards(tuple(held), endpoints, cluster_id)) for namespace, held in by_namespace]),
         )
-        entry["Shards"].setdefault(shard, []).extend(_endpoint(endpoint, cluster_id) for endpoint in members)
-        entry["ServiceAccounts"] |= _set(accounts)
-    return view
+
+
+def _shards(
+    services: tuple[Service, ...], endpoints: Callable[[Service], tuple[Endpoint, ...]], cluster_id: str
+) -> Value:
+    shards: dict[str, list[Endpoint]] = {}
+    for service in services:
+        shards.setdefault(f"{_registry(service)}/{cluster_id}", []).extend(endpoints(service))
+    accounts = {endpoint.account for members in shards.values() for endpoint in members if endpoint.account}
+    shown = Members([(shard, _members(members, cluster_id)) for shard, members in shards.items()])
+    return Members((("Shards", shown), ("ServiceAccounts", _set(accounts))))
+
+
+def _members(members: Iterable[Endpoint], cluster_id: str) -> Items:
+    return Items(_endpoint(endpoint, cluster_id) for endpoint in members)
 
 
 def _endpoint(endpoint: Endpoint, cluster_id: str) -> dict[str, Any]:
@@ -89,12 +109,15 @@ def _endpoint(endpoint: Endpoint, cluster_id: str) -> dict[str, Any]:
     }
 
 
-def rejected_view(rejected: Iterable[Rejected]) -> list[dict[str, Any]]:
-    """Return the refused objects with their problems, sorted by key."""
-    return [
-        {**item.key._asdict(), "problems": list(item.problems), "source": item.source}
-        for item in sorted(rejected, key=lambda r: (r.key, r.source))
-    ]
+def rejected_order(rejected: Rejected) -> tuple[str, ...]:
+    """Return what refused objects are sorted by."""
+    key = rejected.key
+    return (*key.kind, key.namespace, key.name, key.cluster, rejected.source)
+
+
+def rejected_view(rejected: Iterable[Rejected]) -> Iterator[dict[str, Any]]:
+    """Yield the refused objects with their problems."""
+    return ({**item.key.words(), "problems": list(item.problems), "source": item.source} for item in rejected)
 
 
 def _registry(service: Service) -> str:

@@ -1,7 +1,7 @@
-"""Serves the monitoring port.
+"""Serves the monitoring port, and another one for readiness alone.
 
-The application and aiohttp are loaded by ``start``, in a thread: they take a third of the program's whole start, and
-no proxy needs to wait for them.
+The application, aiohttp and what writes Envoy's messages are loaded by ``start``, in a thread: they take a third of the
+program's whole start, and no proxy needs to wait for them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,18 @@ from controlplane.admin.sources import AdminSources
 if TYPE_CHECKING:
     from aiohttp.web import AppRunner
 
-_APPLICATION = "controlplane.admin.application"
+_MODULES = ("controlplane.admin.application", "controlplane.admin.config_dump")
 
 
 class AdminServer:
-    """Serves the monitoring port from ``start`` until ``stop``."""
+    """Serves the monitoring port from ``start`` until ``stop``.
 
-    def __init__(self, sources: AdminSources) -> None:
+    With ``ready_only`` it is the port of readiness, which istiod has on 8080: nothing else is answered there.
+    """
+
+    def __init__(self, sources: AdminSources, *, ready_only: bool = False) -> None:
         self._sources = sources
+        self._ready_only = ready_only
         self._runner: AppRunner | None = None
 
     async def start(self, host: str, port: int) -> int:
@@ -31,12 +35,14 @@ class AdminServer:
         Raises:
             OSError: the address cannot be listened on.
         """
-        await asyncio.to_thread(import_module, _APPLICATION)
+        for module in _MODULES:
+            await asyncio.to_thread(import_module, module)
         from aiohttp import web  # noqa: PLC0415 - see the module's docstring
 
-        from controlplane.admin.application import application  # noqa: PLC0415 - the same
+        from controlplane.admin.application import application, ready_application  # noqa: PLC0415 - the same
 
-        runner = web.AppRunner(application(self._sources), access_log=None, keepalive_timeout=90, shutdown_timeout=1)
+        app = (ready_application if self._ready_only else application)(self._sources)
+        runner = web.AppRunner(app, access_log=None, keepalive_timeout=90, shutdown_timeout=1)
         self._runner = runner
         await runner.setup()
         await web.TCPSite(runner, host, port).start()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from controlplane.ads.sync_status import ProxyStatus
 from controlplane.model.feeds import Feed
-from controlplane.model.objects import ObjectKey, Rejected
+from controlplane.model.objects import Object, ObjectKey, Rejected
+from controlplane.model.proxy import Proxy
 from controlplane.model.service import Endpoint, Service
+from controlplane.model.tasks import TaskState
 from controlplane.snapshots import ResourceType, Snapshot
 
 
@@ -16,23 +19,48 @@ from controlplane.snapshots import ResourceType, Snapshot
 class AdminSources:
     """Functions that are called on the event loop, for each request; none may block.
 
-    ``ready`` gives whether proxies are served, and otherwise the reason why not. ``snapshot`` takes a connection id and
-    gives ``None`` where there is no such connection or nothing compiled yet. ``behind`` takes a connection id, a type
-    and a resource name and gives the objects that the resource was made from, empty where it is unknown.
-    ``identity`` names this instance (pod or host name), ``version`` the program, ``cluster_id`` the
-    Kubernetes cluster. ``feeds`` are what a cluster is read through, none where files are read; ``away_since`` is when
-    its API server was last heard of, in seconds since the epoch, ``None`` while it answers.
+    What there may be much of is asked for one by one, or yielded as it is read, so that nobody waits for an answer
+    about all: a step of these iterators takes microseconds. They stay valid while things change.
+
+    ``ready`` gives whether proxies are served, and otherwise the reason why not. ``proxies`` are those connected, by
+    connection id, in the order in which they connected; a copy. ``status`` and ``snapshot`` take a connection id and
+    give ``None`` where there is no such connection any more or, ``snapshot``, nothing compiled yet. ``services``
+    yields every service once, ``endpoints`` gives those of one. ``behind`` takes a connection id, a type and a
+    resource name and yields the objects that the resource was made from, in any order and perhaps several times, none
+    where it is unknown. ``identity`` names this instance (pod or host name), ``version`` the program, ``cluster_id``
+    the Kubernetes cluster. ``feeds`` are what a cluster is read through, none where files are read; ``away_since`` is
+    when its API server was last heard of, in seconds since the epoch, ``None`` while it answers.
+    ``objects`` yields Istio's objects that are in force.
+    ``explain`` answers a question of ``simulate.questions``, and raises what that raises.
+    ``tasks`` are those that are begun again when they fail; ``troubles`` are sentences on what else does not work.
     """
 
     ready: Callable[[], tuple[bool, str]]
-    connections: Callable[[], Iterable[ProxyStatus]]
+    proxies: Callable[[], Mapping[str, Proxy]]
+    status: Callable[[str], ProxyStatus | None]
     snapshot: Callable[[str], Snapshot | None]
     services: Callable[[], Iterable[Service]]
-    endpoints: Callable[[], Iterable[tuple[Service, tuple[Endpoint, ...]]]]
-    behind: Callable[[str, ResourceType, str], tuple[ObjectKey, ...]]
+    endpoints: Callable[[Service], tuple[Endpoint, ...]]
+    behind: Callable[[str, ResourceType, str], Iterable[ObjectKey | None]]
+    explain: Callable[[Sequence[tuple[str, str]]], Awaitable[dict[str, Any]]]
     rejected: Callable[[], Iterable[Rejected]]
     identity: str
     version: str = "unknown"
     cluster_id: str = "Kubernetes"
     feeds: Callable[[], Iterable[Feed]] = tuple
     away_since: Callable[[], float | None] = lambda: None
+    tasks: Callable[[], Iterable[TaskState]] = tuple
+    troubles: Callable[[], Iterable[str]] = tuple
+    objects: Callable[[], Iterable[Object]] = tuple
+
+
+def find_connection(proxies: Mapping[str, Proxy], proxy_id: str) -> str | None:
+    """Return the id of the connection that is meant: by its id, else by its proxy's id, else by a part of its id.
+
+    Of several, the one that connected last: a proxy that reconnects may still have its old stream.
+    """
+    if proxy_id in proxies:
+        return proxy_id
+    exact = [connection_id for connection_id, proxy in proxies.items() if proxy.id == proxy_id]
+    found = exact or [connection_id for connection_id in proxies if proxy_id in connection_id]
+    return found[-1] if found else None

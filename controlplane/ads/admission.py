@@ -1,53 +1,71 @@
-"""How many new streams are let in per second."""
+"""When new streams are let in: one by one, each address in its turn, as fast as the event loop takes them."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import time
-from collections.abc import Callable
 
+from controlplane.ads.fair import FairQueue
 from controlplane.ads.refusal import Refusal, StreamRefused
+from controlplane.limits import Reached, unheard
 
-LONGEST_WAIT = 1.0  # seconds; istiod's
+_FASTEST, _SLOWEST = 0.001, 0.04
+"""Seconds between two streams where there is no fixed rate."""
+_LATE = 0.03
+"""Seconds by which the event loop may be late before streams are let in more slowly."""
 
 
-def default_rate() -> float:
-    """Return istiod's number of new streams per second for this machine: between 20 and 100."""
-    return float(min(15 + 5 * (os.cpu_count() or 1), 100))
+class Admission:
+    """Streams begin some time apart, and wait for that: those of one address behind each other.
 
+    With a ``rate`` in streams per second it is a fixed one. With 0 it depends on the event loop: the time grows while
+    the loop is late, and shrinks while it is not.
+    """
 
-class StreamRate:
-    """A token bucket of one token: streams begin at least ``1 / rate`` seconds apart, first come first served."""
+    def __init__(self, rate: float, most_waiting: int, reached: Reached = unheard) -> None:
+        """``most_waiting`` streams of one address may wait."""
+        self._interval = 1 / rate if rate else _FASTEST
+        self._adapts = not rate
+        self._most_waiting = most_waiting
+        self._reached = reached
+        self._queue = FairQueue()
+        self._closed = False  # until the time since the last stream has passed
 
-    def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Make a full bucket; ``rate`` is in streams per second, 0 for no limit."""
-        self._interval = 1 / rate if rate else 0.0
-        self._rate = rate
-        self._clock = clock
-        self._next = clock()
+    @property
+    def interval(self) -> float:
+        """Seconds between two streams, at present."""
+        return self._interval
 
-    def reserve(self) -> float:
-        """Take a place in the queue: return the seconds to wait for one's turn.
-
-        Raises:
-            StreamRefused: that would be longer than a second; no place was taken.
-        """
-        now = self._clock()
-        wait = max(0.0, self._next - now)
-        if wait > LONGEST_WAIT:
-            raise StreamRefused(
-                Refusal.TOO_MANY, f"request rate limit exceeded: more than {self._rate:g} new streams per second"
-            )
-        self._next = now + wait + self._interval
-        return wait
-
-    async def admit(self) -> None:
-        """Return when it is this stream's turn.
+    async def admit(self, address: str) -> None:
+        """Return when it is the turn of a stream of this address.
 
         Raises:
-            StreamRefused: see ``reserve``.
+            StreamRefused: too many of this address wait already.
         """
-        wait = self.reserve()
-        if wait:
-            await asyncio.sleep(wait)
+        if not self._closed:
+            self._close()
+            return
+        if self._queue.length(address) >= self._most_waiting:
+            self._reached("max_waiting_calls")
+            raise StreamRefused(Refusal.TOO_MANY, f"more than {self._most_waiting} new streams of {address} wait")
+        await self._queue.add(address)
+
+    def _close(self) -> None:
+        self._closed = True
+        loop = asyncio.get_running_loop()
+        loop.call_later(self._interval, self._open, loop.time() + self._interval)
+
+    def _open(self, due: float) -> None:
+        """Let the next one in; ``due`` is when this should have happened."""
+        if self._adapts:
+            late = asyncio.get_running_loop().time() - due > _LATE
+            self._interval = min(_SLOWEST, self._interval * 2) if late else max(_FASTEST, self._interval * 0.9)
+        self._closed = False
+        for _ in range(1 if self._adapts else self._most_at_once(due)):
+            if not self._queue.next():
+                return
+            if not self._closed:
+                self._close()
+
+    def _most_at_once(self, due: float) -> int:
+        """Return how many a fixed rate lets in by now: the loop may go round less often."""
+        return 1 + int((asyncio.get_running_loop().time() - due) / self._interval)

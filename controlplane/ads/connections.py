@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from controlplane.ads.stream import Stream
 from controlplane.ads.sync_status import ProxyStatus
+from controlplane.model.proxy import Proxy
 from controlplane.snapshots import Snapshot
 
 
@@ -36,9 +37,14 @@ class Connections:
         """Take out a stream that has ended."""
         self._streams.pop(connection_id, None)
 
-    def statuses(self) -> tuple[ProxyStatus, ...]:
-        """Return the status of every connected proxy, in the order of their connecting."""
-        return tuple(stream.status(connection_id) for connection_id, stream in self._streams.items())
+    def proxies(self) -> dict[str, Proxy]:
+        """Return every connected proxy by its connection id, in the order of their connecting."""
+        return {connection_id: stream.proxy for connection_id, stream in self._streams.items()}
+
+    def status(self, connection_id: str) -> ProxyStatus | None:
+        """Return the status of a connected proxy, ``None`` without such a connection."""
+        stream = self._streams.get(connection_id)
+        return None if stream is None else stream.status(connection_id)
 
     def snapshot(self, connection_id: str) -> Snapshot | None:
         """Return the newest snapshot of a connected proxy's class, ``None`` without such a connection."""

@@ -1,7 +1,7 @@
 """Snapshots as many streams share them: what is derived from one is derived once.
 
-A ``Contents`` stands for the resources of one type in one snapshot, an ``Edition`` for a whole snapshot. Both exist
-once per mapping or snapshot object (see ``Library``) for as long as anything refers to them, so that streams can
+A ``Contents`` stands for the resources of one type in one snapshot, a ``ServedSnapshot`` for a whole one. Both exist
+once per mapping or snapshot object (see ``SnapshotCache``) for as long as anything refers to them, so that streams can
 compare them by identity, and so that a difference between two of them is computed once, however many streams
 need it.
 """
@@ -17,7 +17,8 @@ from operator import is_, is_not
 from types import MappingProxyType
 from typing import NamedTuple
 
-from controlplane.snapshots import Resource, Resources, ResourceType, Snapshot
+from controlplane.ads.credential import SecretAccess
+from controlplane.snapshots import NO_FAILURES, WHOLE, Failures, Resource, Resources, ResourceType, Snapshot
 
 Names = frozenset[str]
 
@@ -38,14 +39,18 @@ _NO_DIFFERENCE = Difference(NO_NAMES, NO_NAMES)
 class Contents:
     """The resources of one type in one snapshot. ``serial`` is never used again by another contents.
 
-    Compared by identity, like the mapping that it stands for.
+    ``failures`` are what could not be built: nothing is said of a name that is among them and not here. ``origin`` is
+    the mapping of which ``resources`` are a part. Compared by identity, like the mapping that it stands for.
     """
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Resources, failures: Failures = NO_FAILURES, origin: Resources | None = None) -> None:
         self.resources = resources
+        self.origin = origin  # held so that its id is not given again
+        self.failures = failures
         self.serial = next(_serials)
         self._differences: weakref.WeakKeyDictionary[Contents, Difference] = weakref.WeakKeyDictionary()
         self._splits: dict[Names, tuple[Names, Names]] = {}
+        self._named: dict[ResourceType, Names] = {}
 
     def __repr__(self) -> str:
         return f"Contents({self.serial}, {len(self.resources)} resources)"
@@ -60,15 +65,18 @@ class Contents:
         """The version of each name, as a reconnecting delta client states them."""
         return {name: resource.version for name, resource in self.resources.items()}
 
-    @cached_property
-    def clusters(self) -> Names:
-        """All clusters that these resources name."""
-        return NO_NAMES.union(*(resource.clusters for resource in self.resources.values()))
+    def named(self, type_: ResourceType) -> Names:
+        """Return all names of a type that these resources refer to."""
+        held = self._named.get(type_)
+        if held is None:
+            sets = {id(names): names for resource in self.resources.values() if (names := resource.named(type_))}
+            held = NO_NAMES.union(*sets.values()) if len(sets) != 1 else next(iter(sets.values()))
+            self._named[type_] = held
+        return held
 
-    @cached_property
-    def route_configurations(self) -> Names:
-        """All route configurations that these resources name."""
-        return NO_NAMES.union(*(resource.route_configurations for resource in self.resources.values()))
+    def is_unbuilt(self, name: str) -> bool:
+        """Whether a resource of this name may exist, and could not be built."""
+        return name not in self.resources and self.failures.concerns(name)
 
     def since(self, before: Contents) -> Difference:
         """Return what changed from ``before`` to this."""
@@ -115,7 +123,7 @@ EMPTY = Contents(MappingProxyType({}))
 """The contents of a type that a snapshot holds nothing of; also what a new stream has been sent."""
 
 
-class Edition:
+class ServedSnapshot:
     """One snapshot. ``contents`` has an entry for each type, and one for ``None``, types that we know nothing of."""
 
     def __init__(self, snapshot: Snapshot, contents: Mapping[ResourceType, Contents]) -> None:
@@ -132,30 +140,47 @@ class Edition:
 _NOTHING: Mapping[ResourceType | None, Contents] = dict.fromkeys((*ResourceType, None), EMPTY)
 
 
-class Library:
-    """Gives each snapshot its edition, and each mapping in it its contents, one object each while anybody holds it."""
+class SnapshotCache:
+    """Gives each snapshot as it is served, and each mapping in it as contents: one object while anybody holds it."""
 
     def __init__(self) -> None:
-        self._editions: weakref.WeakValueDictionary[int, Edition] = weakref.WeakValueDictionary()
-        self._contents: weakref.WeakValueDictionary[int, Contents] = weakref.WeakValueDictionary()
+        self._served: weakref.WeakValueDictionary[tuple[int, SecretAccess], ServedSnapshot] = (
+            weakref.WeakValueDictionary()
+        )
+        self._readable: weakref.WeakValueDictionary[tuple[int, SecretAccess], Contents] = weakref.WeakValueDictionary()
+        self._contents: weakref.WeakValueDictionary[tuple[int, int], Contents] = weakref.WeakValueDictionary()
 
-    def edition(self, snapshot: Snapshot) -> Edition:
-        """Return the edition of a snapshot.
+    def served(self, snapshot: Snapshot, access: SecretAccess = SecretAccess.ALL) -> ServedSnapshot:
+        """Return a snapshot as it is served to those who may read that much of its secrets.
 
         Object ids are safe as keys: while an entry lives it holds the very object, so its id is not given again.
         """
-        found = self._editions.get(id(snapshot))
+        found = self._served.get((id(snapshot), access))
         if found is None:
-            contents = {type_: self._of(resources) for type_, resources in snapshot.resources.items()}
-            found = self._editions[id(snapshot)] = Edition(snapshot, contents)
+            contents = {
+                type_: self._of(resources, snapshot.failed(type_)) for type_, resources in snapshot.resources.items()
+            }
+            if access is not SecretAccess.ALL:
+                contents[ResourceType.SECRET] = self._part_of(snapshot.of(ResourceType.SECRET), access)
+            found = self._served[id(snapshot), access] = ServedSnapshot(snapshot, contents)
         return found
 
-    def _of(self, resources: Resources) -> Contents:
-        if not resources:
-            return EMPTY
-        found = self._contents.get(id(resources))
+    def _part_of(self, secrets: Resources, access: SecretAccess) -> Contents:
+        """Return the secrets that somebody may read; of the others nothing is said, not even that they do not exist."""
+        readable = {name: held for name, held in secrets.items() if access.allows(name)}
+        key = (id(secrets) if readable else 0, access)
+        found = self._readable.get(key)
         if found is None:
-            found = self._contents[id(resources)] = Contents(resources)
+            found = self._readable[key] = Contents(readable, Failures({WHOLE: access.value}), secrets)
+        return found
+
+    def _of(self, resources: Resources, failures: Failures) -> Contents:
+        if not resources and not failures:
+            return EMPTY
+        key = (id(resources), id(failures))
+        found = self._contents.get(key)
+        if found is None:
+            found = self._contents[key] = Contents(resources, failures)
         return found
 
 

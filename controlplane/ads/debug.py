@@ -54,7 +54,7 @@ async def answer_debug(variant: Variant, call: Call, first: bytes, credential: C
     Raises:
         StreamRefused: the caller may not see this, or the request is malformed.
     """
-    sent: set[str] = set()
+    sent = 0
     body: bytes | None = first
     while body is not None:
         try:
@@ -63,14 +63,18 @@ async def answer_debug(variant: Variant, call: Call, first: bytes, credential: C
             raise StreamRefused(Refusal.INVALID, "the request is no discovery request") from error
         if not request.type_url.startswith(PREFIX):
             raise StreamRefused(Refusal.INVALID, f"a stream of {PREFIX} serves no {request.type_url}")
-        if request.response_nonce not in sent:
+        if not _is_ours(request.response_nonce, sent):
             names = request.resource_names_subscribe if variant is Variant.DELTA else request.resource_names
             answer = await debug(request.type_url, list(names), credential)
             await call.room()
-            nonce = str(len(sent) + 1)
-            call.send(_encoded(variant, request.type_url, nonce, answer))
-            sent.add(nonce)
+            sent += 1
+            call.send(_encoded(variant, request.type_url, str(sent), answer))
         body = await call.message()
+
+
+def _is_ours(nonce: str, sent: int) -> bool:
+    """Whether a nonce is one of those that were sent, which count from 1."""
+    return nonce.isascii() and nonce.isdecimal() and len(nonce) <= len(str(sent)) and 1 <= int(nonce) <= sent
 
 
 def _encoded(variant: Variant, type_url: str, nonce: str, answer: DebugAnswer) -> bytes:

@@ -13,23 +13,32 @@ import weakref
 from collections.abc import Hashable, Mapping
 from typing import NamedTuple
 
-from controlplane.ads.contents import Edition, Names
+from controlplane.ads.contents import Names, ServedSnapshot
 from controlplane.ads.protocol import offer, receive
 from controlplane.ads.responses import Plan, respond, waits_for
 from controlplane.ads.watch import TYPES, Kind, Missing, Request, StreamState, Variant
 from controlplane.ads.wire import Decoder, Encoder, Response
+from controlplane.limits import Limits, Reached, unheard
 
 _KEPT_SECONDS = 5.0
 """How long, at most, a state is kept for streams that come to it after the last one has left it, as when a thousand
 reconnect. Steps are remembered no longer: each holds the state after it, so a stream that cannot move on would hold
 all that the others have been sent since. It also bounds how much later than noted a refusal may have come."""
 _MOST_KEPT_BYTES = 16 << 20
-"""Of requests and responses that only states kept in this way remember."""
+"""Of requests, their names, and responses that only states kept in this way remember."""
 _MOST_STEPS = 64
 """Remembered of one state; a stream may go round in circles."""
 _LONGEST_REMEMBERED = 1000
 """Bytes of a request as it came; longer ones name many resources, in an order that is seldom the same."""
+_NAME_BYTES = 150
+"""What a name takes in a set, with its text, about."""
 _HELD = Request._fields.index("held")
+
+
+def _size_of_names(before: StreamState, after: StreamState, type_url: str) -> int:
+    """Return how many bytes a request's names take in the state after it, that those of before do not hold, about."""
+    old, new = before.watches.get(type_url), after.watches.get(type_url)
+    return 0 if new is None or (old is not None and new.names is old.names) else _NAME_BYTES * len(new.names)
 
 
 class Received(NamedTuple):
@@ -54,9 +63,10 @@ class Move(NamedTuple):
 class Lockstep:
     """The states of all streams of a server, and the steps between them."""
 
-    def __init__(self) -> None:
-        self._encoder = Encoder()
-        self._decoders: Mapping[Variant, Decoder] = {variant: Decoder(variant) for variant in Variant}
+    def __init__(self, limits: Limits | None = None, reached: Reached = unheard) -> None:
+        limits = limits or Limits()
+        self._encoder = Encoder(limits.response_cache_size)
+        self._decoders: Mapping[Variant, Decoder] = {variant: Decoder(variant, limits, reached) for variant in Variant}
         self._states: weakref.WeakValueDictionary[Hashable, StreamState] = weakref.WeakValueDictionary()
         self._kept: list[StreamState] = []
         self._kept_bytes = 0
@@ -72,9 +82,9 @@ class Lockstep:
         """Return what reads the requests of a variant."""
         return self._decoders[variant]
 
-    def begin(self, variant: Variant, edition: Edition, missing: Missing) -> StreamState:
+    def begin(self, variant: Variant, served: ServedSnapshot, missing: Missing) -> StreamState:
         """Return the state of a stream that has asked for nothing yet."""
-        return self._shared(StreamState(variant, edition, missing))
+        return self._shared(StreamState(variant, served, missing))
 
     def receive(self, state: StreamState, body: bytes) -> Received:
         """Take a request.
@@ -85,7 +95,7 @@ class Lockstep:
         short = len(body) <= _LONGEST_REMEMBERED  # a long one is not even hashed
         found: Received | None = state.steps.get(body) if short else None
         if found is None:
-            request = self._decoders[state.variant].request(body, state.edition)
+            request = self._decoders[state.variant].request(body, state.served)
             found = self._received(state, request)
             if short:
                 self._remember(state, body, found, len(body))
@@ -93,7 +103,7 @@ class Lockstep:
 
     def _received(self, state: StreamState, request: Request) -> Received:
         """Take a request that proxies may write in different ways: names and versions come in any order."""
-        whole = request.held is state.edition.of(TYPES.get(request.type_url)).versions
+        whole = request.held is state.served.of(TYPES.get(request.type_url)).versions
         if request.held and not whole:
             return self._receive(state, request)
         occasion = (whole, request.resumed, *request[:_HELD])
@@ -103,24 +113,28 @@ class Lockstep:
             self._remember(state, occasion, found, 0)
         return found
 
-    def move(self, state: StreamState, edition: Edition, overdue: Names) -> Move:
-        """Decide what is sent next to reach this edition, and encode it. ``overdue`` is as in ``respond``."""
-        found: Move | None = state.steps.get((edition, overdue))
+    def move(self, state: StreamState, served: ServedSnapshot, overdue: Names) -> Move:
+        """Decide what is sent next to reach this snapshot, and encode it. ``overdue`` is as in ``respond``."""
+        found: Move | None = state.steps.get((served, overdue))
         if found is None:
-            found = self._move(state, edition, overdue)
-            size = len(found.response.body) if found.response is not None else 0
-            self._remember(state, (edition, overdue), found, size)
+            found = self._move(state, served, overdue)
+            size = found.response.own_size if found.response is not None else 0
+            if found.response is None or not found.response.is_private:
+                self._remember(state, (served, overdue), found, size)
         return found
 
     def _receive(self, before: StreamState, request: Request) -> Received:
         state, kind = receive(before, request, time.time())
-        return Received(self._after(before, state), request, kind)
+        after = self._after(before, state)
+        if after is not None:
+            self._keep(after, _size_of_names(before, after, request.type_url))
+        return Received(after, request, kind)
 
-    def _move(self, before: StreamState, edition: Edition, overdue: Names) -> Move:
+    def _move(self, before: StreamState, served: ServedSnapshot, overdue: Names) -> Move:
         def encode(plan: Plan, after: int) -> Response:
-            return self._encoder.encode(plan, after, edition.revision)
+            return self._encoder.encode(plan, after, served.revision)
 
-        state = before if before.edition is edition else offer(before, edition)
+        state = before if before.served is served else offer(before, served)
         state, response = respond(state, encode, overdue)
         return Move(self._after(before, state), response, waits_for(state) if response is None else ())
 

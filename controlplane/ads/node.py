@@ -16,6 +16,10 @@ from controlplane.model.proxy import Locality, Proxy
 SERVED_TYPES = ("sidecar", "router")
 _KNOWN_TYPES = frozenset({*SERVED_TYPES, "waypoint", "ztunnel", "agentgateway"})
 _PARTS = 4
+MAX_METADATA_BYTES = 512 * 1024
+"""Encoded; a pod's labels, annotations and ProxyConfig are a few thousand, Kubernetes stores 256 KiB of annotations."""
+MAX_METADATA_DEPTH = 24
+"""Levels of mappings and lists; a ProxyConfig has six."""
 _LONGEST_ADDRESS = 64  # characters; IPv6 with a zone
 
 STRINGIFIED_BOOLEANS = frozenset(
@@ -55,7 +59,7 @@ def proxy_of(node: Node) -> Proxy:
         raise _invalid(f'node.id "{node.id}": type "{type_}" {what}; the types served are {", ".join(SERVED_TYPES)}')
     if not name:
         raise _invalid(f'node.id "{node.id}" has an empty third part; it must be name.namespace')
-    metadata = _metadata(_struct(node.metadata))
+    metadata = _metadata(_metadata_fields(node.metadata))
     ips = _addresses(_text(metadata, "INSTANCE_IPS").split(",")) or _addresses([ip])
     if not ips:
         raise _invalid(
@@ -75,7 +79,13 @@ def proxy_of(node: Node) -> Proxy:
         istio_version=_text(metadata, "ISTIO_VERSION"),
         service_cluster=node.cluster,
         metadata=metadata,
+        envoy_minor=_envoy_minor(node),
     )
+
+
+def _envoy_minor(node: Node) -> int | None:
+    built = node.user_agent_build_version
+    return built.version.minor_number if built.HasField("version") and built.version.major_number == 1 else None
 
 
 def _invalid(reason: str) -> StreamRefused:
@@ -122,21 +132,32 @@ def _labels(metadata: Mapping[str, Any], key: str) -> Mapping[str, str]:
     return value
 
 
-def _struct(struct: Struct) -> dict[str, Any]:
+def _metadata_fields(struct: Struct) -> dict[str, Any]:
+    size = struct.ByteSize()
+    if size > MAX_METADATA_BYTES:
+        raise _invalid(f"node.metadata has {size} bytes, more than {MAX_METADATA_BYTES}")
+    return _struct(struct, 1)
+
+
+def _struct(struct: Struct, depth: int) -> dict[str, Any]:
+    if depth > MAX_METADATA_DEPTH:
+        raise _invalid(f"node.metadata is nested deeper than {MAX_METADATA_DEPTH} levels")
     fields = struct.fields
-    return {key: _value(fields[key]) for key in fields}  # its ``items`` is several times slower
+    return {key: _value(fields[key], depth) for key in fields}  # its ``items`` is several times slower
 
 
-def _value(value: Value) -> Any:  # noqa: ANN401 - JSON
+def _value(value: Value, depth: int) -> Any:  # noqa: ANN401 - JSON
     """Return what a value holds, as JSON would: null is ``None``, a whole number an integer."""
     kind = value.WhichOneof("kind")
     if kind is None or kind == "null_value":
         return None
     held = getattr(value, kind)
     if kind == "struct_value":
-        return _struct(held)
+        return _struct(held, depth + 1)
     if kind == "list_value":
-        return [_value(item) for item in held.values]
+        if depth > MAX_METADATA_DEPTH:
+            raise _invalid(f"node.metadata is nested deeper than {MAX_METADATA_DEPTH} levels")
+        return [_value(item, depth + 1) for item in held.values]
     return int(held) if kind == "number_value" and held.is_integer() else held
 
 

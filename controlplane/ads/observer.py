@@ -29,3 +29,6 @@ class Observer:
 
     def failed(self) -> None:
         """An error of our own ended a stream."""
+
+    def limit_reached(self, limit: str) -> None:
+        """A peer ran into a limit; the name is a field's of ``Limits``."""

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from controlplane.ads.contents import EMPTY, NO_NAMES, Contents, Edition, Names, placeholder
+from controlplane.ads.contents import EMPTY, NO_NAMES, Contents, Names, ServedSnapshot, placeholder
 from controlplane.ads.watch import EDS, TYPES, WILDCARD, Kind, Refused, Request, StreamState, Variant, Watch, union
+from controlplane.snapshots import ResourceType
 
 _STAR: Names = frozenset({WILDCARD})
 _MOST_LINGERING = 4
 
 
-def offer(state: StreamState, edition: Edition) -> StreamState:
+def offer(state: StreamState, served: ServedSnapshot) -> StreamState:
     """Return the state with a newer snapshot as its goal; one that was not sent yet is forgotten."""
-    return state.with_edition(edition)
+    return state.with_served(served)
 
 
 def receive(state: StreamState, request: Request, now: float) -> tuple[StreamState, Kind]:
@@ -36,7 +37,7 @@ def receive(state: StreamState, request: Request, now: float) -> tuple[StreamSta
     if request.nonce and watch.flight is not None:
         # Without a flight the nonce was answered before; the request then only changes the subscription. After a
         # NACK that matters: Envoy repeats the refused nonce, and that is no acknowledgement.
-        watch, kind = _acknowledged(watch), Kind.ACK
+        watch, kind = _acknowledged(watch, whole=not _additive(state) and watch.wildcard), Kind.ACK
     return _resubscribe(state, watch, request, kind)
 
 
@@ -48,7 +49,7 @@ def _first(state: StreamState, request: Request) -> tuple[StreamState, Kind]:
         # An empty list of names means that the proxy wants none ("Unsubscribing From Resources").
         closed = known or Watch(request.type_url, type_, closed=True, owed=False)
         return state.putting(closed), Kind.UNSUBSCRIBE
-    contents = state.edition.of(type_)
+    contents = state.served.of(type_)
     # A client that never named anything is treated as having named all: the legacy wildcard.
     legacy = not request.subscribe and type_ is not None and type_.wildcard
     wildcard = (legacy or WILDCARD in request.subscribe) and WILDCARD not in request.unsubscribe
@@ -133,19 +134,23 @@ def _additive(state: StreamState) -> bool:
     return state.variant is Variant.DELTA
 
 
-def _acknowledged(watch: Watch) -> Watch:
+def _acknowledged(watch: Watch, *, whole: bool) -> Watch:
+    """Record an acknowledgement; ``whole``: the response had all of a type, so the proxy has what it refused before.
+
+    Clusters that were refused warm only now, and wait for load assignments: they are due once more for these.
+    """
     flight = watch.flight
     if flight is None:
         return watch
-    if not watch.doubtful:
+    if not watch.doubtful or (whole and watch.type is ResourceType.LISTENER):
         return watch._replace(
             flight=None, acked_nonce=flight.nonce, acked_version=flight.version,
-            lingering=(), unknown=False, refused=None,
+            doubtful=NO_NAMES, lingering=(), unknown=False, refused=None,
         )  # fmt: skip
     # The proxy may have dropped good resources of a refused response together with the bad one. Once something of it
     # that has changed is accepted, the others are worth another try; before that they would be refused again.
     doubtful, due = watch.doubtful - flight.names, watch.due
-    if doubtful and flight.cures:
+    if doubtful and (flight.cures or whole):
         doubtful, due = NO_NAMES, union(due, doubtful)
     watch = watch._replace(lingering=(), unknown=False) if not doubtful and not due else _lingering(watch)
     refused = watch.refused if doubtful else None

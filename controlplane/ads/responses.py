@@ -7,7 +7,7 @@ which asks for make before break:
 * Listeners and routes wait while a response that brings new clusters is unanswered. Envoy handles one stream's
   responses in order, so for correctness the order of sending would do; but it withholds the acknowledgement of
   clusters while any of them is warming, as the very signal that routes to them may follow. A refusal is an answer
-  too, and patience bounds the wait: a cluster that never gets warm holds nothing up for ever.
+  too, and a timeout bounds the wait: a cluster that never gets warm holds nothing up for ever.
 * A cluster that left the snapshot is taken away when the listeners and routes that the proxy may still be using
   do not name it. Until then it is *retained*, with its load assignment. So is a route configuration while listeners
   name it.
@@ -19,8 +19,8 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeVar
 
 from controlplane.ads.contents import NO_NAMES, Contents, Names
-from controlplane.ads.watch import CDS, EDS, FULL_SETS, LDS, RDS, Flight, StreamState, Variant, Watch, union
-from controlplane.snapshots import Resource, ResourceType
+from controlplane.ads.watch import CDS, EDS, FULL_SETS, Flight, StreamState, Variant, Watch, union
+from controlplane.snapshots import USERS, WHOLE, Resource, ResourceType
 
 _NO_RESOURCES: frozenset[Resource] = frozenset()
 _GATED = frozenset({ResourceType.LISTENER, ResourceType.ROUTE})
@@ -83,7 +83,7 @@ def respond(state: StreamState, encode: Callable[[Plan, int], E], overdue: Names
     and again after each request and each new snapshot.
     """
     moved = True
-    goal = state.edition.contents
+    goal = state.served.contents
     while moved:
         moved = False
         for watch in state.watches.values():
@@ -91,6 +91,8 @@ def respond(state: StreamState, encode: Callable[[Plan, int], E], overdue: Names
             if watch.sent is contents and not watch.due and not watch.owed and not watch.retained:
                 continue
             if watch.closed or _unanswered(watch, overdue) or _held_back(state, watch, overdue):
+                continue
+            if _withheld(state.variant, watch, contents):
                 continue
             step = _step(state, watch, contents)
             if step.plan is not None:
@@ -111,13 +113,30 @@ def waits_for(state: StreamState) -> tuple[str, ...]:
 
 
 def _pending(state: StreamState, watch: Watch) -> bool:
-    if watch.sent is state.edition.contents[watch.type] and not watch.due and not watch.owed:
+    if watch.sent is state.served.contents[watch.type] and not watch.due and not watch.owed:
         return False
     return not watch.closed
 
 
 def _unanswered(watch: Watch, overdue: Names) -> bool:
     return watch.flight is not None and watch.type_url not in overdue
+
+
+def _withheld(variant: Variant, watch: Watch, contents: Contents) -> bool:
+    """Whether a first answer has to wait until something is built that the proxy may hold or wants."""
+    failures = contents.failures
+    if not watch.owed or not failures:
+        return False
+    if watch.resumed and (failures.partial or _would_remove(variant, watch, contents)):
+        return True
+    if watch.wildcard:
+        return bool(failures.blocking)
+    return bool(watch.names) and all(map(contents.is_unbuilt, watch.names))
+
+
+def _would_remove(variant: Variant, watch: Watch, contents: Contents) -> bool:
+    """Whether an answer takes away what it does not name, of which not all names are known."""
+    return variant is Variant.SOTW and watch.type in FULL_SETS and contents.failures.concerns(WHOLE)
 
 
 def _held_back(state: StreamState, watch: Watch, overdue: Names) -> bool:
@@ -127,10 +146,12 @@ def _held_back(state: StreamState, watch: Watch, overdue: Names) -> bool:
     clusters = state.watch(CDS)
     if clusters is None:
         return False
+    if _withheld(state.variant, clusters, state.served.of(clusters.type)):
+        return True
     # A proxy that begins with nothing serves nothing yet: its first listeners need not wait for answers.
     careful = bool(watch.nonce) or any(other.resumed for other in state.watches.values())
     if clusters.flight is not None and _unanswered(clusters, overdue):
-        goal = state.edition.of(clusters.type)
+        goal = state.served.of(clusters.type)
         if clusters.due or clusters.owed or goal.since(clusters.sent).changed or (careful and clusters.flight.adds):
             return True
     endpoints = state.watch(EDS)
@@ -185,50 +206,44 @@ def _departures(
     leaving = {resource for resource in watch.retained if resource.name not in contents.resources}
     leaving.update(watch.sent.resources[name] for name in removed)
     needed = _needed(state, watch)
-    kept = frozenset(leaving) if needed is None else frozenset(r for r in leaving if r.name in needed)
+    kept = frozenset(
+        resource
+        for resource in leaving
+        if needed is None or resource.name in needed or contents.is_unbuilt(resource.name)
+    )
     return kept, frozenset(resource.name for resource in leaving if resource not in kept)
 
 
 def _needed(state: StreamState, watch: Watch) -> Names | None:
     """Return the names of this type that the proxy may be using though the snapshot lacks them; ``None``: any."""
-    if watch.type is ResourceType.CLUSTER:
-        if watch.owed and watch.resumed:
-            return None  # its listeners and routes may be in requests that have not come yet
-        return _used(state, (LDS, RDS), lambda contents: contents.clusters, lambda resource: resource.clusters)
-    if watch.type is ResourceType.ROUTE:
-        return _used(
-            state,
-            (LDS,),
-            lambda contents: contents.route_configurations,
-            lambda resource: resource.route_configurations,
-        )
+    if watch.type is ResourceType.CLUSTER and watch.owed and watch.resumed:
+        return None  # its listeners and routes may be in requests that have not come yet
+    if watch.type is not None and watch.type in USERS:
+        return _used(state, watch.type)
     clusters = state.watch(CDS) if watch.type is ResourceType.ENDPOINT else None
     if clusters is None:
         return NO_NAMES
     held = clusters.sent.names.union(resource.name for resource in clusters.retained)
-    return held - state.edition.of(clusters.type).names
+    return held - state.served.of(clusters.type).names
 
 
-def _used(
-    state: StreamState,
-    type_urls: tuple[str, ...],
-    of_contents: Callable[[Contents], Names],
-    of_resource: Callable[[Resource], Names],
-) -> Names | None:
-    """Return what resources of these types name that the proxy may hold beside the newest snapshot; ``None``: any."""
+def _used(state: StreamState, type_: ResourceType) -> Names | None:
+    """Return the names of a type that resources refer to which the proxy may hold beside the newest; ``None``: any."""
     used = NO_NAMES
-    for type_url in type_urls:
-        watch = state.watch(type_url)
+    for user in USERS[type_]:
+        watch = state.watch(user.value)
         if watch is None or not (watch.wildcard or watch.names):
             continue
-        if watch.unknown or any(not resource.body for resource in watch.retained):
+        if watch.unknown or any(not resource.content for resource in watch.retained):
             return None
         outdated = list(watch.lingering)
         if watch.flight is not None and watch.flight.base is not None:
             outdated.append(watch.flight.base)
-        if watch.sent is not state.edition.of(watch.type):
+        if watch.sent is not state.served.of(watch.type):
             outdated.append(watch.sent)
-        used = used.union(*map(of_contents, outdated), *map(of_resource, watch.retained))
+        used = used.union(
+            *(held.named(type_) for held in outdated), *(resource.named(type_) for resource in watch.retained)
+        )
     return used
 
 
@@ -239,9 +254,12 @@ def _absent(
 
     ``due`` were asked for, ``gone`` left the snapshot.
     """
-    kept = {resource.name: resource for resource in retained if resource.body}
+    kept = {resource.name: resource for resource in retained if resource.content}
     extras, removed = [], []
+    contents = state.served.of(watch.type)
     for name in due:
+        if name not in kept and contents.is_unbuilt(name):
+            continue  # sent when it is built
         instead = kept.get(name) or _missing(state, watch, name)
         if instead is None:
             removed.append(name)
@@ -249,7 +267,7 @@ def _absent(
             extras.append(instead)
     for name in gone - due:
         if watch.type is ResourceType.ENDPOINT and state.watch(CDS) is not None:
-            if name not in state.edition.of(ResourceType.CLUSTER).resources:
+            if name not in state.served.of(ResourceType.CLUSTER).resources:
                 continue  # the proxy drops it together with its cluster
             if (instead := _missing(state, watch, name)) is not None:
                 extras.append(instead)
@@ -276,7 +294,7 @@ def _sent(state: StreamState, watch: Watch, step: _Step, encoded: Encoded) -> St
         cures=bool(watch.doubtful) and not watch.doubtful.isdisjoint(touched),
     )  # fmt: skip
     watch = watch._replace(
-        sent=state.edition.of(watch.type), due=NO_NAMES, owed=False, retained=step.retained, flight=flight,
+        sent=state.served.of(watch.type), due=NO_NAMES, owed=False, retained=step.retained, flight=flight,
         lingering=lingering, nonce=flight.nonce, sequence=encoded.sequence, version=flight.version,
     )  # fmt: skip
     state = state.putting(watch)

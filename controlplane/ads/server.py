@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 import structlog
 
-from controlplane.ads.admission import StreamRate, default_rate
+from controlplane.ads.admission import Admission
+from controlplane.ads.class_places import ClassPlaces
 from controlplane.ads.connections import Connections
 from controlplane.ads.credential import Credential
-from controlplane.ads.debug import Debug, answer_debug, is_debug
+from controlplane.ads.debug import Debug, DebugAnswer, answer_debug, is_debug
+from controlplane.ads.fair import Gate
 from controlplane.ads.observer import Observer
 from controlplane.ads.refusal import Refusal, StreamRefused
 from controlplane.ads.source import SnapshotSource
@@ -24,6 +26,7 @@ from controlplane.http2.connection import Handler
 from controlplane.http2.headers import Status
 from controlplane.http2.options import ConnectionOptions
 from controlplane.http2.server import Server
+from controlplane.limits import Limits, Reached, unheard
 
 log = structlog.get_logger()
 
@@ -36,6 +39,7 @@ Identify = Callable[[Call], Awaitable[Credential]]
 """Finds out who calls; raises ``StreamRefused`` where that cannot be told."""
 
 _FIRST_REQUEST_SECONDS = 30
+_DEBUGGED_AT_ONCE = 1
 _LONGEST_REASON = 1024  # characters in the log
 
 NOT_READY = "server is not ready to serve discovery information"
@@ -51,23 +55,23 @@ class ServerOptions:
     """How connections are treated. The defaults are istiod's, with its chart's connection age.
 
     ``max_connection_age``: ``None`` lets a connection live for ever; at the end of it the proxy is told to connect
-    anew, and after ``max_connection_age_grace`` what is left is cut. ``new_streams_per_second``: 0 is no limit.
+    anew, and after ``max_connection_age_grace`` what is left is cut. ``new_streams_per_second``: 0 adapts to the load.
     ``answer_timeout`` is how long a proxy's unanswered response may hold up newer ones: Envoy does not acknowledge
     clusters that do not get warm.
     """
 
-    max_streams: int = 100_000
-    max_receive_size_bytes: int = 4 << 20
+    max_streams: int = 4_000
+    max_receive_size_bytes: int = 32 << 20
     keepalive_interval: timedelta = timedelta(seconds=30)
     keepalive_timeout: timedelta = timedelta(seconds=10)
     max_connection_age: timedelta | None = timedelta(minutes=30)
     max_connection_age_grace: timedelta = timedelta(seconds=10)
-    new_streams_per_second: float = field(default_factory=default_rate)
+    new_streams_per_second: float = 0.0
     answer_timeout: timedelta = timedelta(seconds=5)
+    limits: Limits = field(default_factory=Limits)
 
-    @property
-    def connection(self) -> ConnectionOptions:
-        """Those that are about connections, as the server of any method knows them."""
+    def connection(self, reached: Reached = unheard) -> ConnectionOptions:
+        """Return those that are about connections, as the server of any method knows them."""
         return ConnectionOptions(
             max_streams=self.max_streams,
             largest_message=self.max_receive_size_bytes,
@@ -75,6 +79,8 @@ class ServerOptions:
             keepalive_timeout=self.keepalive_timeout,
             max_age=self.max_connection_age,
             max_age_grace=self.max_connection_age_grace,
+            limits=self.limits,
+            reached=reached,
         )
 
 
@@ -104,12 +110,18 @@ class AdsServer:
         options = options or ServerOptions()
         self._environment = environment = environment or Environment()
         self.connections = Connections()
-        self._serving = Serving(source, options.answer_timeout.total_seconds(), environment.observer)
-        self._rate = StreamRate(options.new_streams_per_second)
+        observer, limits = environment.observer, options.limits
+        self._serving = Serving(source, options.answer_timeout.total_seconds(), observer, limits)
+        self._admission = Admission(options.new_streams_per_second, limits.max_waiting_calls, observer.limit_reached)
+        waiting = ("max_debug_requests", limits.max_debug_requests)
+        self._debugging = Gate(_DEBUGGED_AT_ONCE, waiting, observer.limit_reached)
+        self._class_places = ClassPlaces(limits, observer.limit_reached)
         self._draining = False
         self._tasks: set[asyncio.Task[None]] = set()
         handlers = {method: self._handler(variant) for method, variant in METHODS.items()}
-        self._server = Server({**handlers, **environment.services}, options.connection)
+        self.server = Server(
+            {**handlers, **environment.services}, options.connection(environment.observer.limit_reached)
+        )
 
     async def add_port(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Bind a port, in plaintext without ``tls``; return it, chosen by the system if it was 0.
@@ -117,11 +129,16 @@ class AdsServer:
         Raises:
             OSError: the address cannot be listened on.
         """
-        return await self._server.add_port(host, port, tls)
+        return await self.server.add_port(host, port, tls)
 
     async def start(self) -> None:
         """Begin to serve on the ports that were added."""
-        await self._server.start()
+        await self.server.start()
+
+    async def pushed(self) -> None:
+        """Return once each stream that has something to send has had its turn; one that takes no more does so later."""
+        while self._serving.turns.due:  # noqa: ASYNC110 - the next turn of the loop is theirs
+            await asyncio.sleep(0)
 
     async def stop(self, drain: timedelta = timedelta()) -> None:
         """End all streams, spread evenly over ``drain``, so that other replicas get the proxies one by one.
@@ -129,15 +146,15 @@ class AdsServer:
         New streams are refused from now on. What has not ended by then is cut.
         """
         self._draining = True
-        self._server.close_ports()
+        self.server.close_ports()
         seconds = drain.total_seconds()
         if seconds and self._tasks:
             await self._end_streams(seconds * 0.9)
-            self._server.leave()
+            self.server.leave()
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=seconds * 0.1)
         cut = len(self.connections)
-        await self._server.stop()
+        await self.server.stop()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -153,6 +170,7 @@ class AdsServer:
     def _handler(self, variant: Variant) -> Handler:
         def handle(call: Call) -> None:
             task = asyncio.create_task(self._serve(variant, call))
+            call.on_cut(task.cancel)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -160,8 +178,10 @@ class AdsServer:
 
     async def _serve(self, variant: Variant, call: Call) -> None:
         try:
-            await self._admit()
-            await self._answer(variant, call, await self._environment.identify(call))
+            credential = await self._identified(call)
+            await self._admission.admit(call.address)
+            call.accept()
+            await self._answer(variant, call, credential)
         except StreamRefused as refusal:
             # Those who come too early or too many at a time come again, by the thousand.
             tell = log.debug if refusal.kind in {Refusal.TOO_MANY, Refusal.UNAVAILABLE} else log.warning
@@ -179,25 +199,39 @@ class AdsServer:
         if self._draining:
             call.leave()  # its next stream goes to another replica
 
-    async def _admit(self) -> None:
+    async def _identified(self, call: Call) -> Credential:
         if self._draining or not self._environment.ready():
             raise StreamRefused(Refusal.UNAVAILABLE, NOT_READY)
-        await self._rate.admit()
+        credential = await self._environment.identify(call)
+        call.identified()
+        return credential
 
     async def _answer(self, variant: Variant, call: Call, credential: Credential) -> None:
-        try:
-            async with asyncio.timeout(_FIRST_REQUEST_SECONDS):
-                first = await call.message()
-        except TimeoutError as error:
-            reason = f"no request came within {_FIRST_REQUEST_SECONDS} seconds"
-            raise StreamRefused(Refusal.INVALID, reason) from error
+        first = await (call.message() if call.has_message else self._first(call))
         if first is None:
             raise EOFError("the stream ended before its first request")
         debug = self._environment.debug
         if debug is not None and is_debug(variant, first):
-            await answer_debug(variant, call, first, credential, debug)
+            await answer_debug(variant, call, first, credential, self._gated(debug, call.address))
         else:
             await self._run(Stream(variant, call, self._serving, credential), call, first)
+
+    async def _first(self, call: Call) -> bytes | None:
+        try:
+            async with asyncio.timeout(_FIRST_REQUEST_SECONDS):
+                return await call.message()
+        except TimeoutError as error:
+            reason = f"no request came within {_FIRST_REQUEST_SECONDS} seconds"
+            raise StreamRefused(Refusal.INVALID, reason) from error
+
+    def _gated(self, debug: Debug, address: str) -> Debug:
+        """Return the same, one request at a time, and each address in its turn."""
+
+        async def answer(type_url: str, names: Sequence[str], credential: Credential) -> DebugAnswer:
+            async with self._debugging.entered(address):
+                return await debug(type_url, names, credential)
+
+        return answer
 
     async def _run(self, stream: Stream, call: Call, first: bytes) -> None:
         def hung_up() -> None:
@@ -207,6 +241,12 @@ class AdsServer:
                 stream.fail(CallEnded(call.cut))
 
         await stream.open(first, call.message)
+        place = stream.proxy_class
+        try:
+            self._class_places.enter(call.address, place)
+        except StreamRefused:
+            stream.close()
+            raise
         connection_id = self.connections.add(stream)
         log.info("ads.connected", connection=connection_id)
         try:
@@ -214,5 +254,6 @@ class AdsServer:
             await stream.ended()
         finally:
             stream.close()
+            self._class_places.leave(call.address, place)
             self.connections.remove(connection_id)
             log.info("ads.disconnected", connection=connection_id)

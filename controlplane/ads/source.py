@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Protocol
 
 from controlplane.model.proxy import Proxy
@@ -17,6 +17,11 @@ class Session(Protocol):
     """
 
     snapshot: Snapshot
+
+    @property
+    def proxy_class(self) -> Hashable:
+        """The same for all proxies that are served the same; it may become another one with a change."""
+        ...
 
     def missing(self, type_: ResourceType, name: str) -> Resource | None:
         """Return what a proxy is told that asks for a name which the snapshot lacks; ``None``: it does not exist.

@@ -9,31 +9,36 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Protocol
 
 import structlog
 
-from controlplane.ads.contents import NO_NAMES, Edition, Library
-from controlplane.ads.credential import Credential
+from controlplane.ads.contents import NO_NAMES, ServedSnapshot, SnapshotCache
+from controlplane.ads.credential import Credential, SecretAccess
+from controlplane.ads.fair import Gate
 from controlplane.ads.lockstep import Lockstep
 from controlplane.ads.node import proxy_of
 from controlplane.ads.observer import Observer
 from controlplane.ads.refusal import Refusal, StreamRefused
 from controlplane.ads.source import Session, SnapshotSource
 from controlplane.ads.sync_status import ProxyStatus, Rejection, Sync, TypeStatus
-from controlplane.ads.watch import TYPES, Kind, Request, StreamState, Variant, Watch
+from controlplane.ads.turns import Turns
+from controlplane.ads.watch import SDS, TYPES, Kind, Request, StreamState, Variant, Watch
+from controlplane.limits import Limits
 from controlplane.model.proxy import Proxy
-from controlplane.snapshots import Snapshot
+from controlplane.rope import Body
+from controlplane.snapshots import WHOLE, Snapshot
 
 log = structlog.get_logger()
 
 HEALTH_TYPE_URL = "type.googleapis.com/istio.v1.HealthInformation"
 _HEALTH_TYPE_URLS = frozenset({HEALTH_TYPE_URL, "istio.v1.HealthInformation"})
 _MOST_TYPES = 64
+_OPENED_AT_ONCE = 4
 _MOST_UNKNOWN_LOGGED = 100
 
 
@@ -46,50 +51,46 @@ class Transport(Protocol):
         ...
 
     @property
+    def address(self) -> str:
+        """Likewise without the port: what limits know it by."""
+        ...
+
+    @property
     def writable(self) -> bool:
         """Whether a response can be sent now."""
         ...
 
-    def send(self, message: bytes) -> None:
+    def send(self, message: Body) -> None:
         """Write one response; only when ``writable``."""
         ...
 
-
-class Turns:
-    """Lets the streams that have something to send do so in turn, and the event loop breathe in between."""
-
-    SLICE = 0.02  # seconds; between two slices answers are read, and the streams whose turn is last wait for that
-
-    def __init__(self) -> None:
-        self._due: deque[Stream] = deque()
-
-    def add(self, stream: Stream) -> None:
-        """Give a stream its turn, soon."""
-        if not self._due:
-            asyncio.get_running_loop().call_soon(self._run)
-        self._due.append(stream)
-
-    def _run(self) -> None:
-        end = time.perf_counter() + self.SLICE
-        while self._due:
-            self._due[0].turn()
-            self._due.popleft()
-            if self._due and time.perf_counter() > end:
-                asyncio.get_running_loop().call_soon(self._run)
-                return
+    def together(self, work: Callable[[], None]) -> None:
+        """Do something; all that it sends goes out at once."""
+        ...
 
 
 @dataclass(frozen=True)
 class Serving:
-    """What all streams of a server share. ``patience`` is how many seconds an unanswered response holds others up."""
+    """What all streams of a server share. An unanswered response holds others up for ``answer_timeout`` seconds."""
 
     source: SnapshotSource
-    patience: float
+    answer_timeout: float
     observer: Observer
-    library: Library = field(default_factory=Library)
+    limits: Limits = field(default_factory=Limits)
+    cache: SnapshotCache = field(default_factory=SnapshotCache)
     turns: Turns = field(default_factory=Turns)
     unknown_types: set[str] = field(default_factory=set)
-    lockstep: Lockstep = field(default_factory=Lockstep)
+
+    @cached_property
+    def lockstep(self) -> Lockstep:
+        """The states of all streams."""
+        return Lockstep(self.limits, self.observer.limit_reached)
+
+    @cached_property
+    def opening(self) -> Gate:
+        """Where streams wait for their first snapshot, those of each address in their turn."""
+        most = self.limits.max_waiting_calls
+        return Gate(_OPENED_AT_ONCE, ("max_waiting_calls", most), self.observer.limit_reached)
 
 
 class Stream:
@@ -109,15 +110,19 @@ class Stream:
         self._acked_revisions: dict[str, int] = {}  # of the last response of each type that was acknowledged
         self._overdue = NO_NAMES  # types whose answers are not waited for any longer
         self._timer: asyncio.TimerHandle | None = None
+        self._begun = False
         self._due_turn = False
         self._changed_at: float | None = None  # of the oldest change that this proxy was not sent
         self._sent = False  # anything since then
         self._ending = False
+        self._access = SecretAccess.NOBODY if self._credential.namespace is None else SecretAccess.UNKNOWN
+        self._following: asyncio.Task[None] | None = None  # of the access, once secrets are asked for
         self._loop = asyncio.get_running_loop()
-        self._end: asyncio.Future[None] = self._loop.create_future()
+        self._end: asyncio.Future[None] | None = self._loop.create_future()  # nothing once it is closed
+        self._over = False
         self._session: Session
         self._snapshot: Snapshot
-        self._edition: Edition
+        self._served: ServedSnapshot
         self._state: StreamState
         self.proxy: Proxy
         self.connected_at = datetime.now(UTC)
@@ -142,15 +147,17 @@ class Stream:
                 continue
             self.proxy = proxy_of(node)
             self._credential.check(self.proxy)
-            self._session = await self._serving.source.open(self.proxy, self._changed)
+            async with self._serving.opening.entered(self._transport.address):
+                self._session = await self._serving.source.open(self.proxy, self._changed)
             self._snapshot = self._session.snapshot
-            self._edition = self._serving.library.edition(self._snapshot)
-            self._state = self._lockstep.begin(self._variant, self._edition, self._session.missing)
+            self._served = self._serving.cache.served(self._snapshot, self._access)
+            self._state = self._lockstep.begin(self._variant, self._served, self._session.missing)
             try:
                 self._receive(body)
             except BaseException:
                 self._session.close()
                 raise
+            self._begun = True
             self.wake()
             return
         raise EOFError("the stream ended before its first request")
@@ -162,14 +169,19 @@ class Stream:
             StreamRefused: a request was malformed.
             Exception: what ``fail`` was told, or an error of our own.
         """
-        await self._end
+        if self._end is not None:
+            await self._end
 
     def close(self) -> None:
         """Give back what an opened stream holds."""
-        if not self._end.done():
+        self._over = True
+        if self._end is not None:
             self._end.cancel()
+            self._end = None  # what it holds leads back here by its traceback
         if self._timer is not None:
             self._timer.cancel()
+        if self._following is not None:
+            self._following.cancel()
         self._session.close()
 
     def end(self) -> None:
@@ -182,10 +194,13 @@ class Stream:
 
     def fail(self, error: Exception) -> None:
         """End the stream at once."""
-        if not self._end.done():
+        if self._end is not None and not self._over:
+            self._over = True
             self._end.set_exception(error)
 
     def _changed(self) -> None:
+        if not self._begun:
+            return  # its session is there, but not yet here: what it begins with has the change
         if self._changed_at is None:
             self._changed_at = self._serving.observer.changed_at
             self._sent = False
@@ -193,7 +208,7 @@ class Stream:
 
     def wake(self) -> None:
         """Look for something to send, soon; costs next to nothing."""
-        if not self._due_turn and not self._end.done():
+        if not self._due_turn and not self._over:
             self._due_turn = True
             self._serving.turns.add(self)
 
@@ -201,13 +216,13 @@ class Stream:
         """Send what is due, if there is room."""
         self._due_turn = False
         try:
-            self._send()
+            self._transport.together(self._send)
         except Exception as error:  # noqa: BLE001 - it is raised from ``ended``
             self.fail(error)
 
     def receive(self, body: bytes) -> None:
         """Take a request, and send what it makes due. What is wrong with it ends the stream."""
-        if self._end.done():
+        if self._over:
             return
         try:
             self._receive(body)
@@ -217,18 +232,18 @@ class Stream:
             self.fail(error)
 
     def _send(self) -> None:
-        while not self._end.done() and self._transport.writable:
+        while not self._over and self._transport.writable:
             snapshot = self._session.snapshot
             if snapshot is not self._snapshot:
                 self._snapshot = snapshot
-                self._edition = self._serving.library.edition(snapshot)
-            move = self._lockstep.move(self._state, self._edition, self._overdue)
+                self._served = self._serving.cache.served(snapshot, self._access)
+            move = self._lockstep.move(self._state, self._served, self._overdue)
             if move.state is not None:
                 self._state = move.state
             response = move.response
             if response is not None:
                 self._sent_at[response.type_url] = self._loop.time()
-                self._sent_revisions[response.type_url] = self._edition.revision
+                self._sent_revisions[response.type_url] = self._served.revision
                 if self._overdue:
                     self._overdue -= {response.type_url}
                 self._transport.send(response.body)
@@ -240,22 +255,23 @@ class Stream:
                 if self._sent:
                     self._serving.observer.converged(time.perf_counter() - self._changed_at)
                 self._changed_at = None
-            if self._ending:
+            if self._ending and self._end is not None:
+                self._over = True
                 self._end.set_result(None)
             return
 
     def _wait(self, types: Iterable[str]) -> None:
-        """Come back when patience with one of these types' responses ends."""
+        """Come back when the time for an answer to one of these types ends."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         ends = [self._sent_at[type_url] for type_url in types if type_url not in self._overdue]
         if ends:
-            at = min(ends) + self._serving.patience
-            self._timer = self._loop.call_at(at, self._lose_patience)
+            at = min(ends) + self._serving.answer_timeout
+            self._timer = self._loop.call_at(at, self._time_out)
 
-    def _lose_patience(self) -> None:
-        since = self._loop.time() - self._serving.patience
+    def _time_out(self) -> None:
+        since = self._loop.time() - self._serving.answer_timeout
         self._overdue = frozenset(type_url for type_url, at in self._sent_at.items() if at <= since)
         self.wake()
 
@@ -266,14 +282,37 @@ class Stream:
             if request.type_url in _HEALTH_TYPE_URLS:
                 return  # a virtual machine's own health; nothing here depends on it yet
             self._note_unknown(request.type_url)
+        if request.type_url == SDS and self._following is None and self._access is SecretAccess.UNKNOWN:
+            self._following = self._loop.create_task(self._follow_access())
         if received.state is not None:
             self._state = received.state
+            if request.subscribe:
+                self._check_names(self._state.watches[request.type_url])
         if kind is Kind.ACK:
             self._acked_revisions[request.type_url] = self._sent_revisions[request.type_url]
         elif kind is Kind.NACK:
             self._log_nack(self._state.watches[request.type_url], request)
         elif kind is Kind.STALE:
             self._serving.observer.expired(request.type_url)
+
+    async def _follow_access(self) -> None:
+        """Serve what may be read of Secrets, as that changes."""
+        try:
+            async for access in self._credential.secret_access():
+                if access is not self._access:
+                    log.info("ads.secret_access", proxy=self.proxy.id, access=access.name)
+                    self._access = access
+                    self._served = self._serving.cache.served(self._snapshot, access)
+                    self.wake()
+        except Exception as error:  # noqa: BLE001 - it is raised from ``ended``
+            self.fail(error)
+
+    def _check_names(self, watch: Watch) -> None:
+        """Refuse names that came to be too many, a few with each request."""
+        most = self._serving.limits.max_resource_names
+        if len(watch.names) > most:
+            self._serving.observer.limit_reached("max_resource_names")
+            raise StreamRefused(Refusal.TOO_MANY, f"{len(watch.names)} names are over the limit of {most}")
 
     def _note_unknown(self, type_url: str) -> None:
         # These include istio.io/debug..., which are answered by the monitoring port and not over ADS.
@@ -301,10 +340,11 @@ class Stream:
         return ProxyStatus(connection_id, self.proxy, self._transport.peer, self.connected_at, types)
 
     def _type_status(self, watch: Watch) -> TypeStatus:
-        edition, type_url = self._state.edition, watch.type_url
-        current = watch.sent is edition.of(watch.type) and not watch.due and not watch.owed
+        served, type_url = self._state.served, watch.type_url
+        current = watch.sent is served.of(watch.type) and not watch.due and not watch.owed
         acked = current and watch.flight is None and watch.refused is None
         sent_at = self._sent_at.get(type_url)
+        failures = served.of(watch.type).failures
         return TypeStatus(
             sync=_sync(watch, current=current),
             sent_version=watch.version,
@@ -312,12 +352,18 @@ class Stream:
             sent_nonce=watch.nonce,
             acked_nonce=watch.acked_nonce,
             # A snapshot in which nothing of this type changed for this proxy needs no response to be in force.
-            sent_revision=edition.revision if current else self._sent_revisions.get(type_url, 0),
-            acked_revision=edition.revision if acked else self._acked_revisions.get(type_url, 0),
+            sent_revision=served.revision if current else self._sent_revisions.get(type_url, 0),
+            acked_revision=served.revision if acked else self._acked_revisions.get(type_url, 0),
             sent_at=self._clock_began + timedelta(seconds=sent_at) if sent_at is not None else None,
             names=None if watch.wildcard else watch.names,
             rejection=_rejection(watch),
+            failed={name: reason for name, reason in failures.reasons.items() if name == WHOLE or watch.covers(name)},
         )
+
+    @property
+    def proxy_class(self) -> Hashable:
+        """What kind of proxy it is, when asked."""
+        return self._session.proxy_class
 
     @property
     def snapshot(self) -> Snapshot:

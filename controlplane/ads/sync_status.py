@@ -35,6 +35,8 @@ class TypeStatus:
     """One type on one stream. Versions are response versions (hashes), revisions the registry's counter.
 
     ``rejection`` is the refusal that is still in force; an acknowledgement clears it.
+    ``failed`` says of each name that the proxy asks for why it could not be built (``*``: of all that are not there);
+    it has the last good one, or nothing was said of it.
     ``sent_at`` is ``None`` until something was sent. ``names`` are the subscribed names, ``None`` for a wildcard.
     """
 
@@ -48,6 +50,7 @@ class TypeStatus:
     sent_at: datetime | None = None
     names: frozenset[str] | None = None
     rejection: Rejection | None = None
+    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

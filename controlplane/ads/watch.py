@@ -8,7 +8,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from controlplane.ads.contents import EMPTY, NO_NAMES, Contents, Edition, Names
+from controlplane.ads.contents import EMPTY, NO_NAMES, Contents, Names, ServedSnapshot
 from controlplane.snapshots import Resource, ResourceType
 
 WILDCARD = "*"
@@ -21,6 +21,7 @@ PUSH_ORDER: Mapping[str, int] = {type_.value: index for index, type_ in enumerat
 
 CDS, EDS = ResourceType.CLUSTER.value, ResourceType.ENDPOINT.value
 LDS, RDS = ResourceType.LISTENER.value, ResourceType.ROUTE.value
+SDS = ResourceType.SECRET.value
 
 FULL_SETS = frozenset({ResourceType.CLUSTER, ResourceType.LISTENER, ResourceType.NAME_TABLE})
 """Types whose state-of-the-world responses are complete: what is absent is deleted.
@@ -147,7 +148,7 @@ class StreamState:
     """
 
     variant: Variant
-    edition: Edition
+    served: ServedSnapshot
     missing: Missing
     watches: Mapping[str, Watch] = field(default_factory=dict)
     warmed: Names = NO_NAMES
@@ -156,15 +157,15 @@ class StreamState:
     @property
     def identity(self) -> Hashable:
         """Equal for equal states."""
-        return (self.variant, self.edition, self.missing, tuple(self.watches.values()), self.warmed)
+        return (self.variant, self.served, self.missing, tuple(self.watches.values()), self.warmed)
 
-    def with_edition(self, edition: Edition) -> StreamState:
+    def with_served(self, served: ServedSnapshot) -> StreamState:
         """Return the state with another goal."""
-        return StreamState(self.variant, edition, self.missing, self.watches, self.warmed)
+        return StreamState(self.variant, served, self.missing, self.watches, self.warmed)
 
     def with_warmed(self, warmed: Names) -> StreamState:
         """Return the state with other clusters noted as sent before their load assignments were watched."""
-        return StreamState(self.variant, self.edition, self.missing, self.watches, warmed)
+        return StreamState(self.variant, self.served, self.missing, self.watches, warmed)
 
     def watch(self, type_url: str) -> Watch | None:
         """Return the watch of a type; ``None`` without one, or when all of it was unsubscribed."""
@@ -177,7 +178,7 @@ class StreamState:
         if watch.type_url not in self.watches:
             order = sorted(watches.values(), key=lambda w: PUSH_ORDER.get(w.type_url, len(PUSH_ORDER)))
             watches = {w.type_url: w for w in order}
-        return StreamState(self.variant, self.edition, self.missing, watches, self.warmed)
+        return StreamState(self.variant, self.served, self.missing, watches, self.warmed)
 
 
 def union(first: Names, second: Names) -> Names:

@@ -21,15 +21,23 @@ from envoy.config.core.v3.base_pb2 import Node
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
 from google.protobuf.message import DecodeError
 
-from controlplane.ads.contents import EMPTY, NO_NAMES, Contents, Edition, Names
+from controlplane.ads.contents import EMPTY, NO_NAMES, Contents, Names, ServedSnapshot
 from controlplane.ads.delta_request_pb2 import DeltaRequest, HeldVersion
 from controlplane.ads.refusal import Refusal, StreamRefused
 from controlplane.ads.responses import Plan
-from controlplane.ads.watch import TYPES, Request, Variant
+from controlplane.ads.watch import SDS, TYPES, Request, Variant
+from controlplane.limits import Limits, Reached, unheard
+from controlplane.rope import Body, Rope, tied
 from controlplane.snapshots import Resource, ResourceType
 
-CACHE_SIZE_BYTES = 64 << 20
 _CACHE_ENTRIES = 4096
+_MOST_KEY_NAMES = 250_000
+"""Names in the keys of responses that are numbered, beside those of contents: some 100 bytes each."""
+_MOST_NAMED_BYTES = 4 << 20
+"""Of requests whose names are remembered; in memory they take some three times as much."""
+_LARGEST_JOINED = 2 << 20
+"""Bytes of a response up to which it is joined to one piece: many proxies are then sent it with less work."""
+_LONGEST_TYPE_URL = 256
 _LONGEST_REASON = 8192  # characters of Envoy's message that are kept: the status of every proxy is held in memory
 
 Message = Any  # generated ones come without types
@@ -38,13 +46,22 @@ _Key = tuple[int, Variant, str, Names, frozenset[Resource], Names]
 
 
 class Response(NamedTuple):
-    """One encoded response, shared by all streams that are due the same. ``sequence`` grows with each one built."""
+    """One encoded response, shared by all streams that are due the same. ``sequence`` grows with each one built.
+
+    ``own_size`` are the bytes of the body that no resource holds anyway.
+    """
 
     type_url: str
     nonce: str
     version: str
-    body: bytes
+    body: Body
     sequence: int
+    own_size: int
+
+    @property
+    def is_private(self) -> bool:
+        """Whether it may hold private keys: such a response is made anew for each stream, and kept by nobody."""
+        return self.type_url == SDS
 
 
 class Encoder:
@@ -56,18 +73,19 @@ class Encoder:
     late are in the same state.
     """
 
-    def __init__(self, size_bytes: int = CACHE_SIZE_BYTES) -> None:
+    def __init__(self, size_bytes: int = Limits().response_cache_size) -> None:
         self._limit = size_bytes
         self._size = 0
+        self._key_names = 0
         self._responses: OrderedDict[_Key, Response] = OrderedDict()
         self._numbers: OrderedDict[_Key, tuple[int, str]] = OrderedDict()  # sequence numbers and nonces
-        self._of_contents: defaultdict[int, set[_Key]] = defaultdict(set)
+        self._of_contents: defaultdict[int, dict[_Key, int]] = defaultdict(dict)  # with their numbers of names
         self._sequence = itertools.count(1)
         self._instance = secrets.token_urlsafe(4)  # so that no other server's nonce is taken for one of ours
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the responses that are remembered."""
+        """Bytes that only the responses hold that are remembered."""
         return self._size
 
     def encode(self, plan: Plan, after: int, revision: int) -> Response:
@@ -87,54 +105,66 @@ class Encoder:
             return found
         known = self._numbers.get(key)
         sequence, nonce = known if known is not None and known[0] > after else self._numbered(key, plan, revision)
-        version, body = _encoded(plan, nonce)
-        made = Response(plan.type_url, nonce, version, body, sequence)
-        self._remember(key, made)
+        version, body, own_size = _encoded(plan, nonce)
+        made = Response(plan.type_url, nonce, version, body, sequence, own_size)
+        if not made.is_private:
+            self._remember(key, made)
         return made
 
     def _numbered(self, key: _Key, plan: Plan, revision: int) -> tuple[int, str]:
         sequence = next(self._sequence)
+        if key not in self._numbers:
+            self._key_names += _own_names(key, plan.contents.names)
         self._numbers[key] = numbers = sequence, f"{revision}.{sequence}.{self._instance}"
         self._numbers.move_to_end(key)
         if key[0] not in self._of_contents:
             weakref.finalize(plan.contents, self._forget, key[0]).atexit = False
-        self._of_contents[key[0]].add(key)
-        if len(self._numbers) > _CACHE_ENTRIES:
+        self._of_contents[key[0]][key] = _own_names(key, plan.contents.names)
+        while len(self._numbers) > 1 and (len(self._numbers) > _CACHE_ENTRIES or self._key_names > _MOST_KEY_NAMES):
             oldest = next(iter(self._numbers))
-            self._of_contents[oldest[0]].discard(oldest)
-            self._drop(oldest)
+            self._drop(oldest, self._of_contents[oldest[0]].pop(oldest))
         return numbers
 
     def _remember(self, key: _Key, made: Response) -> None:
         old = self._responses.pop(key, None)
-        self._size += len(made.body) - (len(old.body) if old is not None else 0)
+        self._size += made.own_size - (old.own_size if old is not None else 0)
         self._responses[key] = made
         while len(self._responses) > 1 and self._size > self._limit:
             _, response = self._responses.popitem(last=False)
-            self._size -= len(response.body)
+            self._size -= response.own_size
 
     def _forget(self, serial: int) -> None:
-        for key in self._of_contents.pop(serial, ()):
-            self._drop(key)
+        for key, names in self._of_contents.pop(serial, {}).items():
+            self._drop(key, names)
 
-    def _drop(self, key: _Key) -> None:
+    def _drop(self, key: _Key, names: int) -> None:
+        self._key_names -= names
         self._numbers.pop(key, None)
         response = self._responses.pop(key, None)
-        self._size -= len(response.body) if response is not None else 0
+        self._size -= response.own_size if response is not None else 0
 
 
-def _encoded(plan: Plan, nonce: str) -> tuple[str, bytes]:
+def _own_names(key: _Key, shared: Names) -> int:
+    """Return how many names a key holds that are not those of its contents; an extra resource counts as several."""
+    _, _, _, names, extras, removed = key
+    return (0 if names is shared else len(names)) + 4 * len(extras) + len(removed)
+
+
+def _encoded(plan: Plan, nonce: str) -> tuple[str, Body, int]:
+    """Return a response's version, its bytes, and how many of these are in no resource."""
     resources = [plan.contents.resources[name] for name in plan.names]
     resources.extend(plan.extras)
     resources.sort(key=lambda resource: resource.name)
     removed = sorted(plan.removed)
     version = _version(resources, removed)
-    parts: list[bytes] = [_field(1, version.encode())]
+    parts: list[Body] = [_field(1, version.encode())]
     parts.extend(_delta_entries(resources) if plan.variant is Variant.DELTA else _sotw_entries(resources))
     parts.append(_field(4, plan.type_url.encode()))
     parts.append(_field(5, nonce.encode()))
     parts.extend(_field(6, name.encode()) for name in removed)
-    return version, b"".join(parts)
+    body = tied(parts, _LARGEST_JOINED)
+    shared = sum([len(resource.content) for resource in resources]) if isinstance(body, Rope) else 0
+    return version, body, len(body) - shared
 
 
 def _version(resources: Iterable[Resource], removed: Iterable[str]) -> str:
@@ -167,17 +197,17 @@ def _any_prefix(type_: ResourceType) -> bytes:
     return _field(1, type_.value.encode()) + b"\x12"
 
 
-def _sotw_entries(resources: Iterable[Resource]) -> Iterator[bytes]:
+def _sotw_entries(resources: Iterable[Resource]) -> Iterator[Body]:
     for resource in resources:
-        body = resource.body
+        body = resource.content
         head = _any_prefix(resource.type) + _varint(len(body))
         yield b"\x12" + _varint(len(head) + len(body)) + head
         yield body
 
 
-def _delta_entries(resources: Iterable[Resource]) -> Iterator[bytes]:
+def _delta_entries(resources: Iterable[Resource]) -> Iterator[Body]:
     for resource in resources:
-        name, version, body = resource.name.encode(), resource.version.encode(), resource.body
+        name, version, body = resource.name.encode(), resource.version.encode(), resource.content
         any_head = _any_prefix(resource.type) + _varint(len(body))
         any_size = len(any_head) + len(body)
         # name = 3, version = 1, resource = 2
@@ -218,10 +248,13 @@ def _held_entry(name: str, version: str) -> bytes:
 class Decoder:
     """Decodes requests of one variant, with the least work for those that many proxies send alike."""
 
-    def __init__(self, variant: Variant) -> None:
+    def __init__(self, variant: Variant, limits: Limits | None = None, reached: Reached = unheard) -> None:
         self._variant = variant
+        self._limits = limits or Limits()
+        self._reached = reached
         self._stated: weakref.WeakKeyDictionary[Contents, _Stated] = weakref.WeakKeyDictionary()
         self._named: OrderedDict[bytes, Names] = OrderedDict()
+        self._named_bytes = 0
         self._introduced: tuple[bytes, Message] | None = None  # a first request, until it is read as a request
 
     def introduction(self, body: bytes) -> tuple[Node, str]:
@@ -232,14 +265,19 @@ class Decoder:
         """
         message = self._message(body)
         self._introduced = (body, message)
+        size = message.node.ByteSize() if self._variant is Variant.SOTW else len(message.node)
+        if size > self._limits.max_node_size:
+            raise self._too_much(
+                "max_node_size", f"node: {size} bytes are over the limit of", self._limits.max_node_size
+            )
         if self._variant is Variant.SOTW:
             return message.node, message.type_url
         return self._parsed(Node, message.node), message.type_url
 
-    def request(self, body: bytes, edition: Edition) -> Request:
+    def request(self, body: bytes, served: ServedSnapshot) -> Request:
         """Return what a request asks for.
 
-        Names and versions that are those of the edition come back as the edition's own objects: that is what a
+        Names and versions that are those of the served come back as the served's own objects: that is what a
         thousand proxies say when they reconnect.
 
         Raises:
@@ -248,13 +286,15 @@ class Decoder:
         introduced, self._introduced = self._introduced, None
         message = introduced[1] if introduced is not None and introduced[0] is body else self._message(body)
         type_url, nonce, error = message.type_url, message.response_nonce, None
+        if len(type_url) > _LONGEST_TYPE_URL:
+            raise StreamRefused(Refusal.INVALID, f"type_url: longer than {_LONGEST_TYPE_URL} characters")
         if message.HasField("error_detail"):
             error = message.error_detail.message[:_LONGEST_REASON] or "no reason given"
         if self._variant is Variant.SOTW:
             # The version is no more than a sign that the proxy had state before: what it names is never consulted.
             resumed = bool(message.version_info)
             return Request(type_url, nonce, error, self._names(message), resumed=resumed)
-        contents = edition.of(TYPES.get(type_url))
+        contents = served.of(TYPES.get(type_url))
         subscribe = self._delta_names(message.resource_names_subscribe, contents)
         unsubscribe = self._delta_names(message.resource_names_unsubscribe, EMPTY)
         entries = message.initial_resource_versions[:]
@@ -281,6 +321,7 @@ class Decoder:
         names = field[:]  # a list, which is read several times faster
         if 1 < len(names) == len(contents.resources) and set(names) == self._statement(contents).names:
             return contents.names
+        self._check(names)
         try:
             return frozenset([name.decode() for name in names])
         except UnicodeDecodeError as error:
@@ -291,11 +332,25 @@ class Decoder:
         stated = self._statement(contents)
         if len(entries) == len(stated.entries) and set(entries) == stated.entries:
             return contents.versions
+        self._check(entries, of_entries=2)
         return dict([stated.versions.get(entry) or self._held_version(entry) for entry in entries])
 
     def _held_version(self, entry: bytes) -> tuple[str, str]:
         held = self._parsed(HeldVersion, entry)
         return held.key, held.value
+
+    def _check(self, names: Sequence[bytes] | Sequence[str], of_entries: int = 1) -> None:
+        """Refuse too many names, and too long ones; an entry of a name and a version may be twice as long."""
+        most, longest = self._limits.max_resource_names, self._limits.max_name_length * of_entries
+        if len(names) > most:
+            raise self._too_much("max_resource_names", f"{len(names)} names are over the limit of", most)
+        length = max(map(len, names))
+        if length > longest:
+            raise self._too_much("max_name_length", f"a name of {length} bytes is over the limit of", longest)
+
+    def _too_much(self, limit: str, what: str, most: int) -> StreamRefused:
+        self._reached(limit)
+        return StreamRefused(Refusal.TOO_MANY, f"{what} {most}")
 
     def _statement(self, contents: Contents) -> _Stated:
         stated = self._stated.get(contents)
@@ -305,6 +360,8 @@ class Decoder:
 
     def _names(self, message: DiscoveryRequest) -> Names:
         """Return the names of a SotW request, which repeats all of them with every acknowledgement."""
+        if message.resource_names:
+            self._check(message.resource_names)
         if len(message.resource_names) < 8:  # noqa: PLR2004 - cheaper than remembering
             return frozenset(message.resource_names[:]) if message.resource_names else NO_NAMES
         only_names = DiscoveryRequest()
@@ -313,6 +370,7 @@ class Decoder:
         names = self._named.get(key)
         if names is None:
             names = self._named[key] = frozenset(message.resource_names[:])
-            if len(self._named) > 256:  # noqa: PLR2004 - subscriptions that differ among the proxies of now
-                self._named.popitem(last=False)
+            self._named_bytes += len(key)
+            while self._named_bytes > _MOST_NAMED_BYTES:
+                self._named_bytes -= len(self._named.popitem(last=False)[0])
         return names

@@ -7,12 +7,12 @@ health). No setting of istio-proxy's own build is used, so a stock Envoy takes i
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from controlplane.agent.addresses import TcpAddress, is_ip
 from controlplane.model.proxy import Locality, Proxy
 
 XDS_CLUSTER = "xds-grpc"
@@ -38,16 +38,6 @@ UNLIMITED_CONNECTIONS = {  # what Envoy does anyway, said so that it does not wa
 RECONNECT = {"retry_back_off": {"base_interval": "0.5s", "max_interval": "5s"}}
 
 Json = dict[str, Any]
-
-
-class TcpAddress(NamedTuple):
-    """A host (IP literal or DNS name) and a port."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 Address = TcpAddress | Path
@@ -195,7 +185,7 @@ def _cluster(name: str, where: Address, *, connect_timeout: str) -> Json:
     return {
         "name": name,
         "alt_stat_name": f"{name};",
-        "type": "STRICT_DNS" if isinstance(where, TcpAddress) and not _is_ip(where.host) else "STATIC",
+        "type": "STRICT_DNS" if isinstance(where, TcpAddress) and not is_ip(where.host) else "STATIC",
         "connect_timeout": connect_timeout,
         "load_assignment": {
             "cluster_name": name,
@@ -257,11 +247,3 @@ def _admin_listener(where: TcpAddress, path: str, admin_path: str) -> Json:
             }
         ],
     }
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

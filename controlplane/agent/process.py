@@ -27,9 +27,16 @@ class ChildProcess:
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], log_path: Path, environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        log_path: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        folder: Path | None = None,
     ) -> None:
-        """Prepare the process; nothing runs before ``start``."""
+        """Prepare the process, which runs in ``folder``; nothing runs before ``start``."""
+        self._folder = folder
         self.name = name
         self.log_path = log_path
         self._command = tuple(command)
@@ -41,6 +48,11 @@ class ChildProcess:
         """The process id while it runs, else ``None``."""
         return self._process.pid if self._process is not None and self._process.returncode is None else None
 
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, ``None`` before it has ended."""
+        return self._process.returncode if self._process is not None else None
+
     async def start(self) -> None:
         """Start it; a second start after it ended runs it anew, its log appended. Raises ``OSError``."""
         with self.log_path.open("ab") as log_file:
@@ -50,6 +62,7 @@ class ChildProcess:
                 stdout=log_file,
                 stderr=log_file,
                 env=self._environment,
+                cwd=self._folder,
                 start_new_session=True,
             )
 
@@ -90,9 +103,11 @@ class ChildProcess:
 
     def said(self, words: str) -> bool:
         """Whether the log has these words yet."""
-        return self.log_path.exists() and words in self.log_path.read_text(errors="replace")
+        return self.log_path.exists() and words in self.log_path.read_text(encoding="utf-8", errors="replace")
 
     def failure(self, what: str) -> str:
         """Return a message for a person: the process, what is wrong with it, and the end of its log."""
-        lines = self.log_path.read_text(errors="replace").splitlines() if self.log_path.exists() else []
+        lines = (
+            self.log_path.read_text(encoding="utf-8", errors="replace").splitlines() if self.log_path.exists() else []
+        )
         return "\n".join([f"{self.name} {what}; the end of {self.log_path}:", *lines[-_LOG_TAIL_LINES:]])

@@ -1,6 +1,6 @@
-"""A local secret server: gives one proxy its certificate and key (``default``) and the mesh's root (``ROOTCA``).
+"""A local secret server: gives one proxy its certificate and key, the mesh's roots, and what files hold.
 
-Generated TLS names the static cluster ``sds-grpc`` for both. An Envoy whose secrets never come does not finish
+Generated TLS names the static cluster ``sds-grpc`` for them. An Envoy whose secrets never come does not finish
 initialising: it serves nothing at all, plaintext included. Envoy opens one stream per secret, state of the world or
 incremental, so both forms are served. Reference: ``envoy.service.secret.v3.SecretDiscoveryService``.
 """
@@ -19,35 +19,23 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from controlplane.agent.bootstrap import Address, TcpAddress
-from controlplane.agent.identity import WorkloadIdentity
+from controlplane.agent.addresses import TcpAddress
+from controlplane.agent.bootstrap import Address
+from controlplane.agent.secrets import Secrets
 
 SERVICE = "envoy.service.secret.v3.SecretDiscoveryService"
 TYPE_URL = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
-CERTIFICATE = "default"
-ROOT = "ROOTCA"
 
 log = structlog.get_logger(__name__)
 
 
-def secrets(identity: WorkloadIdentity) -> dict[str, Secret]:
-    """Return the two secrets a sidecar asks for, by name; the key material is inline."""
-    certificate = Secret(name=CERTIFICATE)
-    certificate.tls_certificate.certificate_chain.inline_bytes = identity.certificate_chain
-    certificate.tls_certificate.private_key.inline_bytes = identity.private_key
-    root = Secret(name=ROOT)
-    root.validation_context.trusted_ca.inline_bytes = identity.root_certificate
-    return {CERTIFICATE: certificate, ROOT: root}
-
-
 class SecretServer:
-    """Serves the secrets of one identity on a unix socket or a loopback port, and new ones after ``rotate``."""
+    """Serves secrets on a unix socket or a loopback port, and new ones when they change."""
 
-    def __init__(self, identity: WorkloadIdentity, where: Address) -> None:
+    def __init__(self, secrets: Secrets, where: Address) -> None:
         """Prepare the server; ``where`` with port 0 takes a free port, known from ``start``."""
         self._where = where
-        self._secrets = secrets(identity)
-        self._streams: set[asyncio.Queue[Any]] = set()
+        self._secrets = secrets
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> Address:
@@ -92,12 +80,6 @@ class SecretServer:
         if isinstance(self._where, Path):
             self._where.unlink(missing_ok=True)
 
-    def rotate(self, identity: WorkloadIdentity) -> None:
-        """Serve another identity from now on, and send it to every open stream."""
-        self._secrets = secrets(identity)
-        for queue in self._streams:
-            queue.put_nowait(None)
-
     async def _events(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """Yield each request of a stream, and ``None`` whenever the secrets were replaced."""
         queue: asyncio.Queue[Any] = asyncio.Queue()
@@ -110,13 +92,13 @@ class SecretServer:
             finally:
                 queue.put_nowait(ended)
 
-        self._streams.add(queue)
+        forget = self._secrets.listen(lambda: queue.put_nowait(None))
         reader = asyncio.create_task(read())
         try:
             while (event := await queue.get()) is not ended:
                 yield event
         finally:
-            self._streams.discard(queue)
+            forget()
             reader.cancel()
 
     async def _stream_secrets(
@@ -155,26 +137,25 @@ class SecretServer:
                 for name in (*request.resource_names_subscribe, *request.resource_names_unsubscribe):
                     held.pop(name, None)  # a repeated subscription is answered again
                 held.update(request.initial_resource_versions)
-            versions = {name: _version([secret]) for name, secret in self._found(names).items()}
+            found = self._found(names)
+            versions = {name: _version([secret]) for name, secret in found.items()}
             changed = [name for name, version in versions.items() if held.get(name) != version]
             if not changed:
                 continue
             held.update(versions)
             yield discovery_pb2.DeltaDiscoveryResponse(
                 type_url=TYPE_URL,
-                nonce=_version(self._secrets[name] for name in changed),
+                nonce=_version(found[name] for name in changed),
                 resources=[
-                    discovery_pb2.Resource(name=name, version=versions[name], resource=_packed(self._secrets[name]))
+                    discovery_pb2.Resource(name=name, version=versions[name], resource=_packed(found[name]))
                     for name in changed
                 ],
             )
 
     def _found(self, names: Iterable[str]) -> dict[str, Secret]:
-        """Return the secrets of these names; one that does not exist is left out and logged."""
-        for name in names:
-            if name not in self._secrets:
-                log.warning("agent.unknown_secret", name=name)
-        return {name: self._secrets[name] for name in sorted(names) if name in self._secrets}
+        """Return the secrets of these names that there are; the others are answered when they come."""
+        found = {name: self._secrets.find(name) for name in sorted(names)}
+        return {name: secret for name, secret in found.items() if secret is not None}
 
 
 def _report_refusal(request: Any) -> None:  # noqa: ANN401 - either form of request

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any, NamedTuple, TypeVar
 
+import re2
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -26,9 +27,11 @@ MAX_PORT = 65535
 ONE_MILLISECOND = timedelta(milliseconds=1)
 
 _UNIT_MICROSECONDS = {"ns": 0.001, "us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6, "h": 3600e6}
-_NUMBER_UNIT = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
-_DURATION = re.compile(rf"[-+]?(?:0|(?:{_NUMBER_UNIT.pattern})+)")
-_MAX_DURATION = timedelta(seconds=315_576_000_000)
+_NUMBER_UNIT = re2.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|ms|s|m|h)")
+_DURATION = re2.compile(rf"[-+]?(?:0|(?:{_NUMBER_UNIT.pattern})+)")
+_LONGEST_DURATION = 100
+"""Characters of one; with all units and digits that count it has fewer."""
+_MAX_DURATION = timedelta(seconds=9_223_372_035)  # Envoy counts nanoseconds, in 64 bits
 
 
 def json_name(name: str) -> str:
@@ -40,11 +43,20 @@ def json_name(name: str) -> str:
 def duration(value: object) -> timedelta:
     """Read a duration as Go writes it (``1h2m3s``, ``1.5s``, ``100ms``), which includes protobuf's JSON form.
 
-    Raises ``ValueError`` for anything else, and for more than protobuf can hold (about 10,000 years).
+    Raises ``ValueError`` for anything else, and for more than Envoy can hold (about 292 years).
     """
     if isinstance(value, timedelta):
         return value
-    if not isinstance(value, str) or _DURATION.fullmatch(value) is None:
+    if not isinstance(value, str) or len(value) > _LONGEST_DURATION:
+        shown = repr(value)[:_LONGEST_DURATION]
+        message = f"{shown} is not a duration such as 1.5s, 100ms or 1h2m3s"
+        raise ValueError(message)
+    return _duration(value)
+
+
+@lru_cache(maxsize=4096)
+def _duration(value: str) -> timedelta:
+    if _DURATION.fullmatch(value) is None:
         message = f"{value!r} is not a duration such as 1.5s, 100ms or 1h2m3s"
         raise ValueError(message)
     micros = sum(float(number) * _UNIT_MICROSECONDS[unit] for number, unit in _NUMBER_UNIT.findall(value))
@@ -58,6 +70,14 @@ def duration(value: object) -> timedelta:
 def duration_text(value: timedelta) -> str:
     """The protobuf JSON form of a duration, in seconds with as many digits as needed: ``1.5s``."""
     return f"{value / timedelta(seconds=1):.6f}".rstrip("0").rstrip(".") + "s"
+
+
+def _at_least_zero(value: object) -> timedelta:
+    length = duration(value)
+    if length < timedelta(0):
+        message = "must not be negative"
+        raise ValueError(message)
+    return length
 
 
 def _at_least_1ms(value: object) -> timedelta:
@@ -82,7 +102,7 @@ _AS_TEXT = PlainSerializer(duration_text, return_type=str)
 _DURATION_SCHEMA = WithJsonSchema({"type": "string"})
 _DURATION_1MS_SCHEMA = WithJsonSchema({"type": "string", "x-at-least": "1ms"})
 
-Duration = Annotated[timedelta, PlainValidator(duration), _AS_TEXT, _DURATION_SCHEMA]
+Duration = Annotated[timedelta, PlainValidator(_at_least_zero), _AS_TEXT, _DURATION_SCHEMA]
 """A duration that may be zero."""
 PositiveDuration = Annotated[timedelta, PlainValidator(_at_least_1ms), _AS_TEXT, _DURATION_1MS_SCHEMA]
 """A duration of at least one millisecond, in whole milliseconds."""

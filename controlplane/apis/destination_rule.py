@@ -75,6 +75,9 @@ class ConsistentHashLB(ApiModel):
     maglev: MagLev | None = None
     minimum_ring_size: UInt64 = 0
 
+    _one_key = at_most_one("http_header_name", "http_cookie", "use_source_ip", "http_query_parameter_name")
+    _one_algorithm = at_most_one("ring_hash", "maglev")
+
 
 class LocalityDistribute(ApiModel):
     """Weights in percent of the localities that traffic from ``from_`` goes to."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -20,15 +19,21 @@ from controlplane.apis.common import (
     at_most_one,
     rule,
 )
+from controlplane.apis.urls import NotAURLError, scheme_of
 
-_SCHEMES = {"http", "https", "file", "oci"}
-_SCHEME = re.compile(r"([a-zA-Z][-+.a-zA-Z0-9]*):")  # also the name of a registry before its port
+_SCHEMES = {"", "http", "https", "file", "oci"}
 
 
 def _module_address(value: str) -> str:
-    scheme = _SCHEME.match(value)
-    if scheme is not None and scheme[1].lower() not in _SCHEMES:
-        message = "url must have schema one of [http, https, file, oci]"
+    message = "url must have schema one of [http, https, file, oci]"
+    try:
+        scheme = scheme_of(value)  # also the name of a registry before its port
+    except NotAURLError:
+        try:
+            scheme = scheme_of(f"http://{value}")  # an image without scheme
+        except NotAURLError as error:
+            raise ValueError(f"{message}, and be a URL: it {error}") from None
+    if scheme not in _SCHEMES:
         raise ValueError(message)
     return value
 

@@ -7,7 +7,6 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Self
 
-import yaml
 from pydantic import Field, ValidationError
 
 from controlplane.apis.common import ApiModel, Bool, Duration, Int32, StringMap, TLSProtocol, json_name
@@ -21,11 +20,12 @@ from controlplane.apis.destination_rule import (
 from controlplane.apis.mesh_providers import ExtensionProvider
 from controlplane.apis.mesh_proxy import ProxyConfig
 from controlplane.apis.problems import problems_of
+from controlplane.apis.validation.mesh import problems
 from controlplane.apis.virtual_service import Destination, HTTPRetry
+from controlplane.documents.limits import UnreadableError
+from controlplane.documents.yaml_reader import yaml_value
 
 __all__ = ["ExtensionProvider", "InvalidMeshConfigError", "MeshConfig", "ProxyConfig"]
-
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class InvalidMeshConfigError(ValueError):
@@ -164,12 +164,28 @@ class CertificateAuthority(ApiModel):
     istiod_side: Bool = True
 
 
+class VisibilityRule(ApiModel):
+    """What a ServiceEntry must be like: the labels of its namespace; without any condition nothing is like it."""
+
+    namespace_selector: LabelSelector | None = None
+
+
+class VisibilityPolicy(ApiModel):
+    """Who may see those ServiceEntries that all rules fit; without rules these are all."""
+
+    visibility: str = ""
+    matching_rules: tuple[VisibilityRule, ...] = ()
+
+
 class ServiceEntryVisibility(ApiModel):
-    """A cap on who may see ServiceEntries, in the wording of the mesh configuration."""
+    """A cap on who may see ServiceEntries: ``PUBLIC`` (or empty) is none, ``NAMESPACE`` their own, ``NONE`` nobody.
+
+    The first of ``policies`` that fits decides, else ``default_visibility``.
+    """
 
     apply_to_sidecars: Bool = False
     default_visibility: str = ""
-    policies: tuple[dict[str, Any], ...] = ()
+    policies: tuple[VisibilityPolicy, ...] = ()
 
 
 def _everyone() -> tuple[str, ...]:
@@ -252,13 +268,17 @@ class MeshConfig(ApiModel):
         for text in layers:
             merged = _merged(merged, mapping(text))
         try:
-            return cls.model_validate(merged, extra="ignore")
+            config = cls.model_validate(merged, extra="ignore")
         except ValidationError as error:
             raise InvalidMeshConfigError(tuple(str(each) for each in problems_of(error))) from error
+        if broken := problems(config):
+            raise InvalidMeshConfigError(tuple(str(each) for each in broken))
+        return config
 
     def provider(self, name: str) -> ExtensionProvider | None:
-        """Return the extension provider of this name."""
-        return next((each for each in self.extension_providers if each.name == name), None)
+        """Return the extension provider of this name, whatever the case of its letters."""
+        wanted = name.casefold()
+        return next((each for each in self.extension_providers if each.name.casefold() == wanted), None)
 
     @property
     def tracing_provider(self) -> ExtensionProvider | None:
@@ -280,12 +300,9 @@ def mapping(text: str) -> dict[str, Any]:
     Raises ``InvalidMeshConfigError`` for anything else.
     """
     try:
-        value = yaml.load(text, Loader=_Loader)  # noqa: S506 - one of the two safe loaders
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}: " if mark is not None else ""
-        reason = f"not YAML: {line}{getattr(error, 'problem', None) or error}"
-        raise InvalidMeshConfigError((reason,)) from error
+        value = yaml_value(text)
+    except UnreadableError as error:
+        raise InvalidMeshConfigError((f"not YAML: {error}",)) from None
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -313,11 +330,15 @@ def _by_field(old: Any, new: Any) -> Any:  # noqa: ANN401 - unread YAML
 def _by_name(old: Any, new: Any) -> Any:  # noqa: ANN401 - unread YAML
     if not isinstance(new, list) or not all(isinstance(each, dict) for each in new):
         return new
-    return list(({each.get("name"): each for each in old} | {each.get("name"): each for each in new}).values())
+    if not all(isinstance(each.get("name"), str) for each in new):
+        return new  # the model says what is wrong with it
+    return list(({each["name"]: each for each in old} | {each["name"]: each for each in new}).values())
 
 
 def _union(old: Any, new: Any) -> Any:  # noqa: ANN401 - unread YAML
-    return list(dict.fromkeys([*old, *new])) if isinstance(old, list) and isinstance(new, list) else new
+    if isinstance(old, list) and isinstance(new, list) and all(isinstance(each, str) for each in [*old, *new]):
+        return list(dict.fromkeys([*old, *new]))
+    return new  # the model says what is wrong with it
 
 
 _MERGES = {

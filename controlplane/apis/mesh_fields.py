@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TypeVar
 
+import re2
 from pydantic import ValidationError
 
 from controlplane.apis.common import ApiModel
@@ -13,7 +13,7 @@ from controlplane.apis.problems import UNKNOWN_FIELD, path_text, problems_of
 from controlplane.apis.used_fields import used_fields
 
 ModelT = TypeVar("ModelT", bound=ApiModel)
-_POSITION = re.compile(r"\[\d+\]")
+_POSITION = re2.compile(r"\[\d+\]")
 
 
 def read(model: type[ModelT], text: str) -> ModelT:

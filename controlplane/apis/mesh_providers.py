@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from controlplane.apis.common import ApiModel, Bool, Duration, StringMap, UInt32, at_most_one
+from controlplane.apis.common import ApiModel, Bool, Duration, Int32, StringMap, UInt32, at_most_one
 
 
 class ExternalAuthorizationRequestBody(ApiModel):
@@ -113,6 +113,21 @@ class ResourceDetectors(ApiModel):
     dynatrace: dict[str, Any] | None = None
 
 
+class DynatraceApi(ServiceProvider):
+    """The server that says how many requests Dynatrace wants traced, and how it is called."""
+
+    http: HttpService | None = None
+
+
+class DynatraceSampler(ApiModel):
+    """Dynatrace's sampler; without ``http_service`` the collector is asked. ``root_spans_per_minute`` 0 means 1000."""
+
+    tenant: str = ""
+    cluster_id: Int32 = 0
+    root_spans_per_minute: UInt32 = 0
+    http_service: DynatraceApi | None = None
+
+
 class OpenTelemetryTracingProvider(ServiceProvider):
     """An OpenTelemetry collector for spans; with ``http`` by HTTP, else by gRPC."""
 
@@ -120,7 +135,7 @@ class OpenTelemetryTracingProvider(ServiceProvider):
     http: HttpService | None = None
     grpc: GrpcService | None = None
     resource_detectors: ResourceDetectors | None = None
-    dynatrace_sampler: dict[str, Any] | None = None
+    dynatrace_sampler: DynatraceSampler | None = None
     service_attribute_enrichment: str = ""
 
 
@@ -165,6 +180,10 @@ class EnvoyOpenTelemetryLogProvider(ServiceProvider):
     log_format: OpenTelemetryLogFormat | None = None
 
 
+class SdsProvider(ServiceProvider):
+    """A server of secrets (SDS): where gateways get what ``credentialName: sds://NAME`` names."""
+
+
 class ExtensionProvider(ApiModel):
     """A named provider of exactly one sort."""
 
@@ -183,7 +202,7 @@ class ExtensionProvider(ApiModel):
     envoy_http_als: EnvoyGrpcV3LogProvider | None = None
     envoy_tcp_als: EnvoyGrpcV3LogProvider | None = None
     envoy_otel_als: EnvoyOpenTelemetryLogProvider | None = None
-    sds: dict[str, Any] | None = None
+    sds: SdsProvider | None = None
 
     _one = at_most_one(
         "envoy_ext_authz_http",

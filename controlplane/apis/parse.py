@@ -5,20 +5,22 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from controlplane.apis.kinds import KINDS
 from controlplane.apis.problems import UNKNOWN_FIELD, Problem, path_text, problems_of
-from controlplane.apis.validation.report import Report, Subject
+from controlplane.apis.validation.report import BUDGET_SECONDS, OverBudgetError, Report, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from controlplane.apis.common import ApiModel
 
 ROOT = "spec"
+_LONGEST = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,14 @@ def check(kind: str, model: ApiModel, subject: Subject) -> Report:
     report = Report()
     module = KINDS[kind].rules_module
     if module:
-        errors, warnings = import_module(f"controlplane.apis.validation.{module}").problems(model, subject)
-        report.errors.extend(errors)
-        report.warnings.extend(warnings)
+        rules = import_module(f"controlplane.apis.validation.{module}")
+        try:
+            errors, warnings = rules.problems(model, subject)
+        except OverBudgetError:
+            report.error("", f"takes more than {BUDGET_SECONDS:g} s to check: it must be smaller or simpler")
+        else:
+            report.errors.extend(errors)
+            report.warnings.extend(warnings)
     return report
 
 
@@ -61,9 +68,10 @@ def _second_look(kind: str, raw: object, subject: Subject, error: ValidationErro
     """Tell unknown fields from real problems, and look for more problems in what is left without them."""
     found = problems_of(error, ROOT)
     details = error.errors(include_url=False, include_context=False, include_input=False)
-    unknown = [problem for problem, each in zip(found, details, strict=True) if each["type"] == UNKNOWN_FIELD]
+    is_unknown = [each["type"] == UNKNOWN_FIELD for each in details]
+    unknown = list(compress(found, is_unknown))
     broken = [each["loc"] for each in details if each["type"] != UNKNOWN_FIELD]
-    schema = found if strict else [problem for problem in found if problem not in unknown]
+    schema = found if strict else [problem for problem, is_new in zip(found, is_unknown, strict=True) if not is_new]
     ignored = [] if strict else [Problem(each.path, "unknown field, ignored") for each in unknown]
     rest = _without(raw, broken)
     try:
@@ -72,9 +80,8 @@ def _second_look(kind: str, raw: object, subject: Subject, error: ValidationErro
         model = None
         schema = schema or list(problems_of(deeper, ROOT))
     report = Report() if model is None else check(kind, model, subject)
-    broken_paths = tuple(path_text(location, ROOT) for location in broken)
-    consequences = tuple(path for path in broken_paths if path)
-    rules = [each for each in report.errors if not _touches(each.path, consequences)]
+    consequences = _Places(path_text(location, ROOT) for location in broken)
+    rules = [each for each in report.errors if not consequences.touch(each.path)]
     problems = (*schema, *rules)
     return ParsedSpec(None if problems else model, problems, (*ignored, *report.warnings))
 
@@ -99,6 +106,19 @@ def _without(raw: object, locations: Sequence[tuple[int | str, ...]]) -> Any:  #
     return copy
 
 
-def _touches(path: str, broken: tuple[str, ...]) -> bool:
-    """Whether a rule's problem may only be a consequence of a field that was left out: above, at or below it."""
-    return any(path.startswith(each) or each.startswith(path) for each in broken)
+class _Places:
+    """Paths, asked for whether another is above, at or below one of them."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._paths = {path for path in paths if path}
+        self._above = {path[:end] for path in self._paths for end in _ends(path)}
+
+    def touch(self, path: str) -> bool:
+        """Whether a rule's problem may only be a consequence of a field that was left out."""
+        return path in self._above or any(path[:end] in self._paths for end in _ends(path))
+
+
+def _ends(path: str) -> list[int]:
+    """Where the steps of a path end; of an endless one only the first are told apart."""
+    inner = [at for at, char in enumerate(path[:_LONGEST]) if char in ".["]
+    return [*inner, len(path)]

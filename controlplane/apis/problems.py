@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 UNKNOWN_FIELD = "extra_forbidden"
+UNKNOWN = "unknown field"
 _WORDING = {
     "missing": "is required",
-    UNKNOWN_FIELD: "unknown field",
+    UNKNOWN_FIELD: UNKNOWN,
+    "tuple_type": "input should be a valid list",  # a tuple is only our type
 }
 #: a problem may quote what somebody wrote, and that may be megabytes
 MAX_TEXT = 500
@@ -22,10 +24,14 @@ _VALUE_ERROR = "Value error, "
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong: where (``spec.http[0].timeout``, empty for the whole object) and why."""
+    """One thing that is wrong: where (``spec.http[0].timeout``, empty for the whole object) and why.
+
+    ``code`` is that of its kind of problem, where there is one of its own (``IST0130``).
+    """
 
     path: str
     reason: str
+    code: str = ""
 
     def __str__(self) -> str:
         text = f"{self.path}: {self.reason}" if self.path else self.reason

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
@@ -19,11 +18,16 @@ from controlplane.apis.common import (
     WorkloadSelector,
     at_most_one,
 )
+from controlplane.apis.urls import NotAURLError, scheme_of
 
 
 def _web_address(value: str) -> str:
-    if urlsplit(value).scheme not in {"http", "https"}:
-        message = "url must have scheme http:// or https://"
+    message = "url must have scheme http:// or https://"
+    try:
+        scheme = scheme_of(value)
+    except NotAURLError as error:
+        raise ValueError(f"{message}, and be a URL: it {error}") from None
+    if scheme not in {"http", "https"}:
         raise ValueError(message)
     return value
 

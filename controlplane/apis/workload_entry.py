@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
+import re2
 from pydantic import AfterValidator, Field
 
 from controlplane.apis.common import (
@@ -19,7 +19,7 @@ from controlplane.apis.common import (
 )
 
 UNIX = "unix://"
-_PORT_NAME = re.compile(r"[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?")
+_PORT_NAME = re2.compile(r"[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?")
 _MAX_PORT_NAME = 62
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from http.client import HTTPConnection, HTTPException
 from typing import Annotated, Any, NoReturn
 
 import typer
+
+from controlplane.documents.json_reader import json_value
+from controlplane.printable import printable
 
 TIMEOUT_SECONDS = 10.0
 
@@ -27,6 +29,10 @@ class Unanswered(Exception):  # noqa: N818 - it reads as what happened
     """The question was not answered; the message is a sentence for the user."""
 
 
+MAX_DUMP = 1_000_000_000
+"""Characters of an answer; the dump of a proxy of a large mesh has a hundred million."""
+
+
 def fetch_json(address: str, path: str, what: str) -> Any:  # noqa: ANN401 - any JSON value
     """Return what ``GET path`` answers.
 
@@ -41,7 +47,7 @@ def fetch_json(address: str, path: str, what: str) -> Any:  # noqa: ANN401 - any
     """
     body = _fetch(address, path, what)
     try:
-        return json.loads(body)
+        return json_value(body, limit=MAX_DUMP)
     except ValueError as error:
         raise Unanswered(f"The {what} at {address} did not answer with JSON: {error}") from error
 
@@ -77,12 +83,12 @@ def split_address(address: str) -> tuple[str, int]:
         typer.BadParameter: it is neither.
     """
     host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - the highest port
+    if not colon or not host or "/" in host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - the highest port
         raise typer.BadParameter(f"{address!r} is not host:port")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def fail(message: str) -> NoReturn:
     """Tell the user of a problem and exit with 1."""
-    print(f"Error: {message}", file=sys.stderr)
+    print(printable(f"Error: {message}", keep="\n"), file=sys.stderr)
     raise typer.Exit(1)

@@ -7,20 +7,18 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from controlplane.apis.problems import Problem
-from controlplane.model import documents
+from controlplane.documents.limits import Document, Unreadable
+from controlplane.documents.pieces import Piece, Place, objects, pieces
+from controlplane.model import kinds
 from controlplane.model.objects import ObjectKey
-from controlplane.model.places import Steps, line_of, steps
-from controlplane.model.validation import Verdict, verdict
-
-if TYPE_CHECKING:
-    from yaml import Node
+from controlplane.validation.verdict import Verdict, verdict
 
 STDIN = Path("-")
 SUFFIXES = (".yaml", ".yml", ".json")
-NOWHERE = ObjectKey("", "", "")
+NOWHERE = ObjectKey(kinds.NO_KIND, "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,7 @@ class Finding:
     problem: Problem
 
     def __str__(self) -> str:
-        subject = f"{self.key}: " if self.key.kind else ""
+        subject = f"{self.key}: " if self.key.kind.name else ""
         return f"{self.file}:{self.line}: {subject}{self.problem}"
 
 
@@ -60,45 +58,42 @@ class Checked:
         Raises:
             OSError: it cannot be read.
         """
-        if path == STDIN:
-            self._check(sys.stdin.buffer.read(), "stdin", is_json=False)
-            return
-        for file in _files(path):
-            self._check(file.read_bytes(), str(file), is_json=file.suffix == ".json")
+        for document, piece in documents(path):
+            self._check_document(document, piece)
 
-    def _check(self, content: bytes, file: str, *, is_json: bool) -> None:
-        try:
-            text = content.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            self.errors.append(Finding(file, line, NOWHERE, Problem("", "is not UTF-8 text")))
-            return
-        read = documents.json_documents if is_json else documents.yaml_documents
-        for first, piece in [(1, text)] if is_json else documents.chunks(text):
-            for document in read(piece):
-                self._check_document(document, _Text(file, first, piece))
-
-    def _check_document(self, document: documents.Document | documents.Unreadable, text: _Text) -> None:
-        if isinstance(document, documents.Unreadable):
-            line = text.first + document.line - 1
-            self.errors.append(Finding(text.file, line, NOWHERE, Problem("", f"not readable: {document.reason}")))
+    def _check_document(self, document: Document | Unreadable, piece: Piece) -> None:
+        if isinstance(document, Unreadable):
+            line = piece.first + document.line - 1
+            self.errors.append(Finding(piece.file, line, NOWHERE, Problem("", f"not readable: {document.reason}")))
             return
         if document.value is None:
             return
-        for within, obj in _objects(document.value):
-            self._enter(verdict(obj), obj, within, text)
-        begun = text.first + document.line - 1
-        self.warnings += [Finding(text.file, begun, NOWHERE, Problem("", each)) for each in document.warnings]
+        for within, obj in objects(document.value):
+            self._enter(verdict(obj), obj, Place(piece, within, obj))
+        begun = piece.first + document.line - 1
+        self.errors += [Finding(piece.file, begun, NOWHERE, Problem("", each)) for each in document.warnings]
 
-    def _enter(self, found: Verdict | None, obj: Any, within: Steps, text: _Text) -> None:  # noqa: ANN401 - raw
+    def _enter(self, found: Verdict | None, obj: Any, place: Place) -> None:  # noqa: ANN401 - raw
         if found is None:
             self.others[str(obj["kind"])] += 1  # it has one: else there would be a verdict
             return
         self.objects += 1
         for problems, findings in ((found.errors, self.errors), (found.warnings, self.warnings)):
             for problem in problems:
-                line = text.line((*within, *steps(obj, problem.path)[0]))
-                findings.append(Finding(text.file, line, found.key, problem))
+                findings.append(Finding(place.file, place.line(problem.path), found.key, problem))
+
+
+def documents(path: Path) -> Iterator[tuple[Document | Unreadable, Piece]]:
+    """Read a file, the files of a directory and of those below it, or with ``-`` standard input.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if path == STDIN:
+        yield from pieces(sys.stdin.buffer.read(), "stdin", is_json=False)
+        return
+    for file in _files(path):
+        yield from pieces(file.read_bytes(), str(file), is_json=file.suffix == ".json")
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -109,37 +104,3 @@ def _files(path: Path) -> Iterator[Path]:
         hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
         if file.suffix in SUFFIXES and file.is_file() and not hidden:
             yield file
-
-
-def _objects(value: Any) -> Iterator[tuple[Steps, Any]]:  # noqa: ANN401 - unread YAML
-    """The objects of a document: itself, or those of a ``List`` (also of a list of lists), each with the way to it."""
-    waiting: list[tuple[Steps, Any]] = [((), value)]
-    while waiting:
-        way, raw = waiting.pop()
-        kind = raw.get("kind") if isinstance(raw, dict) else None
-        items = raw.get("items") if isinstance(raw, dict) else None
-        if isinstance(kind, str) and kind.endswith("List") and (items is None or isinstance(items, list)):
-            waiting += reversed([((*way, "items", at), item) for at, item in enumerate(items or ())])
-        else:
-            yield way, raw
-
-
-class _Text:
-    """A piece of a file, and the lines of what is in it; the text is read again only where a line is asked for."""
-
-    def __init__(self, file: str, first: int, text: str) -> None:
-        self.file = file
-        self.first = first
-        self._text = text
-        self._node: Node | None = None
-
-    def line(self, way: Steps) -> int:
-        """Return the line (from 1) in the file of what the way leads to."""
-        if self._node is None:
-            import yaml
-
-            try:
-                self._node = yaml.compose(self._text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-            except yaml.YAMLError:  # JSON that is no YAML, or several documents after directives
-                return self.first
-        return self.first + line_of(self._node, way)

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from controlplane.printable import printable
+
 if TYPE_CHECKING:
     from rich.text import Text
 
@@ -27,28 +29,36 @@ STYLES = {
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], padding: int = 5) -> str:
-    """Return lines whose columns are as wide as their widest cell and ``padding`` blanks, without borders."""
-    lines = [list(header), *([str(cell) for cell in row] for row in rows)]
+    """Return lines whose columns are as wide as their widest cell and ``padding`` blanks, without borders.
+
+    A cell is one line, whatever is in it.
+    """
+    lines = [list(header), *([printable(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) + padding for column in range(len(header))]
     padded = ("".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
     return "\n".join(line.rstrip() for line in padded)
 
 
 def print_text(text: str) -> None:
-    """Print text, with colours where a person reads it."""
+    """Print text, with colours where a person reads it; what is of peers and objects cannot move the cursor."""
     if not has_colours():
-        print(text)
+        print(printable(text, keep="\n"))
         return
     from rich.console import Console
 
     Console(highlight=False, soft_wrap=True).print(coloured(text))
 
 
+def print_aside(text: str) -> None:
+    """Print text on standard error, likewise."""
+    print(printable(text, keep="\n"), file=sys.stderr)
+
+
 def coloured(text: str) -> Text:
     """Return the text with the words of ``STYLES`` and the headings coloured."""
     from rich.text import Text
 
-    styled = Text(text)
+    styled = Text(printable(text, keep="\n"))
     for word, style in STYLES.items():
         styled.highlight_regex(rf"(?<![\w-]){word}(?![\w-])", style)
     return styled

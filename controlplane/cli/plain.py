@@ -59,6 +59,8 @@ class Reading:
             return _boolean(str(value))
         if issubclass(kind, (int, float)):
             return self._number(kind, str(value))
+        if issubclass(kind, Path) and not value:
+            raise ValueError("a path must not be empty")  # pathlib takes it for the working directory
         return self._annotation(value)
 
     def _number(self, kind: type[int | float], text: str) -> float:
@@ -89,8 +91,17 @@ def _choice(kind: type[Enum], value: Any) -> Enum:  # noqa: ANN401 - a member or
     raise ValueError(f"{value!r} is none of {', '.join(str(member.value) for member in kind)}")
 
 
+def _name_variables(parameter: Any) -> None:  # noqa: ANN401 - typer's own
+    """Have errors name the environment variables of an option; typer writes their list as Python does."""
+    variables = getattr(parameter, "envvar", None)
+    if isinstance(variables, list):
+        names, said = (", ".join(f"'{name}'" for name in each) for each in (parameter.opts, variables))
+        parameter.get_error_hint = lambda *_, hint=f"{names} (env var: {said})": hint
+
+
 def _read_plainly(parameters: list[Any]) -> list[Any]:
     for parameter in parameters:
+        _name_variables(parameter)
         descriptor = getattr(parameter, "type_descriptor", None)
         if descriptor is None or not hasattr(parameter, "get_runtime_param"):
             continue  # a version of typer without pydantic

@@ -1,14 +1,13 @@
 """``status``: whether every proxy has what the control plane wants it to have.
 
-Reads ``/debug/syncz``, ``/debug/rejectedz`` for objects with problems, and ``/debug/feedz`` for whether what they were
-read from is up to date. Pages and keys that only this control plane has are used where they are there; the answer of an
-istiod gives the table too.
+Reads ``/debug/syncz``, ``/debug/rejectedz`` for objects with problems, ``/debug/feedz`` for whether what they were
+read from is up to date, and ``/debug/taskz`` for what of the control plane itself does not work. Pages and keys that
+only this control plane has are used where they are there; the answer of an istiod gives the table too.
 """
 
 from __future__ import annotations
 
-import re
-import sys
+import re  # noqa: TID251 - an option of who runs it
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -20,8 +19,11 @@ import typer
 
 from controlplane.cli.age import age
 from controlplane.cli.fetch import CONTROL_PLANE, ControlPlaneOption, Unanswered, fail, fetch_json, split_address
-from controlplane.cli.output import coloured, has_colours, print_text, print_value, table
+from controlplane.cli.output import coloured, has_colours, print_aside, print_text, print_value, table
 from controlplane.cli.plain import PlainCommand
+from controlplane.cli.refusals import object_name, refusals
+from controlplane.cli.unbuilt import unbuilt_anywhere, unbuilt_of
+from controlplane.printable import printable
 
 TYPES = {
     "CDS": ("cluster", "type.googleapis.com/envoy.config.cluster.v3.Cluster"),
@@ -82,7 +84,8 @@ def status(
     In parentheses, the time since the last version was sent.
 
     Objects with problems follow on standard error, each with every reason; and since when the API server does not
-    answer, if it does not: then this is what was read before.
+    answer, if it does not: then this is what was read before. What of the control plane itself does not work comes
+    last, with what it could not build: a proxy keeps what it has of that, and one that begins is not answered without.
 
     Exits with 1 if a proxy has refused something, or the control plane does not answer.
     """
@@ -99,11 +102,15 @@ def status(
     if output is Output.TABLE:
         print_text(_view(proxies, single=bool(proxy)))
         if not proxy and (problems := _problems(address, namespace)):
-            print(f"\n{problems}", file=sys.stderr)
+            print_aside(f"\n{problems}")
     else:
         print_value(proxies, output.value)
     if behind := _behind(address):
-        print(f"\n{behind}" if output is Output.TABLE else behind, file=sys.stderr)
+        print_aside(f"\n{behind}" if output is Output.TABLE else behind)
+    if failing := _failing(address):
+        print_aside(f"\n{failing}" if output is Output.TABLE else failing)
+    if not proxy and (unbuilt := unbuilt_anywhere(proxies)):
+        print_aside(f"\n{unbuilt}" if output is Output.TABLE else unbuilt)
     if any(_state(each, name)[0] == "ERROR" for each in proxies for name in _type_names(each)):
         raise typer.Exit(1)
 
@@ -111,8 +118,10 @@ def status(
 def _watch(proxy: str, namespace: str, address: str) -> None:
     def current() -> str:
         try:
-            view, behind = _view(_proxies(address, namespace, proxy), single=bool(proxy)), _behind(address)
-            return f"{view}\n\n{behind}" if behind else view
+            proxies = _proxies(address, namespace, proxy)
+            unbuilt = "" if proxy else unbuilt_anywhere(proxies)
+            parts = (_view(proxies, single=bool(proxy)), _behind(address), _failing(address), unbuilt)
+            return "\n\n".join(part for part in parts if part)
         except Unanswered as error:
             return str(error)
 
@@ -125,7 +134,7 @@ def _watch(proxy: str, namespace: str, address: str) -> None:
                     time.sleep(SECONDS_BETWEEN)
                     live.update(coloured(current()), refresh=True)
         while True:
-            print(current(), end="\n\n", flush=True)
+            print(printable(current(), keep="\n"), end="\n\n", flush=True)
             time.sleep(SECONDS_BETWEEN)
     except KeyboardInterrupt:
         return
@@ -154,8 +163,20 @@ def _proxies(address: str, namespace: str, proxy: str) -> list[Json]:
             several = ", ".join(sorted({each["proxy"] for each in matches}))
             raise typer.BadParameter(f"{proxy!r} may be any of {several}; name one of them")
         if matches:
-            return matches
+            return [_whole(address, each) for each in matches]
     raise Unanswered(f"Proxy {proxy} is not connected to the control plane at {address}")
+
+
+def _whole(address: str, proxy: Json) -> Json:
+    """Return all that is known of a proxy, of which the list of all has a part; an istiod has no more to say."""
+    connection_id = proxy.get("connection_id")
+    if not connection_id:
+        return proxy
+    try:
+        answer = fetch_json(address, f"/debug/syncz?proxyID={quote(connection_id)}", "control plane")
+    except Unanswered:  # it has gone in the meantime
+        return proxy
+    return next((each for each in answer if each.get("connection_id") == connection_id), proxy)
 
 
 def _behind(address: str) -> str:
@@ -174,6 +195,20 @@ def _behind(address: str) -> str:
     return "\n".join(["Not up to date:", *stuck]) if stuck else ""
 
 
+def _failing(address: str) -> str:
+    """Return a paragraph on what of the control plane itself does not work; empty where all does, or nobody can say."""
+    try:
+        answer = fetch_json(address, "/debug/taskz", "control plane")
+    except Unanswered:  # an istiod has no such page, and that it answers at all was just seen
+        return ""
+    lines = [f"  {text}" for text in (answer.get("reason"), *answer.get("problems", ())) if text]
+    for task in answer.get("tasks", ()):
+        if task.get("problem"):
+            times = "once" if task["failures"] == 1 else f"{task['failures']} times"
+            lines.append(f"  {task['name']} failed {times}, last at {task['failed_at']}: {task['problem']}")
+    return "\n".join(["Not working in the control plane:", *lines]) if lines else ""
+
+
 def _feed_name(feed: Json) -> str:
     return f"{feed['resource']} of {feed['namespace']}" if feed.get("namespace") else str(feed["resource"])
 
@@ -189,7 +224,7 @@ def _problems(address: str, namespace: str) -> str:
         return ""
     lines = ["1 object has problems:" if len(found) == 1 else f"{len(found)} objects have problems:"]
     for each in found:
-        name, source = _object(each) if each.get("kind") else "", each.get("source", "")
+        name, source = object_name(each) if each.get("kind") else "", each.get("source", "")
         lines.append(f"  {name} ({source})" if name and source else f"  {name or source}")
         lines.extend(f"    {problem}" for problem in each.get("problems", ()))
     return "\n".join(lines)
@@ -205,7 +240,7 @@ def _view(proxies: list[Json], *, single: bool) -> str:
     if single:
         return "\n\n".join(_details(proxy, now) for proxy in proxies)
     header = ["NAME", "CLUSTER", *TYPES, "ISTIOD", "VERSION"]
-    return table(
+    shown = table(
         header,
         (
             [
@@ -218,6 +253,13 @@ def _view(proxies: list[Json], *, single: bool) -> str:
             for proxy in proxies
         ),
     )
+    refused = refusals(
+        (str(proxy.get("proxy", "")), name, entry)
+        for proxy in proxies
+        for name in _type_names(proxy)
+        if (entry := _entry(proxy, name)) is not None and entry.get("lastError")
+    )
+    return f"{shown}\n\n{refused}" if refused else shown
 
 
 def _cell(proxy: Json, name: str, now: datetime) -> str:
@@ -276,6 +318,7 @@ def _details(proxy: Json, now: datetime) -> str:
     lines.extend(
         _refusal(proxy, name, now) for name in _type_names(proxy) if (_entry(proxy, name) or {}).get("lastError")
     )
+    lines.extend(filter(None, (unbuilt_of(name, _entry(proxy, name) or {}) for name in _type_names(proxy))))
     return "\n\n".join(lines)
 
 
@@ -311,10 +354,5 @@ def _refusal(proxy: Json, name: str, now: datetime) -> str:
     for resource in rejection.get("resources", ()):
         objects = resource.get("objects", ())
         lines.append(f"  {resource['name']} {'is made from:' if objects else '(the objects behind it are not known)'}")
-        lines.extend(f"    {_object(key)}" for key in objects)
+        lines.extend(f"    {object_name(key)}" for key in objects)
     return "\n".join(lines)
-
-
-def _object(key: Json) -> str:
-    namespace = f"{key['namespace']}/" if key.get("namespace") else ""
-    return f"{key['kind']} {namespace}{key['name']}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from controlplane.cli.plain import PlainCommand
+from controlplane.printable import printable
 
 if TYPE_CHECKING:
     from controlplane.cli.manifests import Checked, Finding
@@ -64,7 +65,7 @@ def _print(checked: Checked) -> None:
     """Print errors, then warnings; how many there are stands on standard error, apart from what tools read."""
     for word, findings in (("error", checked.errors), ("warning", checked.warnings)):
         for finding in findings:
-            print(f"{word}: {finding}")
+            print(printable(f"{word}: {finding}", keep="\n"))
     others = f"; not checked: {_by_kind(checked.others)}" if checked.others else ""
     print(
         f"{_count(checked.objects, 'object')} checked: {_count(len(checked.errors), 'error')}, "
@@ -94,9 +95,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
     return {
         "file": finding.file,
         "line": finding.line,
-        "kind": finding.key.kind,
-        "namespace": finding.key.namespace,
-        "name": finding.key.name,
+        **finding.key.words(),
         "path": finding.problem.path,
         "reason": finding.problem.reason,
     }

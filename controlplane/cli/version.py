@@ -20,6 +20,7 @@ from controlplane.cli.fetch import (
 )
 from controlplane.cli.output import print_value
 from controlplane.cli.plain import PlainCommand
+from controlplane.printable import printable
 
 _PROXY_TYPES = {"router": "gateway"}
 
@@ -54,7 +55,7 @@ def version(
         except Unanswered as error:
             problem = str(error)
     if output is Output.SHORT:
-        print(_lines(found))
+        print(printable(_lines(found), keep="\n"))
     else:
         print_value(found, output.value)
     if problem:

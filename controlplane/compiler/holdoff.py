@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from controlplane.model.objects import ChangeSet
+from controlplane.model.objects import ChangeSet, Gathered
 
 
 class Holdoff:
@@ -24,7 +24,7 @@ class Holdoff:
         """When the oldest change of the last change set handed on arrived, by the event loop's clock."""
         self._quiet_seconds = holdoff.total_seconds()
         self._max_seconds = max_holdoff.total_seconds()
-        self._pending = ChangeSet()
+        self._pending = Gathered()
         self._arrived = asyncio.Event()
         self._first_at = 0.0
         self._last_at = float("-inf")
@@ -37,7 +37,7 @@ class Holdoff:
             self._first_at = now
             self._quiet_before = now - self._last_at
         self._last_at = now
-        self._pending = self._pending.then(changes)
+        self._pending.add(changes)
         self._arrived.set()
 
     async def run(self) -> None:
@@ -47,7 +47,7 @@ class Holdoff:
             await self._arrived.wait()
             if self._quiet_before < self._quiet_seconds:
                 await self._until_quiet(loop)
-            changes, self._pending = self._pending, ChangeSet()
+            changes = self._pending.taken()
             self._arrived.clear()
             self.changed_at = self._first_at
             await self._publish(changes)

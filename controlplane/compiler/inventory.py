@@ -2,210 +2,129 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from dataclasses import replace
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, assert_never
 
-from controlplane.apis.mesh import MeshOutboundTrafficPolicyMode
-from controlplane.model.proxy_class import ClientScope, InboundScope, ProxyClass
-from controlplane.model.service import Resolution, Service
-from controlplane.registry.destination_rules import Rule, destination_rules, is_direct, policy_for, rule_for
-from controlplane.registry.memo import Query, query
-from controlplane.registry.mesh import mesh_config
-from controlplane.registry.proxy_settings import mesh_for, preserves_header_case
+from controlplane.compiler.clusters import (
+    ForwardingScope,
+    NeedsScope,
+    SpecialScope,
+    forwarding_assignments,
+    forwarding_clusters,
+    load_assignments,
+    needed_assignments,
+    needed_clusters,
+    outbound_clusters,
+    special_clusters,
+)
+from controlplane.compiler.modules import module_parts
+from controlplane.compiler.patching import (
+    added_parts,
+    patched_clusters_part,
+    patched_listeners_part,
+    patched_routes_part,
+)
+from controlplane.compiler.targets import Inventory, Part, Target
+from controlplane.engine.recording import Outcome, Query, query
+from controlplane.model.objects import ObjectKey
+from controlplane.model.proxy_class import (
+    ClientScope,
+    GatewayClass,
+    InboundScope,
+    ProxyClass,
+    SidecarClass,
+)
+from controlplane.registry.credentials import Reader, SecretKey, secrets_of
+from controlplane.registry.distinctions import has_endpoint_listeners
+from controlplane.registry.endpoints import endpoints
+from controlplane.registry.gateway_needs import NeedsKey
 from controlplane.registry.scopes import EgressKey, reachable_services
+from controlplane.registry.services import unread_services
 from controlplane.registry.store import View
+from controlplane.registry.virtual_services import unread_virtual_services
 from controlplane.snapshots import Resource, ResourceType
-from controlplane.translate.clusters.inbound import InboundKey, inbound_cluster, inbound_ports
-from controlplane.translate.clusters.names import BLACK_HOLE, DYNAMIC_DNS, INBOUND_PASSTHROUGH, PASSTHROUGH
-from controlplane.translate.clusters.outbound import ClusterKey, cds_resource
-from controlplane.translate.clusters.special import SpecialKey, special_cluster
-from controlplane.translate.endpoints import LoadKey, eds_resource
-from controlplane.translate.listeners.gateway import GatewayScope, gateway_listener, gateway_listener_keys
+from controlplane.translate.listeners.behind import behind_outbound_listener
+from controlplane.translate.listeners.gateway import (
+    GatewayScope,
+    behind_gateway_listener,
+    gateway_listener,
+    gateway_listener_keys,
+)
 from controlplane.translate.listeners.inbound import inbound_listeners
 from controlplane.translate.listeners.outbound import outbound_listener
 from controlplane.translate.listeners.outbound_plan import outbound_listener_keys
-from controlplane.translate.locality import locality_setting
 from controlplane.translate.name_table import NAME, TableKey, name_table
 from controlplane.translate.routes.gateway import GatewayRouteKey, gateway_route_configuration
 from controlplane.translate.routes.sidecar import RouteKey, route_configuration
-
-
-class Target(NamedTuple):
-    """One thing to build: an isolated query that returns a ``Resource`` (``None``: nothing to serve), and its key."""
-
-    query: Query[Any, Any]
-    key: Hashable
-
-
-Targets = Mapping[str, Target]
-
-
-class Part(NamedTuple):
-    """Targets of one type that classes with the same key share."""
-
-    type: ResourceType
-    query: Query[Any, Targets]
-    key: Hashable
+from controlplane.translate.secrets import secret
 
 
 def parts(proxy_class: ProxyClass) -> tuple[Part, ...]:
     """Return the parts that make up a class's inventory, in push order."""
-    client = proxy_class.client
-    shared = (
-        Part(ResourceType.CLUSTER, outbound_clusters, proxy_class.reaching),
-        Part(ResourceType.ENDPOINT, load_assignments, proxy_class.reaching),
+    client, reaching, patches = proxy_class.client, proxy_class.reaching, proxy_class.patches
+    inbound = proxy_class.inbound if isinstance(proxy_class, SidecarClass) else None
+    special = SpecialScope(client.istio, client.ipv4, client.ipv6, inbound)
+    secret_part = Part(ResourceType.SECRET, secrets, Reader(client.namespace, router=inbound is None))
+    of_services = (
+        Part(ResourceType.CLUSTER, outbound_clusters, reaching),
+        Part(ResourceType.ENDPOINT, load_assignments, reaching),
     )
-    if client.router:
-        scope = GatewayScope(client, proxy_class.gateway_targets)
-        return (
-            *shared,
-            Part(ResourceType.CLUSTER, special_clusters, SpecialScope(client.istio, client.ipv4, client.ipv6)),
-            Part(ResourceType.LISTENER, gateway_listeners, scope),
-            Part(ResourceType.ROUTE, gateway_routes, scope),
+    if isinstance(proxy_class, GatewayClass) and proxy_class.limited:
+        gateway = GatewayScope(client, proxy_class.targets, proxy_class.udp).gateway
+        needs = NeedsScope(reaching, NeedsKey.of(gateway, patches))
+        of_services = (
+            Part(ResourceType.CLUSTER, needed_clusters, needs),
+            Part(ResourceType.ENDPOINT, needed_assignments, needs),
         )
-    reaching = proxy_class.reaching
-    names = (Part(ResourceType.NAME_TABLE, name_tables, TableKey.of(reaching)),) if client.dns_capture else ()
-    return (
-        *shared,
-        Part(
-            ResourceType.CLUSTER,
-            special_clusters,
-            SpecialScope(client.istio, client.ipv4, client.ipv6, proxy_class.inbound),
-        ),
-        Part(ResourceType.LISTENER, outbound_listeners, proxy_class.listening),
-        Part(ResourceType.LISTENER, inbound_listener_targets, proxy_class.inbound),
-        Part(ResourceType.ROUTE, routes, RouteScope(client, proxy_class.listening)),
-        *names,
+    clusters = (
+        patched_clusters_part(of_services[0], patches),
+        of_services[1],
+        patched_clusters_part(Part(ResourceType.CLUSTER, special_clusters, special), patches),
     )
+    match proxy_class:
+        case GatewayClass():
+            scope = GatewayScope(client, proxy_class.targets, proxy_class.udp)
+            forwarding = ForwardingScope(reaching, scope.gateway)
+            forwarded = (
+                patched_clusters_part(Part(ResourceType.CLUSTER, forwarding_clusters, forwarding), patches),
+                Part(ResourceType.ENDPOINT, forwarding_assignments, forwarding),
+            )
+            part = Part(ResourceType.LISTENER, gateway_listeners, scope)
+            listeners = (patched_listeners_part(part, patches.listeners),)
+            added = (*module_parts(client), *added_parts(patches, listeners))
+            more_listeners = tuple(part for part in added if part.type is ResourceType.LISTENER)
+            held = Part(ResourceType.ROUTE, gateway_routes, GatewayRouteScope(scope, (*listeners, *more_listeners)))
+            routes_part = patched_routes_part(held, patches.routes, scope.gateway)
+            return (*clusters, *forwarded, *listeners, routes_part, secret_part, *added)
+        case SidecarClass():
+            outbound = Part(ResourceType.LISTENER, outbound_listeners, proxy_class.listening)
+            own = Part(ResourceType.LISTENER, inbound_listener_targets, proxy_class.inbound)
+            outbound = patched_listeners_part(outbound, patches.listeners)
+            own = patched_listeners_part(own, patches.inbound_listeners, patches.inbound_routes)
+            added = (*module_parts(client), *added_parts(patches, (outbound, own)))
+            more_listeners = tuple(part for part in added if part.type is ResourceType.LISTENER)
+            leading = (outbound, *more_listeners)
+            held = Part(ResourceType.ROUTE, routes, RouteScope(proxy_class.routing, leading))
+            names = (Part(ResourceType.NAME_TABLE, name_tables, TableKey.of(reaching)),) if client.dns_capture else ()
+            routes_part = patched_routes_part(held, patches.routes)
+            return (*clusters, outbound, own, routes_part, secret_part, *names, *added)
+        case _:
+            assert_never(proxy_class)
 
 
 @query
-def outbound_clusters(view: View, client: ClientScope) -> Targets:
-    """Return the service clusters of all clients that project to this one."""
-    plain = _blank(client)
-    found: dict[str, Target] = {}
-    for service, rule in _ruled(view, client):
-        held = _placed(client, plain) if service.resolution.is_dns else plain
-        for port in service.ports:
-            if not service.handles(port):
-                continue
-            for subset in _subsets(service, rule):
-                key = ClusterKey(service, port.number, subset, rule, held)
-                found.setdefault(key.name, Target(cds_resource, key))
-    return found
-
-
-@query
-def load_assignments(view: View, client: ClientScope) -> Targets:
-    """Return the load assignments of all clients that project to this one."""
-    mesh = mesh_config(view)
-    plain = _blank(client)
-    found: dict[str, Target] = {}
-    for service, rule in _ruled(view, client):
-        if not _uses_eds(service, client):
-            continue
-        for port in service.ports:
-            if not service.handles(port):
-                continue
-            for subset in _subsets(service, rule):
-                policy = policy_for(mesh, rule, subset, port.number)
-                if is_direct(policy):
-                    continue
-                setting = locality_setting(mesh, service, policy)
-                placed = service.node_local or (setting is not None and setting.depends_on_client)
-                key = LoadKey(service, port.number, subset, rule, _placed(client, plain) if placed else plain)
-                found.setdefault(key.name, Target(eds_resource, key))
-    return found
-
-
-def _subsets(service: Service, rule: Rule | None) -> tuple[str, ...]:
-    """Return the names of the subsets that get clusters, the whole first; hosts found by request have no parts."""
-    if rule is None or service.resolution is Resolution.DYNAMIC_DNS:
-        return ("",)
-    return ("", *(subset.name for subset in rule.subsets))
-
-
-def _uses_eds(service: Service, client: ClientScope) -> bool:
-    if service.resolution is Resolution.CLIENT_SIDE:
-        return True
-    return client.router and service.resolution is Resolution.PASSTHROUGH
-
-
-def _ruled(view: View, client: ClientScope) -> list[tuple[Service, Rule | None]]:
-    """Pair each service in scope with the DestinationRule this client uses for it."""
-    anything: dict[str, bool] = {}
-    own = bool(destination_rules(view, client.namespace).local or destination_rules(view, client.namespace).private)
-    root = bool(destination_rules(view, mesh_config(view).root_namespace).exported)
-    found: list[tuple[Service, Rule | None]] = []
-    for service in reachable_services(view, EgressKey(client.namespace, client.sidecar), router=client.router):
-        if service.resolution is Resolution.ALIAS:
-            continue
-        namespace = service.namespace
-        if namespace not in anything:
-            anything[namespace] = own or root or bool(destination_rules(view, namespace).exported)
-        found.append((service, rule_for(view, client, service) if anything[namespace] else None))
-    return found
-
-
-def _blank(client: ClientScope) -> ClientScope:
-    return ClientScope(
-        namespace="",
-        router=client.router,
-        istio=client.istio,
-        ipv4=client.ipv4,
-        ipv6=client.ipv6,
-        cluster_id=client.cluster_id,
-        settings=client.settings,
-    )
-
-
-def _placed(client: ClientScope, plain: ClientScope) -> ClientScope:
-    return replace(plain, locality=client.locality, labels=client.labels, node=client.node, network=client.network)
-
-
-class SpecialScope(NamedTuple):
-    """What clusters that stand for no service depend on; ``inbound`` is ``None`` for a router."""
-
-    istio: bool
-    ipv4: bool
-    ipv6: bool
-    inbound: InboundScope | None = None
-
-
-@query
-def special_clusters(view: View, scope: SpecialScope) -> Targets:
-    """Return the clusters that stand for no service, and the inbound ones."""
-    inbound = scope.inbound
-
-    def special(name: str, *, preserves_case: bool = False) -> Target:
-        return Target(special_cluster, SpecialKey(name, scope.istio, scope.ipv4, scope.ipv6, preserves_case))
-
-    found = {BLACK_HOLE: special(BLACK_HOLE)}
-    if inbound is None:
-        return found
-    preserves_case = preserves_header_case(mesh_for(view, inbound.settings))
-    found[PASSTHROUGH] = special(PASSTHROUGH, preserves_case=preserves_case)
-    if mesh_config(view).outbound_traffic_policy.mode is MeshOutboundTrafficPolicyMode.ALLOW_ANY_DYNAMIC_DNS:
-        found[DYNAMIC_DNS] = special(DYNAMIC_DNS)
-    found[INBOUND_PASSTHROUGH] = special(INBOUND_PASSTHROUGH, preserves_case=preserves_case)
-    for port in inbound_ports(view, inbound):
-        cluster = InboundKey(inbound, port)
-        found[cluster.name] = Target(inbound_cluster, cluster)
-    return found
-
-
-@query
-def outbound_listeners(view: View, client: ClientScope) -> Targets:
+def outbound_listeners(view: View, client: ClientScope) -> Inventory:
     """Return the outbound listeners of a sidecar."""
-    return {key.name: Target(outbound_listener, key) for key in outbound_listener_keys(view, client)}
+    found = {key.name: Target(outbound_listener, key) for key in outbound_listener_keys(view, client)}
+    unnamed = (*unread_services(view, ()), *_unread_addresses(view, EgressKey(client.namespace, client.sidecar)))
+    return Inventory.of(found, unnamed, unread_virtual_services(view, ()))
 
 
 @query
-def inbound_listener_targets(view: View, inbound: InboundScope) -> Targets:
+def inbound_listener_targets(view: View, inbound: InboundScope) -> Inventory:
     """Return the inbound listeners of a sidecar."""
     names = [listener.name for listener in inbound_listeners(view, inbound)]
-    return {name: Target(_inbound_listener, (inbound, name)) for name in names}
+    return Inventory({name: Target(_inbound_listener, (inbound, name)) for name in names})
 
 
 def _pick_inbound(view: View, key: tuple[InboundScope, str]) -> Resource | None:
@@ -216,29 +135,59 @@ def _pick_inbound(view: View, key: tuple[InboundScope, str]) -> Resource | None:
 _inbound_listener: Query[tuple[InboundScope, str], Resource | None] = Query(_pick_inbound, isolated=True)
 
 
+def _unread_addresses(view: View, egress: EgressKey) -> list[str]:
+    """Return why the endpoints of some headless services are not known, each of which has a listener."""
+    unread = []
+    for service in reachable_services(view, egress):
+        if has_endpoint_listeners(service):
+            outcome = endpoints.outcome(view, (service.hostname, service.namespace))
+            if not outcome.built:
+                unread.append(f"{service.key.object}: {outcome.failure}")
+    return unread
+
+
 class RouteScope(NamedTuple):
-    """A sidecar as a client, and as far as its listeners go, which name its route configurations."""
+    """A sidecar as far as its routes go, and the listeners that name its route configurations."""
 
     client: ClientScope
-    listening: ClientScope
+    listeners: tuple[Part, ...]
 
 
 @query
-def route_names(view: View, listening: ClientScope) -> tuple[str, ...]:
-    """Return the names of the route configurations that a sidecar's listeners lead to, sorted."""
+def route_names(view: View, listeners: Part) -> tuple[str, ...]:
+    """Return the names of the route configurations that the listeners of a part lead to, sorted."""
     names: set[str] = set()
-    for key in outbound_listener_keys(view, listening):
-        listener = outbound_listener(view, key)
-        if listener is not None:
-            names |= listener.route_configurations
+    for name, target in listeners.query(view, listeners.key).targets.items():
+        names |= _led_to(target.query.outcome(view, target.key), name)
     return tuple(sorted(names))
 
 
+def _led_to(listener: Outcome, name: str) -> frozenset[str]:
+    """Return the route configurations that a listener names.
+
+    Raises:
+        RuntimeError: the listener could not be built, so they are not known.
+    """
+    if not listener.built:
+        message = f"the listener {name} could not be built: {listener.failure}"
+        raise RuntimeError(message)
+    return listener.value.named(ResourceType.ROUTE) if listener.value is not None else frozenset()
+
+
 @query
-def routes(view: View, scope: RouteScope) -> Targets:
+def routes(view: View, scope: RouteScope) -> Inventory:
     """Return the route configurations of a sidecar."""
-    names = route_names(view, scope.listening)
-    return {name: Target(_route_configuration, RouteKey(name, scope.client)) for name in names}
+    names = _names(view, scope.listeners)
+    found = {name: Target(_route_configuration, RouteKey(name, scope.client)) for name in names}
+    return Inventory.of(found, (), _unread_routes(view))
+
+
+def _unread_routes(view: View) -> tuple[str, ...]:
+    return (*unread_services(view, ()), *unread_virtual_services(view, ()))
+
+
+def _names(view: View, listeners: tuple[Part, ...]) -> list[str]:
+    return sorted({name for part in listeners for name in route_names(view, part)})
 
 
 def _isolated_routes(view: View, key: RouteKey) -> Resource | None:
@@ -249,26 +198,43 @@ _route_configuration: Query[RouteKey, Resource | None] = Query(_isolated_routes,
 
 
 @query
-def name_tables(view: View, key: TableKey) -> Targets:  # noqa: ARG001 - there is one whatever the registry holds
+def name_tables(view: View, key: TableKey) -> Inventory:
     """Return the name table of a sidecar that answers DNS."""
-    return {NAME: Target(name_table, key)}
+    unread = (*unread_services(view, ()), *_unread_addresses(view, key.egress))
+    return Inventory.of({NAME: Target(name_table, key)}, (), unread)
 
 
 @query
-def gateway_listeners(view: View, scope: GatewayScope) -> Targets:
+def secrets(view: View, reader: Reader) -> Inventory:
+    """Return the secrets that proxies of a namespace may ask for; whether one may have them is not decided here."""
+    found = {
+        wanted.text: Target(secret, SecretKey(wanted, reader.namespace))
+        for wanted in sorted(secrets_of(view, reader), reverse=True)  # a name that is used for both is a key pair
+        if wanted.name is not None
+    }
+    return Inventory(found)
+
+
+@query
+def gateway_listeners(view: View, scope: GatewayScope) -> Inventory:
     """Return the listeners of a gateway."""
-    return {key.name: Target(gateway_listener, key) for key in gateway_listener_keys(view, scope)}
+    found = {key.name: Target(gateway_listener, key) for key in gateway_listener_keys(view, scope)}
+    return Inventory.of(found, (), unread_virtual_services(view, ()))
+
+
+class GatewayRouteScope(NamedTuple):
+    """A gateway, and the listeners that name its route configurations."""
+
+    gateway: GatewayScope
+    listeners: tuple[Part, ...]
 
 
 @query
-def gateway_routes(view: View, scope: GatewayScope) -> Targets:
+def gateway_routes(view: View, scope: GatewayRouteScope) -> Inventory:
     """Return the route configurations that a gateway's listeners name."""
-    names: set[str] = set()
-    for key in gateway_listener_keys(view, scope):
-        listener = gateway_listener(view, key)
-        if listener is not None:
-            names |= listener.route_configurations
-    return {name: Target(_gateway_routes, GatewayRouteKey(name, scope)) for name in sorted(names)}
+    names = _names(view, scope.listeners)
+    found = {name: Target(_gateway_routes, GatewayRouteKey(name, scope.gateway)) for name in names}
+    return Inventory.of(found, (), _unread_routes(view))
 
 
 def _isolated_gateway_routes(view: View, key: GatewayRouteKey) -> Resource | None:
@@ -278,4 +244,10 @@ def _isolated_gateway_routes(view: View, key: GatewayRouteKey) -> Resource | Non
 _gateway_routes: Query[GatewayRouteKey, Resource | None] = Query(_isolated_gateway_routes, isolated=True)
 
 
-__all__ = ["Part", "Target", "Targets", "parts"]
+BEHIND: Mapping[Query[Any, Any], Callable[[View, Any], Iterator[ObjectKey | None]]] = {
+    outbound_listener: behind_outbound_listener,
+    gateway_listener: behind_gateway_listener,
+}
+"""What says which objects a target is made from where what it read does not tell, beside the mesh's settings."""
+
+__all__ = ["BEHIND", "parts"]

@@ -14,16 +14,17 @@ from kubernetes.aio.client import ApiClient
 from controlplane.apis.kinds import KINDS
 from controlplane.controllers.json_patch import add, lock
 from controlplane.controllers.status_writer import Counts, Pace, StatusWriter, Write
+from controlplane.model import kinds
 from controlplane.model.objects import Object, ObjectKey
 from controlplane.model.status import Received
 from controlplane.registry.auto_addresses import (
     POOLS,
-    Claim,
+    AddressRequest,
     Pools,
     Slot,
+    address_requests,
     allocated_hosts,
     assign,
-    claims,
     may_allocate,
 )
 from controlplane.registry.store import Registry
@@ -55,11 +56,11 @@ class Addresses:
 
     async def run(self) -> None:
         """Write what differs until cancelled; for the leader alone."""
-        self._registry.memo.keep(claims, ())
+        self._registry.memo.keep(address_requests, ())
         try:
             await self._writer.run()
         finally:
-            self._registry.memo.release(claims, ())
+            self._registry.memo.release(address_requests, ())
 
 
 class _Plan:
@@ -69,13 +70,13 @@ class _Plan:
         self.find = find
         self._registry = registry
         self._pools = Pools()
-        self._claims: tuple[Claim, ...] | None = None
+        self._requests: tuple[AddressRequest, ...] | None = None
         self._assigned: dict[Slot, str] = {}
         self._known: dict[ObjectKey, tuple[Object, Entries]] = {}
 
     def candidates(self) -> Iterator[Received]:
         """Yield every ServiceEntry."""
-        for key in self._registry.keys(KIND.name):
+        for key in self._registry.keys(kinds.SERVICE_ENTRY):
             if (received := self.find(key)) is not None:
                 yield received
 
@@ -114,8 +115,8 @@ class _Plan:
         )
 
     def _assign(self) -> None:
-        """Assign anew where a claim is another."""
-        now = self._registry.memo.get(claims, ())
-        if now is not self._claims:
-            self._claims, self._assigned = now, assign(now, self._assigned, self._pools)
+        """Assign anew where a address request is another."""
+        now = self._registry.memo.get(address_requests, ())
+        if now is not self._requests:
+            self._requests, self._assigned = now, assign(now, self._assigned, self._pools)
             self._known.clear()

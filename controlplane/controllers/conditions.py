@@ -10,15 +10,18 @@ from itertools import groupby
 
 from kubernetes.aio.client import ApiClient
 
+from controlplane.analysis.findings import Finding
+from controlplane.analysis.untranslated import untranslated
 from controlplane.apis.kinds import KINDS, NETWORKING, SECURITY
 from controlplane.controllers.reconciled import condition, differs, patch
 from controlplane.controllers.status_writer import Counts, Outcome, Pace, StatusWriter, Write
+from controlplane.model.kinds import GroupKind
 from controlplane.model.objects import Object, ObjectKey
 from controlplane.model.status import Received
-from controlplane.registry.findings import Finding
-from controlplane.registry.untranslated import untranslated
 
-WRITTEN_KINDS = frozenset(kind.name for kind in KINDS.values() if kind.group in {NETWORKING, SECURITY})
+WRITTEN_KINDS = frozenset(
+    GroupKind(kind.name, kind.group) for kind in KINDS.values() if kind.group in {NETWORKING, SECURITY}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +29,14 @@ class Inputs:
     """What conditions are made of.
 
     ``received`` yields the newest version of every object that counts, also while those change; ``find`` returns one
-    of them. ``objects`` are
-    those in force, ``findings`` returns what is found about them, sorted by key. ``changed`` is set whenever one of
-    these may be another; it is cleared here.
+    of them. ``in_force`` returns the version of an object that is in force, ``None`` also while what is found about it
+    is still being looked for; ``findings`` returns what has been found, sorted by key. ``changed`` is set whenever one
+    of these may be another; it is cleared here.
     """
 
     received: Callable[[], Iterable[Received]]
     find: Callable[[ObjectKey], Received | None]
-    objects: Mapping[ObjectKey, Object]
+    in_force: Callable[[ObjectKey], Object | None]
     findings: Callable[[], Sequence[Finding]]
     changed: asyncio.Event
 
@@ -82,12 +85,12 @@ class _Plan:
 
     def write(self, received: Received) -> Write | None:
         """Return what makes the condition say what it should."""
-        obj = self._inputs.objects.get(received.key)
+        obj = self._inputs.in_force(received.key)
         findings = self._findings().get(received.key, ())
         wanted = condition(received, obj, findings, self._unused_of(received.key, obj))
         if wanted is None or not differs(received.written, wanted):
             return None
-        kind = KINDS[received.key.kind]
+        kind = KINDS[received.key.kind.name]
         operations = patch(received, wanted, datetime.now(UTC))
         return Write((kind.group, kind.plural), operations, wanted.reason, order=wanted.status)
 

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
-from kubernetes.aio.client import ApiClient, CoreV1Api
+from kubernetes.aio.client import ApiClient
 
-from controlplane.controllers.follow import follow
+from controlplane.controllers.ending import ended
 from controlplane.controllers.json_patch import add, lock
+from controlplane.controllers.operator import Body, Kind, Operator
 from controlplane.controllers.status_writer import Counts, Pace, StatusWriter, Write
+from controlplane.frontends.ingress import gateway_addresses, gateway_nodes, served_ingresses
 from controlplane.model.objects import Object, ObjectKey
 from controlplane.model.status import Received
-from controlplane.registry.ingress import gateway_addresses, gateway_nodes, served_ingresses
 from controlplane.registry.store import Registry
 
 RESOURCE = ("networking.k8s.io", "ingresses")
@@ -34,22 +34,26 @@ class IngressStatus:
     Nodes are read only while no Service is named.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - tests set the pace
         self,
         client: ApiClient,
         registry: Registry,
         find: Callable[[ObjectKey], Received | None],
         changed: asyncio.Event,
+        *,
+        signals: Callable[[], None],
         pace: Pace | None = None,
     ) -> None:
-        """Prepare; ``find`` returns the newest version of an Ingress, ``changed`` is set when anything is another."""
+        """Prepare; ``find`` returns the newest version of an Ingress, ``changed`` is set when anything is another.
+
+        ``signals`` is what an ``Operator`` needs.
+        """
         self._registry = registry
-        self._client = client
-        self._changed = changed
         self._nodes: dict[str, tuple[str, ...]] = {}
         self._writer = StatusWriter(client, _Plan(registry, find, self._addresses), changed, pace)
-        self._following: asyncio.Task[None] | None = None
-        self._listed = False
+        kind = Kind(("", "v1", "nodes"), _external, lambda _: changed.set(), known=self._nodes)
+        self._operator = Operator(client, (kind,), signals)
+        self._wanted, self._unwanted = asyncio.Event(), asyncio.Event()
 
     @property
     def counts(self) -> Counts:
@@ -62,9 +66,10 @@ class IngressStatus:
         memo.keep(served_ingresses, ())
         memo.keep(gateway_addresses, ())
         try:
-            await self._writer.run()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._writer.run())
+                group.create_task(self._follow_nodes())
         finally:
-            self._leave_nodes()
             memo.release(served_ingresses, ())
             memo.release(gateway_addresses, ())
 
@@ -73,24 +78,25 @@ class IngressStatus:
         memo = self._registry.memo
         stated = memo.get(gateway_addresses, ())
         if stated is not None:
-            self._leave_nodes()
+            self._wanted.clear()
+            self._unwanted.set()
             return stated
-        if self._following is None:
-            nodes = CoreV1Api(self._client).list_node_without_preload_content
-            self._following = asyncio.create_task(follow(nodes, _external, self._nodes, self._nodes_changed))
-        if not self._listed:
+        self._unwanted.clear()
+        self._wanted.set()
+        if not self._operator.complete:
             return None
         return [address for name in memo.get(gateway_nodes, ()) for address in self._nodes.get(name, ())]
 
-    def _nodes_changed(self) -> None:
-        self._listed = True
-        self._changed.set()
-
-    def _leave_nodes(self) -> None:
-        if self._following is not None:
-            self._following.cancel()
-        self._following, self._listed = None, False
-        self._nodes.clear()
+    async def _follow_nodes(self) -> None:
+        """Read nodes while they are wanted, until cancelled."""
+        while True:
+            await self._wanted.wait()
+            following = asyncio.create_task(self._operator.run())
+            unwanted = asyncio.create_task(self._unwanted.wait())
+            try:
+                await asyncio.wait((following, unwanted), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                await ended(following, unwanted)
 
 
 class _Plan:
@@ -146,7 +152,7 @@ def _is_ip(text: str) -> bool:
     return True
 
 
-def _external(node: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+def _external(node: Body) -> tuple[str, tuple[str, ...]]:
     """Return a node's name and its external IP addresses."""
     addresses = node["status"].get("addresses") or ()
     return node["metadata"]["name"], tuple(each["address"] for each in addresses if each["type"] == "ExternalIP")

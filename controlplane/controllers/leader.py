@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -18,10 +17,14 @@ import structlog
 from aiohttp import ClientError
 from kubernetes.aio.client import ApiClient, ApiException, CoordinationV1Api, V1Lease, V1LeaseSpec, V1ObjectMeta
 
+from controlplane.controllers.ending import ended
+
 log = structlog.get_logger(__name__)
 
 ROOT_CERTIFICATES = "istio-namespace-controller-election"
 """The Lease of who writes the root certificate into namespaces."""
+VALIDATOR = "istiod-{}-validator"
+"""The Lease of who keeps the configuration of the validating webhook of a revision."""
 STATUS = "istio-analyze-leader"
 """The Lease of who writes status conditions."""
 INGRESS = "istio-leader"
@@ -43,9 +46,9 @@ class Leadership:
     """Competes for one Lease, and runs ``work`` while it has it: from then until the lease is lost, or ``run`` ends.
 
     A holder that cannot renew in time cancels its work before anybody else may take the lease, and one that finds
-    another's name in it at once. When ``run`` is cancelled the lease is given back, so that the next one has it at its
-    next attempt.
-    Whether another's lease has run out is judged by how long it has not changed, so that clocks need not agree.
+    another's name in it at once. When ``run`` is cancelled, or work ends by itself, the lease is given back, so that
+    the next one has it at its next attempt. Whether another's lease has run out is judged by how long it has not
+    changed, so that clocks need not agree.
     """
 
     def __init__(
@@ -66,25 +69,27 @@ class Leadership:
         """Whether this one has the lease."""
 
     async def run(self) -> None:
-        """Compete until cancelled."""
-        work: asyncio.Task[None] | None = None
+        """Compete until cancelled, or until work fails, also as it is ended: then with its failure."""
+        work: asyncio.Future[None] | None = None
         renewed = 0.0
         try:
             while True:
                 if await self._attempt():
                     renewed = time.monotonic()
-                    if work is None or work.done():
+                    if not self.leads:
                         log.info("leader.started", lease=self._name, identity=self._identity)
                         self.leads = True
-                        work = asyncio.create_task(self._guarded())
+                        work = asyncio.ensure_future(self._work())
                 elif self.leads and (not self._claimed or time.monotonic() >= renewed + self._deadline):
                     log.warning("leader.lost", lease=self._name, identity=self._identity)
                     await self._end(work)
-                await asyncio.sleep(self._pause(renewed))
+                await self._rest(self._pause(renewed), work if self.leads else None)
         finally:
-            await self._end(work)
-            if self._claimed:
-                await self._release()
+            try:
+                await self._end(work)
+            finally:
+                if self._claimed:
+                    await self._release()
 
     def _pause(self, renewed: float) -> float:
         """Return the seconds until the next attempt: sooner where a lease runs out before that."""
@@ -92,18 +97,21 @@ class Leadership:
         until = renewed + self._deadline if self.leads else self._runs_out
         return max(0.05, min(retry, until - now)) if self.leads or until > now else retry
 
-    async def _guarded(self) -> None:
-        try:
-            await self._work()
-        except Exception:
-            log.exception("leader.work_failed", lease=self._name)
+    async def _rest(self, seconds: float, work: asyncio.Future[None] | None) -> None:
+        """Wait, unless work ends meanwhile: then with its failure."""
+        if work is None:
+            await asyncio.sleep(seconds)
+            return
+        done, _ = await asyncio.wait([work], timeout=seconds)
+        if done:
+            work.result()
+            raise RuntimeError(f"the work of the holder of {self._name} has ended by itself")
 
-    async def _end(self, work: asyncio.Task[None] | None) -> None:
+    async def _end(self, work: asyncio.Future[None] | None) -> None:
+        """End work; raise what it fails with."""
         self.leads = False
         if work is not None:
-            work.cancel()
-            with suppress(asyncio.CancelledError):
-                await work
+            await ended(work)
 
     async def _attempt(self) -> bool:
         """Take or renew the lease; return whether this one has it now."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
+from controlplane.analysis.findings import Finding
 from controlplane.controllers.json_patch import Operations, add, lock
 from controlplane.model.objects import Object
 from controlplane.model.status import RECONCILED, Condition, Received, Written
-from controlplane.registry.findings import Finding
 
 ACCEPTED, WARNING, CONFLICT, REJECTED = "Accepted", "Warning", "Conflict", "Rejected"
 IN_FORCE = "in force as written"

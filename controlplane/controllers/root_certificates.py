@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
-from functools import partial
 from http import HTTPStatus
-from typing import Any, cast
 
 import structlog
 from aiohttp import ClientError
 from kubernetes.aio.client import ApiClient, ApiException, CoreV1Api, V1ConfigMap, V1ObjectMeta, V1OwnerReference
 
-from controlplane.controllers.follow import follow
+from controlplane.controllers.operator import Body, Kind, Operator
+from controlplane.controllers.work_queue import WorkQueue
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +23,6 @@ WITHOUT = frozenset({"kube-public", "kube-node-lease", "local-path-storage"})
 """Namespaces that hold no workloads."""
 
 _TIMEOUT = 10  # seconds
-_LONGEST_RETRY = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +44,8 @@ class RootCertificates:
     """Keeps the ConfigMap right in every namespace that ``selected`` accepts by name and labels.
 
     ConfigMaps are owned by the namespace of the control plane, so that they go when it is removed; other data and
-    labels in them are left alone. Run it on the leader only. ``changed`` tells of a new bundle or another selection.
+    labels in them are left alone. Run it on the leader only. A namespace that refuses is tried again later and later;
+    others do not wait for it. ``signals`` is what an ``Operator`` needs.
     """
 
     def __init__(
@@ -57,6 +54,8 @@ class RootCertificates:
         system_namespace: str,
         bundle: Callable[[], str],
         selected: Callable[[Mapping[str, str]], bool] = lambda _labels: True,
+        *,
+        signals: Callable[[], None],
     ) -> None:
         self._api = CoreV1Api(client)
         self._system_namespace = system_namespace
@@ -64,61 +63,64 @@ class RootCertificates:
         self._selected = selected
         self._namespaces: dict[str, _Namespace] = {}
         self._held: dict[str, _Held] = {}
-        self._dirty = asyncio.Event()
+        self._written: dict[str, _Held] = {}  # what the watch has not told of yet
+        self._known_owner = ""
+        self._ownerless = False  # and told
+        self._queue = WorkQueue(self._right)
+        self._operator = Operator(
+            client,
+            (
+                Kind(("", "v1", "namespaces"), _namespace, self._namespace_changed, known=self._namespaces),
+                Kind(
+                    ("", "v1", "configmaps"),
+                    _config_map,
+                    self._config_map_changed,
+                    fields=f"metadata.name={CONFIG_MAP}",
+                    known=self._held,
+                ),
+            ),
+            signals,
+        )
         self.writes = 0
         """Objects created or changed so far."""
 
     def changed(self) -> None:
-        """Have every namespace looked at again."""
-        self._dirty.set()
+        """Have every namespace looked at again: the bundle is another, or the selection of namespaces."""
+        self._queue.add(*sorted(self._namespaces))
 
     async def run(self) -> None:
         """Keep them right until cancelled."""
-        self._namespaces.clear()
-        self._held.clear()
-        listed = asyncio.Event(), asyncio.Event()
+        self._written.clear()
+        self._known_owner = ""
         async with asyncio.TaskGroup() as group:
-            namespaces = self._api.list_namespace_without_preload_content
-            group.create_task(follow(namespaces, _namespace, self._namespaces, partial(self._noticed, listed[0])))
-            group.create_task(follow(self._config_maps, _config_map, self._held, partial(self._noticed, listed[1])))
-            for event in listed:
-                await event.wait()
-            await self._keep()
+            group.create_task(self._operator.run())
+            group.create_task(self._queue.run())
 
-    def _noticed(self, listed: asyncio.Event) -> None:
-        listed.set()
-        self._dirty.set()
+    def _namespace_changed(self, name: str) -> None:
+        if not name or (name == self._system_namespace and self._owner != self._known_owner):
+            self._known_owner = self._owner
+            self._ownerless = False
+            self.changed()
+        else:
+            self._queue.add(name)
 
-    def _config_maps(self, **options: Any) -> Awaitable[Any]:  # noqa: ANN401 - the client's
-        name = f"metadata.name={CONFIG_MAP}"
-        return cast(
-            "Awaitable[Any]",
-            self._api.list_config_map_for_all_namespaces_without_preload_content(field_selector=name, **options),
-        )
-
-    async def _keep(self) -> None:
-        retry = timedelta(seconds=0.5)
-        self._dirty.set()
-        while True:
-            await self._dirty.wait()
-            self._dirty.clear()
-            if not self._owner:
-                log.warning("root_certificates.no_owner", namespace=self._system_namespace)
-                continue  # until it is created: what has no owner would outlive the installation
-            failed = [name for name in sorted(self._namespaces) if not await self._right(name)]
-            if not failed:
-                retry = timedelta(seconds=0.5)
-                continue
-            await asyncio.sleep(retry.total_seconds() * random.uniform(0.5, 1.0))  # noqa: S311 - a jitter
-            retry = min(retry * 2, _LONGEST_RETRY)
-            self._dirty.set()
+    def _config_map_changed(self, namespace: str) -> None:
+        self._written.pop(namespace, None)
+        self._queue.add(namespace)
 
     async def _right(self, namespace: str) -> bool:
         """Make one namespace's ConfigMap right; return whether it is."""
         found = self._namespaces.get(namespace)
+        if not self._operator.complete:
+            return True  # all are looked at once they are known
+        if not self._owner:  # until it is created: what has no owner would outlive the installation
+            if not self._ownerless:
+                log.warning("root_certificates.no_owner", namespace=self._system_namespace)
+            self._ownerless = True
+            return True
         if found is None or namespace in WITHOUT or not self._selected(found.labels):
             return True
-        held = self._held.get(namespace)
+        held = self._written.get(namespace) or self._held.get(namespace)
         if held is not None and held.bundle == self._bundle() and held.labelled and self._owner in held.owners:
             return True
         try:
@@ -139,8 +141,9 @@ class RootCertificates:
 
     async def _write(self, namespace: str) -> None:
         """Create the ConfigMap, or change ours in it."""
+        bundle = self._bundle()
         meta = V1ObjectMeta(name=CONFIG_MAP, labels=dict(LABELS), owner_references=[self._owner_reference()])
-        body = V1ConfigMap(api_version="v1", kind="ConfigMap", metadata=meta, data={KEY: self._bundle()})
+        body = V1ConfigMap(api_version="v1", kind="ConfigMap", metadata=meta, data={KEY: bundle})
         if namespace not in self._held:
             try:
                 await self._api.create_namespaced_config_map(namespace, body, _request_timeout=_TIMEOUT)
@@ -148,7 +151,7 @@ class RootCertificates:
                 if error.status != HTTPStatus.CONFLICT:
                     raise
             else:
-                self._wrote(namespace)
+                self._wrote(namespace, bundle)
                 return
         await self._api.patch_namespaced_config_map(
             CONFIG_MAP,
@@ -157,11 +160,11 @@ class RootCertificates:
             _content_type="application/strategic-merge-patch+json",
             _request_timeout=_TIMEOUT,
         )
-        self._wrote(namespace)
+        self._wrote(namespace, bundle)
 
-    def _wrote(self, namespace: str) -> None:
+    def _wrote(self, namespace: str, bundle: str) -> None:
         """Note what is there now; the watch will say the same, and must not cause another write meanwhile."""
-        self._held[namespace] = _Held(self._bundle(), labelled=True, owners=frozenset({self._owner}))
+        self._written[namespace] = _Held(bundle, labelled=True, owners=frozenset({self._owner}))
 
     @property
     def _owner(self) -> str:
@@ -173,14 +176,14 @@ class RootCertificates:
         return V1OwnerReference(api_version="v1", kind="Namespace", name=self._system_namespace, uid=self._owner)
 
 
-def _namespace(obj: Any) -> tuple[str, _Namespace]:  # noqa: ANN401 - JSON
+def _namespace(obj: Body) -> tuple[str, _Namespace]:
     metadata = obj["metadata"]
-    return metadata["name"], _Namespace(metadata["uid"], metadata.get("labels") or {})
+    return metadata["name"], _Namespace(metadata["uid"], dict(metadata.get("labels") or {}))
 
 
-def _config_map(obj: Any) -> tuple[str, _Held]:  # noqa: ANN401 - JSON
+def _config_map(obj: Body) -> tuple[str, _Held]:
     metadata = obj["metadata"]
-    labels = metadata.get("labels") or {}
+    labels = dict(metadata.get("labels") or {})
     return metadata["namespace"], _Held(
         (obj.get("data") or {}).get(KEY),
         labelled=labels.items() >= LABELS.items(),

@@ -7,9 +7,7 @@ written. A write comes back through the watch; until then its object is left alo
 from __future__ import annotations
 
 import asyncio
-import json
 import math
-import random
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,8 +18,10 @@ import aiohttp
 import structlog
 from kubernetes.aio.client import ApiClient, ApiException, CustomObjectsApi
 
+from controlplane.backoff import Backoff
 from controlplane.controllers.json_patch import Operations
 from controlplane.controllers.rate import Rate
+from controlplane.documents.json_reader import json_value
 from controlplane.model.objects import ObjectKey
 from controlplane.model.status import Received
 
@@ -69,8 +69,9 @@ class Pace:
     """How fast to write: ``per_second`` on average, ``burst`` at once after a quiet time.
 
     The others are in seconds. ``scan`` is the shortest time between two looks at everything, ``again`` the time after
-    which objects that were given up are tried anew. ``first_pause`` doubles with each failure up to
-    ``longest_pause``; an object that is refused ``tries`` times is given up.
+    which objects that were given up are tried anew. ``first_pause`` and ``longest_pause`` are those of a ``Backoff``,
+    after refusals of an object, and while the API server is away; an object that is refused ``tries`` times is given
+    up.
     """
 
     per_second: float = 50.0
@@ -81,9 +82,9 @@ class Pace:
     longest_pause: float = 30.0
     tries: int = 5
 
-    def pause(self, failures: int) -> float:
-        """Return the seconds to wait after so many failures in a row."""
-        return min(self.first_pause * 2.0 ** min(failures - 1, 30), self.longest_pause)
+    def backoff(self) -> Backoff:
+        """Return the pauses of something that has not failed yet."""
+        return Backoff(self.first_pause, self.longest_pause)
 
 
 @dataclass(slots=True)
@@ -91,7 +92,7 @@ class _Attempt:
     """What was tried with an object in this resource version, and when (loop time) to try that again, if at all."""
 
     resource_version: str
-    refusals: int = 0
+    backoff: Backoff
     due: float = math.inf
 
 
@@ -147,7 +148,7 @@ class StatusWriter:
         self._pace = pace or Pace()
         self._rate = Rate(self._pace.per_second, self._pace.burst)
         self._attempts: dict[ObjectKey, _Attempt] = {}
-        self._failures = 0
+        self._away = self._pace.backoff()
         self._complained: set[tuple[str, int]] = set()
 
     async def run(self) -> None:
@@ -240,11 +241,11 @@ class StatusWriter:
             self._tell(Outcome.UNAVAILABLE)
             raise _AwayError(f"{type(error).__name__}: {error}") from error
         else:
-            self._attempts[key] = _Attempt(received.resource_version)
+            self._attempts[key] = self._attempt(received)
             self.counts.written += 1
             self._tell(Outcome.WRITTEN)
             log.debug("status.written", object=str(key), what=wanted.what)
-        self._failures = 0
+        self._away.reset()
 
     async def _patch(self, received: Received, wanted: Write) -> None:
         group, plural = wanted.resource
@@ -262,30 +263,32 @@ class StatusWriter:
 
     def _refused(self, received: Received, error: ApiException) -> None:
         """Leave an object alone that is gone, or is newer than was known, until the watch tells; try others again."""
-        key, version = received.key, received.resource_version
+        key = received.key
         if error.status == _NOT_FOUND:
             self.counts.gone += 1
             self._tell(Outcome.GONE)
-            self._attempts[key] = _Attempt(version)
+            self._attempts[key] = self._attempt(received)
             return
         if error.status == _CONFLICT:
             self.counts.conflicts += 1
             self._tell(Outcome.CONFLICT)
-            self._attempts[key] = _Attempt(version)
+            self._attempts[key] = self._attempt(received)
             return
         self.counts.refused += 1
         self._tell(Outcome.REFUSED)
-        before = self._attempts.get(key)
-        refusals = 1 + (before.refusals if before is not None else 0)
-        if (key.kind, error.status) not in self._complained:
-            self._complained.add((key.kind, error.status))
+        attempt = self._attempts[key] = self._attempts.get(key) or self._attempt(received)
+        pause = attempt.backoff.pause()
+        if (key.kind.name, error.status) not in self._complained:
+            self._complained.add((key.kind.name, error.status))
             log.error("status.refused", object=str(key), status=error.status, reason=_message(error))
-        if refusals >= self._pace.tries:
+        if attempt.backoff.failures >= self._pace.tries:
             self.counts.given_up.add(key)
-            self._attempts[key] = _Attempt(version, refusals)
+            attempt.due = math.inf
             return
-        due = asyncio.get_running_loop().time() + self._pace.pause(refusals)
-        self._attempts[key] = _Attempt(version, refusals, due)
+        attempt.due = asyncio.get_running_loop().time() + pause
+
+    def _attempt(self, received: Received) -> _Attempt:
+        return _Attempt(received.resource_version, self._pace.backoff())
 
     def _begin_anew(self) -> None:
         """Try again whatever was tried, that given up included."""
@@ -295,16 +298,15 @@ class StatusWriter:
 
     async def _wait_out(self, error: _AwayError) -> None:
         """Pause; longer each time in a row."""
-        self._failures += 1
-        if self._failures == 1:
+        if not self._away.failures:
             log.warning("status.waiting", reason=str(error))
-        await asyncio.sleep(max(self._pace.pause(self._failures) * random.uniform(0.5, 1.0), error.retry_after))  # noqa: S311 - no secret
+        await asyncio.sleep(self._away.pause(error.retry_after))
 
 
 def _message(error: ApiException) -> str:
     """Return the API server's own words."""
     try:
-        return str(json.loads(error.body)["message"])
+        return str(json_value(error.body or "")["message"])
     except (ValueError, KeyError, TypeError):
         return str(error.reason)
 

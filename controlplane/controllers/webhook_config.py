@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,16 +21,18 @@ import structlog
 from kubernetes.aio.client import AdmissionregistrationV1Api, ApiClient, ApiException, CustomObjectsApi
 
 from controlplane.apis.kinds import EXTENSIONS, NETWORKING, SECURITY, TELEMETRY
+from controlplane.controllers.attempts import attempts
+from controlplane.controllers.operator import Kind, Operator
+from controlplane.documents.json_reader import json_value
 
 log = structlog.get_logger()
 
 REVISION_LABEL = "istio.io/rev"
 ALWAYS_REJECT = "internal.istio.io/webhook-always-reject"
+OF_MESH = "mesh.validation.istio.io"
+"""The webhook that is asked about the mesh configuration, and never insisted on."""
 IGNORE, FAIL = "Ignore", "Fail"
-FIRST_PAUSE_SECONDS = 0.1
-LONGEST_PAUSE_SECONDS = 60.0
-_WATCH_SECONDS = 300
-_ANSWER_SECONDS = 10
+ANSWER_SECONDS = 10
 _REFUSED = "denied the request"
 
 Operations = list[dict[str, Any]]
@@ -79,7 +80,7 @@ def insisting(configuration: Mapping[str, Any]) -> Operations:
     return [
         {"op": "add", "path": f"/webhooks/{index}/failurePolicy", "value": FAIL}
         for index, each in enumerate(configuration.get("webhooks") or ())
-        if each.get("failurePolicy") != FAIL
+        if each.get("failurePolicy") != FAIL and each.get("name") != OF_MESH
     ]
 
 
@@ -99,7 +100,7 @@ def known_bad(identity: Identity) -> dict[str, Any]:
 
 
 class WebhookConfiguration:
-    """Keeps the configurations of ``identity``'s revision right while ``run`` runs.
+    """Keeps the configurations of ``identity``'s revision right while ``run`` runs, on one replica of the revision.
 
     ``bundle`` returns the roots as PEM, empty while there are none; ``bundle_changed`` says that it returns others.
     The verbs it needs: list, watch and patch of validatingwebhookconfigurations, create of gateways.
@@ -111,8 +112,13 @@ class WebhookConfiguration:
         bundle: Callable[[], str],
         identity: Identity,
         tell: Callable[[str], None] | None = None,
+        *,
+        signals: Callable[[], None],
     ) -> None:
-        """Prepare; ``tell`` is told of each patch: an empty text where it was made, else why it was refused."""
+        """Prepare; ``tell`` is told of each patch: an empty text where it was made, else why it was refused.
+
+        ``signals`` is what an ``Operator`` needs.
+        """
         self._client = client
         self._tell = tell or (lambda _: None)
         self._admission = AdmissionregistrationV1Api(client)
@@ -123,6 +129,14 @@ class WebhookConfiguration:
         if identity.name:
             self._selectors["field_selector"] = f"metadata.name={identity.name}"
         self._awake = asyncio.Event()
+        configurations = Kind(
+            ("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations"),
+            lambda obj: (obj["metadata"]["name"], None),
+            lambda _: self._awake.set(),
+            fields=self._selectors.get("field_selector", ""),
+            labels=self._selectors["label_selector"],
+        )
+        self._operator = Operator(client, (configurations,), signals)
 
     def bundle_changed(self) -> None:
         """Look again now."""
@@ -130,17 +144,7 @@ class WebhookConfiguration:
 
     async def run(self) -> None:
         """Reconcile after every change, and again after a pause that grows while something is not right yet."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow())
-            pause = FIRST_PAUSE_SECONDS
-            while True:
-                self._awake.clear()
-                if await self._attempt("webhooks.configuration_failed", self.reconcile):
-                    pause = FIRST_PAUSE_SECONDS
-                    await self._awake.wait()
-                    continue
-                await self._wait(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        await attempts(self._operator, self._awake, self._attempt)
 
     async def reconcile(self) -> bool:
         """Make right what can be; return whether nothing is left to do until something changes.
@@ -174,10 +178,10 @@ class WebhookConfiguration:
                 "gateways",
                 known_bad(self._identity),
                 dry_run="All",
-                _request_timeout=_ANSWER_SECONDS,
+                _request_timeout=ANSWER_SECONDS,
             )
         except ApiException as error:
-            message = _message(error)
+            message = message_of(error)
             if _REFUSED in message and ALWAYS_REJECT in message:
                 return True
             log.info("webhooks.not_asked_yet", reason=message)
@@ -187,7 +191,7 @@ class WebhookConfiguration:
 
     async def _configurations(self) -> list[dict[str, Any]]:
         listed = await self._admission.list_validating_webhook_configuration(
-            **self._selectors, _request_timeout=_ANSWER_SECONDS
+            **self._selectors, _request_timeout=ANSWER_SECONDS
         )
         found: list[dict[str, Any]] = self._client.sanitize_for_serialization(listed.items)
         return found
@@ -200,7 +204,7 @@ class WebhookConfiguration:
         unchanged = {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]}
         try:
             await self._admission.patch_validating_webhook_configuration(
-                metadata["name"], [unchanged, *operations], _request_timeout=_ANSWER_SECONDS
+                metadata["name"], [unchanged, *operations], _request_timeout=ANSWER_SECONDS
             )
         except ApiException as error:
             self._tell(_reason(error))
@@ -212,52 +216,19 @@ class WebhookConfiguration:
             paths=tuple(each["path"] for each in operations),
         )
 
-    async def _follow(self) -> None:
-        """Wake the reconciler at each event; a new watch begins with one for each configuration."""
-        pause = FIRST_PAUSE_SECONDS
-        while True:
-            if await self._attempt("webhooks.watch_failed", self._watch):
-                pause = FIRST_PAUSE_SECONDS
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-
-    async def _watch(self) -> bool:
-        response = await self._admission.list_validating_webhook_configuration_without_preload_content(
-            **self._selectors,
-            watch=True,
-            timeout_seconds=_WATCH_SECONDS,
-            _request_timeout=_WATCH_SECONDS + _ANSWER_SECONDS,
-        )
+    async def _attempt(self) -> bool:
+        """Reconcile; return whether nothing is left to do, and false after a failure that another try may not meet."""
         try:
-            response.raise_for_status()
-            async for _ in response.content:
-                self._awake.set()
-        finally:
-            response.close()
-        return True
-
-    async def _attempt(self, event: str, action: Callable[[], Any]) -> bool:
-        """Return what an action returns, and false after a failure that another try may not meet."""
-        try:
-            done: bool = await action()
+            return await self.reconcile()
         except ApiException as error:
-            log.warning(event, reason=_message(error), status=error.status)
-            return False
+            log.warning("webhooks.configuration_failed", reason=message_of(error), status=error.status)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            log.warning(event, reason=f"{type(error).__name__}: {error}")
-            return False
-        return done
-
-    async def _wait(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._awake.wait()
-        except TimeoutError:
-            return
+            log.warning("webhooks.configuration_failed", reason=f"{type(error).__name__}: {error}")
+        return False
 
 
-def _message(error: ApiException) -> str:
-    """The API server's own words."""
+def message_of(error: ApiException) -> str:
+    """Return the API server's own words."""
     return _said(error, "message")
 
 
@@ -269,6 +240,6 @@ def _reason(error: ApiException) -> str:
 def _said(error: ApiException, field: str) -> str:
     """Return a field of the answer; the HTTP reason where it is not there."""
     try:
-        return str(json.loads(error.body)[field])
+        return str(json_value(error.body or "")[field])
     except (ValueError, KeyError, TypeError):
         return str(error.reason)

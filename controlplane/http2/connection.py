@@ -1,73 +1,81 @@
-"""One HTTP/2 connection: frames to calls, calls to frames."""
+"""One HTTP/2 connection: bytes of a peer to its calls, frames of its calls to the peer."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-import struct
 from collections.abc import Callable, Mapping
+from functools import partial
+from time import perf_counter
 from typing import Any, cast
 
 import structlog
 
-from controlplane.http2 import frames
+from controlplane.http2 import frames, tolerance
+from controlplane.http2.addresses import Address, written
 from controlplane.http2.call import STREAM_WINDOW, Call
 from controlplane.http2.frames import (
-    ACK,
     END_HEADERS,
     END_STREAM,
-    FIRST_WINDOW,
-    LARGEST_WINDOW,
-    PRIORITY_FLAG,
     ConnectionFailed,
     ErrorCode,
-    Frame,
     Kind,
     Setting,
     Splitter,
 )
-from controlplane.http2.headers import LARGEST_LIST, UNSUPPORTED_MEDIA_TYPE, RequestHeaders, Status
-from controlplane.http2.options import ConnectionOptions
-from controlplane.http2.peer import Keepalive, Tolerance, address
+from controlplane.http2.headers import LARGEST_LIST, UNSUPPORTED_MEDIA_TYPE, Status
+from controlplane.http2.keepalive import Keepalive
+from controlplane.http2.messages import PREFIX_SIZE
+from controlplane.http2.output import Output
+from controlplane.http2.receiving import Receiver
+from controlplane.http2.shared import Shared
+from controlplane.http2.tolerance import Tolerance
+from controlplane.http2.windows import Inflow, Outflow
 
 log = structlog.get_logger(__name__)
 
 Handler = Callable[[Call], None]
 
-_CONNECTION_WINDOW = 16 << 20  # bytes on the way; what is not read yet is bounded by the windows of the streams
 _HIGH_WATER = 256 << 10  # bytes written and not yet taken by the socket, above which nobody writes more
 _LINGER_SECONDS = 1.0  # for a peer that broke the protocol to read why
-_EMPTY_ACK = frames.head(0, Kind.SETTINGS, ACK, 0)
+_MOST_DROPPED = 1 << 20  # bytes of such a peer meanwhile
+_MOST_FRAMES = 128
+"""Taken of one connection before the next one has its turn."""
+_MOST_BYTES = 256 << 10
+"""Likewise."""
+_MOST_WAITING = 16 << 10
+"""Bytes that wait for a turn, beyond which no more are read."""
 
 
 class Connection(asyncio.Protocol):
     """Serves the calls of one peer with the handlers of their methods."""
 
-    def __init__(
-        self, handlers: Mapping[str, Handler], options: ConnectionOptions, connections: set[Connection]
-    ) -> None:
-        self._handlers = handlers
-        self._options = options
-        self._connections = connections
+    def __init__(self, shared: Shared, address: Address) -> None:
+        self._shared = shared
+        self._options = options = shared.options
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
-        self._headers = RequestHeaders()
-        self._calls: dict[int, Call] = {}
+        self._output: Output
         self._splitter = Splitter()
-        self._block: tuple[int, int, bytes] | None = None  # stream, flags and bytes of a header block that goes on
-        self._last_id = 0
-        self._first_window = FIRST_WINDOW
-        self._blocked: dict[Call, None] = {}  # in the order in which they ran out of room
-        self._credit = 0
+        self._receiver = Receiver(self)
+        self._address = address
+        self._tolerance = Tolerance(shared.addresses, address, options.keepalive_interval)
+        self._pending = True
+        self._announced = 0  # streams, of which the peer was told
+        self._waiting = False  # for a turn
+        self.inflow = Inflow()
+        self.outflow = Outflow()
         self._leaving = False
         self._failed = False
-        self._tolerance = Tolerance(options.keepalive_interval)
+        self._dropped = 0  # bytes that came after that
         self._timers: list[asyncio.TimerHandle] = []
-        self._keepalive: Keepalive
-        self.window = FIRST_WINDOW
+        self._keepalive: Keepalive | None = None
+        self.calls: dict[int, Call] = {}
+        """Those that are open, by the id of their stream."""
         self.paused = False
         self.largest_message = options.largest_message
         self.peer = ""
+        self.made = False
         self.lost: asyncio.Future[None] = self._loop.create_future()
         """Done when the connection is closed and its calls know."""
 
@@ -77,31 +85,44 @@ class Connection(asyncio.Protocol):
         """Begin: tell the peer our settings."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_HIGH_WATER)
-        self.peer = address(self._transport.get_extra_info("peername"))
-        self._connections.add(self)
+        self.peer = written(self._transport.get_extra_info("peername"))
+        self._shared.connections.add(self)
+        self.made = True
         options = self._options
-        self.write(
+        self._announced = self._most_streams
+        self._output = Output(self._transport)
+        self._output.begin_with(
             frames.settings(
                 {
-                    Setting.MAX_CONCURRENT_STREAMS: options.max_streams,
+                    Setting.MAX_CONCURRENT_STREAMS: self._announced,
                     Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
                     Setting.MAX_HEADER_LIST_SIZE: LARGEST_LIST,
                 }
             )
-            + frames.window_update(0, _CONNECTION_WINDOW - FIRST_WINDOW)
         )
-        self._keepalive = Keepalive(options.keepalive_interval, options.keepalive_timeout, self._probe, self._gone)
+        self._keepalive = Keepalive(self, options.keepalive_interval, options.keepalive_timeout)
+        self._shared.greetings.begin(self)
+        self._shared.pending.begin(self)
         if options.max_age is not None:
             age = options.max_age.total_seconds() * random.uniform(0.9, 1.1)  # noqa: S311 - a spread, not a secret
             self._timers.append(self._loop.call_later(age, self._grow_old))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End every call."""
-        self._connections.discard(self)
-        self._keepalive.stop()
+        """End every call, and let go of everything that refers to this."""
+        self._shared.connections.discard(self)
+        if self._keepalive is not None:
+            self._keepalive.stop()
         for timer in self._timers:
             timer.cancel()
+        self._shared.greetings.met(self)
+        self._shared.pending.met(self)
         self._end_calls(str(exc) if exc is not None else "the connection was closed")
+        if self._pending:
+            self._tolerance.ended(secure=self.secure)
+        self._shared.addresses.leave(self._address, pending=self._pending)
+        self._failed = True
+        self._keepalive, self._timers, self._splitter = None, [], Splitter()
+        del self._receiver
         self.lost.set_result(None)
 
     def pause_writing(self) -> None:
@@ -112,47 +133,88 @@ class Connection(asyncio.Protocol):
         """Hear that it does again."""
         self.paused = False
         self._tolerance.read()
-        for call in tuple(self._calls.values()):
+        for call in tuple(self.calls.values()):
             call.resumed()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes from the peer."""
+        """Take bytes from the peer, now or when it is this connection's turn."""
         if self._failed:
+            self._dropped += len(data)
+            if self._dropped > _MOST_DROPPED:  # it does not stop, and reads nothing
+                self._transport.abort()
             return
-        self._keepalive.heard()
-        try:
-            for frame in self._splitter.frames(data):
-                self._frame(frame)
-                if self._transport.is_closing():
-                    return
-        except ConnectionFailed as failure:
-            self._fail(failure)
+        self._splitter.feed(data)
+        if not self._waiting:
+            self._waiting = True
+            self._shared.turns.give(self)
+        if self._splitter.size > _MOST_WAITING and self._waiting and not self._transport.is_closing():
+            self._transport.pause_reading()
 
-    def _fail(self, failure: ConnectionFailed) -> None:
+    def work(self, until: float) -> bool:
+        """Take some of the frames that have come; see ``turns``."""
+        if self._output.together(partial(self._some, until)):
+            return True
+        self._waiting = False
+        if not self._failed and not self._transport.is_closing() and not self._transport.is_reading():
+            self._transport.resume_reading()
+        return False
+
+    def _some(self, until: float) -> bool:
+        size = 0
+        try:
+            for _ in range(_MOST_FRAMES):
+                if self._failed or self._transport.is_closing():
+                    return False
+                frame = self._splitter.take()
+                if frame is None:
+                    return False
+                self._receiver.frame(frame)
+                size += len(frame[3])
+                if size > _MOST_BYTES or perf_counter() > until:
+                    break
+        except ConnectionFailed as failure:
+            self.fail(failure)
+            return False
+        except Exception:  # our bug: it costs this peer its connection and nobody else anything
+            log.exception("http2.broken", peer=self.peer)
+            self.fail(ConnectionFailed(ErrorCode.INTERNAL_ERROR, "internal error"))
+            return False
+        return not self._failed
+
+    def fail(self, failure: ConnectionFailed) -> None:
         """Tell the peer what it did wrong, end its calls, and give it a moment to read that.
 
         What it still sends is taken and dropped: a socket that is closed with something unread is reset, and the
         peer would never know.
         """
+        if self._failed:
+            return
         log.info("http2.failed", peer=self.peer, code=failure.code.name, reason=str(failure))
-        self.write(frames.go_away(self._last_id, failure.code, str(failure)))
+        self.write(frames.go_away(self._receiver.last_id, failure.code, str(failure)))
+        self._output.flush()
         self._failed = True
         self._end_calls(str(failure))
         if self._transport.can_write_eof():
             self._transport.write_eof()
+        if not self._transport.is_closing() and not self._transport.is_reading():
+            self._transport.resume_reading()
         self._timers.append(self._loop.call_later(_LINGER_SECONDS, self.cut))
 
     def _end_calls(self, reason: str) -> None:
-        calls, self._calls = self._calls, {}
-        self._blocked.clear()
-        for call in calls.values():
+        for call in tuple(self.calls.values()):
             call.cancel(reason)
+        self.outflow.clear()
 
     def eof_received(self) -> bool:
         """Close when the peer does."""
         return False
 
     # What calls ask for.
+
+    @property
+    def address(self) -> str:
+        """Who the peer's address belongs to; see ``addresses``."""
+        return self._address.name
 
     @property
     def secure(self) -> bool:
@@ -165,40 +227,88 @@ class Connection(asyncio.Protocol):
         tls: Any = self._transport.get_extra_info("ssl_object")
         return cast("bytes | None", tls.getpeercert(binary_form=True)) if tls is not None else None
 
-    def write(self, data: bytes) -> None:
-        """Write frames."""
-        if not (self._failed or self._transport.is_closing()):
-            self._transport.write(data)
+    def write(self, *parts: bytes | memoryview) -> None:
+        """Write frames, which may be in pieces."""
+        if not self._failed:
+            self._output.write(*parts)
         self._tolerance.wrote()
 
-    def write_parts(self, parts: list[bytes | memoryview]) -> None:
-        """Write frames that are in pieces."""
-        if not (self._failed or self._transport.is_closing()):
-            self._transport.writelines(parts)
-        self._tolerance.wrote()
+    def together(self, work: Callable[[], None]) -> None:
+        """Do something; what it writes goes out at once."""
+        self._output.together(work)
 
-    def blocked(self, call: Call) -> None:
-        """Remember a call that has more to send than the peer takes now."""
-        self._blocked[call] = None
+    def earn(self) -> None:
+        """Note something useful that passed."""
+        self._tolerance.earn()
 
-    def closed(self, stream_id: int) -> None:
-        """Forget a call that has ended."""
-        call = self._calls.pop(stream_id, None)
+    def waste(self, seconds: float, what: str) -> None:
+        """Note something useless; see ``tolerance``. Raises ``ConnectionFailed``."""
+        self._tolerance.waste(seconds, what)
+
+    def closed(self, stream_id: int, *, said_all: bool) -> None:
+        """Forget a call that has ended; ``said_all``: the peer sends nothing more on its stream."""
+        call = self.calls.pop(stream_id, None)
         if call is not None:
-            self._blocked.pop(call, None)
-        if self._leaving and not self._calls and not self._failed:
-            self._transport.close()
+            self.outflow.unblock(call)
+            if not self._failed:
+                self._receiver.ended(stream_id, said_all=said_all)
+        if self._leaving and not self.calls and not self._failed:
+            self._close()
 
-    # What the server asks for.
+    def _close(self) -> None:
+        self._output.flush()
+        self._transport.close()
+
+    def received(self, size: int, held: int) -> bool:
+        """Count what came and by how much more is held now; return whether the peer makes us hold too much."""
+        self._shared.held += held
+        back = self.inflow.take(size, held)
+        if back and not self._failed:
+            self.write(frames.window_update(0, back))
+        if held > 0 and self.inflow.full:
+            self._options.reached("max_unfinished_per_connection")
+            return True
+        if held > 0:
+            self._shared.check()
+        return False
+
+    def accept(self) -> None:
+        """Hear that a call was let in: its peer may send as much as others."""
+        self.identified()
+        if self._failed:
+            return
+        most = max(self._options.limits.max_unfinished_per_connection, self.largest_message + PREFIX_SIZE)
+        if more := self.inflow.widen(most):
+            self.write(frames.window_update(0, more))
+
+    def identified(self) -> None:
+        """Hear that it is known who it is, or that nobody needs to: the connection is not pending any more."""
+        if not self._pending or self._failed:
+            return
+        self._pending = False
+        self._shared.pending.met(self)
+        self._shared.addresses.accept(self._address)
+        self._announce()
+
+    def _announce(self) -> None:
+        """Tell a peer of more streams than it was told of, once it comes near to those: most need one."""
+        if self._announced < self._most_streams and len(self.calls) >= self._announced // 2:
+            self._announced = self._most_streams
+            self.write(frames.settings({Setting.MAX_CONCURRENT_STREAMS: self._announced}))
+
+    @property
+    def _most_streams(self) -> int:
+        most = self._options.max_streams
+        return min(most, self._options.limits.max_pending_connection_streams) if self._pending else most
 
     def leave(self, reason: str = "") -> None:
         """Tell the peer to open new calls elsewhere; closes once the last one here has ended."""
         if self._leaving or self._failed:
             return
         self._leaving = True
-        self.write(frames.go_away(self._last_id, ErrorCode.NO_ERROR, reason))
-        if not self._calls:
-            self._transport.close()
+        self.write(frames.go_away(self._receiver.last_id, ErrorCode.NO_ERROR, reason))
+        if not self.calls:
+            self._close()
 
     def cut(self) -> None:
         """Close at once."""
@@ -206,187 +316,82 @@ class Connection(asyncio.Protocol):
 
     # Timers.
 
-    def _probe(self) -> None:
-        self.write(frames.ping(b"keepaliv"))
+    def probe(self, opaque: bytes) -> None:
+        """Send a ping, which is nothing that the peer could have waited for."""
+        if not self._failed:
+            self._output.write(frames.ping(opaque))
+        self._tolerance.wrote()
 
-    def _gone(self) -> None:
+    def gone(self) -> None:
+        """Hear that the peer answers no ping."""
         log.info("http2.gone", peer=self.peer, reason="it answers no ping")
         self._transport.abort()
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many bytes the peer's side has taken so far, and how many more were written."""
+        waiting = self._transport.get_write_buffer_size()
+        return self._output.written - waiting, waiting
 
     def _grow_old(self) -> None:
         self.leave(reason="max_age")
         self._timers.append(self._loop.call_later(self._options.max_age_grace.total_seconds(), self.cut))
 
-    # Frames.
+    def ungreeted(self) -> None:
+        """Hear that the time for a greeting is over."""
+        if not (self._failed or self._splitter.greeted):
+            self._options.reached("handshake_timeout")
+            self.fail(ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, "no greeting of HTTP/2 came in time"))
 
-    def _frame(self, frame: Frame) -> None:
-        kind, flags, stream_id, payload = frame
-        if self._block is not None and kind != Kind.CONTINUATION:
-            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "a header block is interrupted")
-        if kind == Kind.DATA:
-            self._data(payload, flags, stream_id)
-        elif kind in _RECEIVE:
-            _RECEIVE[kind](self, payload, flags, stream_id)
+    def time_out(self) -> None:
+        """Hear that the time for a first call is over."""
+        if not self._failed:
+            self._options.reached("pending_connection_timeout")
+            self.leave(reason="no call was accepted in time")
+            self._timers.append(self._loop.call_later(_LINGER_SECONDS, self.cut))
 
-    def _data(self, payload: bytes, flags: int, stream_id: int) -> None:
-        size = len(payload)
-        self._credit += size
-        if self._credit > _CONNECTION_WINDOW // 2:
-            self.write(frames.window_update(0, self._credit))
-            self._credit = 0
-        call = self._calls.get(stream_id)
-        if call is not None:
-            call.data(frames.unpadded(payload, flags), size, end=bool(flags & END_STREAM))
-        elif stream_id > self._last_id or not stream_id:
-            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "data for a stream that was never opened")
+    # What frames ask for; see ``receiving``.
 
-    def _request(self, payload: bytes, flags: int, stream_id: int) -> None:
-        payload = frames.unpadded(payload, flags)
-        if flags & PRIORITY_FLAG:
-            if len(payload) < 5:  # noqa: PLR2004 - a dependency and a weight
-                raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, "headers too short for their priority")
-            payload = payload[5:]
-        if not stream_id & 1:
-            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, f"stream {stream_id} is not a client's")
-        self._block = (stream_id, flags, payload)
-        if flags & END_HEADERS:
-            self._open()
-
-    def _continuation(self, payload: bytes, flags: int, stream_id: int) -> None:
-        if self._block is None or self._block[0] != stream_id:
-            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "a continuation of nothing")
-        block = self._block[2] + payload
-        if len(block) > 2 * LARGEST_LIST:
-            raise ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, "the headers are too large")
-        self._block = (stream_id, self._block[1], block)
-        if flags & END_HEADERS:
-            self._open()
-
-    def _open(self) -> None:
-        assert self._block is not None  # noqa: S101 - callers set it
-        stream_id, flags, block = self._block
-        self._block = None
-        headers = self._headers.decode(block)  # also where it is not needed: later blocks build on it
-        end = bool(flags & END_STREAM)
-        if stream_id in self._calls:  # trailers
-            if not end:
-                raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "headers in the middle of a request")
-            self._calls[stream_id].data(b"", 0, end=True)
-            return
-        if stream_id <= self._last_id:
-            return  # trailers of a call that we have ended
-        self._last_id = stream_id
-        if self._leaving or len(self._calls) >= self._options.max_streams:
-            self.write(frames.reset(stream_id, ErrorCode.REFUSED_STREAM))
+    def open(self, stream_id: int, headers: Mapping[str, str], *, end: bool) -> None:
+        """Begin a call; ``end``: the request has no messages."""
+        if self._leaving or len(self.calls) >= self._most_streams:
+            self.refuse_stream(stream_id, ErrorCode.REFUSED_STREAM, "too many calls", said_all=end)
             return
         if not headers.get("content-type", "").startswith("application/grpc"):
             out = frames.head(len(UNSUPPORTED_MEDIA_TYPE), Kind.HEADERS, END_HEADERS | END_STREAM, stream_id)
-            self.write(out + UNSUPPORTED_MEDIA_TYPE + frames.reset(stream_id, ErrorCode.NO_ERROR))
+            self.write(out + UNSUPPORTED_MEDIA_TYPE)
+            self.refuse_stream(stream_id, ErrorCode.NO_ERROR, "", said_all=end)
             return
-        call = self._calls[stream_id] = Call(self, stream_id, headers, self._first_window)
-        handler = self._handlers.get(call.method)
+        call = self.calls[stream_id] = Call(self, stream_id, headers)
+        self._announce()
+        handler = self._shared.handlers.get(call.method)
         if handler is None:
             call.finish(Status.UNIMPLEMENTED, f"there is no method {call.method}")
+            self.waste(tolerance.CALL, "calls of unknown methods")
             return
         handler(call)
         if end:
             call.data(b"", 0, end=True)
 
-    def _reset(self, payload: bytes, _: int, stream_id: int) -> None:
-        if len(payload) != 4:  # noqa: PLR2004 - an error code
-            raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, "a reset of the wrong size")
-        if stream_id > self._last_id or not stream_id:
-            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "a reset of a stream that was never opened")
-        call = self._calls.pop(stream_id, None)
-        if call is not None:
-            self._blocked.pop(call, None)
-            call.cancel("the peer cancelled it")
-            self._tolerance.cancelled()
-        if self._leaving and not self._calls:
-            self._transport.close()
+    def refuse_stream(self, stream_id: int, code: ErrorCode, reason: str, *, said_all: bool) -> None:
+        """End a stream that never became a call."""
+        log.debug("http2.stream_refused", peer=self.peer, code=code.name, reason=reason)
+        self.write(frames.reset(stream_id, code))
+        self._receiver.ended(stream_id, said_all=said_all)
+        self.waste(tolerance.CALL, "calls that are refused")
 
-    def _settings(self, payload: bytes, flags: int, stream_id: int) -> None:
-        if stream_id:
-            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "settings for one stream")
-        if flags & ACK and payload:
-            raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement of settings that holds some")
-        if flags & ACK:
-            return
-        if len(payload) % 6:
-            raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, "settings of the wrong size")
-        for name, value in struct.iter_unpack(">HL", payload):
-            if name == Setting.INITIAL_WINDOW_SIZE:
-                self._set_first_window(value)
-        self._reply(_EMPTY_ACK)
-
-    def _set_first_window(self, size: int) -> None:
-        if size > LARGEST_WINDOW:
-            raise ConnectionFailed(ErrorCode.FLOW_CONTROL_ERROR, f"an initial window of {size} bytes")
-        change, self._first_window = size - self._first_window, size
-        if any(call.window + change > LARGEST_WINDOW for call in self._calls.values()):
-            raise ConnectionFailed(ErrorCode.FLOW_CONTROL_ERROR, "a stream's window is out of bounds")
-        for call in tuple(self._calls.values()):
-            call.window += change
-            if change > 0:
-                call.resumed()
-
-    def _ping(self, payload: bytes, flags: int, stream_id: int) -> None:
-        if stream_id or len(payload) != 8:  # noqa: PLR2004 - opaque bytes
-            code = ErrorCode.PROTOCOL_ERROR if stream_id else ErrorCode.FRAME_SIZE_ERROR
-            raise ConnectionFailed(code, "a ping of the wrong form")
-        if flags & ACK:
-            return
+    def pinged(self) -> None:
+        """Hear a ping."""
         self._tolerance.pinged()
-        self._reply(frames.ping(payload, ack=True))
 
-    def _reply(self, frame: bytes) -> None:
+    def answered(self, opaque: bytes) -> None:
+        """Hear the answer to a ping."""
+        if self._keepalive is not None:
+            self._keepalive.answered(opaque)
+
+    def reply(self, frame: bytes) -> None:
         """Answer a ping or settings; unlike ``write`` that forgives no strikes."""
         if self.paused:
             self._tolerance.unread()
-        if not (self._failed or self._transport.is_closing()):
-            self._transport.write(frame)
-
-    def _window_update(self, payload: bytes, _: int, stream_id: int) -> None:
-        if len(payload) != 4:  # noqa: PLR2004 - an increment
-            raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, "a window update of the wrong size")
-        size = int.from_bytes(payload) & LARGEST_WINDOW
-        if not size:
-            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "a window update of nothing")
-        if not stream_id:
-            self.window += size
-            if self.window > LARGEST_WINDOW:
-                raise ConnectionFailed(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window is out of bounds")
-            blocked, self._blocked = self._blocked, {}
-            while blocked and self.window:  # those who get nothing this time are first the next time
-                waiting = next(iter(blocked))
-                del blocked[waiting]
-                waiting.resumed()
-            self._blocked = blocked | self._blocked
-            return
-        call = self._calls.get(stream_id)
-        if call is None:
-            return
-        call.window += size
-        if call.window > LARGEST_WINDOW:
-            raise ConnectionFailed(ErrorCode.FLOW_CONTROL_ERROR, "a stream's window is out of bounds")
-        if call in self._blocked:
-            del self._blocked[call]
-            call.resumed()
-
-    def _go_away(self, _payload: bytes, _flags: int, _stream_id: int) -> None:
-        """Hear that the peer opens no more streams; those that are open go on."""
-
-    def _refuse(self, _payload: bytes, _flags: int, _stream_id: int) -> None:
-        raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "a client does not push")
-
-
-_RECEIVE: Mapping[int, Callable[[Connection, bytes, int, int], None]] = {
-    Kind.HEADERS: Connection._request,  # noqa: SLF001 - its own table
-    Kind.RST_STREAM: Connection._reset,  # noqa: SLF001
-    Kind.SETTINGS: Connection._settings,  # noqa: SLF001
-    Kind.PUSH_PROMISE: Connection._refuse,  # noqa: SLF001
-    Kind.PING: Connection._ping,  # noqa: SLF001
-    Kind.GOAWAY: Connection._go_away,  # noqa: SLF001
-    Kind.WINDOW_UPDATE: Connection._window_update,  # noqa: SLF001
-    Kind.CONTINUATION: Connection._continuation,  # noqa: SLF001
-}
+        if not self._failed:
+            self._output.write(frame)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from enum import IntEnum
-from typing import NamedTuple
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEAD_SIZE = 9
@@ -71,72 +69,60 @@ class ConnectionFailed(Exception):  # noqa: N818 - it states what happened, as t
         self.code = code
 
 
-class Frame(NamedTuple):
-    """One frame; ``stream_id`` 0 is the connection."""
-
-    kind: int
-    flags: int
-    stream_id: int
-    payload: bytes
+Frame = tuple[int, int, int, bytes]
+"""Kind, flags, id of the stream (0 is the connection), payload."""
 
 
 class Splitter:
     """Cuts the bytes of a client into frames. Its greeting comes first."""
 
     def __init__(self) -> None:
-        self._rest = b""
-        self._greeted = False
+        self._data = b""
+        self._at = 0  # what comes before it was taken
+        self.greeted = False
+        """Whether the greeting has come."""
 
-    def frames(self, data: bytes) -> Iterator[Frame]:
-        """Yield the frames that are complete with ``data``; what is left counts once they all were taken.
+    def feed(self, data: bytes) -> None:
+        """Take in what came next."""
+        self._data = self._data[self._at :] + data if self._at < len(self._data) else data
+        self._at = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes that came and were not taken."""
+        return len(self._data) - self._at
+
+    def take(self) -> Frame | None:
+        """Return the next frame; ``None`` while it is not complete.
 
         Raises:
             ConnectionFailed: it does not speak HTTP/2, or a frame is larger than we allow.
         """
-        start = 0
-        if not self._greeted:
-            data = self._rest + data
-            if data[: len(PREFACE)] != PREFACE[: len(data)]:
-                raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "this port speaks HTTP/2 only")
-            if len(data) < len(PREFACE):
-                self._rest = data
-                return
-            self._greeted, self._rest, start = True, b"", len(PREFACE)
-        elif self._rest:
-            # Joined with what its frame can take and not with all of ``data``, which is often many times as long.
-            begun = len(self._rest)
-            self._rest += data[: HEAD_SIZE + LARGEST_FRAME]
-            frame, after = _frame(self._rest, 0)
-            if frame is None:
-                return
-            yield frame
-            self._rest, start = b"", after - begun
-        while True:
-            frame, after = _frame(data, start)
-            if frame is None:
-                break
-            yield frame
-            start = after
-        self._rest = data[start:]
+        if not self.greeted and not self._greeting():
+            return None
+        data, start = self._data, self._at
+        if len(data) - start < HEAD_SIZE:
+            return None
+        high, low, kind, flags, stream_id = _HEAD.unpack_from(data, start)
+        size = high << 8 | low
+        if size > LARGEST_FRAME:
+            raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
+        begin = start + HEAD_SIZE
+        end = begin + size
+        if end > len(data):
+            return None
+        self._at = end
+        return kind, flags, stream_id & LARGEST_WINDOW, data[begin:end]
 
-
-def _frame(data: bytes, start: int) -> tuple[Frame | None, int]:
-    """Return the frame that begins there and where it ends; ``None`` where it is not complete.
-
-    Raises:
-        ConnectionFailed: it is larger than we allow.
-    """
-    if len(data) - start < HEAD_SIZE:
-        return None, start
-    high, low, kind, flags, stream_id = _HEAD.unpack_from(data, start)
-    size = high << 8 | low
-    if size > LARGEST_FRAME:
-        raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
-    begin = start + HEAD_SIZE
-    end = begin + size
-    if end > len(data):
-        return None, start
-    return Frame(kind, flags, stream_id & LARGEST_WINDOW, data[begin:end]), end
+    def _greeting(self) -> bool:
+        """Take the greeting; return whether all of it is there."""
+        data = self._data
+        if data[: len(PREFACE)] != PREFACE[: len(data)]:
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "this port speaks HTTP/2 only")
+        if len(data) < len(PREFACE):
+            return False
+        self.greeted, self._at = True, len(PREFACE)
+        return True
 
 
 def head(size: int, kind: int, flags: int, stream_id: int) -> bytes:

@@ -7,9 +7,9 @@ header block needs no state and is one constant.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from hpack import Decoder, HPACKError
 
@@ -17,6 +17,7 @@ from controlplane.http2.frames import ConnectionFailed, ErrorCode
 
 LARGEST_LIST = 16 << 10  # bytes of request headers
 _MOST_FIRST_BLOCKS = 64
+_LONGEST_LENGTH = 20  # digits
 _LONGEST_REASON = 1024  # characters, each up to twelve bytes long: trailers must fit a frame
 
 
@@ -38,6 +39,10 @@ class Status(IntEnum):
     UNAUTHENTICATED = 16
 
 
+class MalformedRequest(Exception):  # noqa: N818 - what the RFC calls it (section 8.1.1)
+    """A header block that could be decoded and breaks HTTP's rules: its stream ends, and nothing else."""
+
+
 class RequestHeaders:
     """Decodes the header blocks of one connection, which share a table.
 
@@ -51,39 +56,92 @@ class RequestHeaders:
         self._decoder: Decoder | None = None
         self._first: bytes | None = None
 
-    def decode(self, block: bytes) -> Mapping[str, str]:
-        """Return a block's headers by lower-case name, repeated ones joined by commas.
+    def request(self, block: bytes) -> Mapping[str, str]:
+        """Return the headers of a request by lower-case name, repeated ones joined by commas.
 
         Raises:
             ConnectionFailed: the block cannot be read, and with it none that follows.
+            MalformedRequest: it could be read, and is no request.
         """
-        if self._decoder is None and self._first is None:
+        if self._decoder is not None or self._first is not None:
+            return _request(self._pairs(block))
+        headers = self._first_blocks.get(block)
+        if headers is not None:
             self._first = block
-            headers = self._first_blocks.get(block)
-            if headers is None:
-                headers = self._decode(block)
-                if "authorization" in headers:  # nobody else's, and not to be kept
-                    return headers
-                self._first_blocks[block] = headers
-                if len(self._first_blocks) > _MOST_FIRST_BLOCKS:
-                    self._first_blocks.popitem(last=False)
             return headers
-        if self._decoder is None and self._first is not None:
-            self._decode(self._first)
-        return self._decode(block)
+        headers = _request(self._pairs(block))
+        if "authorization" in headers:  # nobody else's, and not to be kept
+            return headers
+        self._first_blocks[block] = headers
+        if len(self._first_blocks) > _MOST_FIRST_BLOCKS:
+            self._first_blocks.popitem(last=False)
+        return headers
 
-    def _decode(self, block: bytes) -> Mapping[str, str]:
+    def trailers(self, block: bytes) -> None:
+        """Take the headers that end a request, which say nothing to us.
+
+        Raises:
+            ConnectionFailed: as for ``request``.
+            MalformedRequest: there are such among them as only begin a request.
+        """
+        for name, value in self._pairs(block):
+            _check(name, value)
+            if name.startswith(b":"):
+                raise MalformedRequest("a pseudo-header in trailers")
+
+    def _pairs(self, block: bytes) -> Sequence[tuple[bytes, bytes]]:
         if self._decoder is None:
             self._decoder = Decoder(max_header_list_size=LARGEST_LIST)
+            if self._first is not None:
+                self._pairs(self._first)
         try:
-            pairs = self._decoder.decode(block)
+            return cast("Sequence[tuple[bytes, bytes]]", self._decoder.decode(block, raw=True))
         except HPACKError as error:
             raise ConnectionFailed(ErrorCode.COMPRESSION_ERROR, f"the headers cannot be decoded: {error}") from error
-        headers: dict[str, str] = {}
-        for name, value in pairs:
-            key, text = str(name), str(value)
-            headers[key] = f"{headers[key]},{text}" if key in headers else text
-        return headers
+
+
+_PSEUDO_HEADERS = frozenset({b":method", b":scheme", b":path", b":authority"})
+_NEEDED = frozenset({":method", ":scheme", ":path"})
+_OF_THE_CONNECTION = frozenset({b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"})
+_NOT_IN_A_NAME = bytes((*range(0x21), *range(ord("A"), ord("Z") + 1), *range(0x7F, 0x100)))
+_NOT_IN_A_VALUE = b"\0\r\n"
+
+
+def _request(pairs: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
+    """Return a request's headers. Reference: RFC 9113, sections 8.2 and 8.3."""
+    headers: dict[str, str] = {}
+    pseudo = True
+    for name, value in pairs:
+        _check(name, value)
+        key = name.decode()
+        if name.startswith(b":"):
+            if not pseudo or name not in _PSEUDO_HEADERS or key in headers:
+                raise MalformedRequest(f"the pseudo-header {key} is unknown, repeated or late")
+        else:
+            pseudo = False
+        try:
+            text = value.decode()
+        except UnicodeDecodeError as error:
+            raise MalformedRequest(f"the header {key} is not UTF-8") from error
+        headers[key] = f"{headers[key]},{text}" if key in headers else text
+    missing = [name for name in _NEEDED if not headers.get(name)]
+    if missing:
+        raise MalformedRequest(f"the request lacks {', '.join(sorted(missing))}")
+    length = headers.get("content-length", "0")
+    if not (length.isascii() and length.isdecimal() and len(length) < _LONGEST_LENGTH):
+        raise MalformedRequest("content-length is no number")
+    return headers
+
+
+def _check(name: bytes, value: bytes) -> None:
+    """Raise ``MalformedRequest`` for a header that may not be in any block."""
+    bare = name.removeprefix(b":")
+    if not bare or b":" in bare or bare.translate(None, _NOT_IN_A_NAME) != bare:
+        raise MalformedRequest("the name of a header has characters that may not be in one")
+    if value.translate(None, _NOT_IN_A_VALUE) != value or value.strip(b" \t") != value:
+        raise MalformedRequest(f"the header {name.decode()} has characters that may not be in it")
+    if name in _OF_THE_CONNECTION or (name == b"te" and value != b"trailers"):
+        raise MalformedRequest(f"the header {name.decode()} is about a connection")
 
 
 def _literal(name: str, value: str) -> bytes:

@@ -26,15 +26,18 @@ class CallRefused(Exception):  # noqa: N818 - it states what happened to the cal
         self.status = status
 
 
-def unary(method: Method) -> Handler:
-    """Return the handler of a method that takes a request and returns the response, both serialised.
+def unary(method: Method, largest: int | None = None) -> Handler:
+    """Return the handler of a method that takes a request, of ``largest`` bytes at most, and returns the response.
 
-    What it raises beside ``CallRefused`` is a bug: it is logged, and the peer is told no more than that.
+    Both are serialised. What it raises beside ``CallRefused`` is a bug: it is logged, and the peer is told no more.
     """
     tasks: set[asyncio.Task[None]] = set()  # the event loop itself holds tasks weakly
 
     def handle(call: Call) -> None:
+        if largest is not None:
+            call.limit(largest)
         task = asyncio.create_task(_serve(method, call))
+        call.on_cut(task.cancel)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from controlplane.model.credentials import KeyPair, TrustedRoots
+
 
 @dataclass(frozen=True, slots=True)
 class KubeServicePort:
@@ -36,13 +38,17 @@ class KubeService:
 
 @dataclass(frozen=True, slots=True)
 class SliceEndpoint:
-    """One entry of ``EndpointSlice.endpoints``; conditions are ``None`` where the slice leaves them out."""
+    """One entry of ``EndpointSlice.endpoints``; conditions are ``None`` where the slice leaves them out.
+
+    ``pod`` is the name of the Pod that ``targetRef`` names, ``namespace`` its namespace; empty, that is the slice's.
+    """
 
     addresses: tuple[str, ...]
     ready: bool | None = None
     serving: bool | None = None
     terminating: bool | None = None
     pod: str = ""
+    namespace: str = ""
     hostname: str = ""
 
 
@@ -83,7 +89,13 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """``Node``; only its labels matter."""
+    """``Node``; its labels matter, and ``minor_version``: major and minor version of its kubelet (0 and 0: unknown).
+
+    ``external_ips`` are the addresses at which it is reached from outside its network.
+    """
+
+    minor_version: tuple[int, int] = (0, 0)
+    external_ips: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +110,17 @@ class ServiceAccount:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """``Secret``; ``data`` is decoded and never shown."""
+    """``Secret``, as far as it is about TLS: a key pair and root certificates; nothing else of it is kept.
+
+    Where a part is not usable, its ``problem`` says why (``data.tls.key: reason``); the part is then ``None``, or the
+    last good one that stays in force.
+    """
 
     type: str = ""
-    data: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    pair: KeyPair | None = None
+    roots: TrustedRoots | None = None
+    pair_problem: str = ""
+    roots_problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +163,15 @@ class IngressTLS:
 
 @dataclass(frozen=True, slots=True)
 class Ingress:
-    """``Ingress.spec``; ``class_name`` is ``None`` where none is stated. A default backend routes nothing in Istio."""
+    """``Ingress.spec``; ``class_name`` is ``None`` where none is stated.
+
+    ``default_backend`` says whether there is one: it routes nothing in Istio.
+    """
 
     class_name: str | None = None
     rules: tuple[IngressRule, ...] = ()
     tls: tuple[IngressTLS, ...] = ()
+    default_backend: bool = False
 
 
 @dataclass(frozen=True, slots=True)

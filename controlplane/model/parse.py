@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from controlplane.apis.kinds import KINDS
 from controlplane.apis.parse import ROOT, parse_spec
-from controlplane.apis.problems import Problem
-from controlplane.apis.validation.report import Subject
+from controlplane.apis.problems import UNKNOWN, Problem
+from controlplane.apis.validation.primitives import check_labels
+from controlplane.apis.validation.report import Report, Subject
+from controlplane.documents.extent import extent
+from controlplane.documents.limits import MAX_DEPTH, too_deep
+from controlplane.documents.words import is_subdomain
+from controlplane.model.kinds import GroupKind
 from controlplane.model.objects import Labels, Meta, Object, ObjectKey, Rejected
 from controlplane.model.status import allocated
 
@@ -20,12 +24,35 @@ if TYPE_CHECKING:
 
 DEFAULT_NAMESPACE = "default"
 MAX_NAME = 253
-_LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
-_SUBDOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+MAX_PROBLEMS = 200
+"""Of one object, that are told one by one."""
+MAX_SIZE = 3_000_000
+"""What an object may hold (``documents.extent``); Kubernetes stores no object of more than 1.5 MB."""
 _TOP_LEVEL = ("apiVersion", "kind", "metadata", ROOT, "status")
+_OF_METADATA = frozenset(
+    [
+        "annotations",
+        "creationTimestamp",
+        "deletionGracePeriodSeconds",
+        "deletionTimestamp",
+        "finalizers",
+        "generateName",
+        "generation",
+        "labels",
+        "managedFields",
+        "name",
+        "namespace",
+        "ownerReferences",
+        "resourceVersion",
+        "selfLink",
+        "uid",
+    ]
+)
 _DRY_RUN = "istio.io/dry-run"
 #: the types of conditions by which something is decided, by kind; the others, ours too, change nothing
 _CONDITIONS = {"WorkloadEntry": ("Healthy",)}
+#: kinds of which proxies are told one version from another
+_VERSIONED = frozenset({"WasmPlugin", "TrafficExtension"})
 _RESERVED = (
     "internal.istio.io/webhook-always-reject",
     "internal.istio.io/parent-namespace",
@@ -57,10 +84,14 @@ def inspect(kind: str, obj: Mapping[str, Any], *, strict: bool = False, source: 
     ``strict`` is for a person who asks (``validate``, the webhook): unknown fields and reserved annotations are
     problems. Otherwise unknown fields are dropped with a warning. ``source`` says where it was read (``path:line``).
     """
+    if excess := _excess(obj):
+        return Inspected(_Metadata(_named(obj), []).meta(source), None, (Problem("", excess),))
     problems: list[Problem] = []
     meta = _Metadata(obj.get("metadata"), problems).meta(source)
     if kind == "ServiceEntry":
         meta = replace(meta, allocated=allocated(obj.get("status")))
+    if kind in _VERSIONED:
+        meta = replace(meta, resource_version=_resource_version(obj.get("metadata")))
     if kind in _CONDITIONS:
         meta = replace(meta, conditions=_conditions(obj.get("status"), _CONDITIONS[kind]))
     if kind not in KINDS:
@@ -71,16 +102,47 @@ def inspect(kind: str, obj: Mapping[str, Any], *, strict: bool = False, source: 
     subject = Subject(meta.namespace, meta.name, meta.annotations, meta.labels)
     spec = parse_spec(kind, obj.get(ROOT), subject, strict=strict)
     problems += spec.problems
-    return Inspected(meta, None if problems else spec.model, tuple(problems), spec.warnings)
+    if strict:
+        problems += _by_schema(kind, obj.get(ROOT), spec.problems)
+    problems = _few(problems)
+    return Inspected(meta, None if problems else spec.model, tuple(problems), tuple(_few(spec.warnings)))
+
+
+def _few(problems: Sequence[Problem]) -> list[Problem]:
+    """Return as many as a person reads, and how many more there are."""
+    more = len(problems) - MAX_PROBLEMS
+    return [*problems[:MAX_PROBLEMS], Problem("", f"and {more} more")] if more > 0 else list(problems)
+
+
+def _excess(obj: Mapping[str, Any]) -> str:
+    """Say what of an object is more than can be read in little time; empty where nothing is."""
+    depth, size = extent(obj, deepest=MAX_DEPTH, largest=MAX_SIZE)
+    if depth > MAX_DEPTH:
+        return too_deep()
+    return f"is larger than {MAX_SIZE} characters" if size > MAX_SIZE else ""
+
+
+def _named(obj: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what names an object in its metadata."""
+    raw = obj.get("metadata")
+    return {field: raw.get(field) for field in ("namespace", "name")} if isinstance(raw, Mapping) else {}
 
 
 def parse(kind: str, obj: Mapping[str, Any], *, strict: bool = False, source: str = "") -> Parsed | Rejected:
     """Read an object as ``inspect`` does, for the registry."""
     seen = inspect(kind, obj, strict=strict, source=source)
+    group_kind = GroupKind(kind, KINDS[kind].group if kind in KINDS else "")
     if seen.spec is None:
-        key = ObjectKey(kind, seen.meta.namespace, seen.meta.name)
-        return Rejected(key, tuple(map(str, seen.problems)), source)
-    return Parsed(Object(kind, seen.meta, seen.spec), tuple(map(str, seen.warnings)))
+        return Rejected(
+            ObjectKey(group_kind, seen.meta.namespace, seen.meta.name), tuple(map(str, seen.problems)), source
+        )
+    return Parsed(Object(group_kind, seen.meta, seen.spec), tuple(map(str, seen.warnings)))
+
+
+def _resource_version(metadata: object) -> str:
+    """Return the version that Kubernetes gave an object; what is none is left out, since no person writes it."""
+    value = metadata.get("resourceVersion") if isinstance(metadata, Mapping) else None
+    return value[:MAX_NAME] if isinstance(value, str) else ""
 
 
 def _conditions(status: object, types: Collection[str]) -> dict[str, str]:
@@ -102,7 +164,13 @@ def _envelope(kind: str, obj: Mapping[str, Any]) -> list[Problem]:
 
 
 def _strict_envelope(kind: str, obj: Mapping[str, Any], annotations: Labels) -> list[Problem]:
-    problems = [Problem(str(key), "unknown field") for key in obj if key not in _TOP_LEVEL]
+    problems = [Problem(str(key), UNKNOWN) for key in obj if key not in _TOP_LEVEL]
+    raw = obj.get("metadata")
+    metadata: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
+    problems += [Problem(f"metadata.{key}", UNKNOWN) for key in metadata if key not in _OF_METADATA]
+    report = Report()
+    check_labels(report, "metadata.labels", _plain_texts(metadata.get("labels")))
+    problems += report.errors
     problems += [Problem(f"metadata.annotations.{key}", "is reserved") for key in _RESERVED if key in annotations]
     if _DRY_RUN in annotations:
         path = f"metadata.annotations.{_DRY_RUN}"
@@ -113,6 +181,20 @@ def _strict_envelope(kind: str, obj: Mapping[str, Any], annotations: Labels) -> 
         if annotations[_DRY_RUN].lower() not in {"true", "false", "1", "0", "t", "f"}:
             problems.append(Problem(path, "must be true or false"))
     return problems
+
+
+def _plain_texts(value: object) -> dict[str, str]:
+    texts = value if isinstance(value, Mapping) else {}
+    return {key: text for key, text in texts.items() if isinstance(key, str) and isinstance(text, str)}
+
+
+def _by_schema(kind: str, spec: object, known: Collection[Problem]) -> list[Problem]:
+    """Return what the API server refuses beyond the problems that are known."""
+    from controlplane.apis.crds.strict import schema_problems  # noqa: PLC0415 - only those who ask need the schemas
+
+    paths = {problem.path for problem in known}
+    found = [] if spec is None else schema_problems(kind, spec, ROOT)
+    return [problem for problem in found if problem.path not in paths]
 
 
 class _Metadata:
@@ -142,7 +224,7 @@ class _Metadata:
         value = self._raw.get(field) or default
         if not value:
             self._note(field, "is required")
-        elif not isinstance(value, str) or len(value) > MAX_NAME or _SUBDOMAIN.fullmatch(value) is None:
+        elif not isinstance(value, str) or len(value) > MAX_NAME or not is_subdomain(value):
             self._note(field, f"must be a DNS name of at most {MAX_NAME} lower-case characters")
         return value if isinstance(value, str) else ""
 

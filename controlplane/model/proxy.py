@@ -6,6 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+LISTENER_PORTS = frozenset({15021, 15090})
+"""Ports that listeners of the bootstrap have at every address: health and metrics."""
+OWN_PORTS = LISTENER_PORTS | {15000, 15004, 15020, 15053}
+"""Ports that something in the proxy's pod listens on before any listener of ours: also administration and agent."""
+
 
 class Locality(NamedTuple):
     """Where something runs; empty parts are unknown. Source: ``envoy.config.core.v3.Locality``."""
@@ -31,7 +36,8 @@ class Proxy:
     ``type`` is ``sidecar`` or ``router``. ``id`` is ``<pod>.<namespace>``. ``ips`` are the addresses of the
     instance, the pod's first. ``domain`` is the DNS search domain (``default.svc.cluster.local``).
     ``metadata`` is the node metadata as plain JSON values; ``istio_version`` is empty for a stock Envoy.
-    ``service_cluster`` is what the proxy calls its service (``Node.cluster``).
+    ``service_cluster`` is what the proxy calls its service (``Node.cluster``). ``envoy_minor`` is the second number of
+    Envoy's version (``user_agent_build_version``), ``None`` where the node does not say it.
     """
 
     type: str
@@ -47,6 +53,7 @@ class Proxy:
     istio_version: str = ""
     service_cluster: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    envoy_minor: int | None = None
 
     def __hash__(self) -> int:
         """Hash by identity of the instance; equality still compares every field."""

@@ -8,11 +8,13 @@ namespaces share fifty outbound halves.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from enum import Flag, auto
 from functools import cache
 from operator import attrgetter
-from typing import Any
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
 from controlplane.model.objects import ObjectKey
+from controlplane.model.patches import NO_PATCHES, ProxyPatches
 from controlplane.model.proxy import Locality
 from controlplane.model.service import ServiceKey
 
@@ -40,38 +42,102 @@ class _HashedOnce:
             return self._hash
 
 
+class Shows(Flag):
+    """In what of a proxy's configuration a field of its ``ClientScope`` can show, beside the routes of a gateway."""
+
+    CLUSTERS = auto()
+    """Each cluster and load assignment."""
+    REACH = auto()
+    """Which of these there are, and whose rules count."""
+    PLACE = auto()
+    """The order of endpoints by where the client is."""
+    NETWORK = auto()
+    """Which endpoints are reached through gateways of their network, and which are seen at all."""
+    LISTENERS = auto()
+    """Outbound listeners of a sidecar."""
+    GATEWAY_LISTENERS = auto()
+    ROUTES = auto()
+    """Route configurations of a sidecar."""
+    ANY_LISTENERS = LISTENERS | GATEWAY_LISTENERS
+    EVERYWHERE = CLUSTERS | REACH | PLACE | ANY_LISTENERS
+
+
+class SpanSource(NamedTuple):
+    """What the spans of a proxy say of where they come from, as far as that is wanted; nothing without tracing.
+
+    ``service`` is what the tracer calls the service. ``tags`` are the names and values of Istio's own tags. ``release``
+    is the minor version of the release of Istio whose Envoy the proxy has, 0 where no provider takes spans.
+    """
+
+    service: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+    release: int = 0
+
+
+NO_SPANS = SpanSource()
+
+
+class FileCertificates(NamedTuple):
+    """A key pair and roots in files of the proxy, which it uses instead of the mesh's; paths, empty for none.
+
+    ``apart`` says that a server of its own at the proxy reads files, beside the one that has the mesh's certificates.
+    """
+
+    chain: str = ""
+    key: str = ""
+    root: str = ""
+    apart: bool = False
+
+
+NO_FILES = FileCertificates()
+
+
 @dataclass(frozen=True, slots=True)
 class ClientScope(_HashedOnce):
-    """Who is calling: what outbound clusters, endpoints, listeners and routes may depend on.
+    """Who is calling: what outbound clusters, endpoints, listeners and routes may depend on; each field says which.
 
     ``istio`` is true for an istio-proxy (node metadata ``ISTIO_VERSION``), false for a stock Envoy. ``sidecar`` is
     the Sidecar resource in force. ``labels`` holds only the pairs that some selector or source match tells apart,
     ``node`` and ``own_ips`` only where some service makes a difference by them. ``domain`` is the proxy's DNS domain.
     ``interception`` is ``REDIRECT``, ``TPROXY`` or ``NONE``. ``http_proxy_port`` 0 means no HTTP proxy listener.
     ``settings`` is what the proxy's own ProxyConfig changes (see ``registry.proxy_settings``), empty for nothing.
+    ``dual_stack`` is set where it has addresses of both families and wants what it is served to be for both.
+    ``http10`` says that HTTP/1.0 is taken, ``detects_http10`` that it is told from other bytes too. ``telemetry``
+    are the Telemetry objects that apply, the most general first; ``spans`` is what spans say of the proxy.
+    ``extensions`` are the WasmPlugins and TrafficExtensions for the workload, whatever traffic they are for.
+    ``network`` is what the proxy says; of networks it sees those of ``network_view`` alone, unless that is empty.
+    ``files`` is what the proxy calls others with, ``server_files`` what a gateway shows those who call it.
     """
 
-    namespace: str
-    router: bool = False
-    istio: bool = False
-    sidecar: ObjectKey | None = None
-    domain: str = ""
-    ipv4: bool = True
-    ipv6: bool = False
-    cluster_id: str = "Kubernetes"
-    network: str = ""
-    locality: Locality = field(default_factory=Locality)
-    labels: LabelPairs = frozenset()
-    node: str = ""
-    own_ips: frozenset[str] = frozenset()
-    interception: str = "REDIRECT"
-    dns_capture: bool = False
-    http_proxy_port: int = 0
-    idle_timeout: str = ""
-    http10: bool = False
-    unprivileged: bool = False
-    exact_balance: bool = False
-    settings: str = ""
+    namespace: Annotated[str, Shows.REACH | Shows.ANY_LISTENERS | Shows.ROUTES]
+    router: Annotated[bool, Shows.EVERYWHERE] = False
+    istio: Annotated[bool, Shows.EVERYWHERE] = False
+    sidecar: Annotated[ObjectKey | None, Shows.REACH | Shows.LISTENERS | Shows.ROUTES] = None
+    domain: Annotated[str, Shows.LISTENERS | Shows.ROUTES] = ""
+    ipv4: Annotated[bool, Shows.EVERYWHERE | Shows.ROUTES] = True
+    ipv6: Annotated[bool, Shows.EVERYWHERE | Shows.ROUTES] = False
+    cluster_id: Annotated[str, Shows.CLUSTERS] = "Kubernetes"
+    network: Annotated[str, Shows.NETWORK] = ""
+    network_view: Annotated[frozenset[str], Shows.NETWORK] = frozenset()
+    locality: Annotated[Locality, Shows.PLACE] = field(default_factory=Locality)
+    labels: Annotated[LabelPairs, Shows.PLACE | Shows.ANY_LISTENERS | Shows.ROUTES] = frozenset()
+    node: Annotated[str, Shows.PLACE] = ""
+    own_ips: Annotated[frozenset[str], Shows.LISTENERS] = frozenset()
+    interception: Annotated[str, Shows.ANY_LISTENERS] = "REDIRECT"
+    dns_capture: Annotated[bool, Shows.ANY_LISTENERS | Shows.ROUTES] = False
+    http_proxy_port: Annotated[int, Shows.ANY_LISTENERS] = 0
+    idle_timeout: Annotated[str, Shows.ANY_LISTENERS] = ""
+    http10: Annotated[bool, Shows.ANY_LISTENERS] = False
+    unprivileged: Annotated[bool, Shows.ANY_LISTENERS] = False
+    exact_balance: Annotated[bool, Shows.ANY_LISTENERS] = False
+    settings: Annotated[str, Shows.CLUSTERS | Shows.ANY_LISTENERS | Shows.ROUTES] = ""
+    dual_stack: Annotated[bool, Shows.CLUSTERS | Shows.ANY_LISTENERS] = False
+    detects_http10: Annotated[bool, Shows.ANY_LISTENERS] = False
+    telemetry: Annotated[tuple[ObjectKey, ...], Shows.ANY_LISTENERS] = ()
+    spans: Annotated[SpanSource, Shows.ANY_LISTENERS] = NO_SPANS
+    extensions: Annotated[tuple[ObjectKey, ...], Shows.ANY_LISTENERS] = ()
+    files: Annotated[FileCertificates, Shows.CLUSTERS] = NO_FILES
+    server_files: Annotated[FileCertificates, Shows.GATEWAY_LISTENERS] = NO_FILES
 
     __hash__ = _HashedOnce.__hash__
 
@@ -90,6 +156,20 @@ class ClientScope(_HashedOnce):
         return "127.0.0.1" if self.ipv4 else "::1"
 
 
+def _shows() -> dict[str, Shows]:
+    hints = get_type_hints(ClientScope, include_extras=True)
+    return {each.name: hints[each.name].__metadata__[0] for each in fields(ClientScope)}
+
+
+_SHOWS = _shows()
+
+
+def projected(client: ClientScope, what: Shows) -> ClientScope:
+    """Return the client with those fields alone that show in ``what``; clients that come to the same can share it."""
+    kept = {name: getattr(client, name) for name, shows in _SHOWS.items() if shows & what}
+    return ClientScope(**{"namespace": "", **kept})
+
+
 @dataclass(frozen=True, slots=True)
 class InboundTarget:
     """One service port of the workload behind the proxy: the service, its port number, the port on the workload."""
@@ -105,7 +185,7 @@ class InboundScope(_HashedOnce):
 
     ``targets`` are the service ports of the workload, oldest service first. ``labels`` holds the pairs that a
     PeerAuthentication or other policy tells apart; ``ips`` is filled only where a Sidecar's ``ingress`` needs them.
-    ``settings`` is as in ``ClientScope``.
+    ``settings`` and the fields behind it are as in ``ClientScope``; ``files`` is what callers are shown.
     """
 
     namespace: str
@@ -121,23 +201,53 @@ class InboundScope(_HashedOnce):
     http10: bool = False
     exact_balance: bool = False
     settings: str = ""
+    dual_stack: bool = False
+    detects_http10: bool = False
+    telemetry: tuple[ObjectKey, ...] = ()
+    spans: SpanSource = NO_SPANS
+    extensions: tuple[ObjectKey, ...] = ()
+    files: FileCertificates = NO_FILES
 
     __hash__ = _HashedOnce.__hash__
 
 
 @dataclass(frozen=True, slots=True)
-class ProxyClass(_HashedOnce):
-    """What a proxy is to the compiler.
+class SidecarClass(_HashedOnce):
+    """What a sidecar is to the compiler.
 
-    ``client`` is the proxy as a client; ``reaching`` and ``listening`` are its projections to what clusters and
-    outbound listeners may depend on, equal for many clients. ``gateway_targets`` is filled for routers, for the
-    ports of their Gateways; ``inbound`` for sidecars.
+    ``client`` is the proxy as a client; ``reaching``, ``listening`` and ``routing`` are its projections to what
+    clusters, outbound listeners and routes may depend on, equal for many clients. ``inbound`` is the proxy as a server.
+    ``patches`` are those of EnvoyFilters that select the proxy.
     """
 
     client: ClientScope
     reaching: ClientScope
     listening: ClientScope
-    inbound: InboundScope | None = None
-    gateway_targets: tuple[InboundTarget, ...] = ()
+    routing: ClientScope
+    inbound: InboundScope
+    patches: ProxyPatches = NO_PATCHES
 
     __hash__ = _HashedOnce.__hash__
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayClass(_HashedOnce):
+    """What a gateway (node type ``router``) is to the compiler.
+
+    ``client`` and ``reaching`` are as in ``SidecarClass``; ``targets`` are the service ports that lead to the proxy,
+    for the ports of its Gateways; ``patches`` as in ``SidecarClass``. ``limited`` is set where it has clusters of those
+    services alone that it needs. ``udp`` are the UDP ports of its services, where servers are to speak HTTP/3 there.
+    """
+
+    client: ClientScope
+    reaching: ClientScope
+    targets: tuple[InboundTarget, ...] = ()
+    patches: ProxyPatches = NO_PATCHES
+    limited: bool = False
+    udp: frozenset[int] = frozenset()
+
+    __hash__ = _HashedOnce.__hash__
+
+
+ProxyClass = SidecarClass | GatewayClass
+"""What a proxy is to the compiler: everything that can change its bytes, and nothing else."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from types import MappingProxyType
@@ -145,6 +146,11 @@ class Service:
     traffic_distribution: str = ""
     publish_not_ready: bool = False
     race_first_connect: bool = False
+    _numbered: Mapping[int, ServicePort] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        numbered = {port.number: port for port in reversed(self.ports) if port.protocol is not Protocol.UDP}
+        object.__setattr__(self, "_numbered", numbered)
 
     def __hash__(self) -> int:
         """Hash by identity of the definition; equality still compares every field."""
@@ -176,7 +182,7 @@ class Service:
 
     def port(self, number: int) -> ServicePort | None:
         """Return the port with this number, or ``None``; one for UDP may have the same number and does not count."""
-        return next((port for port in self.ports if port.number == number and port.protocol is not Protocol.UDP), None)
+        return self._numbered.get(number)
 
     def visible_in(self, namespace: str) -> bool:
         """Whether clients of this namespace may see the service. Source: ``exportTo``."""
@@ -193,7 +199,8 @@ class Endpoint(NamedTuple):
     ``address`` is an IP literal, a host name (DNS services) or a socket path with ``port`` 0. ``port_name`` and
     ``service_port`` say which service port it serves (Kubernetes endpoints match by name; ``service_port`` is 0
     there). ``labels`` include the topology labels. ``weight`` is relative, at least 1. ``tls_mode`` is ``istio``
-    where the endpoint has a proxy that accepts mutual TLS. ``account`` is its SPIFFE id or empty.
+    where the endpoint has a proxy that accepts mutual TLS. ``account`` is its SPIFFE id or empty. ``pod_ips`` are all
+    addresses of its pod where it has several.
     """
 
     address: str
@@ -212,6 +219,7 @@ class Endpoint(NamedTuple):
     workload: str = ""
     hostname: str = ""
     subdomain: str = ""
+    pod_ips: tuple[str, ...] = ()
 
     def serves(self, port: ServicePort) -> bool:
         """Whether this endpoint belongs to the service port: by number, from Kubernetes by name."""

@@ -37,6 +37,8 @@ MESSAGES: Mapping[ApplyTo, type[Message]] = {
 }
 """What a patch's value is, for everything that a patch is applied to."""
 
+_STRUCT = "type.googleapis.com/udpa.type.v1.TypedStruct"
+_ISTIO_PROXY = ("istio.", "io.istio.", "stats.", "envoy.tcp.metadataexchange.")
 _ENUMERATION = "Invalid enum value"  # protobuf's words
 _MOST_LEVELS = 100  # protobuf's own limit of a message within a message
 
@@ -55,7 +57,8 @@ def decode(apply_to: ApplyTo, value: dict[str, Any]) -> Decoded:
         ValueError: it is no such message, also not without the fields that are unknown; the message says where.
     """
     for type_url in _type_urls(value):
-        _load(type_url)
+        load_type(type_url)
+    value = _with_structs(value)
     made = MESSAGES[apply_to]
     try:
         return Decoded(ParseDict(value, made(), max_recursion_depth=_MOST_LEVELS))
@@ -67,6 +70,25 @@ def decode(apply_to: ApplyTo, value: dict[str, Any]) -> Decoded:
         except ParseError as error:
             raise ValueError(_reason(error)) from error
         return Decoded(read, _reason(strict))
+
+
+def of_istio_proxy(type_url: str) -> bool:
+    """Whether a type is one of istio-proxy's own extensions, of which no message is known here."""
+    return type_name(type_url).startswith(_ISTIO_PROXY)
+
+
+def _with_structs(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Return the JSON with messages of istio-proxy's own types as what stands for them: a ``TypedStruct``."""
+    if isinstance(value, list):
+        return [_with_structs(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    type_url = value.get("@type")
+    if isinstance(type_url, str) and of_istio_proxy(type_url):
+        load_type(_STRUCT)
+        held = {name: each for name, each in value.items() if name != "@type"}
+        return {"@type": _STRUCT, "type_url": type_url, "value": held}
+    return {name: _with_structs(each) for name, each in value.items()}
 
 
 def type_name(type_url: str) -> str:
@@ -94,7 +116,7 @@ def _type_urls(value: object) -> Iterator[str]:
 
 
 @lru_cache(maxsize=1024)
-def _load(type_url: str) -> None:
+def load_type(type_url: str) -> None:
     """Load the modules of a type's package, so that the type is known where there is such a one.
 
     In Envoy's API a package is a directory, of the same name.

@@ -1,7 +1,7 @@
-"""The only mutable configuration state, and the incremental engine that derives everything from it.
+"""The only mutable configuration state, and the queries that say what the mesh means.
 
-``store`` keeps objects by key with secondary indexes and turns a ``ChangeSet`` into the facts that changed.
-``memo`` remembers pure functions of ``(view, key)`` (*queries*) with what each of them read, and reruns only
-those that read something that really changed. The other modules are queries: services, endpoints, workloads,
-destination rules, virtual services, scopes. Translators read the registry through the same ``View``.
+``store`` keeps objects by key with secondary indexes, and turns a ``ChangeSet`` into the facts that changed. The other
+modules are queries of the ``engine`` over them: services, endpoints, workloads, destination rules, virtual services,
+scopes. Translators read the registry through the same ``View``. What ``frontends`` make of foreign kinds is read
+through the queries that a ``Registry`` is given, so nothing here knows those kinds.
 """

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from controlplane.apis.virtual_service import L4MatchAttributes, TLSMatchAttributes
-from controlplane.model.proxy import Locality
-from controlplane.model.proxy_class import ClientScope
+from controlplane.engine.recording import query
+from controlplane.model import kinds
+from controlplane.model.proxy_class import ClientScope, Shows, projected
 from controlplane.model.service import Resolution
 from controlplane.registry.destination_rules import destination_rules
-from controlplane.registry.memo import query
-from controlplane.registry.mesh import mesh_config
-from controlplane.registry.proxy_settings import mesh_for, preserves_header_case
+from controlplane.registry.distinctions import source_pairs
+from controlplane.registry.mesh import root_namespace
+from controlplane.registry.proxy_settings import preserves_header_case
 from controlplane.registry.services import sees_only_public, service_table, visible_by_host
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import MESH_GATEWAY, ResolvedVirtualService, virtual_service_table
@@ -25,14 +26,14 @@ from controlplane.registry.virtual_services import MESH_GATEWAY, ResolvedVirtual
 @query
 def named_by_rules(view: View, _key: tuple[()]) -> frozenset[str]:
     """Return the namespaces that some DestinationRule names in its ``exportTo``."""
-    rules = [obj.spec for key in view.keys("DestinationRule") if (obj := view.get(key)) is not None]
+    rules = [obj.spec for key in view.keys(kinds.DESTINATION_RULE) if (obj := view.get(key)) is not None]
     return frozenset(name for rule in rules for name in rule.export_to)
 
 
 @query
 def ordinary(view: View, namespace: str) -> bool:
     """Whether clients of a namespace reach the same clusters as those of any other ordinary namespace."""
-    if namespace == mesh_config(view).root_namespace or namespace in named_by_rules(view, ()):
+    if namespace == root_namespace(view, ()) or namespace in named_by_rules(view, ()):
         return False
     return sees_only_public(view, namespace) and not destination_rules(view, namespace).local
 
@@ -40,26 +41,23 @@ def ordinary(view: View, namespace: str) -> bool:
 @query
 def reaching(view: View, client: ClientScope) -> ClientScope:
     """Project a client to what its outbound clusters and load assignments may depend on."""
-    return ClientScope(
+    return replace(
+        projected(client, Shows.CLUSTERS | Shows.REACH | Shows.PLACE | Shows.NETWORK),
         namespace="" if client.sidecar is None and ordinary(view, client.namespace) else client.namespace,
-        router=client.router,
-        istio=client.istio,
-        sidecar=client.sidecar,
-        ipv4=client.ipv4,
-        ipv6=client.ipv6,
-        cluster_id=client.cluster_id,
-        network=client.network,
-        locality=client.locality,
-        labels=client.labels,
-        node=client.node,
         settings=_cluster_settings(view, client.settings),
     )
 
 
 def _cluster_settings(view: View, settings: str) -> str:
     """Return a proxy's own settings where clusters differ by them from the mesh's, else none."""
-    own, default = mesh_for(view, settings), mesh_for(view, "")
-    return settings if preserves_header_case(own) != preserves_header_case(default) else ""
+    return settings if preserves_header_case(view, settings) != preserves_header_case(view, "") else ""
+
+
+@query
+def routing(view: View, client: ClientScope) -> ClientScope:
+    """Project a sidecar to what its route configurations may depend on: not on where it runs."""
+    known = projected(client, Shows.ROUTES)
+    return replace(known, labels=known.labels & source_pairs(view, client.namespace)[0]) if known.labels else known
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ class Distinctions:
 @query
 def listening(view: View, client: ClientScope) -> ClientScope:
     """Reduce a client to what its outbound listeners depend on; clients that come to the same share all of them."""
-    known = replace(client, cluster_id="Kubernetes", network="", locality=Locality(), node="")
+    known = projected(client, Shows.LISTENERS)
     found = distinctions(view, ())
     apart = found.everywhere or client.namespace in found.namespaces or client.sidecar is not None
     if apart or destination_rules(view, client.namespace).local:
@@ -97,10 +95,10 @@ def distinctions(view: View, _key: tuple[()]) -> Distinctions:
     """Return by what clients are told apart."""
     services = service_table(view, ())
     routes = virtual_service_table(view, ())
-    namespaces = {mesh_config(view).root_namespace, *services.private}
+    namespaces = {root_namespace(view, ()), *services.private}
     for table in (routes.private, routes.exported):
         namespaces |= {namespace for (namespace, gateway), held in table.items() if gateway == MESH_GATEWAY and held}
-    for key in view.keys("DestinationRule"):
+    for key in view.keys(kinds.DESTINATION_RULE):
         obj = view.get(key)
         if obj is not None:
             namespaces.update(obj.spec.export_to)

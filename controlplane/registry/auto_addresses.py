@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from itertools import chain
 
 from controlplane.apis.service_entry import Resolution, ServiceEntry
+from controlplane.engine.recording import isolated, query
+from controlplane.model import kinds
 from controlplane.model.objects import Object, ObjectKey
-from controlplane.registry.memo import isolated, query
 from controlplane.registry.store import View
 
 AUTO_ALLOCATE_LABEL = "networking.istio.io/enable-autoallocate-ip"
@@ -39,7 +40,7 @@ def may_allocate(obj: Object) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class AddressRequest:
     """What one ServiceEntry means for the pools.
 
     ``hosts`` get addresses, ``held`` says its status (host and address), ``taken`` of the pools are stated by a user.
@@ -57,9 +58,9 @@ class Claim:
         return ((self.key, host, pool.version) for host in self.hosts for pool in POOLS)
 
 
-@isolated(None)
-def claim(view: View, key: ObjectKey) -> Claim | None:
-    """Return the claim of one ServiceEntry, ``None`` where it has nothing to do with the pools."""
+@isolated
+def address_request(view: View, key: ObjectKey) -> AddressRequest | None:
+    """Return what one ServiceEntry asks for, ``None`` where it has nothing to do with the pools."""
     obj = view.get(key)
     if obj is None:
         return None
@@ -67,11 +68,11 @@ def claim(view: View, key: ObjectKey) -> Claim | None:
     if not may_allocate(obj):
         stated = (_address(text.removesuffix("/32").removesuffix("/128")) for text in spec.addresses)
         taken = tuple(str(address) for address in stated if any(address in pool for pool in POOLS if address))
-        return Claim(key, obj.age_order, taken=taken) if taken else None
+        return AddressRequest(key, obj.age_order, taken=taken) if taken else None
     held = tuple(
         (host.lower(), str(address)) for host, text in obj.meta.allocated if (address := _address(text)) is not None
     )
-    return Claim(key, obj.age_order, tuple(dict.fromkeys(map(str.lower, allocated_hosts(spec)))), held)
+    return AddressRequest(key, obj.age_order, tuple(dict.fromkeys(map(str.lower, allocated_hosts(spec)))), held)
 
 
 def allocated_hosts(spec: ServiceEntry) -> Iterator[str]:
@@ -87,9 +88,9 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 @query
-def claims(view: View, _key: tuple[()]) -> tuple[Claim, ...]:
-    """Return all claims, the oldest first."""
-    found = (claim(view, key) for key in view.keys("ServiceEntry"))
+def address_requests(view: View, _key: tuple[()]) -> tuple[AddressRequest, ...]:
+    """Return what all of them ask for, the oldest first."""
+    found = (address_request.outcome(view, key).value for key in view.keys(kinds.SERVICE_ENTRY))
     return tuple(sorted((each for each in found if each is not None), key=lambda each: (each.age_order, each.key)))
 
 
@@ -110,13 +111,13 @@ class Pools:
                 yield address
 
 
-def assign(claims: Iterable[Claim], before: Mapping[Slot, str], pools: Pools) -> dict[Slot, str]:
+def assign(requests: Iterable[AddressRequest], before: Mapping[Slot, str], pools: Pools) -> dict[Slot, str]:
     """Return the address of each slot; one is missing only where a pool has no more.
 
     What a user stated is no other's. What a status holds stays, of two with one address the older one's; next what
     was assigned ``before`` and is in no status yet.
     """
-    held = list(claims)
+    held = list(requests)
     used = {address for each in held for address in each.taken}
     found: dict[Slot, str] = {}
 
@@ -143,7 +144,7 @@ def assign(claims: Iterable[Claim], before: Mapping[Slot, str], pools: Pools) ->
 @query
 def allocations(view: View, _key: tuple[()]) -> Mapping[ObjectKey, Allocation]:
     """Return the automatic addresses of all ServiceEntries that get some, where nobody writes them."""
-    held = claims(view, ())
+    held = address_requests(view, ())
     found = assign(held, {}, Pools())
     return {
         each.key: {
@@ -158,9 +159,9 @@ def allocations(view: View, _key: tuple[()]) -> Mapping[ObjectKey, Allocation]:
 @query
 def auto_addresses(view: View, key: ObjectKey) -> Allocation:
     """Return the automatic addresses of one ServiceEntry by host; others' addresses do not matter to the reader."""
+    own = address_request(view, key)
     if view.allocates:
         return allocations(view, ()).get(key, {})
-    own = claim(view, key)
     found: dict[str, dict[int, str]] = {host: {} for host in own.hosts} if own is not None else {}
     for host, address in own.held if own is not None else ():
         if host in found:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from controlplane.apis.destination_rule import ClientTLSMode, DestinationRule, SimpleLB, Subset, TrafficPolicy
 from controlplane.apis.mesh import MeshConfig
-from controlplane.model.objects import Labels, Object, ObjectKey
+from controlplane.engine.recording import isolated, query
+from controlplane.model.objects import Labels, ObjectKey
 from controlplane.model.proxy_class import ClientScope
 from controlplane.model.service import Service
-from controlplane.registry.memo import isolated, query
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.store import View
 
@@ -47,11 +47,15 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The rules of one namespace by host, for the three levels of lookup."""
+    """The rules of one namespace by host, for the three levels of lookup.
+
+    ``unread`` says of objects why it is not known what they rule, which were never read.
+    """
 
     local: Mapping[str, tuple[Rule, ...]]
     exported: Mapping[str, tuple[Rule, ...]]
     private: Mapping[str, tuple[Rule, ...]]
+    unread: tuple[str, ...] = ()
 
 
 def full_host(host: str, namespace: str, domain: str) -> str:
@@ -69,24 +73,35 @@ def _is_ip(text: str) -> bool:
     return True
 
 
-@isolated(Rules({}, {}, {}))
+@query
 def destination_rules(view: View, namespace: str) -> Rules:
     """Return the merged rules of a namespace, by host and by who may use them."""
     private_unless_stated = "." in mesh_config(view).default_destination_rule_export_to
     objects = [obj for key in view.index("destination_rules_in", namespace) if (obj := view.get(key))]
     objects.sort(key=lambda obj: (obj.spec.workload_selector is None, obj.age_order))
     levels: tuple[dict[str, list[Rule]], ...] = ({}, {}, {})
+    unread: list[str] = []
     for obj in objects:
-        rule = _rule(obj, view.domain)
+        outcome = stated_rule.outcome(view, obj.key)
+        if not outcome.built:
+            unread.append(f"{obj.key}: {outcome.failure}")
+        rule = outcome.value
+        if rule is None:
+            continue
         private = rule.export_to == {namespace} if rule.export_to else private_unless_stated
         if not rule.export_to or rule.export_to & {"*", namespace}:
             _merge(levels[0].setdefault(rule.host, []), rule)
         _merge(levels[2 if private else 1].setdefault(rule.host, []), rule)
     local, exported, only = ({host: tuple(rules) for host, rules in level.items()} for level in levels)
-    return Rules(local, exported, only)
+    return Rules(local, exported, only, tuple(unread))
 
 
-def _rule(obj: Object, domain: str) -> Rule:
+@isolated
+def stated_rule(view: View, key: ObjectKey) -> Rule | None:
+    """Return what one DestinationRule states; ``None`` if it is gone."""
+    obj = view.get(key)
+    if obj is None:
+        return None
     spec: DestinationRule = obj.spec
     namespace = obj.meta.namespace
     selector = spec.workload_selector
@@ -94,7 +109,7 @@ def _rule(obj: Object, domain: str) -> Rule:
     if selector is not None:
         stated = frozenset({namespace})
     return Rule(
-        host=full_host(spec.host, namespace, domain),
+        host=full_host(spec.host, namespace, view.domain),
         sources=(obj.key,),
         export_to=stated,
         selector=dict(selector.match_labels or {}) if selector is not None else None,

@@ -7,14 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from controlplane.engine.recording import query
+from controlplane.model import kinds
+from controlplane.model.objects import ObjectKey
 from controlplane.model.proxy_class import LabelPairs
-from controlplane.model.service import Resolution
-from controlplane.registry.endpoints import endpoints
+from controlplane.model.service import Resolution, Service, ServiceKey
+from controlplane.registry.endpoints import entry_endpoints
 from controlplane.registry.gateways import gateways
 from controlplane.registry.labels import REGION, SUBZONE, ZONE
-from controlplane.registry.memo import query
 from controlplane.registry.mesh import mesh_config
-from controlplane.registry.services import service_table
+from controlplane.registry.services import service_table, services_of
 from controlplane.registry.store import View
 
 
@@ -39,11 +41,11 @@ def _told_apart(view: View, _key: tuple[()]) -> _ToldApart:
     pairs: set[tuple[str, str]] = set()
     selected: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
     names: set[str] = set()
-    for key in view.keys("VirtualService"):
+    for key in view.keys(kinds.VIRTUAL_SERVICE):
         obj = view.get(key)
         for match in _matches(obj.spec) if obj is not None else ():
             pairs.update((match.source_labels or {}).items())
-    for key in view.keys("DestinationRule"):
+    for key in view.keys(kinds.DESTINATION_RULE):
         obj = view.get(key)
         if obj is None:
             continue
@@ -102,27 +104,41 @@ def node_matters(view: View, _key: tuple[()]) -> bool:
 
 
 @query
-def headless_addresses(view: View, _key: tuple[()]) -> frozenset[str]:
-    """Return the endpoint addresses of headless services that get listeners of their own."""
-    table = service_table(view, ())
-    held = (*table.public, *(service for services in table.private.values() for service in services))
-    return frozenset(
-        endpoint.address
-        for service in held
-        if service.resolution is Resolution.PASSTHROUGH and any(not port.protocol.is_http for port in service.ports)
-        for endpoint in endpoints(view, (service.hostname, service.namespace))
-    )
+def may_be_headless(view: View, address: str) -> bool:
+    """Whether an address may be an endpoint of a headless service whose endpoints get listeners of their own.
+
+    Asked of each address by itself, so that another endpoint of such a service is no news to the rest of the mesh.
+    """
+    for key in view.index("slices_with", address):
+        service = _service_of_slice(view, key)
+        if service is not None and any(map(has_endpoint_listeners, services_of.outcome(view, service).value or ())):
+            return True
+    return any(address in _addresses_of(view, key) for key in _headless_entries(view, ()))
+
+
+def has_endpoint_listeners(service: Service) -> bool:
+    """Whether each endpoint of a service gets listeners of its own."""
+    return service.resolution is Resolution.PASSTHROUGH and any(not port.protocol.is_http for port in service.ports)
 
 
 @query
-def policy_pairs(view: View, namespace: str) -> LabelPairs:
-    """Return the label pairs by which policies tell the workloads of a namespace apart."""
-    pairs: set[tuple[str, str]] = set()
-    for key in view.index("peer_authentications_in", namespace):
-        obj = view.get(key)
-        selector = obj.spec.selector if obj is not None else None
-        pairs.update((selector.match_labels or {}).items() if selector is not None else ())
-    return frozenset(pairs)
+def _service_of_slice(view: View, key: ObjectKey) -> ObjectKey | None:
+    """Return the service of an EndpointSlice, whatever endpoints it has."""
+    obj = view.get(key)
+    return None if obj is None else ObjectKey(kinds.SERVICE, key.namespace, obj.spec.service)
+
+
+@query
+def _headless_entries(view: View, _key: tuple[()]) -> tuple[ServiceKey, ...]:
+    """Return the services of ServiceEntries whose endpoints get listeners of their own: few, if any."""
+    every = (services_of.outcome(view, key).value or () for key in view.keys(kinds.SERVICE_ENTRY))
+    found = [service for services in every for service in services]
+    return tuple(service.key for service in found if has_endpoint_listeners(service))
+
+
+@query
+def _addresses_of(view: View, key: ServiceKey) -> frozenset[str]:
+    return frozenset(endpoint.address for endpoint in entry_endpoints.outcome(view, key).value or ())
 
 
 @query

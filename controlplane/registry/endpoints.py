@@ -6,13 +6,15 @@ import ipaddress
 from collections.abc import Iterable
 
 from controlplane.apis.workload_entry import WorkloadEntry
+from controlplane.engine.recording import UnbuiltError, isolated, query
+from controlplane.model import kinds
 from controlplane.model.kubernetes import EndpointSlice, Pod, SliceEndpoint
 from controlplane.model.objects import Labels, Object, ObjectKey
 from controlplane.model.proxy import Locality
 from controlplane.model.service import Endpoint, Health, Resolution, Service, ServiceKey, ServicePort
 from controlplane.registry.labels import TLS_MODE, augmented, labelled_locality, node_locality, selects
-from controlplane.registry.memo import isolated, query
 from controlplane.registry.mesh import mesh_config
+from controlplane.registry.networks import network_of
 from controlplane.registry.services import services_of
 from controlplane.registry.store import View
 
@@ -24,12 +26,16 @@ UNIX = "unix://"
 
 @query
 def endpoints(view: View, key: tuple[str, str]) -> tuple[Endpoint, ...]:
-    """Return every endpoint of (host name, namespace), all ports, in collection order."""
+    """Return every endpoint of (host name, namespace), all ports: a Kubernetes service's, then by ServiceEntry.
+
+    Raises:
+        UnbuiltError: some could never be read (our bug), which is not the same as none.
+    """
     hostname, namespace = key
     found: list[Endpoint] = []
     suffix = f".{namespace}.svc.{view.domain}"
     if hostname.endswith(suffix):
-        found += kube_endpoints(view, ObjectKey("Service", namespace, hostname.removesuffix(suffix)))
+        found += kube_endpoints(view, ObjectKey(kinds.SERVICE, namespace, hostname.removesuffix(suffix)))
     seen_dns_ports: set[int] = set()
     entries = [obj for entry in view.index("entries_for", (namespace, hostname)) if (obj := view.get(entry))]
     for obj in sorted(entries, key=lambda entry: entry.age_order):
@@ -44,9 +50,20 @@ def endpoints(view: View, key: tuple[str, str]) -> tuple[Endpoint, ...]:
     return tuple(found)
 
 
-@isolated(())
+def known_endpoints(view: View, hostname: str, namespace: str) -> tuple[Endpoint, ...]:
+    """Return what ``endpoints`` does, nothing where some could not be read: for what is told of apart from that."""
+    try:
+        return endpoints(view, (hostname, namespace))
+    except UnbuiltError:
+        return ()
+
+
+@isolated
 def kube_endpoints(view: View, key: ObjectKey) -> tuple[Endpoint, ...]:
-    """Return the endpoints of a Kubernetes service: its slices, then WorkloadEntries it selects."""
+    """Return the endpoints of a Kubernetes service, those of its slices and WorkloadEntries it selects, by address.
+
+    So what lists them in another order, or in other slices, changes nothing.
+    """
     found: dict[tuple[str, str], Endpoint] = {}
     for slice_key in view.index("slices_of", (key.namespace, key.name)):
         for endpoint in slice_endpoints(view, slice_key):
@@ -55,7 +72,7 @@ def kube_endpoints(view: View, key: ObjectKey) -> tuple[Endpoint, ...]:
     for service in services_of(view, key):
         if service.selector and service.resolution is Resolution.CLIENT_SIDE:
             result += _selected_entries(view, service)
-    return tuple(result)
+    return tuple(sorted(result, key=lambda each: (each.address, each.port, each.port_name, each.workload)))
 
 
 def _selected_entries(view: View, service: Service) -> Iterable[Endpoint]:
@@ -80,7 +97,7 @@ def entry_port(entry: WorkloadEntry, port: ServicePort) -> int:
     return ports.get(port.name) or port.target_port or port.number
 
 
-@isolated(())
+@isolated
 def slice_endpoints(view: View, key: ObjectKey) -> tuple[Endpoint, ...]:
     """Return the endpoints of one EndpointSlice; those whose pod is named but not known yet are withheld."""
     obj = view.get(key)
@@ -89,7 +106,7 @@ def slice_endpoints(view: View, key: ObjectKey) -> tuple[Endpoint, ...]:
     spec: EndpointSlice = obj.spec
     if spec.address_type == "FQDN":
         return ()
-    service = ObjectKey("Service", key.namespace, spec.service)
+    service = ObjectKey(kinds.SERVICE, key.namespace, spec.service)
     found: list[Endpoint] = []
     for stated in spec.endpoints:
         pod = _pod_of(view, key.namespace, stated)
@@ -105,13 +122,14 @@ def _slice_ports(  # noqa: PLR0913, PLR0917 - one flat literal's worth of inputs
     view: View, spec: EndpointSlice, stated: SliceEndpoint, pod: Object | None, address: str, health: Health
 ) -> Iterable[Endpoint]:
     if pod is None:
-        labels, network = _without_pod(view, ())
+        network = network_of(view, {}, address)
+        labels = _without_pod(view, network)
         for name, number in spec.ports:
             yield Endpoint(address, number, name, labels=labels, health=health, network=network)
         return
     identity: Pod = pod.spec
     locality = pod_locality(view, pod)
-    network = network_of(view, pod.meta.labels)
+    network = network_of(view, pod.meta.labels, address)
     labels = augmented(pod.meta.labels, locality, view.cluster_id, network, identity.node)
     account = f"spiffe://{mesh_config(view).trust_domain}/ns/{pod.meta.namespace}/sa/{identity.service_account}"
     for name, number in spec.ports:
@@ -130,19 +148,19 @@ def _slice_ports(  # noqa: PLR0913, PLR0917 - one flat literal's worth of inputs
             workload=identity.workload or pod.meta.name,
             hostname=identity.hostname or stated.hostname,
             subdomain=identity.subdomain,
+            pod_ips=identity.ips if len(identity.ips) > 1 else (),
         )
 
 
 @query
-def _without_pod(view: View, _key: tuple[()]) -> tuple[Labels, str]:
-    """Return the labels and the network of endpoints of which nothing but the address is known."""
-    network = network_of(view, {})
-    return augmented({}, Locality(), view.cluster_id, network, ""), network
+def _without_pod(view: View, network: str) -> Labels:
+    """Return the labels of endpoints in a network of which nothing but the address is known."""
+    return augmented({}, Locality(), view.cluster_id, network, "")
 
 
 def _pod_of(view: View, namespace: str, stated: SliceEndpoint) -> Object | None:
     if stated.pod:
-        return view.object("Pod", namespace, stated.pod)
+        return view.object(kinds.POD, stated.namespace or namespace, stated.pod)
     if not _has_pods(view, namespace):
         return None  # one read instead of one for each address
     for address in stated.addresses:
@@ -176,20 +194,11 @@ def pod_locality(view: View, pod: Object) -> Locality:
     stated = labelled_locality(pod.meta.labels)
     if stated is not None:
         return stated
-    node = view.object("Node", "", pod.spec.node) if pod.spec.node else None
+    node = view.object(kinds.NODE, "", pod.spec.node) if pod.spec.node else None
     return node_locality(node.meta.labels) if node is not None else Locality()
 
 
-def network_of(view: View, labels: Labels) -> str:
-    """Return the network of a workload with these labels: its own label, else the system namespace's."""
-    stated = labels.get("topology.istio.io/network")
-    if stated:
-        return stated
-    system = view.object("Namespace", "", "istio-system")
-    return system.meta.labels.get("topology.istio.io/network", "") if system is not None else ""
-
-
-@isolated(())
+@isolated
 def entry_endpoints(view: View, key: ServiceKey) -> tuple[Endpoint, ...]:
     """Return the endpoints that one ServiceEntry gives one of its hosts."""
     service = next((service for service in services_of(view, key.object) if service.key == key), None)
@@ -201,7 +210,12 @@ def entry_endpoints(view: View, key: ServiceKey) -> tuple[Endpoint, ...]:
     if obj.spec.endpoints:
         return tuple(
             _entry_endpoint(
-                view, entry, entry.labels or {}, ObjectKey("", key.namespace, f"{key.object.name}-{index}"), 0, port
+                view,
+                entry,
+                entry.labels or {},
+                ObjectKey(kinds.NO_KIND, key.namespace, f"{key.object.name}-{index}"),
+                0,
+                port,
             )
             for index, entry in enumerate(obj.spec.endpoints)
             for port in service.ports
@@ -237,7 +251,7 @@ def _selected(view: View, service: Service) -> Iterable[Endpoint]:
         obj = view.get(key)
         if obj is None or not selects(selector, entry_labels(obj)) or not _healthy(obj):
             continue
-        if not dns and not _is_ip(obj.spec.address or ""):
+        if not dns and not _is_ip(obj.spec.address or "") and not _only_in_network(obj.spec):
             continue
         for port in service.ports:
             yield _entry_endpoint(view, obj.spec, entry_labels(obj), obj.key, 0, port)
@@ -247,7 +261,7 @@ def _pod_endpoint(view: View, pod: Object, address: str, port: ServicePort) -> E
     identity: Pod = pod.spec
     named = next((p.number for p in identity.ports if p.name == port.name and p.protocol == "TCP"), 0)
     locality = pod_locality(view, pod)
-    network = network_of(view, pod.meta.labels)
+    network = network_of(view, pod.meta.labels, address)
     return Endpoint(
         address=address,
         port=named or int(port.target_port or port.number),
@@ -293,7 +307,7 @@ def _entry_endpoint(  # noqa: PLR0913, PLR0917 - inline endpoints and WorkloadEn
     elif not number:
         number = (entry.ports or {}).get(port.name) or int(port.target_port or port.number)
     locality = entry_locality(entry, labels)
-    network = entry.network or network_of(view, labels)
+    network = entry.network or network_of(view, labels, address)
     mode = labels.get(TLS_MODE) or ("istio" if entry.service_account else "disabled")
     account = ""
     if entry.service_account:
@@ -309,10 +323,15 @@ def _entry_endpoint(  # noqa: PLR0913, PLR0917 - inline endpoints and WorkloadEn
         weight=entry.weight or 1,
         tls_mode=mode,
         account=account,
-        network=network,
+        network=entry.network or "",  # what is only derived shows in labels alone
         namespace=owner.namespace,
         workload=owner.name,
     )
+
+
+def _only_in_network(entry: WorkloadEntry) -> bool:
+    """Whether nothing of a workload is known but its network: it is reached through the network's gateways."""
+    return not entry.address and bool(entry.network)
 
 
 def _healthy(obj: Object) -> bool:

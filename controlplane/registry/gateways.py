@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from controlplane.apis.gateway import Gateway, Server, ServerTLSMode
+from controlplane.engine.recording import query
+from controlplane.model import kinds
 from controlplane.model.objects import Object, ObjectKey
+from controlplane.model.proxy import OWN_PORTS
 from controlplane.model.proxy_class import InboundTarget, LabelPairs
 from controlplane.model.service import Protocol
-from controlplane.registry.ingress import ingress_gateways
-from controlplane.registry.memo import query
+from controlplane.registry.environment import GATEWAYS_BY_NAMESPACE, enabled
 from controlplane.registry.services import services_of
 from controlplane.registry.store import View
 
@@ -22,15 +24,20 @@ SEMANTICS_ANNOTATION = "internal.istio.io/gateway-semantics"
 MANAGED_ANNOTATION = "internal.istio.io/service-account-name"
 #: on a service: its port numbers are not translated to target ports
 NO_TRANSLATION_LABEL = "experimental.istio.io/disable-gateway-port-translation"
+_EVERYWHERE = frozenset({"", "0.0.0.0", "::", "127.0.0.1", "::1"})  # noqa: S104 - compared, nothing listens
 _PASSTHROUGH = frozenset({ServerTLSMode.PASSTHROUGH, ServerTLSMode.AUTO_PASSTHROUGH})
 
 
 class GatewayKey(NamedTuple):
-    """A gateway proxy as far as Gateways tell proxies apart: where it is, its labels, its services' ports."""
+    """A gateway proxy as far as Gateways tell proxies apart: where it is, its labels, its services' ports.
+
+    ``udp`` are the UDP ports at which its services take HTTP/3.
+    """
 
     namespace: str
     labels: LabelPairs
     targets: tuple[InboundTarget, ...]
+    udp: frozenset[int] = frozenset()
 
 
 class ServerPort(NamedTuple):
@@ -82,6 +89,12 @@ class GatewayServer:
         """Whether requests are routed: plain HTTP or HTTPS that ends here."""
         return Protocol.parse(self.server.port.protocol).is_http or self.terminates_https
 
+    def speaks_http3(self, udp: frozenset[int]) -> bool:
+        """Whether the server takes HTTP/3 too: not where callers must show a certificate: none is asked for."""
+        tls = self.server.tls
+        open_to_all = tls is not None and tls.mode in {ServerTLSMode.SIMPLE, ServerTLSMode.OPTIONAL_MUTUAL}
+        return open_to_all and self.terminates_https and self.server.port.number in udp
+
     @property
     def sni_hosts(self) -> tuple[str, ...]:
         """The host names without namespaces, each once, sorted."""
@@ -96,6 +109,12 @@ class MergedGateway:
     servers_by_route: Mapping[str, tuple[GatewayServer, ...]] = field(default_factory=dict)
     rejected: tuple[str, ...] = ()
 
+    @property
+    def forwards(self) -> bool:
+        """Whether mutual TLS between proxies passes through to the services that it is for."""
+        held = (server.server.tls for servers in self.servers.values() for server in servers)
+        return any(tls is not None and tls.mode is ServerTLSMode.AUTO_PASSTHROUGH for tls in held)
+
 
 @query
 def merged_gateway(view: View, key: GatewayKey) -> MergedGateway:
@@ -105,6 +124,8 @@ def merged_gateway(view: View, key: GatewayKey) -> MergedGateway:
     for obj, targets in _strict(list(_applying(view, key))):
         for server in obj.spec.servers:
             for port in _ports(view, server, obj, targets):
+                if port in OWN_PORTS and server.bind in _EVERYWHERE:
+                    continue  # taken before any listener of ours
                 held = gateway_server(obj, server, port)
                 if merge.add(held) is not None:
                     rejected[held.name] = None
@@ -116,18 +137,22 @@ def merged_gateway(view: View, key: GatewayKey) -> MergedGateway:
 
 
 def gateways(view: View) -> Iterator[Object]:
-    """Yield all Gateways: those stated as such, and those that Ingresses are."""
-    for key in view.keys("Gateway"):
+    """Yield all Gateways: those stated as such, and those that objects of foreign kinds are."""
+    for key in view.keys(kinds.GATEWAY):
         obj = view.get(key)
         if obj is not None:
             yield obj
-    yield from ingress_gateways(view, ())
+    for derived in view.frontends.gateways:
+        yield from derived(view, ())
 
 
 def _applying(view: View, key: GatewayKey) -> Iterator[tuple[Object, tuple[InboundTarget, ...]]]:
     """Yield the Gateways that apply, oldest first, with the service ports that translate their ports."""
+    own = enabled(view, GATEWAYS_BY_NAMESPACE)
     for obj in sorted(gateways(view), key=lambda obj: obj.age_order):
         spec: Gateway = obj.spec
+        if own and obj.meta.namespace != key.namespace:
+            continue
         stated = obj.meta.annotations.get(SERVICE_ANNOTATION, "")
         if stated:
             namespace = obj.meta.annotations.get(PARENT_NAMESPACE_ANNOTATION) or obj.meta.namespace

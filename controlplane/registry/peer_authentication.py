@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
 
 from controlplane.apis.peer_authentication import PeerAuthentication
+from controlplane.engine.recording import query
+from controlplane.model import kinds
 from controlplane.model.objects import Object
-from controlplane.model.proxy_class import LabelPairs
-from controlplane.registry.memo import query
 from controlplane.registry.mesh import mesh_config
+from controlplane.registry.policies import WorkloadKey, policies_in, selector
 from controlplane.registry.store import View
 
 
@@ -25,13 +25,6 @@ class MtlsMode(StrEnum):
     DISABLE = "DISABLE"
     PERMISSIVE = "PERMISSIVE"
     STRICT = "STRICT"
-
-
-class WorkloadKey(NamedTuple):
-    """A workload, as far as policies tell workloads apart."""
-
-    namespace: str
-    labels: LabelPairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +45,7 @@ def namespace_mode(view: View, namespace: str) -> MtlsMode:
     root = mesh_config(view).root_namespace
     mode = MtlsMode.PERMISSIVE
     for level in dict.fromkeys((root, namespace)):
-        mode = _stated(_oldest(obj for obj in _policies(view, level) if not _selector(obj)), mode)
+        mode = _stated(_oldest(obj for obj in _policies(view, level) if not selector(obj)), mode)
     return mode
 
 
@@ -63,7 +56,9 @@ def workload_mode(view: View, key: WorkloadKey) -> WorkloadMtls:
     if key.namespace == mesh_config(view).root_namespace:
         return WorkloadMtls(mode)
     policy = _oldest(
-        obj for obj in _policies(view, key.namespace) if (selector := _selector(obj)) and selector.items() <= key.labels
+        obj
+        for obj in _policies(view, key.namespace)
+        if (chosen := selector(obj)) and key.labels.issuperset(chosen.items())
     )
     if policy is None:
         return WorkloadMtls(mode)
@@ -74,12 +69,7 @@ def workload_mode(view: View, key: WorkloadKey) -> WorkloadMtls:
 
 
 def _policies(view: View, namespace: str) -> Iterable[Object]:
-    return (obj for key in view.index("peer_authentications_in", namespace) if (obj := view.get(key)) is not None)
-
-
-def _selector(obj: Object) -> dict[str, str]:
-    selector = obj.spec.selector
-    return dict(selector.match_labels) if selector is not None else {}
+    return policies_in(view, kinds.PEER_AUTHENTICATION, namespace)
 
 
 def _oldest(objects: Iterable[Object]) -> Object | None:

@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import TypeVar
+from urllib.parse import urlsplit
 
 import structlog
 
-from controlplane.apis.mesh import MeshConfig
+from controlplane.apis.common import ApiModel
 from controlplane.apis.mesh_providers import (
     TRACERS,
+    DynatraceApi,
+    DynatraceSampler,
+    EnvoyExternalAuthorizationGrpcProvider,
+    EnvoyExternalAuthorizationHttpProvider,
     ExtensionProvider,
     GrpcService,
     HttpHeader,
     HttpService,
     OpenTelemetryTracingProvider,
+    SdsProvider,
     ServiceProvider,
     ZipkinTracingProvider,
 )
-from controlplane.registry.memo import query
-from controlplane.registry.proxy_settings import mesh_for
+from controlplane.engine.recording import query
+from controlplane.model.cluster_names import outbound_name
+from controlplane.registry.mesh import mesh_config
 from controlplane.registry.services import service_table
 from controlplane.registry.store import View
 
 log = structlog.get_logger(__name__)
 
-LOG_SERVICES = ("envoy_http_als", "envoy_tcp_als", "envoy_otel_als")
-"""The kinds of provider that take access logs and are services."""
+Authoriser = EnvoyExternalAuthorizationHttpProvider | EnvoyExternalAuthorizationGrpcProvider
+"""An external authoriser."""
+
+_SERVICES = (*TRACERS, "envoy_http_als", "envoy_tcp_als", "envoy_otel_als", "sds")
+"""The kinds of provider that are services; authorisers are found by ``authorisers``."""
+
+
+SAMPLING_PATH = "/api/v2/samplingConfiguration"
+"""Where Dynatrace says how much is to be traced."""
+
+P = TypeVar("P", bound=ServiceProvider)
 
 
 @query
@@ -41,39 +60,109 @@ def provider_host(view: View, service: str) -> str | None:
 
 
 @query
-def listener_mesh(view: View, settings: str) -> MeshConfig:
-    """Return the mesh configuration as listeners need it: ``mesh_for``, without providers whose service is unknown.
+def usable_provider(view: View, name: str) -> ExtensionProvider | None:
+    """Return the provider of a name; ``None`` where there is none, or its service is unknown or not to be told apart.
 
-    In the others ``service`` is the bare host, and headers have values. Only the default providers of access logs and
-    of tracing are looked at. Without the tracing provider's service nothing is traced.
+    In what is returned ``service`` is the bare host, and headers have values.
     """
-    mesh = mesh_for(view, settings)
-    spans = mesh.tracing_provider
-    wanted: dict[str, tuple[str, ...]] = dict.fromkeys(mesh.default_providers.access_logging, LOG_SERVICES)
-    if spans is not None:
-        wanted[spans.name] = (*wanted.get(spans.name, ()), *TRACERS)
-    found: list[ExtensionProvider] = []
-    lost: set[str] = set()
-    for provider in mesh.extension_providers:
-        kind = _service(provider, wanted.get(provider.name, ()))
-        if kind is None:
-            found.append(provider)
-            continue
-        stated = getattr(provider, kind)
-        host = provider_host(view, stated.service)
-        if host is None:
-            log.warning("registry.provider_unknown_service", provider=provider.name, service=stated.service)
-            lost.add(provider.name)
-        else:
-            named = _with_values(stated, view.environment)
-            found.append(provider.model_copy(update={kind: named.model_copy(update={"service": host})}))
-    traced = mesh.enable_tracing and (spans is None or spans.name not in lost)
-    if tuple(found) == mesh.extension_providers and traced == mesh.enable_tracing:
-        return mesh
-    return mesh.model_copy(update={"extension_providers": tuple(found), "enable_tracing": traced})
+    provider = mesh_config(view).provider(name)
+    kind = next((kind for kind in _SERVICES if provider is not None and getattr(provider, kind) is not None), None)
+    if provider is None or kind is None:
+        return provider
+    named = _named(view, provider.name, getattr(provider, kind))
+    if isinstance(named, OpenTelemetryTracingProvider) and named.dynatrace_sampler is not None:
+        named = _with_sampler(view, provider.name, named, named.dynatrace_sampler)
+    return provider.model_copy(update={kind: named}) if named is not None else None
 
 
-def _with_values(stated: ServiceProvider, environment: Mapping[str, str]) -> ServiceProvider:
+def _named(view: View, name: str, stated: P) -> P | None:
+    """Return what is stated of a service with the bare host and values of headers; ``None`` for an unknown service."""
+    host = provider_host(view, stated.service)
+    if host is None:
+        log.warning("registry.provider_unknown_service", provider=name, service=stated.service)
+        return None
+    return _with_values(stated, view.environment).model_copy(update={"service": host})
+
+
+def _with_sampler(
+    view: View, name: str, provider: OpenTelemetryTracingProvider, sampler: DynatraceSampler
+) -> OpenTelemetryTracingProvider | None:
+    """Return a provider that says where its sampler asks: at a service of its own, else at the collector by HTTP."""
+    if sampler.http_service is not None:
+        asked = _named(view, name, sampler.http_service)
+    elif provider.http is not None:
+        http = provider.http.model_copy(update={"path": SAMPLING_PATH})
+        asked = DynatraceApi(service=provider.service, port=provider.port, http=http)
+    else:
+        log.warning("registry.provider_sampler_unreachable", provider=name)
+        asked = None
+    if asked is None:
+        return None
+    return provider.model_copy(update={"dynatrace_sampler": sampler.model_copy(update={"http_service": asked})})
+
+
+def secret_server(view: View) -> SdsProvider | None:
+    """Return the server of the secrets that ``sds://`` names: of several the first that can be used."""
+    named = (provider.name for provider in mesh_config(view).extension_providers if provider.sds is not None)
+    usable = (usable_provider(view, name) for name in named)
+    return next((provider.sds for provider in usable if provider is not None), None)
+
+
+@query
+def authorisers(view: View, _key: tuple[()]) -> Mapping[str, Authoriser]:
+    """Return the external authorisers that can be asked, by name, each with the bare host as its ``service``.
+
+    One whose service is unknown or not to be told apart, or whose name another one has, cannot be asked.
+    """
+    stated = mesh_config(view).extension_providers
+    names = Counter(provider.name for provider in stated)
+    found: dict[str, Authoriser] = {}
+    for provider in stated:
+        authoriser = provider.envoy_ext_authz_http or provider.envoy_ext_authz_grpc
+        host = provider_host(view, authoriser.service) if authoriser is not None else None
+        if authoriser is not None and host is not None and names[provider.name] == 1:
+            found[provider.name] = authoriser.model_copy(update={"service": host})
+    return found
+
+
+def provider_clusters(settings: object) -> frozenset[str]:
+    """Return the clusters of the services that settings name, however deep in them."""
+    return frozenset(outbound_name(each.port, "", each.service) for each in services_in(settings))
+
+
+def services_in(value: object) -> Iterator[ServiceProvider]:
+    """Yield the providers that are services, however deep they stand in a value."""
+    if isinstance(value, ServiceProvider):
+        yield value
+    within: Iterable[object] = ()
+    if isinstance(value, ApiModel):
+        within = (getattr(value, name) for name in type(value).model_fields)
+    elif is_dataclass(value):
+        within = (getattr(value, each.name) for each in fields(value))
+    elif isinstance(value, tuple):
+        within = value
+    for each in within:
+        yield from services_in(each)
+
+
+def remote_cluster(view: View, uri: str) -> str | None:
+    """Return the cluster by which Envoy itself fetches keys from an address; ``None`` where the control plane does.
+
+    Source: istiod's variable ``PILOT_JWT_ENABLE_REMOTE_JWKS``: ``false`` (the default) or ``istiod``, ``hybrid`` or
+    ``true`` for services that the mesh knows, ``envoy``.
+    """
+    mode = view.environment.get("PILOT_JWT_ENABLE_REMOTE_JWKS", "").lower()
+    if mode not in {"hybrid", "true", "envoy"}:
+        return None
+    parts = urlsplit(uri)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    host = provider_host(view, parts.hostname or "")
+    if host is not None:
+        return outbound_name(port, "", host)
+    return outbound_name(port, "", parts.hostname or "") if mode == "envoy" else None
+
+
+def _with_values(stated: P, environment: Mapping[str, str]) -> P:
     """Return a provider with the values of headers that are named by an environment variable of the control plane."""
 
     def valued(headers: Iterable[HttpHeader]) -> tuple[HttpHeader, ...]:
@@ -85,6 +174,8 @@ def _with_values(stated: ServiceProvider, environment: Mapping[str, str]) -> Ser
     match stated:
         case ZipkinTracingProvider():
             return stated.model_copy(update={"headers": valued(stated.headers)})
+        case DynatraceApi(http=HttpService() as http):
+            return stated.model_copy(update={"http": http.model_copy(update={"headers": valued(http.headers)})})
         case OpenTelemetryTracingProvider(http=HttpService() as http):
             return stated.model_copy(update={"http": http.model_copy(update={"headers": valued(http.headers)})})
         case OpenTelemetryTracingProvider(grpc=GrpcService() as grpc):
@@ -92,7 +183,3 @@ def _with_values(stated: ServiceProvider, environment: Mapping[str, str]) -> Ser
             return stated.model_copy(update={"grpc": grpc.model_copy(update=metadata)})
         case _:
             return stated
-
-
-def _service(provider: ExtensionProvider, kinds: Iterable[str]) -> str | None:
-    return next((kind for kind in kinds if getattr(provider, kind) is not None), None)

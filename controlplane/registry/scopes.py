@@ -8,12 +8,21 @@ from typing import Any, NamedTuple
 
 from controlplane.apis.mesh import MeshOutboundTrafficPolicyMode
 from controlplane.apis.sidecar import IstioEgressListener
+from controlplane.engine.recording import isolated, query
+from controlplane.model.cluster_names import outbound_name
 from controlplane.model.objects import Labels, Object, ObjectKey
 from controlplane.model.service import Protocol, Resolution, Service
+from controlplane.registry.aliases import alias_ends
 from controlplane.registry.labels import selects
-from controlplane.registry.memo import isolated, query
 from controlplane.registry.mesh import mesh_config
-from controlplane.registry.services import best_namespace, foremost, sees_only_public, visible_by_host, visible_services
+from controlplane.registry.services import (
+    best_namespace,
+    foremost,
+    owner,
+    sees_only_public,
+    visible_by_host,
+    visible_services,
+)
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import ResolvedVirtualService, mesh_virtual_services
 
@@ -61,7 +70,7 @@ class EgressScope:
     outbound_policy: OutboundPolicy = OutboundPolicy()
 
 
-@isolated(())
+@isolated
 def sidecars(view: View, namespace: str) -> tuple[Object, ...]:
     """Return the Sidecar resources of a namespace in order of precedence."""
     held = [obj for key in view.index("sidecars_in", namespace) if (obj := view.get(key))]
@@ -180,7 +189,7 @@ def outbound_policy(view: View, sidecar: Object | None) -> OutboundPolicy:
     cluster = ""
     if proxy is not None and mode == "ALLOW_ANY":
         port = proxy.port.number if proxy.port is not None else 0
-        cluster = f"outbound|{port}|{proxy.subset or ''}|{proxy.host}"
+        cluster = outbound_name(port, proxy.subset or "", proxy.host or "")
     return OutboundPolicy(mode, cluster)
 
 
@@ -288,11 +297,19 @@ def _merged(view: View, namespace: str, listeners: tuple[EgressListener, ...]) -
             _add(merged, service)
         number = _only_port(listener.spec)
         for host, ports in _destinations(listener.virtual_services, namespace):
-            found = foremost(best_namespace(index.get(host, ()), namespace))
+            found = _concrete(view, namespace, owner(index.get(host, ()), namespace))
             trimmed = _trimmed(found, frozenset({number}) if number else ports) if found is not None else None
             if trimmed is not None:
                 _add(merged, trimmed)
     return merged
+
+
+def _concrete(view: View, namespace: str, service: Service | None) -> Service | None:
+    """Return the service that an ExternalName service leads to, any other as it is; ``None`` for an unknown one."""
+    if service is None or service.resolution is not Resolution.ALIAS:
+        return service
+    end = alias_ends(view, namespace)[service.hostname].host
+    return foremost(best_namespace(visible_by_host(view, namespace).by_host.get(end, ()), namespace))
 
 
 def _trimmed(service: Service, ports: frozenset[int]) -> Service | None:
@@ -308,17 +325,18 @@ def _destinations(
     """Yield each destination host with the port numbers named for it (0: all ports)."""
     found: dict[str, set[int]] = {}
     for virtual_service in virtual_services:
-        for destination in _named(virtual_service, namespace):
+        for destination in named_destinations(virtual_service, namespace):
             number = destination.port.number if destination.port is not None else 0
             found.setdefault(destination.host.lower(), set()).add(number or 0)
     for host, ports in found.items():
         yield host, frozenset(ports)
 
 
-def _named(virtual_service: ResolvedVirtualService, namespace: str) -> Iterable[Any]:
+def named_destinations(virtual_service: ResolvedVirtualService, namespace: str | None) -> Iterable[Any]:
+    """Yield what a VirtualService leads to; what is not for clients of ``namespace`` is left out, if that is stated."""
     for http in virtual_service.http:
         sources = [match.source_namespace for match in http.match]
-        if sources and all(sources) and namespace not in sources:
+        if namespace is not None and sources and all(sources) and namespace not in sources:
             continue
         for weighted in http.route:
             yield weighted.destination

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
-from controlplane.apis.mesh import MeshConfig
+from controlplane.apis.mesh import MeshConfig, ServiceEntryVisibility
 from controlplane.apis.service_entry import ServiceEntry
+from controlplane.engine.recording import isolated, query
+from controlplane.model import kinds
 from controlplane.model.kubernetes import KubeService, KubeServicePort
+from controlplane.model.label_selector import matches
 from controlplane.model.objects import Object, ObjectKey
 from controlplane.model.service import Protocol, Resolution, Service, ServiceKey, ServicePort
 from controlplane.registry.auto_addresses import auto_addresses, may_allocate
-from controlplane.registry.memo import isolated, query
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.store import View
 
@@ -62,16 +65,30 @@ def exported_to(values: Iterable[str], default: Iterable[str], namespace: str) -
     return frozenset(namespace if value == "." else value for value in stated)
 
 
-def capped(export_to: frozenset[str], mesh: MeshConfig, namespace: str) -> frozenset[str]:
-    """Return who sees a ServiceEntry once the mesh's cap on all of them is applied; it never adds anybody."""
+def _capped(view: View, export_to: frozenset[str], mesh: MeshConfig, namespace: str) -> frozenset[str]:
+    """Return who sees a ServiceEntry once the mesh's cap is applied; it never adds anybody."""
     cap = mesh.service_entry_visibility
-    if cap is None or not cap.apply_to_sidecars or cap.default_visibility not in {"NAMESPACE", "NONE"}:
+    visibility = _visibility(view, cap, namespace) if cap is not None and cap.apply_to_sidecars else ""
+    if visibility not in {"NAMESPACE", "NONE"}:
         return export_to
     shown_at_home = "~" not in export_to and bool(export_to & {"*", namespace})
-    return frozenset({namespace if cap.default_visibility == "NAMESPACE" and shown_at_home else "~"})
+    return frozenset({namespace if visibility == "NAMESPACE" and shown_at_home else "~"})
 
 
-@isolated(())
+def _visibility(view: View, cap: ServiceEntryVisibility, namespace: str) -> str:
+    """Return what the first policy says that is for ServiceEntries of a namespace with these labels."""
+    if not cap.policies:
+        return cap.default_visibility
+    obj = view.object(kinds.NAMESPACE, "", namespace)
+    labels = obj.meta.labels if obj is not None else {}
+    for policy in cap.policies:
+        selectors = [rule.namespace_selector for rule in policy.matching_rules]
+        if all(selector is not None and matches(selector, labels) for selector in selectors):
+            return policy.visibility
+    return cap.default_visibility
+
+
+@isolated
 def services_of(view: View, key: ObjectKey) -> tuple[Service, ...]:
     """Return the services that one Service or ServiceEntry object states."""
     obj = view.get(key)
@@ -129,7 +146,7 @@ def _distribution(view: View, obj: Object, stated: str) -> str:
         return _DISTRIBUTIONS.get(stated.lower(), "")
     annotation = obj.meta.annotations.get(DISTRIBUTION_ANNOTATION)
     if annotation is None:
-        namespace = view.object("Namespace", "", obj.meta.namespace)
+        namespace = view.object(kinds.NAMESPACE, "", obj.meta.namespace)
         annotation = namespace.meta.annotations.get(DISTRIBUTION_ANNOTATION, "") if namespace is not None else ""
     return _DISTRIBUTIONS.get(annotation.lower(), "")
 
@@ -141,7 +158,7 @@ def _entry_services(view: View, obj: Object, spec: ServiceEntry) -> tuple[Servic
         for port in spec.ports
     )
     export_to = exported_to(spec.export_to, mesh.default_service_export_to, obj.meta.namespace)
-    export_to = capped(export_to, mesh, obj.meta.namespace)
+    export_to = _capped(view, export_to, mesh, obj.meta.namespace)
     resolution = _RESOLUTIONS[str(spec.resolution or "NONE")]
     addresses = tuple(address for text in spec.addresses if (address := _address(text)) is not None)
     allocated = auto_addresses(view, obj.key) if may_allocate(obj) else {}
@@ -189,11 +206,22 @@ def _address(text: str) -> str | None:
 class ServiceTable:
     """All services by who sees them, each list oldest first; hidden ones are in neither.
 
-    In ``private`` what a namespace keeps to itself comes before what others export to it.
+    In ``private`` what a namespace keeps to itself comes before what others export to it. ``unread`` says of objects
+    why their services are not known, which were never read.
     """
 
     public: tuple[Service, ...]
     private: Mapping[str, tuple[Service, ...]]
+    unread: tuple[str, ...] = ()
+
+    def each(self) -> Iterator[Service]:
+        """Yield every service once: one that several namespaces see is in the list of each."""
+        yield from self.public
+        seen: set[ServiceKey] = set()
+        for service in chain.from_iterable(self.private.values()):
+            if service.key not in seen:
+                seen.add(service.key)
+                yield service
 
 
 @query
@@ -201,9 +229,14 @@ def service_table(view: View, _key: tuple[()]) -> ServiceTable:
     """Return every service, divided by visibility."""
     public: list[Service] = []
     private: defaultdict[str, list[Service]] = defaultdict(list)
-    for kind in ("Service", "ServiceEntry"):
+    unread: list[str] = []
+    for kind in (kinds.SERVICE, kinds.SERVICE_ENTRY):
         for key in view.keys(kind):
-            for service in services_of(view, key):
+            outcome = services_of.outcome(view, key)
+            if not outcome.built:
+                unread.append(f"{key}: {outcome.failure}")
+                continue
+            for service in outcome.value:
                 if "*" in service.export_to:
                     public.append(service)
                 elif "~" not in service.export_to:
@@ -215,11 +248,18 @@ def service_table(view: View, _key: tuple[()]) -> ServiceTable:
             name: tuple(sorted(held, key=lambda each: (each.namespace != name, _age(each))))
             for name, held in private.items()
         },
+        tuple(unread),
     )
 
 
 def _age(service: Service) -> tuple[tuple[str, str, str], ServiceKey]:
     return (service.age_order, service.key)
+
+
+@query
+def unread_services(view: View, _key: tuple[()]) -> tuple[str, ...]:
+    """Return why services are not known that some objects state, by object."""
+    return service_table(view, ()).unread
 
 
 @query
@@ -266,40 +306,15 @@ def best_namespace(services: Iterable[Service], own: str) -> tuple[Service, ...]
     return tuple(service for service in held if service.namespace == winner.namespace)
 
 
+def owner(services: Iterable[Service], own: str) -> Service | None:
+    """Return what a destination of one host name means: the own namespace's service, else Kubernetes', else the oldest.
+
+    So a host that a VirtualService leads to is not decided by who exports it to whom, unlike what is imported.
+    """
+    held = tuple(services)
+    return foremost([service for service in held if service.namespace == own] or held)
+
+
 def foremost(services: Iterable[Service]) -> Service | None:
     """Return the service that stands for all of one host and namespace: Kubernetes', else the oldest; or ``None``."""
     return min(services, key=lambda each: (not each.kubernetes, _age(each)), default=None)
-
-
-@query
-def aliases(view: View, namespace: str) -> Mapping[str, tuple[Service, ...]]:
-    """Return, by the host name they end at, the ExternalName services visible in a namespace, chains flattened."""
-    if namespace and not service_table(view, ()).private.get(namespace):
-        return aliases(view, "")
-    index = visible_by_host(view, namespace).by_host
-    found: defaultdict[str, list[Service]] = defaultdict(list)
-    for service in visible_services(view, namespace):
-        if service.resolution is not Resolution.ALIAS:
-            continue
-        target = alias_target(index, service)
-        if target is not None:
-            found[target].append(service)
-    return {
-        host: tuple(sorted(held, key=lambda service: (service.namespace, service.hostname)))
-        for host, held in found.items()
-    }
-
-
-def alias_target(index: Mapping[str, tuple[Service, ...]], service: Service) -> str | None:
-    """Follow ExternalName links to a concrete service's host name; ``None`` for a loop or an unknown end."""
-    seen = {service.hostname}
-    host = service.external_name.lower()
-    while host not in seen:
-        target = index.get(host)
-        if target is None:
-            return None
-        if target[0].resolution is not Resolution.ALIAS:
-            return host
-        seen.add(host)
-        host = target[0].external_name.lower()
-    return None

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import bisect
-from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import structlog
+from sortedcontainers import SortedSet
+
+from controlplane.engine.memo import Memo
+from controlplane.engine.recording import Query, Recorder
+from controlplane.model import kinds
+from controlplane.model.kinds import GroupKind
 from controlplane.model.kubernetes import KubeService
 from controlplane.model.objects import ChangeSet, Object, ObjectKey
-from controlplane.registry.memo import Memo, Recorder
+from controlplane.model.wanted_secrets import of_rule
+from controlplane.registry.labels import NETWORK
+
+log = structlog.get_logger(__name__)
 
 
 class Fact(NamedTuple):
@@ -47,20 +56,91 @@ def _selected_pair(obj: Object) -> Iterable[Hashable]:
 
 
 #: kind -> index name -> keys of an object in it
-INDEXES: dict[str, dict[str, IndexKeys]] = {
-    "EndpointSlice": {"slices_of": _slice_service, "slices_with": _slice_addresses},
-    "Pod": {"pods_in": _namespace, "pods_with": lambda obj: obj.spec.ips},
-    "Service": {"services_selecting": _selected_pair},
-    "ServiceEntry": {
+INDEXES: dict[GroupKind, dict[str, IndexKeys]] = {
+    kinds.ENDPOINT_SLICE: {"slices_of": _slice_service, "slices_with": _slice_addresses},
+    kinds.POD: {"pods_in": _namespace, "pods_with": lambda obj: obj.spec.ips},
+    kinds.SERVICE: {
+        "services_selecting": _selected_pair,
+        "network_gateways": lambda obj: ((),) if obj.meta.labels.get(NETWORK) else (),
+    },
+    kinds.SERVICE_ENTRY: {
         "entries_in": _namespace,
         "entries_with": lambda obj: {endpoint.address for endpoint in obj.spec.endpoints if endpoint.address},
         "entries_for": lambda obj: {(obj.meta.namespace, host.lower()) for host in obj.spec.hosts},
     },
-    "WorkloadEntry": {"workload_entries_in": _namespace, "workload_entries_with": lambda obj: (obj.spec.address,)},
-    "DestinationRule": {"destination_rules_in": _namespace},
-    "Sidecar": {"sidecars_in": _namespace},
-    "PeerAuthentication": {"peer_authentications_in": _namespace},
+    kinds.WORKLOAD_ENTRY: {"workload_entries_in": _namespace, "workload_entries_with": lambda obj: (obj.spec.address,)},
+    kinds.DESTINATION_RULE: {
+        "destination_rules_in": _namespace,
+        "rules_with_credentials": lambda obj: ((),) if any(of_rule(obj.spec)) else (),
+    },
+    kinds.SECRET: {"secrets_named": lambda obj: (obj.meta.name,)},
+    kinds.SIDECAR: {"sidecars_in": _namespace},
+    kinds.PEER_AUTHENTICATION: {"peer_authentications_in": _namespace},
+    kinds.REQUEST_AUTHENTICATION: {"request_authentications_in": _namespace},
+    kinds.AUTHORIZATION_POLICY: {"authorization_policies_in": _namespace},
+    kinds.ENVOY_FILTER: {"envoy_filters_in": _namespace},
+    kinds.TELEMETRIES: {"telemetries_in": _namespace},
+    kinds.PROXY_CONFIG: {"proxy_configs_in": _namespace},
+    kinds.WASM_PLUGIN: {"wasm_plugins_in": _namespace},
+    kinds.TRAFFIC_EXTENSION: {"traffic_extensions_in": _namespace},
 }
+
+
+class _Keys:
+    """Keys of objects in their order. One more or less costs next to nothing; all of them are listed when asked for."""
+
+    __slots__ = ("_all", "_sorted")
+
+    def __init__(self) -> None:
+        self._sorted: SortedSet[ObjectKey] = SortedSet()
+        self._all: tuple[ObjectKey, ...] | None = ()
+
+    def __bool__(self) -> bool:
+        return bool(self._sorted)
+
+    def add(self, key: ObjectKey) -> None:
+        self._sorted.add(key)
+        self._all = None
+
+    def discard(self, key: ObjectKey) -> None:
+        self._sorted.discard(key)
+        self._all = None
+
+    def all(self) -> tuple[ObjectKey, ...]:
+        if self._all is None:
+            self._all = tuple(self._sorted)
+        return self._all
+
+
+class RoutesFrontend(NamedTuple):
+    """The VirtualServices that objects of a foreign kind are: their keys, and one by its key (``None``: it is gone)."""
+
+    keys: Callable[[View], tuple[ObjectKey, ...]]
+    object: Query[ObjectKey, Object | None]
+
+
+class UnservedPart(NamedTuple):
+    """One part of an object of a foreign kind that has no effect or fails: ``path`` of its field, and the reason."""
+
+    key: ObjectKey
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Frontends:
+    """What foreign kinds are read as, beside the objects of Istio's kinds.
+
+    ``gateways`` return Gateways; ``virtual_services`` has the kind in the keys of what each frontend makes, a kind
+    that no object of the registry has. ``unserved`` return what of these objects nothing comes of.
+    """
+
+    gateways: tuple[Query[tuple[()], tuple[Object, ...]], ...] = ()
+    virtual_services: Mapping[GroupKind, RoutesFrontend] = field(default_factory=dict)
+    unserved: tuple[Query[tuple[()], tuple[UnservedPart, ...]], ...] = ()
+
+
+NO_FRONTENDS = Frontends()
 
 
 class View(Recorder):
@@ -72,7 +152,7 @@ class View(Recorder):
         super().__init__(registry.memo)
         self._registry = registry
 
-    def object(self, kind: str, namespace: str, name: str) -> Object | None:
+    def object(self, kind: GroupKind, namespace: str, name: str) -> Object | None:
         """Return one object, or ``None``."""
         return self.get(ObjectKey(kind, namespace, name))
 
@@ -81,7 +161,11 @@ class View(Recorder):
         self.record(Fact("object", key))
         return self._registry.objects.get(key)
 
-    def keys(self, kind: str) -> tuple[ObjectKey, ...]:
+    def knows(self, key: ObjectKey) -> bool:
+        """Whether there is such an object, for what is said beside a value: the read is not recorded."""
+        return key in self._registry.objects
+
+    def keys(self, kind: GroupKind) -> tuple[ObjectKey, ...]:
         """Return the keys of all objects of a kind, sorted; not the objects, so their changes do not matter here."""
         self.record(Fact("kind", kind))
         return self._registry.keys(kind)
@@ -95,6 +179,11 @@ class View(Recorder):
     def domain(self) -> str:
         """The DNS domain of the Kubernetes cluster; fixed for the life of the process."""
         return self._registry.domain
+
+    @property
+    def frontends(self) -> Frontends:
+        """What foreign kinds are read as; fixed for the life of the process."""
+        return self._registry.frontends
 
     @property
     def allocates(self) -> bool:
@@ -116,6 +205,7 @@ class Registry:
     """All objects, by key. ``revision`` counts the change sets that changed something.
 
     ``allocates`` says that nobody writes automatic addresses into the status of ServiceEntries, so they are assigned.
+    ``frontends`` read foreign kinds; without them they mean nothing.
     ``environment`` are the control plane's variables, to which the mesh configuration may refer.
     """
 
@@ -126,7 +216,9 @@ class Registry:
         *,
         allocates: bool = True,
         environment: Mapping[str, str] = MappingProxyType({}),
+        frontends: Frontends = NO_FRONTENDS,
     ) -> None:
+        self.frontends = frontends
         self.allocates = allocates
         self.environment = environment
         self.domain = domain
@@ -134,18 +226,18 @@ class Registry:
         self.revision = 0
         self.objects: dict[ObjectKey, Object] = {}
         self.memo = Memo(lambda _memo: View(self))
-        self._kinds: defaultdict[str, list[ObjectKey]] = defaultdict(list)
-        self._indexes: dict[str, dict[Hashable, tuple[ObjectKey, ...]]] = {
-            name: {} for indexes in INDEXES.values() for name in indexes
-        }
+        self._kinds: dict[GroupKind, _Keys] = {}
+        self._indexes: dict[str, dict[Hashable, _Keys]] = {name: {} for indexes in INDEXES.values() for name in indexes}
 
-    def keys(self, kind: str) -> tuple[ObjectKey, ...]:
+    def keys(self, kind: GroupKind) -> tuple[ObjectKey, ...]:
         """Return the keys of a kind, sorted. Outside queries only: reads here are not recorded."""
-        return tuple(self._kinds.get(kind, ()))
+        held = self._kinds.get(kind)
+        return held.all() if held is not None else ()
 
     def indexed(self, name: str, key: Hashable) -> tuple[ObjectKey, ...]:
         """Return the keys in an index, sorted. Outside queries only: reads here are not recorded."""
-        return self._indexes[name].get(key, ())
+        held = self._indexes[name].get(key)
+        return held.all() if held is not None else ()
 
     def apply(self, changes: ChangeSet) -> frozenset[Fact]:
         """Store and drop objects; return the facts that changed. An equal object changes nothing."""
@@ -165,29 +257,37 @@ class Registry:
         return frozenset(facts)
 
     def _replace(self, key: ObjectKey, before: Object | None, after: Object | None, facts: set[Fact]) -> None:
+        try:
+            moves = [
+                (name, set(keys_of(before)) if before is not None else set(), set(keys_of(after)) if after else set())
+                for name, keys_of in INDEXES.get(key.kind, {}).items()
+            ]
+        except Exception:  # our bug: it costs this change of this object
+            log.exception("registry.index_failed", object=str(key))
+            return
         facts.add(Fact("object", key))
-        kind = self._kinds[key.kind]
-        if before is None:
-            bisect.insort(kind, key)
-            facts.add(Fact("kind", key.kind))
         if after is None:
-            kind.pop(bisect.bisect_left(kind, key))
-            self.objects.pop(key, None)
-            facts.add(Fact("kind", key.kind))
+            del self.objects[key]
         else:
             self.objects[key] = after
-        for name, keys_of in INDEXES.get(key.kind, {}).items():
-            old: set[Any] = set(keys_of(before)) if before is not None else set()
-            new: set[Any] = set(keys_of(after)) if after is not None else set()
+        if before is None or after is None:
+            self._file(self._kinds, key.kind, key, present=after is not None)
+            facts.add(Fact("kind", key.kind))
+        for name, old, new in moves:
             index = self._indexes[name]
-            for gone in old - new:
-                left = tuple(other for other in index[gone] if other != key)
-                if left:
-                    index[gone] = left
-                else:
-                    del index[gone]
-            for added in new - old:
-                held = index.get(added, ())
-                at = bisect.bisect_left(held, key)
-                index[added] = (*held[:at], key, *held[at:])
-            facts.update(Fact(name, changed) for changed in old ^ new)
+            for changed in old ^ new:
+                self._file(index, changed, key, present=changed in new)
+                facts.add(Fact(name, changed))
+
+    @staticmethod
+    def _file(index: dict[Any, _Keys], under: Hashable, key: ObjectKey, *, present: bool) -> None:
+        """Put a key into an index, or take it out."""
+        held = index.get(under)
+        if present:
+            if held is None:
+                held = index[under] = _Keys()
+            held.add(key)
+        elif held is not None:
+            held.discard(key)
+            if not held:
+                del index[under]

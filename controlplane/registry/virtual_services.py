@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from controlplane.apis.virtual_service import HTTPRoute, TCPRoute, TLSRoute, VirtualService
+from controlplane.engine.recording import UnbuiltError, isolated, query
+from controlplane.model import kinds
 from controlplane.model.objects import Object, ObjectKey
 from controlplane.registry.delegates import merged_route
 from controlplane.registry.destination_rules import full_host
-from controlplane.registry.ingress import INGRESS_ROUTES, ingress_route_keys, ingress_virtual_service
-from controlplane.registry.memo import isolated, query
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.services import exported_to
 from controlplane.registry.store import View
@@ -63,10 +63,11 @@ def resolved_gateway(name: str, namespace: str) -> str:
     return f"{namespace}/{name}"
 
 
-@isolated(None)
+@isolated
 def undelegated(view: View, key: ObjectKey) -> ResolvedVirtualService | None:
     """Return the VirtualService with its own names resolved and its delegations still open; ``None`` if it is gone."""
-    obj = ingress_virtual_service(view, key) if key.kind == INGRESS_ROUTES else view.get(key)
+    derived = view.frontends.virtual_services.get(key.kind)
+    obj = derived.object(view, key) if derived is not None else view.get(key)
     if obj is None:
         return None
     spec: VirtualService = obj.spec
@@ -131,25 +132,51 @@ class _Names:
         return destination if host == destination.host else destination.model_copy(update={"host": host})
 
 
-@isolated(None)
+@isolated
 def virtual_service(view: View, key: ObjectKey) -> ResolvedVirtualService | None:
     """Return the VirtualService ready for routing: names resolved, delegates merged; ``None`` if it is gone."""
     root = undelegated(view, key)
     if root is None or root.semantics or not any(route.delegate is not None for route in root.http):
         return root
-    http: list[HTTPRoute] = []
-    sources = [key]
-    for route in root.http:
+    merged = tuple(_merged(view, root))
+    sources = dict.fromkeys([key, *(each.source for each in merged)])
+    http = tuple(each.route for each in merged if each.route is not None)
+    return replace(root, http=http, sources=tuple(sources))
+
+
+class _Merged(NamedTuple):
+    """One HTTP route, the object that states it, and its place there; ``None`` where a delegate has none that fits."""
+
+    route: HTTPRoute | None
+    source: ObjectKey
+    place: int
+
+
+def _merged(view: View, root: ResolvedVirtualService) -> Iterator[_Merged]:
+    """Yield the HTTP routes of a VirtualService with those of its delegates in their places."""
+    for index, route in enumerate(root.http):
         if route.delegate is None:
-            http.append(route)
+            yield _Merged(route, root.key, index)
             continue
-        named = ObjectKey("VirtualService", route.delegate.namespace or key.namespace, route.delegate.name or "")
+        stated = route.delegate
+        named = ObjectKey(kinds.VIRTUAL_SERVICE, stated.namespace or root.key.namespace, stated.name or "")
         delegate = undelegated(view, named)
-        if delegate is None or delegate.hosts or not delegate.export_to & {"*", key.namespace}:
+        if delegate is None or delegate.hosts or not delegate.export_to & {"*", root.key.namespace}:
             continue
-        sources.append(named)
-        http.extend(merged for held in delegate.http if held.delegate is None and (merged := merged_route(route, held)))
-    return replace(root, http=tuple(http), sources=tuple(dict.fromkeys(sources)))
+        yield _Merged(None, named, -1)
+        for at, held in enumerate(delegate.http):
+            if held.delegate is None:
+                yield _Merged(merged_route(route, held), named, at)
+
+
+def stated_by(view: View, key: ObjectKey) -> tuple[tuple[ObjectKey, int], ...]:
+    """Return for each HTTP route of a VirtualService, once delegates are merged, the object and place it stands at."""
+    root = undelegated(view, key)
+    if root is None:
+        return ()
+    if root.semantics:
+        return tuple((key, index) for index in range(len(root.http)))
+    return tuple((each.source, each.place) for each in _merged(view, root) if each.route is not None)
 
 
 Ordered = tuple[ResolvedVirtualService, ...]
@@ -160,13 +187,15 @@ class VirtualServiceTable:
     """All VirtualServices that route something, oldest first, by gateway and by who sees them.
 
     ``public`` is keyed by gateway; ``private`` (seen in their own namespace) and ``exported`` (seen in others,
-    by name) by namespace and gateway. ``derived`` says whether any was made from Gateway API routes.
+    by name) by namespace and gateway. ``derived`` says whether any was made from Gateway API routes. ``unread`` says of
+    objects why it is not known what they route, which were never read.
     """
 
     public: Mapping[str, Ordered]
     private: Mapping[tuple[str, str], Ordered]
     exported: Mapping[tuple[str, str], Ordered]
     derived: bool = False
+    unread: tuple[str, ...] = ()
 
 
 @query
@@ -175,8 +204,19 @@ def virtual_service_table(view: View, _key: tuple[()]) -> VirtualServiceTable:
     public: defaultdict[str, list[ResolvedVirtualService]] = defaultdict(list)
     private: defaultdict[tuple[str, str], list[ResolvedVirtualService]] = defaultdict(list)
     exported: defaultdict[tuple[str, str], list[ResolvedVirtualService]] = defaultdict(list)
-    keys = (*view.keys("VirtualService"), *ingress_route_keys(view))
-    found = [held for key in keys if (held := virtual_service(view, key)) and held.hosts]
+    keys, unread = list(view.keys(kinds.VIRTUAL_SERVICE)), []
+    for kind, derived in view.frontends.virtual_services.items():
+        try:
+            keys += derived.keys(view)
+        except UnbuiltError as error:
+            unread.append(f"{kind}: {error}")
+    found = []
+    for key in keys:
+        outcome = virtual_service.outcome(view, key)
+        if not outcome.built:
+            unread.append(f"{key}: {outcome.failure}")
+        elif outcome.value and outcome.value.hosts:
+            found.append(outcome.value)
     found.sort(key=lambda held: held.age_order)
     for held in found:
         own = held.key.namespace
@@ -191,7 +231,14 @@ def virtual_service_table(view: View, _key: tuple[()]) -> VirtualServiceTable:
         {key: tuple(group) for key, group in private.items()},
         {key: tuple(group) for key, group in exported.items()},
         derived=any(held.semantics == "gateway" for held in found),
+        unread=tuple(unread),
     )
+
+
+@query
+def unread_virtual_services(view: View, _key: tuple[()]) -> tuple[str, ...]:
+    """Return why it is not known what some objects route, by object."""
+    return virtual_service_table(view, ()).unread
 
 
 @query

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from controlplane.apis.sidecar import Sidecar
+from controlplane.documents.json_reader import json_value
+from controlplane.engine.recording import query
+from controlplane.model import kinds
 from controlplane.model.kubernetes import ContainerPort
 from controlplane.model.objects import Labels, Object, ObjectKey
 from controlplane.model.proxy import Locality, Proxy
-from controlplane.model.proxy_class import ClientScope, InboundScope, InboundTarget, ProxyClass
+from controlplane.model.proxy_class import (
+    NO_FILES,
+    ClientScope,
+    FileCertificates,
+    GatewayClass,
+    InboundScope,
+    InboundTarget,
+    ProxyClass,
+    SidecarClass,
+)
 from controlplane.model.service import Protocol, Resolution, Service, ServicePort
-from controlplane.registry.audience import listening, reaching
+from controlplane.model.side import Side
+from controlplane.registry.audience import listening, reaching, routing
 from controlplane.registry.distinctions import (
     gateway_pairs,
-    headless_addresses,
+    may_be_headless,
     node_matters,
-    policy_pairs,
     source_pairs,
 )
 from controlplane.registry.endpoints import (
@@ -26,17 +37,24 @@ from controlplane.registry.endpoints import (
     entry_labels,
     entry_locality,
     entry_port,
-    network_of,
     pod_locality,
 )
+from controlplane.registry.environment import GATEWAY_NEEDS, HTTP3, HTTP10, enabled
+from controlplane.registry.envoy_filters import proxy_patches
 from controlplane.registry.labels import REGION, SUBZONE, ZONE, augmented, labelled_locality, selects
-from controlplane.registry.memo import query
-from controlplane.registry.proxy_settings import own_settings
+from controlplane.registry.networks import network_of
+from controlplane.registry.policies import policy_pairs
+from controlplane.registry.proxy_settings import own_settings, speaks_both_families
 from controlplane.registry.scopes import sidecar_for
 from controlplane.registry.services import services_of
+from controlplane.registry.span_source import span_source
 from controlplane.registry.store import View
+from controlplane.registry.telemetry import telemetry_chain
+from controlplane.registry.tracing import TracingKey
+from controlplane.registry.traffic_extensions import attached_extensions
 
 _TRUE = frozenset({"true", "1", "t", "yes"})
+_FILE_PARTS = ("CERT_CHAIN", "KEY", "ROOT_CERT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +63,6 @@ class Workload:
 
     labels: Mapping[str, str]
     locality: Locality
-    network: str = ""
     node: str = ""
     ports: tuple[ContainerPort, ...] = field(default=())
     annotations: Mapping[str, str] = field(default_factory=dict)
@@ -58,20 +75,20 @@ def workload(view: View, proxy: Proxy) -> Workload:
     node = str(proxy.metadata.get("NODE_NAME", ""))
     annotations: Mapping[str, str] = {}
     if pod is not None:
-        stated, known, network = pod.meta.labels, pod_locality(view, pod), network_of(view, pod.meta.labels)
+        stated, known = pod.meta.labels, pod_locality(view, pod)
         ports, annotations = pod.spec.ports, pod.meta.annotations
     else:
         stated, known = _entry(view, proxy) or (proxy.labels, Locality())
-        network = proxy.network or network_of(view, stated)
         ports = _pod_ports(proxy)
+    network = proxy.network or network_of(view, stated, proxy.ips[0] if proxy.ips else "")
     found = augmented(stated, known, view.cluster_id, network, node)
     locality = _label_locality(found) or labelled_locality(found) or proxy.locality
     labels = augmented(found, locality, view.cluster_id, network, node)
-    return Workload({**proxy.static_labels, **labels}, locality, network, node, ports, annotations)
+    return Workload({**proxy.static_labels, **labels}, locality, node, ports, annotations)
 
 
 def _pod(view: View, proxy: Proxy) -> Object | None:
-    named = view.object("Pod", proxy.namespace, proxy.name)
+    named = view.object(kinds.POD, proxy.namespace, proxy.name)
     if named is not None:
         return named
     for ip in proxy.ips:
@@ -120,7 +137,7 @@ def _pod_ports(proxy: Proxy) -> tuple[ContainerPort, ...]:
     if not isinstance(text, str):
         return ()
     try:
-        held = json.loads(text)
+        held = json_value(text)
         return tuple(
             ContainerPort(int(port["containerPort"]), str(port.get("name", "")), str(port.get("protocol", "TCP")))
             for port in held
@@ -132,6 +149,21 @@ def _pod_ports(proxy: Proxy) -> tuple[ContainerPort, ...]:
 @query
 def inbound_targets(view: View, proxy: Proxy) -> tuple[InboundTarget, ...]:
     """Return the service ports of the workload behind a proxy, oldest service first."""
+    result = {
+        InboundTarget(service.key, port.number, number): None
+        for service, port, number in _targets(view, proxy)
+        if port.protocol is not Protocol.UDP
+    }
+    return tuple(result)
+
+
+@query
+def udp_ports(view: View, proxy: Proxy) -> frozenset[int]:
+    """Return the UDP ports of the services that lead to a proxy."""
+    return frozenset(port.number for _, port, _ in _targets(view, proxy) if port.protocol is Protocol.UDP)
+
+
+def _targets(view: View, proxy: Proxy) -> list[tuple[Service, ServicePort, int]]:
     found: list[tuple[Service, ServicePort, int]] = []
     held = workload(view, proxy)
     entry = _workload_entry(view, proxy) if _pod(view, proxy) is None else None
@@ -142,12 +174,7 @@ def inbound_targets(view: View, proxy: Proxy) -> tuple[InboundTarget, ...]:
         found += _by_slices(view, proxy)
     found += _entry_targets(view, proxy)
     found.sort(key=lambda target: (target[0].age_order[0], target[0].hostname))
-    result = {
-        InboundTarget(service.key, port.number, number): None
-        for service, port, number in found
-        if port.protocol is not Protocol.UDP
-    }
-    return tuple(result)
+    return found
 
 
 def _selecting(view: View, namespace: str, labels: Labels) -> Iterable[Service]:
@@ -185,7 +212,7 @@ def _by_slices(view: View, proxy: Proxy) -> Iterable[tuple[Service, ServicePort,
             if obj is None or key.namespace != proxy.namespace:
                 continue
             numbers = dict(obj.spec.ports)
-            for service in services_of(view, ObjectKey("Service", key.namespace, obj.spec.service)):
+            for service in services_of(view, ObjectKey(kinds.SERVICE, key.namespace, obj.spec.service)):
                 for port in service.ports:
                     number = numbers.get(port.name)
                     if number:
@@ -194,11 +221,21 @@ def _by_slices(view: View, proxy: Proxy) -> Iterable[tuple[Service, ServicePort,
 
 def _entry_targets(view: View, proxy: Proxy) -> Iterable[tuple[Service, ServicePort, int]]:
     for key in view.index("entries_in", proxy.namespace):
+        if not (services_of.outcome(view, key).built or _may_concern(view, key, proxy)):
+            continue
         for service in services_of(view, key):
             for endpoint in entry_endpoints(view, service.key):
                 port = service.port(endpoint.service_port)
                 if endpoint.address in proxy.ips and port is not None and endpoint.port:
                     yield service, port, endpoint.port
+
+
+def _may_concern(view: View, key: ObjectKey, proxy: Proxy) -> bool:
+    """Whether a ServiceEntry that cannot be read may be for the workload behind a proxy."""
+    obj = view.get(key)
+    if obj is None:
+        return False
+    return obj.spec.workload_selector is not None or any(each.address in proxy.ips for each in obj.spec.endpoints)
 
 
 @query
@@ -209,10 +246,13 @@ def classify(view: View, proxy: Proxy) -> ProxyClass:
     sidecar = None if router else sidecar_for(view, proxy.namespace, held.labels)
     client = _client(view, proxy, held, sidecar)
     targets = inbound_targets(view, proxy)
-    reach, listen = reaching(view, client), listening(view, client)
+    reach = reaching(view, client)
+    patches = proxy_patches(view, proxy, held.labels)
     if router:
-        return ProxyClass(client, reach, listen, gateway_targets=targets)
+        udp = udp_ports(view, proxy) if enabled(view, HTTP3) else frozenset()
+        return GatewayClass(client, reach, targets, patches, limited=enabled(view, GATEWAY_NEEDS), udp=udp)
     obj = view.get(sidecar) if sidecar is not None else None
+    server = TracingKey(client.settings, client.telemetry, Side.INBOUND)
     pairs = policy_pairs(view, proxy.namespace)
     inbound = InboundScope(
         namespace=proxy.namespace,
@@ -226,10 +266,16 @@ def classify(view: View, proxy: Proxy) -> ProxyClass:
         interception=client.interception,
         idle_timeout=client.idle_timeout,
         http10=client.http10,
+        detects_http10=client.detects_http10,
         exact_balance=_flag(proxy, "INBOUND_LISTENER_EXACT_BALANCE"),
         settings=client.settings,
+        dual_stack=client.dual_stack,
+        telemetry=client.telemetry,
+        spans=span_source(view, proxy, held.labels, held.annotations, server),
+        extensions=client.extensions,
+        files=_files(proxy, "SERVER"),
     )
-    return ProxyClass(client, reach, listen, inbound)
+    return SidecarClass(client, reach, listening(view, client), routing(view, client), inbound, patches)
 
 
 def _concerns_inbound(spec: Sidecar) -> bool:
@@ -240,34 +286,59 @@ def _concerns_inbound(spec: Sidecar) -> bool:
 def _client(view: View, proxy: Proxy, held: Workload, sidecar: ObjectKey | None) -> ClientScope:
     pairs, names = source_pairs(view, proxy.namespace)
     if proxy.type == "router":
-        pairs |= gateway_pairs(view, ())
+        pairs |= gateway_pairs(view, ()) | policy_pairs(view, proxy.namespace)
     known_ips = [ip for ip in proxy.ips if ip]
     metadata = proxy.metadata
+    ipv4 = any("." in ip for ip in known_ips) or not known_ips
+    ipv6 = any(":" in ip for ip in known_ips)
+    settings = own_settings(view, proxy, held.annotations)
+    telemetry = telemetry_chain(view, proxy.namespace, held.labels)
+    side = Side.GATEWAY if proxy.type == "router" else Side.OUTBOUND
     return ClientScope(
         namespace=proxy.namespace,
         router=proxy.type == "router",
         istio=bool(proxy.istio_version),
         sidecar=sidecar,
         domain=proxy.domain,
-        ipv4=any("." in ip for ip in known_ips) or not known_ips,
-        ipv6=any(":" in ip for ip in known_ips),
-        cluster_id=proxy.cluster_id,
-        network=held.network,
+        ipv4=ipv4,
+        ipv6=ipv6,
+        cluster_id=str(metadata.get("CLUSTER_ID") or view.cluster_id),
+        network=proxy.network,
+        network_view=_network_view(proxy),
         locality=held.locality,
         labels=frozenset(
             (name, value) for name, value in held.labels.items() if (name, value) in pairs or name in names
         ),
         node=held.node if node_matters(view, ()) else "",
-        own_ips=frozenset(proxy.ips[:1]) & headless_addresses(view, ()),
+        own_ips=frozenset(ip for ip in proxy.ips[:1] if may_be_headless(view, ip)),
         interception=str(metadata.get("INTERCEPTION_MODE") or "REDIRECT"),
         dns_capture=_flag(proxy, "DNS_CAPTURE"),
         http_proxy_port=_number(metadata.get("HTTP_PROXY_PORT")),
         idle_timeout=str(metadata.get("IDLE_TIMEOUT") or ""),
-        http10=str(metadata.get("HTTP10") or "") == "1",
+        http10=str(metadata.get("HTTP10") or "") == "1" or enabled(view, HTTP10),
+        detects_http10=enabled(view, HTTP10),
         unprivileged=_flag(proxy, "UNPRIVILEGED_POD"),
         exact_balance=_flag(proxy, "OUTBOUND_LISTENER_EXACT_BALANCE"),
-        settings=own_settings(view, proxy, held.labels, held.annotations),
+        settings=settings,
+        extensions=attached_extensions(view, proxy.namespace, held.labels),
+        dual_stack=ipv4 and ipv6 and speaks_both_families(view, proxy, held.labels, held.annotations),
+        telemetry=telemetry,
+        spans=span_source(view, proxy, held.labels, held.annotations, TracingKey(settings, telemetry, side)),
+        files=_files(proxy, "CLIENT"),
+        server_files=_files(proxy, "SERVER") if proxy.type == "router" else NO_FILES,
     )
+
+
+def _network_view(proxy: Proxy) -> frozenset[str]:
+    """Return the networks that a proxy wants to see the endpoints of, empty for all."""
+    names = str(proxy.metadata.get("REQUESTED_NETWORK_VIEW") or "").split(",")
+    return frozenset(name.strip() for name in names) - {""}
+
+
+def _files(proxy: Proxy, side: str) -> FileCertificates:
+    """Return the files that a proxy has for one side of TLS. Source: node metadata ``TLS_<side>_*``."""
+    chain, key, root = (str(proxy.metadata.get(f"TLS_{side}_{part}") or "") for part in _FILE_PARTS)
+    return FileCertificates(chain, key, root, apart=proxy.metadata.get("file-credential") == "true")
 
 
 def _flag(proxy: Proxy, name: str) -> bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import structlog
 from google.protobuf.message import DecodeError
 
-from controlplane.security.authentication import Authenticator, Call
+from controlplane.messages.istio_auth_pb2 import IstioCertificateRequest, IstioCertificateResponse
+from controlplane.security.authentication import Authenticator, Call, Caller
 from controlplane.security.ca import Authority
-from controlplane.security.istio_auth_pb2 import IstioCertificateRequest, IstioCertificateResponse
 from controlplane.security.observer import SecurityObserver
 from controlplane.security.refusal import CallRefused, Refusal
 
@@ -19,15 +20,24 @@ CREATE_CERTIFICATE = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 _IMPERSONATED = "ImpersonatedIdentity"
 
 
+MaySign = Callable[[Caller, Call], Awaitable[None]]
+
+
 class CertificateService:
     """The service, free of its transport: bytes in, bytes out."""
 
     def __init__(
-        self, authenticator: Authenticator, authority: Authority, observer: SecurityObserver | None = None
+        self,
+        authenticator: Authenticator,
+        authority: Authority,
+        observer: SecurityObserver | None = None,
+        may_sign: MaySign | None = None,
     ) -> None:
+        """``may_sign`` is asked before anything is signed: it returns when that may be, or raises ``CallRefused``."""
         self._authenticator = authenticator
         self._authority = authority
         self._observer = observer or SecurityObserver()
+        self._may_sign = may_sign
 
     async def create_certificate(self, request: bytes, call: Call) -> bytes:
         """Answer one call: an ``IstioCertificateRequest`` with an ``IstioCertificateResponse``.
@@ -52,6 +62,8 @@ class CertificateService:
                 Refusal.UNAUTHENTICATED,
                 f"request impersonation authentication failure: {caller.identity} may not ask for somebody else",
             )
+        if self._may_sign is not None:
+            await self._may_sign(caller, call)
         lifetime = _seconds(message.validity_duration) if message.validity_duration > 0 else None
         try:
             chain = self._authority.sign_csr(message.csr, [str(caller.identity)], lifetime)

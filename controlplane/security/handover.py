@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from cryptography import x509
 
+from controlplane.documents.json_reader import json_value
 from controlplane.security.ca import Past
 from controlplane.security.certificates import decode, encode, encode_key
 from controlplane.security.issuer import CA_CERTIFICATE, CA_KEY, CHAIN, ROOTS, InvalidIssuerError, Issuer
@@ -66,7 +67,7 @@ def past_of(files: Files) -> Past:
     """
     try:
         issuer = Issuer.of_files({name: files[name] for name in (CA_CERTIFICATE, CA_KEY, CHAIN, ROOTS)})
-        trust = json.loads(files[TRUST])
+        trust = json_value(files[TRUST])
         signed_until = trust["signedUntil"]
         since, until = _roots(trust["since"]), _roots(trust["until"])
         signed = _time(signed_until) if signed_until is not None else None

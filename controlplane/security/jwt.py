@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm, get_default_algorithms
+from jwt.exceptions import InvalidKeyError
+
+from controlplane.documents.json_reader import json_value
 
 LEEWAY = timedelta(minutes=1)
 """How far the clocks of two machines may be apart."""
 
-_HASHES: Mapping[str, hashes.HashAlgorithm] = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}
-_CURVES: Mapping[str, ec.EllipticCurve] = {"256": ec.SECP256R1(), "384": ec.SECP384R1(), "512": ec.SECP521R1()}
-_CURVE_NAMES = {"P-256": "256", "P-384": "384", "P-521": "512"}
+_ALGORITHMS = get_default_algorithms()
+_OF_RSA = frozenset({"RS256", "RS384", "RS512"})
+_OF_CURVES = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
+_KEYS = ("RSA", "EC")
 
 
 class InvalidTokenError(ValueError):
@@ -32,9 +32,9 @@ class InvalidTokenError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class VerificationKey:
-    """One public key of a cluster, with the only algorithm family that it is for: ``RS`` or ``ES256``, ``ES384``..."""
+    """One public key of a cluster, with the only algorithms that it is for: those of its type and curve."""
 
-    key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+    key: Any  # of the cryptography package, as the algorithm wants it
     algorithms: frozenset[str]
 
     def verify(self, algorithm: str, signed: bytes, signature: bytes) -> None:
@@ -45,39 +45,45 @@ class VerificationKey:
         """
         if algorithm not in self.algorithms:
             raise InvalidTokenError(f"the algorithm {algorithm!r} is not that of the key")
-        digest = _HASHES[algorithm[2:]]
-        try:
-            if isinstance(self.key, rsa.RSAPublicKey):
-                self.key.verify(signature, signed, padding.PKCS1v15(), digest)
-            else:
-                half = (self.key.curve.key_size + 7) // 8
-                if len(signature) != 2 * half:
-                    raise InvalidTokenError("the signature is wrong")
-                numbers = int.from_bytes(signature[:half]), int.from_bytes(signature[half:])
-                self.key.verify(encode_dss_signature(*numbers), signed, ec.ECDSA(digest))
-        except InvalidSignature as error:
-            raise InvalidTokenError("the signature is wrong") from error
+        if not _ALGORITHMS[algorithm].verify(signed, self.key, signature):
+            raise InvalidTokenError("the signature is wrong")
 
 
 @dataclass(frozen=True, slots=True)
-class IssuerKeys:
+class IssuerJwks:
     """What a cluster publishes of itself as an issuer of tokens: its name and its keys by their ids."""
 
     issuer: str
     keys: Mapping[str, VerificationKey]
 
     @classmethod
-    def parse(cls, configuration: bytes, key_set: bytes) -> IssuerKeys:
+    def parse(cls, configuration: bytes, jwks: bytes) -> IssuerJwks:
         """Read an OpenID configuration and a JSON web key set; keys of other types are left out.
 
         Raises:
             ValueError: they cannot be read.
         """
         try:
-            keys = {each["kid"]: _key(each) for each in json.loads(key_set)["keys"] if each.get("kty") in _KEYS}
-            return cls(str(json.loads(configuration)["issuer"]), keys)
-        except (KeyError, TypeError, AttributeError) as error:
+            keys = {each["kid"]: _key(each) for each in json_value(jwks)["keys"] if each.get("kty") in _KEYS}
+            return cls(str(json_value(configuration)["issuer"]), keys)
+        except (KeyError, TypeError, AttributeError, InvalidKeyError) as error:
             raise ValueError(f"not an OpenID configuration with a key set: {error!r}") from error
+
+    def signed(self, token: str) -> bool | None:
+        """Whether the key that a token names has signed it; ``None`` where that is no key of the cluster's.
+
+        Nothing else of the token is looked at, and one that is no token at all was not signed by anybody.
+        """
+        try:
+            header = _part(token, 0)
+            key = self.keys.get(str(header.get("kid")))
+            if key is None:
+                return None
+            text, _, signature = token.rpartition(".")
+            key.verify(str(header.get("alg")), text.encode(), _decoded(signature))
+        except InvalidTokenError:
+            return False
+        return True
 
     def verify(self, token: str, audiences: Collection[str], now: datetime) -> Mapping[str, Any]:
         """Return the claims of a token that one of these keys has signed, for one of the audiences, valid now.
@@ -120,7 +126,7 @@ def _part(token: str, index: int) -> Mapping[str, Any]:
     if len(parts) != 3:  # noqa: PLR2004 - header, claims, signature
         raise InvalidTokenError("it is not a JSON web token")
     try:
-        value = json.loads(_decoded(parts[index]))
+        value = json_value(_decoded(parts[index]))
     except ValueError as error:
         raise InvalidTokenError("it is not a JSON web token") from error
     if not isinstance(value, dict):
@@ -145,23 +151,10 @@ def _time(claims: Mapping[str, Any], name: str) -> datetime | None:
         raise InvalidTokenError(f"its {name} is not a time") from error
 
 
-def _number(text: str) -> int:
-    return int.from_bytes(_decoded(text))
-
-
-def _rsa_key(entry: Mapping[str, Any]) -> VerificationKey:
-    key = rsa.RSAPublicNumbers(_number(entry["e"]), _number(entry["n"])).public_key()
-    return VerificationKey(key, frozenset({"RS256", "RS384", "RS512"}))
-
-
-def _ec_key(entry: Mapping[str, Any]) -> VerificationKey:
-    size = _CURVE_NAMES[entry["crv"]]
-    key = ec.EllipticCurvePublicNumbers(_number(entry["x"]), _number(entry["y"]), _CURVES[size]).public_key()
-    return VerificationKey(key, frozenset({f"ES{size}"}))
-
-
-_KEYS = {"RSA": _rsa_key, "EC": _ec_key}
-
-
 def _key(entry: Mapping[str, Any]) -> VerificationKey:
-    return _KEYS[entry["kty"]](entry)
+    """Read one key; of a private one, which should not be there, only what is public."""
+    if entry["kty"] == "RSA":
+        return VerificationKey(RSAAlgorithm.from_jwk({name: entry[name] for name in ("kty", "n", "e")}), _OF_RSA)
+    algorithm = _OF_CURVES[entry["crv"]]
+    key = ECAlgorithm.from_jwk({name: entry[name] for name in ("kty", "crv", "x", "y")})
+    return VerificationKey(key, frozenset({algorithm}))

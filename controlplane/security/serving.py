@@ -82,8 +82,8 @@ class ServingTls:
         certificate = self._certificate
         if made_of == self._made_of and certificate is not None:
             life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
-            if now < certificate.not_valid_before_utc + life / 2:
-                return
+            if certificate.not_valid_before_utc <= now < certificate.not_valid_before_utc + life / 2:
+                return  # one from the future was made before the clock was set back
         key = ec.generate_private_key(ec.SECP256R1())
         chain = authority.sign(key.public_key(), names, _LIFETIME)
         pem = encode_key(key) + encode(chain).encode()

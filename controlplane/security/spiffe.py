@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Self
 
-_PATTERN = re.compile(r"spiffe://([^/?#]+)/ns/([^/?#]+)/sa/([^/?#]+)")
+import re2
+
+_PATTERN = re2.compile(r"spiffe://([^/?#]+)/ns/([^/?#]+)/sa/([^/?#]+)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
 
+from controlplane.rope import Body
+
 
 class ResourceType(Enum):
     """A resource type of the xDS protocol; the value is its type URL. Declared in push order."""
@@ -33,33 +35,50 @@ class ResourceType(Enum):
         return self in {ResourceType.CLUSTER, ResourceType.LISTENER, ResourceType.NAME_TABLE}
 
 
+Refs = Mapping[ResourceType, frozenset[str]]
+"""Names of resources, by their type."""
+_NO_NAMES: frozenset[str] = frozenset()
+_NO_REFS: Refs = MappingProxyType({})
+
+USERS: Mapping[ResourceType, tuple[ResourceType, ...]] = {
+    ResourceType.CLUSTER: (ResourceType.LISTENER, ResourceType.ROUTE),
+    ResourceType.ROUTE: (ResourceType.LISTENER,),
+    ResourceType.SECRET: (ResourceType.CLUSTER, ResourceType.LISTENER),
+    ResourceType.EXTENSION: (ResourceType.LISTENER,),
+}
+"""Which types refer to resources of a type: while one of them may name it, a proxy keeps what left the snapshot."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """One built Envoy resource.
 
-    ``body`` is the serialised message (not wrapped in an Any), ``version`` a hash of it. ``clusters`` and
-    ``route_configurations`` are the names this resource refers to, as its translator knows them: consistency
-    and make-before-break never parse bytes. Two resources are equal when type, name and version are.
+    ``content`` is the serialised message (not wrapped in an Any), ``version`` a hash of it. ``refs`` are the names of
+    other resources that this one refers to, by their type, as its translator knows them: consistency and
+    make-before-break never parse bytes. Two resources are equal when type, name and version are.
     """
 
     type: ResourceType
     name: str
     version: str
-    body: bytes = field(compare=False, repr=False)
-    clusters: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
-    route_configurations: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    content: Body = field(compare=False, repr=False)
+    refs: Refs = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(
-        cls,
-        type_: ResourceType,
-        name: str,
-        body: bytes,
-        clusters: Iterable[str] = (),
-        route_configurations: Iterable[str] = (),
+        cls, type_: ResourceType, name: str, body: bytes, refs: Mapping[ResourceType, Iterable[str]] = _NO_REFS
     ) -> Resource:
         """Make a resource from its serialised message; the version is derived."""
-        return cls(type_, name, content_version(body), body, frozenset(clusters), frozenset(route_configurations))
+        return cls(type_, name, content_version(body), body, {of: frozenset(names) for of, names in refs.items()})
+
+    @property
+    def body(self) -> bytes:
+        """The serialised message in one piece, which is made anew where the content is a rope."""
+        return bytes(self.content)
+
+    def named(self, type_: ResourceType) -> frozenset[str]:
+        """Return the names of the resources of a type that this one refers to."""
+        return self.refs.get(type_, _NO_NAMES)
 
 
 def content_version(body: bytes) -> str:
@@ -74,21 +93,56 @@ def content_version(body: bytes) -> str:
 Resources = Mapping[str, Resource]
 _NONE: Resources = MappingProxyType({})
 
+WHOLE = "*"
+"""In place of a resource's name where not even the names are known; no resource is called so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """What of one type could not be built, which is something else than what does not exist.
+
+    ``reasons`` says why, by the resource's name or ``WHOLE``. A resource of that name in the snapshot is the last good
+    one; without one, nothing may be said of the name: a proxy may hold it from before. ``blocking`` are those names
+    that were never built since they were first tried: until they are, a proxy that begins is not answered.
+    ``partial``: objects were never read since the program started that may be part of the resources here. They are
+    answered to a proxy that begins, and not to one that comes with what it has from before.
+    """
+
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    blocking: frozenset[str] = frozenset()
+    partial: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.reasons)
+
+    def concerns(self, name: str) -> bool:
+        """Whether a resource of this name, if there is none, may be one that could not be built."""
+        return name in self.reasons or WHOLE in self.reasons
+
+
+NO_FAILURES = Failures()
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What one proxy class should hold: resources by type and name, at registry ``revision``.
 
+    ``failures`` has an entry for each type of which something could not be built.
     The mappings are shared and must not be changed; the same mapping object means the same content, so
     "nothing changed in this type" is an identity test.
     """
 
     revision: int = 0
     resources: Mapping[ResourceType, Resources] = field(default_factory=dict)
+    failures: Mapping[ResourceType, Failures] = field(default_factory=dict)
 
     def of(self, type_: ResourceType) -> Resources:
         """Return the resources of one type by name."""
         return self.resources.get(type_, _NONE)
+
+    def failed(self, type_: ResourceType) -> Failures:
+        """Return what of one type could not be built."""
+        return self.failures.get(type_, NO_FAILURES)
 
     def replacing(
         self, revision: int, changed: Iterable[Resource], removed: Iterable[tuple[ResourceType, str]] = ()
@@ -103,4 +157,4 @@ class Snapshot:
             if type_ not in edited:
                 edited[type_] = dict(self.of(type_))
             edited[type_].pop(name, None)
-        return Snapshot(revision, {**self.resources, **edited})
+        return Snapshot(revision, {**self.resources, **edited}, self.failures)

@@ -2,55 +2,74 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from ipaddress import ip_address
+from operator import itemgetter
 from typing import NamedTuple
 
 from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
+from controlplane.apis.common import MAX_PORT
 from controlplane.apis.destination_rule import ClientTLSMode
+from controlplane.documents.words import is_ipv4
+from controlplane.engine.recording import Query
+from controlplane.model.cluster_names import outbound_name, sni
 from controlplane.model.objects import Labels
 from controlplane.model.proxy import Locality
 from controlplane.model.proxy_class import ClientScope
 from controlplane.model.service import Endpoint, Health, Service, ServicePort
+from controlplane.registry.cluster_local import is_cluster_local
 from controlplane.registry.destination_rules import Policy, Rule, policy_for, stated_tls_mode
 from controlplane.registry.endpoints import PERSISTENT_SESSION, endpoints
 from controlplane.registry.labels import selects
-from controlplane.registry.memo import Query
 from controlplane.registry.mesh import mesh_config
-from controlplane.registry.peer_authentication import MtlsMode, WorkloadKey, namespace_mode, workload_mode
+from controlplane.registry.networks import network_gateways, stated_gateways
+from controlplane.registry.peer_authentication import MtlsMode, namespace_mode, workload_mode
+from controlplane.registry.policies import WorkloadKey
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
-from controlplane.translate.clusters.names import outbound_name
 from controlplane.translate.locality import Group, apply, locality_setting
+from controlplane.translate.networks import MOST, Crossing, GatewayEndpoint
+from controlplane.translate.sound import is_sound
 
 DRAINING_LABEL = "istio.io/draining"
 _CANONICAL_NAME = ("service.istio.io/canonical-name", "app.kubernetes.io/name", "app")
 _CANONICAL_REVISION = ("service.istio.io/canonical-revision", "app.kubernetes.io/version", "version")
-_IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|$)){4}", re.ASCII)
+#: together they stay below what Envoy can add up
+_PLAIN_LOCALITIES, _PLAIN_WEIGHT = 128, 2**24
 
 
 class LoadKey(NamedTuple):
-    """One load assignment. ``client`` is blank where the place of the client makes no difference."""
+    """One load assignment. ``client`` is blank where the place of the client makes no difference.
+
+    ``forwards`` is set where a gateway passes mutual TLS through: only endpoints count that take it.
+    """
 
     service: Service
     port: int
     subset: str
     rule: Rule | None
     client: ClientScope
+    forwards: bool = False
 
     @property
     def name(self) -> str:
         """The cluster's name."""
-        return outbound_name(self.port, self.subset, self.service.hostname)
+        name = sni if self.forwards else outbound_name
+        return name(self.port, self.subset, self.service.hostname)
 
 
-def matching_endpoints(view: View, key: LoadKey, policy: Policy) -> tuple[Endpoint, ...]:
+def matching_endpoints(view: View, key: LoadKey, policy: Policy, crossing: Crossing) -> tuple[Endpoint, ...]:
     """Return the endpoints of the cluster that this client may use."""
     service = key.service
     port = service.port(key.port)
     if port is None:
         return ()
+    if key.client.cluster_id != view.cluster_id and is_cluster_local(view, service.hostname):
+        return ()
+    far = crossing.matters
     labels: dict[str, str] = {}
     if key.subset:
         found = key.rule.subset(key.subset) if key.rule is not None else None
@@ -62,6 +81,7 @@ def matching_endpoints(view: View, key: LoadKey, policy: Policy) -> tuple[Endpoi
         for endpoint in endpoints(view, (service.hostname, service.namespace))
         if _serves(endpoint, service, port)
         and _usable(endpoint, service, policy, key.client)
+        and (crossing.admits(endpoint) if far else endpoint.address)
         and selects(labels, endpoint.labels)
     )
 
@@ -75,7 +95,7 @@ def _serves(endpoint: Endpoint, service: Service, port: ServicePort) -> bool:
 
 
 def _usable(endpoint: Endpoint, service: Service, policy: Policy, client: ClientScope) -> bool:
-    if endpoint.health is Health.TERMINATING or not endpoint.address:
+    if endpoint.health is Health.TERMINATING:
         return False
     if service.node_local and endpoint.node != client.node:
         return False
@@ -90,11 +110,47 @@ def _usable(endpoint: Endpoint, service: Service, policy: Policy, client: Client
 
 
 def _build(view: View, key: LoadKey) -> Resource:
-    """Build the load assignment of one EDS cluster; without endpoints it holds only its name."""
+    """Build the load assignment of one EDS cluster; without endpoints it holds only its name.
+
+    Raises:
+        UnbuiltError: endpoints could not be read: that is not the same as none.
+    """
     for source in key.rule.sources if key.rule is not None else ():
         view.get(source)  # the key already holds what it says; recorded for provenance
     message = load_assignment(view, key)
+    if not _is_plain(message) and not is_sound(
+        view, message, f"load assignment {key.name}", lambda _: (key.service.key.object,)
+    ):
+        message = ClusterLoadAssignment(cluster_name=key.name)
     return Resource.of(ResourceType.ENDPOINT, key.name, message.SerializeToString(deterministic=True))
+
+
+def _is_plain(message: ClusterLoadAssignment) -> bool:
+    """Whether endpoints are such as nearly all are, so that no rule of Envoy's needs to be looked at.
+
+    That are addresses with ports, and weights whose sums fit; a full check of thousands of endpoints takes long.
+    """
+    if len(message.endpoints) > _PLAIN_LOCALITIES:
+        return False
+    for part in message.endpoints:
+        total = 0
+        for each in part.lb_endpoints:
+            place, weight = each.endpoint.address.socket_address, each.load_balancing_weight.value
+            if not weight or not 0 < place.port_value <= MAX_PORT or not _is_address(place.address):
+                return False
+            total += weight
+        if total > _PLAIN_WEIGHT or not 0 < part.load_balancing_weight.value <= _PLAIN_WEIGHT:
+            return False
+    return True
+
+
+@lru_cache(maxsize=65536)
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 eds_resource: Query[LoadKey, Resource | None] = Query(_build, isolated=True)
@@ -113,18 +169,30 @@ def load_assignment(view: View, key: LoadKey) -> ClusterLoadAssignment:
     dns = service.resolution.is_dns
     stated = stated_tls_mode(key.rule, key.subset, key.port)
     templates: dict[tuple[Health, int, str, str], LbEndpoint] = {}
-    held = [e for e in matching_endpoints(view, key, policy) if dns or e.port == 0 or _is_ip(e.address)]
-    for group in _grouped(held, view, key, policy):
+    gateways = stated_gateways(view, ()) if dns else network_gateways(view, ())
+    crossing = Crossing(gateways, key.client, view.cluster_id, resolves=dns)
+
+    def mutual(endpoint: Endpoint) -> bool:
+        return endpoint.tls_mode == "istio" and mutual_tls(view, endpoint, service, stated)
+
+    matching = matching_endpoints(view, key, policy, crossing)
+    held = [e for e in matching if dns or e.port == 0 or not e.address or _is_ip(e.address)]
+    if key.forwards:
+        held = [endpoint for endpoint in held if mutual(endpoint)]
+    further: Mapping[tuple[str, int], Sequence[str]] = {}
+    if key.client.dual_stack:
+        held, further = _one_a_pod(held)
+    places = [(place, crossing.replaced(members, mutual)) for place, members in _by_place(held)]
+    for group in _grouped(places, view, key, policy):
         part = message.endpoints.add()
         part.locality.region = group.locality.region
         part.locality.zone = group.locality.zone
         part.locality.sub_zone = group.locality.subzone
-        part.load_balancing_weight.value = min(group.weight, 0xFFFFFFFF)
+        if group.weight:
+            part.load_balancing_weight.value = min(group.weight, MOST)
         part.priority = group.priority
         for endpoint in group.endpoints:
-            mode = endpoint.tls_mode
-            if mode in {"", "disabled"} or not mutual_tls(view, endpoint, service, stated):
-                mode = ""
+            mode = _offered(view, endpoint, service, stated)
             alike = (endpoint.health, endpoint.weight, workload_label(view, endpoint), mode)
             template = templates.get(alike)
             if template is None:
@@ -135,19 +203,57 @@ def load_assignment(view: View, key: LoadKey) -> ClusterLoadAssignment:
                 socket = target.endpoint.address.socket_address
                 socket.address = endpoint.address
                 socket.port_value = endpoint.port
+                for address in further.get(_place(endpoint), ()):
+                    more = target.endpoint.additional_addresses.add().address.socket_address
+                    more.address, more.port_value = address, endpoint.port
             else:
                 target.endpoint.address.pipe.path = endpoint.address
     return message
 
 
-def _grouped(held: list[Endpoint], view: View, key: LoadKey, policy: Policy) -> list[Group]:
-    by_locality: dict[Locality, list[Endpoint]] = {}
+_BY_ADDRESS = itemgetter(Endpoint._fields.index("address"), Endpoint._fields.index("port"))
+
+
+def _place(endpoint: Endpoint) -> tuple[str, int]:
+    return (endpoint.address, endpoint.port)
+
+
+def _one_a_pod(held: Iterable[Endpoint]) -> tuple[list[Endpoint], Mapping[tuple[str, int], Sequence[str]]]:
+    """Return one endpoint for each port of a pod, and the pod's further addresses by what stands for it.
+
+    It is the pod's first address that stands for it. So a client of both IP families does not take two addresses of one
+    pod for two pods, and tries the other one at once where the first does not answer.
+    """
+    pods: dict[tuple[tuple[str, ...], int], list[Endpoint]] = {}
     for endpoint in held:
+        if endpoint.pod_ips:
+            pods.setdefault((endpoint.pod_ips, endpoint.port), []).append(endpoint)
+    kept: list[Endpoint] = []
+    further: dict[tuple[str, int], list[str]] = {}
+    for endpoint in held:
+        if endpoint.pod_ips:
+            known = {each.address for each in pods[endpoint.pod_ips, endpoint.port]}
+            first, *others = [address for address in endpoint.pod_ips if address in known] or [endpoint.address]
+            if endpoint.address != first:
+                continue
+            further[_place(endpoint)] = others
+        kept.append(endpoint)
+    return kept, further
+
+
+def _by_place(held: list[Endpoint]) -> list[tuple[Locality, list[Endpoint]]]:
+    """Divide endpoints by where they are, in the order of their addresses: that of their source means nothing."""
+    by_locality: dict[Locality, list[Endpoint]] = {}
+    for endpoint in sorted(held, key=_BY_ADDRESS):
         by_locality.setdefault(endpoint.locality, []).append(endpoint)
-    groups = [
-        Group(locality, members, sum(member.weight for member in members))
-        for locality, members in sorted(by_locality.items(), key=lambda pair: str(pair[0]))
-    ]
+    return sorted(by_locality.items(), key=lambda pair: str(pair[0]))
+
+
+def _grouped(
+    places: Iterable[tuple[Locality, list[Endpoint]]], view: View, key: LoadKey, policy: Policy
+) -> list[Group]:
+    """Give the endpoints of each place their weight and priority."""
+    groups = [Group(locality, members, sum(each.weight for each in members)) for locality, members in places]
     setting = locality_setting(mesh_config(view), key.service, policy)
     if setting is None:
         return groups
@@ -166,6 +272,15 @@ def _without_address(health: Health, weight: int, workload: str, tls_mode: str) 
     return target
 
 
+def _offered(view: View, endpoint: Endpoint, service: Service, mode: ClientTLSMode | None) -> str:
+    """Return the mode of mutual TLS that clients are told of an endpoint, empty for none."""
+    if isinstance(endpoint, GatewayEndpoint):
+        return endpoint.tls_mode
+    if endpoint.tls_mode in {"", "disabled"} or not mutual_tls(view, endpoint, service, mode):
+        return ""
+    return endpoint.tls_mode
+
+
 def mutual_tls(view: View, endpoint: Endpoint, service: Service, mode: ClientTLSMode | None) -> bool:
     """Whether clients may use mutual TLS to the endpoint; ``mode`` is what a DestinationRule states."""
     if mode is not None:
@@ -181,6 +296,8 @@ def mutual_tls(view: View, endpoint: Endpoint, service: Service, mode: ClientTLS
 
 def workload_label(view: View, endpoint: Endpoint) -> str:
     """Return ``workload;namespace;canonical name;canonical revision;cluster``: who telemetry says answered."""
+    if isinstance(endpoint, GatewayEndpoint):
+        return f";;;;{endpoint.cluster}"
     name = _first(endpoint.labels, _CANONICAL_NAME) or endpoint.workload
     revision = _first(endpoint.labels, _CANONICAL_REVISION)
     if revision == "latest":
@@ -198,4 +315,4 @@ def _first(labels: Labels, names: tuple[str, ...]) -> str:
 
 
 def _is_ip(text: str) -> bool:
-    return _IPV4.fullmatch(text) is not None or (":" in text and "/" not in text)
+    return is_ipv4(text) or (":" in text and "/" not in text)

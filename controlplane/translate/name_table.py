@@ -6,15 +6,15 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from controlplane.engine.recording import Query
+from controlplane.messages.name_table_pb2 import NameTable
 from controlplane.model.proxy_class import ClientScope
 from controlplane.model.service import Endpoint, Health, Resolution, Service
-from controlplane.registry.endpoints import endpoints
-from controlplane.registry.memo import Query
+from controlplane.registry.endpoints import known_endpoints
 from controlplane.registry.scopes import EgressKey, egress_scope
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
-from controlplane.translate.name_table_pb2 import NameTable
-from controlplane.translate.routes.domains import Sight, addresses
+from controlplane.translate.routes.domains import DomainOptions, addresses
 
 NAME = ""
 """The one table of a proxy has no name, in Istio's protocol too."""
@@ -44,12 +44,12 @@ def _name_table(view: View, key: TableKey) -> Resource:
     Of two services with one host name Kubernetes' replaces another; ServiceEntries put their addresses together.
     """
     table = NameTable()
-    sight = Sight(key.ipv4, key.ipv6, auto=True)
+    options = DomainOptions(key.ipv4, key.ipv6, auto=True)
     listeners = egress_scope(view, key.egress).listeners
     for service in dict.fromkeys(service for listener in listeners for service in listener.services):
         if service.resolution is Resolution.ALIAS:
             continue
-        found = addresses(service, sight)
+        found = addresses(service, options)
         ips = list(dict.fromkeys(ip for ip in found if _is_ip(ip)))
         if not found and service.resolution is Resolution.PASSTHROUGH and service.ports:
             pods = tuple(_reached(view, service, key.network))
@@ -93,7 +93,7 @@ def _add_pods(table: NameTable, service: Service, pods: Iterable[Endpoint]) -> N
 
 def _reached(view: View, service: Service, network: str) -> Iterator[Endpoint]:
     """Yield the endpoints of a headless service's first port that are ready and in the client's network."""
-    for endpoint in endpoints(view, (service.hostname, service.namespace)):
+    for endpoint in known_endpoints(view, service.hostname, service.namespace):
         same_network = not endpoint.network or not network or endpoint.network == network
         ready = endpoint.health is Health.HEALTHY or service.publish_not_ready
         if endpoint.serves(service.ports[0]) and same_network and ready and _is_ip(endpoint.address):

@@ -1,7 +1,8 @@
 """Where Envoy gets keys and certificates, and what it asks of a caller: shared TLS pieces.
 
 Secrets of the workload itself (``default``, ``ROOTCA``, files on its disk) come from the agent beside the proxy, over
-the static cluster ``sds-grpc``; secrets named by ``credentialName`` come from us, over ADS.
+the static cluster ``sds-grpc``; secrets named by ``credentialName`` come from us, over ADS, or from a provider. Where
+another program has the workload's certificates, the agent only reads files, over the static cluster ``sds-files-grpc``.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, 
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 
-from controlplane.apis.mesh import MeshConfig
+from controlplane.model.proxy_class import NO_FILES, FileCertificates
+from controlplane.registry.mesh import PeerTls
 
 WORKLOAD_CERTIFICATE = "default"
 ROOT_CERTIFICATE = "ROOTCA"
 FILE_CERTIFICATE = "file-cert:"
 FILE_ROOT = "file-root:"
 AGENT_CLUSTER = "sds-grpc"
+FILES_CLUSTER = "sds-files-grpc"
 PEER_EXCHANGE = "istio-peer-exchange"
 MESH_CIPHERS = (
     "ECDHE-ECDSA-AES256-GCM-SHA384",
@@ -40,6 +43,13 @@ _CIPHERS = frozenset(
     | {f"ECDHE-{key}-{cipher}" for key in ("ECDSA", "RSA") for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384")}
     | {"AES128-GCM-SHA256", "AES256-GCM-SHA384", "AES128-SHA", "AES256-SHA", "DES-CBC3-SHA"}
 )
+_CURVES = {name: name for name in ("P-256", "P-384", "P-521", "X25519", "X25519MLKEM768", "MLKEM1024")} | {
+    "prime256v1": "P-256",
+    "secp384r1": "P-384",
+    "secp521r1": "P-521",
+    "x25519": "X25519",
+}
+"""The curves that Envoy knows, by each of their names."""
 
 
 def typed(message: Message) -> Any:
@@ -51,12 +61,32 @@ def typed(message: Message) -> Any:
 
 
 @lru_cache(maxsize=1024)
-def sds_secret_config(name: str) -> SdsSecretConfig:
+def sds_secret_config(name: str, *, apart: bool = False) -> SdsSecretConfig:
     """Say where the agent's secret of this name comes from; the message is shared, to be copied from.
 
     ``default`` and ``ROOTCA`` are waited for without end: a proxy without its identity must not start half-way.
-    Files may be missing, and Envoy gives up on those after its own default.
+    Files may be missing, and Envoy gives up on those after its own default. ``apart`` is as in ``FileCertificates``.
     """
+    if name.startswith((FILE_CERTIFICATE, FILE_ROOT)):
+        return grpc_secret_config(name, FILES_CLUSTER if apart else AGENT_CLUSTER)
+    config = grpc_secret_config(name, AGENT_CLUSTER)
+    config.sds_config.initial_fetch_timeout.SetInParent()
+    return config
+
+
+def own_certificate(files: FileCertificates) -> SdsSecretConfig:
+    """Say where a server's certificate comes from: its files, if it has both, else it is the mesh's."""
+    stated = f"{FILE_CERTIFICATE}{files.chain}~{files.key}" if files.chain and files.key else WORKLOAD_CERTIFICATE
+    return sds_secret_config(stated, apart=files.apart)
+
+
+def own_roots(files: FileCertificates) -> SdsSecretConfig:
+    """Say where the roots come from that a server checks its callers against."""
+    return sds_secret_config(f"{FILE_ROOT}{files.root}" if files.root else ROOT_CERTIFICATE, apart=files.apart)
+
+
+def grpc_secret_config(name: str, cluster: str, authority: str = "") -> SdsSecretConfig:
+    """Say that the secret of this name comes from the SDS server behind a cluster."""
     source = ConfigSource(
         api_config_source=ApiConfigSource(
             api_type=ApiConfigSource.GRPC,
@@ -65,9 +95,8 @@ def sds_secret_config(name: str) -> SdsSecretConfig:
         ),
         resource_api_version=ApiVersion.V3,
     )
-    source.api_config_source.grpc_services.add().envoy_grpc.cluster_name = AGENT_CLUSTER
-    if not name.startswith((FILE_CERTIFICATE, FILE_ROOT)):
-        source.initial_fetch_timeout.SetInParent()
+    service = source.api_config_source.grpc_services.add().envoy_grpc
+    service.cluster_name, service.authority = cluster, authority
     return SdsSecretConfig(name=name, sds_config=source)
 
 
@@ -78,13 +107,15 @@ def ads_secret_config(name: str) -> SdsSecretConfig:
     return SdsSecretConfig(name=name, sds_config=source)
 
 
-def mesh_downstream_context(mesh: MeshConfig, alpn: Iterable[str]) -> DownstreamTlsContext:
+def mesh_downstream_context(
+    tls: PeerTls, alpn: Iterable[str], files: FileCertificates = NO_FILES
+) -> DownstreamTlsContext:
     """Ask a caller for a certificate of the mesh: signed by its root, of one of its trust domains.
 
     The cipher list and the lower bound are the mesh's ``meshMTLS``. Reference: MeshConfig.meshMTLS.
     """
     common = CommonTlsContext(alpn_protocols=list(alpn))
-    settings = mesh.mesh_mtls
+    settings = tls.bounds
     lowest = str(settings.min_protocol_version) if settings is not None else "TLS_AUTO"
     common.tls_params.CopyFrom(
         TlsParameters(
@@ -93,21 +124,15 @@ def mesh_downstream_context(mesh: MeshConfig, alpn: Iterable[str]) -> Downstream
             cipher_suites=known_ciphers(settings.cipher_suites if settings is not None else ()) or MESH_CIPHERS,
         )
     )
-    common.tls_certificate_sds_secret_configs.append(sds_secret_config(WORKLOAD_CERTIFICATE))
+    common.tls_certificate_sds_secret_configs.append(own_certificate(files))
     combined = common.combined_validation_context
     combined.default_validation_context.SetInParent()
-    for domain in trust_domains(mesh):
+    for domain in tls.domains:
         combined.default_validation_context.match_subject_alt_names.add(prefix=f"spiffe://{domain}/")
-    combined.validation_context_sds_secret_config.CopyFrom(sds_secret_config(ROOT_CERTIFICATE))
+    combined.validation_context_sds_secret_config.CopyFrom(own_roots(files))
     context = DownstreamTlsContext(common_tls_context=common)
     context.require_client_certificate.value = True
     return context
-
-
-def trust_domains(mesh: MeshConfig) -> tuple[str, ...]:
-    """Return the trust domain, its aliases, and those that further root certificates are for; each once."""
-    foreign = (domain for certificate in mesh.ca_certificates for domain in certificate.trust_domains)
-    return tuple(dict.fromkeys((mesh.trust_domain, *mesh.trust_domain_aliases, *foreign)))
 
 
 def tls_socket(context: Message) -> TransportSocket:
@@ -116,7 +141,23 @@ def tls_socket(context: Message) -> TransportSocket:
 
 
 def known_ciphers(stated: Iterable[str]) -> tuple[str, ...]:
-    """Drop ciphers that Envoy would refuse the whole resource for, and repetitions."""
-    return tuple(
-        dict.fromkeys(name for name in stated if name in _CIPHERS or name in {"", "ALL"} or not name[:1].isalnum())
-    )
+    """Drop ciphers that Envoy would refuse the whole resource for, and repetitions.
+
+    A name may have an operator before it (``-``, ``!``, ``+``), and names of equal rank may stand in brackets
+    (``[A|B]``). A list that leaves nothing to choose from is empty.
+    """
+    known = tuple(dict.fromkeys(name for name in stated if _is_known(name)))
+    removed = {name[1:] for name in known if name.startswith(("-", "!"))}
+    left = {name for name in known if name and name[0] not in "-!+"} - removed
+    return known if left and "ALL" not in removed else ()
+
+
+def _is_known(cipher: str) -> bool:
+    if cipher.startswith("[") and cipher.endswith("]"):
+        return all(name in _CIPHERS for name in cipher[1:-1].split("|"))
+    return cipher.lstrip("-!+") in _CIPHERS | {"", "ALL"}
+
+
+def known_curves(stated: Iterable[str]) -> tuple[str, ...]:
+    """Drop curves that Envoy would refuse the whole resource for, and repetitions, by whatever name."""
+    return tuple({_CURVES[name]: name for name in reversed(tuple(stated)) if name in _CURVES}.values())[::-1]

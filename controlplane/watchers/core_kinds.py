@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from controlplane.model import kinds
+from controlplane.model.credentials import UnusableError, key_pair, trusted_roots
 from controlplane.model.kubernetes import (
     ConfigMap,
     ContainerPort,
@@ -27,10 +29,12 @@ from controlplane.model.kubernetes import (
 from controlplane.watchers.ingress import ingress, ingress_class
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from controlplane.model.objects import Meta
     from controlplane.watchers.fields import Fields
+
+Part = TypeVar("Part")
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 MULTICLUSTER_LABEL = "multicluster.kubernetes.io/service-name"
@@ -49,8 +53,13 @@ def namespace(obj: Fields, meta: Meta) -> Namespace:
 
 def node(obj: Fields, meta: Meta) -> Node:
     """Read a Node."""
-    del obj, meta
-    return Node()
+    del meta
+    status = obj.fields("status")
+    major, _, rest = status.fields("nodeInfo").text("kubeletVersion").removeprefix("v").partition(".")
+    minor = rest.partition(".")[0]
+    version = (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else (0, 0)
+    known = ((each.text("type"), each.text("address")) for each in status.each("addresses"))
+    return Node(version, tuple(address for kind, address in known if kind == "ExternalIP" and address))
 
 
 def service_account(obj: Fields, meta: Meta) -> ServiceAccount:
@@ -66,7 +75,10 @@ def config_map(obj: Fields, meta: Meta) -> ConfigMap:
 
 
 def secret(obj: Fields, meta: Meta) -> Secret:
-    """Read a Secret; ``stringData`` wins over ``data``, as when it is written to a cluster."""
+    """Read what a Secret holds for TLS; ``stringData`` wins over ``data``, as when it is written to a cluster.
+
+    An entry that is no key or certificate costs its own part: what else the Secret holds is used.
+    """
     del meta
     data: dict[str, bytes] = {}
     for key, text in obj.text_map("data").items():
@@ -75,7 +87,17 @@ def secret(obj: Fields, meta: Meta) -> Secret:
         except (binascii.Error, ValueError):
             obj.problem(f"data.{key}", "is not base64")
     data.update((key, text.encode()) for key, text in obj.text_map("stringData").items())
-    return Secret(obj.text("type"), data)
+    pair, pair_problem = _part(key_pair, data)
+    roots, roots_problem = _part(trusted_roots, data)
+    return Secret(obj.text("type"), pair, roots, pair_problem, roots_problem)
+
+
+def _part(read: Callable[[Mapping[str, bytes]], Part | None], data: Mapping[str, bytes]) -> tuple[Part | None, str]:
+    """Return one part of a Secret, and what is wrong with it."""
+    try:
+        return read(data), ""
+    except UnusableError as error:
+        return None, str(error)
 
 
 def service(obj: Fields, meta: Meta) -> KubeService:
@@ -163,12 +185,13 @@ def endpoint_slice(obj: Fields, meta: Meta) -> EndpointSlice | str:
     if family not in _FAMILIES:
         obj.problem("addressType", "must be one of IPv4, IPv6, FQDN")
         return EndpointSlice(owner)
-    ports = tuple((port.text("name"), port.number("port", low=1)) for port in obj.each("ports"))
+    ports = ((port.text("name"), port.number("port", low=1)) for port in obj.each("ports"))
+    endpoints = (_slice_endpoint(endpoint, family) for endpoint in obj.each("endpoints"))
     return EndpointSlice(
         service=owner,
         address_type=family,
         ports=tuple((name, number) for name, number in ports if number is not None),
-        endpoints=tuple(_slice_endpoint(endpoint, family) for endpoint in obj.each("endpoints")),
+        endpoints=tuple(sorted(endpoints, key=lambda each: (each.addresses, each.pod))),  # whatever order they come in
     )
 
 
@@ -179,12 +202,14 @@ def _slice_endpoint(endpoint: Fields, family: str) -> SliceEndpoint:
     for address in addresses:
         _check_address(endpoint, "addresses", address, (family,))
     conditions, target = endpoint.fields("conditions"), endpoint.fields("targetRef")
+    names_pod = target.text("kind") == "Pod"
     return SliceEndpoint(
         addresses=addresses,
         ready=conditions.flag("ready"),
         serving=conditions.flag("serving"),
         terminating=conditions.flag("terminating"),
-        pod=target.text("name") if target.text("kind") == "Pod" else "",
+        pod=target.text("name") if names_pod else "",
+        namespace=target.text("namespace") if names_pod else "",
         hostname=endpoint.text("hostname"),
     )
 
@@ -253,4 +278,4 @@ READERS: dict[tuple[str, str, str], Callable[[Fields, Meta], Any]] = {
     ("networking.k8s.io", "v1", "IngressClass"): ingress_class,
 }
 """How to read each kind: (API group, version, kind) to its function."""
-CLUSTER_SCOPED = frozenset({"Namespace", "Node", "IngressClass"})
+CLUSTER_SCOPED = frozenset({kinds.NAMESPACE, kinds.NODE, kinds.INGRESS_CLASS})

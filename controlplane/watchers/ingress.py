@@ -6,9 +6,9 @@ host that is none would make Envoy refuse every route of the gateway.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
+from controlplane.documents.words import is_subdomain
 from controlplane.model.kubernetes import Ingress, IngressClass, IngressPath, IngressRule, IngressTLS
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from controlplane.watchers.fields import Fields
 
 _PATH_TYPES = ("Exact", "Prefix", "ImplementationSpecific")
-_LABEL = "[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
-_HOST = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*", re.IGNORECASE)
 _MAX_HOST = 253
 #: what ends a path, so that Envoy refuses it in one
 _NO_PATH = ("?", "#")
@@ -33,6 +31,7 @@ def ingress(obj: Fields, meta: Meta) -> Ingress:
         class_name=spec.text("ingressClassName") if "ingressClassName" in spec else None,
         rules=tuple(_rule(rule) for rule in spec.each("rules")),
         tls=tuple(IngressTLS(_hosts(tls), tls.text("secretName")) for tls in spec.each("tls")),
+        default_backend=bool(spec.fields("defaultBackend").raw_object),
     )
 
 
@@ -48,6 +47,10 @@ def _rule(rule: Fields) -> IngressRule:
     if "http" not in rule:
         return IngressRule(host)
     return IngressRule(host, tuple(_path(path) for path in rule.fields("http").each("paths")))
+
+
+def _is_host(text: str) -> bool:
+    return text.isascii() and is_subdomain(text.removeprefix("*.").lower())
 
 
 def _path(path: Fields) -> IngressPath:
@@ -75,5 +78,5 @@ def _hosts(tls: Fields) -> tuple[str, ...]:
 
 
 def _check_host(fields: Fields, name: str, host: str) -> None:
-    if host and (len(host) > _MAX_HOST or _HOST.fullmatch(host) is None):
+    if host and (len(host) > _MAX_HOST or not _is_host(host)):
         fields.problem(name, "must be a DNS name, perhaps with '*' as its first label")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from controlplane.apis.envoy_filter import EnvoyFilter
 from controlplane.apis.kinds import KINDS
+from controlplane.documents.words import is_subdomain
+from controlplane.model import kinds
+from controlplane.model.kinds import GroupKind
 from controlplane.model.objects import Meta, Object, ObjectKey, Rejected
 from controlplane.model.parse import Parsed
 from controlplane.model.parse import parse as parse_istio
@@ -16,11 +19,12 @@ from controlplane.watchers.fields import Fields
 
 MAX_NAME = 253
 MAX_LABEL = 63
-_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 _ISTIO_GROUPS = frozenset(kind.group for kind in KINDS.values())
 _CORE_KINDS = {(group, kind): version for group, version, kind in READERS}
+#: where kinds are served that were in another group once: (group and kind of before) to the API version of now
+_MOVED = {("extensions", "Ingress"): "networking.k8s.io/v1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,8 @@ def _parse(obj: object, source: str) -> Result:
     group, _, version = api_version.rpartition("/")
     if group in _ISTIO_GROUPS:
         return _istio(fields, group, version, source)
+    if (group, kind) in _MOVED:
+        return Rejected(_key_of(obj), (f"apiVersion: {kind} is served as {_MOVED[group, kind]}",), source)
     served = _CORE_KINDS.get((group, kind))
     if served is None:
         return Unused(f"{kind}.{group}" if group else kind, _key_of(obj))
@@ -79,7 +85,18 @@ def _istio(fields: Fields, group: str, version: str, source: str) -> Result:
     result = parse_istio(name, obj, source=source)
     if isinstance(result, Rejected):
         return Rejected(_key_of(obj), result.problems, source)
-    return replace(result, object=_without_copy(result.object))
+    parsed = replace(result, object=_without_copy(result.object))
+    return _judged(parsed, source) if isinstance(parsed.object.spec, EnvoyFilter) else parsed
+
+
+def _judged(parsed: Parsed, source: str) -> Result:
+    """Refuse an EnvoyFilter with a patch that is no message of Envoy, as a whole, like Istio."""
+    from controlplane.patches import check  # noqa: PLC0415 - Envoy's messages load slowly
+
+    errors, warnings = check.problems(parsed.object.spec)
+    if errors:
+        return Rejected(parsed.object.key, tuple(map(str, errors)), source)
+    return replace(parsed, warnings=(*parsed.warnings, *map(str, warnings)))
 
 
 def _without_copy(obj: Object) -> Object:
@@ -92,18 +109,19 @@ def _without_copy(obj: Object) -> Object:
 
 
 def _core(fields: Fields, reader: tuple[str, str, str], source: str) -> Result:
-    kind = reader[2]
+    group, _, name = reader
+    kind = GroupKind(name, group)
     meta = _metadata(fields, kind, source)
     spec = READERS[reader](fields, meta)
     key = ObjectKey(kind, meta.namespace, meta.name)
     if fields.problems:
         return Rejected(_key_of(fields.raw_object), tuple(fields.problems), source)
     if isinstance(spec, str):
-        return Unused(kind, key, spec)
+        return Unused(kind.name, key, spec)
     return Parsed(Object(kind, meta, spec))
 
 
-def _metadata(fields: Fields, kind: str, source: str) -> Meta:
+def _metadata(fields: Fields, kind: GroupKind, source: str) -> Meta:
     """Read ``metadata`` of an object of this kind; what does not fit is added to the problems of ``fields``."""
     raw = fields.fields("metadata")
     name = raw.text("name")
@@ -112,7 +130,7 @@ def _metadata(fields: Fields, kind: str, source: str) -> Meta:
         if not raw.problems:
             raw.problem("name", "is required")
     else:
-        _check_name(raw, "name", name, MAX_LABEL if kind in ("Service", "Namespace") else MAX_NAME)
+        _check_name(raw, "name", name, MAX_LABEL if kind in (kinds.SERVICE, kinds.NAMESPACE) else MAX_NAME)
     if namespace:
         _check_name(raw, "namespace", namespace, MAX_LABEL)
     annotations = raw.text_map("annotations")
@@ -131,7 +149,7 @@ def _metadata(fields: Fields, kind: str, source: str) -> Meta:
 def _check_name(raw: Fields, field: str, name: str, longest: int) -> None:
     if len(name) > longest:
         raw.problem(field, f"must be at most {longest} characters long, this has {len(name)}")
-    elif _SUBDOMAIN.fullmatch(name) is None:
+    elif not is_subdomain(name):
         raw.problem(
             field,
             "may hold only lower case letters, digits, '-' and '.', and begins and ends with one of the first two",
@@ -159,10 +177,11 @@ def _created(raw: Fields) -> str:
 def _key_of(obj: object) -> ObjectKey:
     """Return as much of the identity as can be read, so that a bad edit still finds its last good version."""
     if not isinstance(obj, dict):
-        return ObjectKey("", "", "")
+        return ObjectKey(kinds.NO_KIND, "", "")
     raw = obj.get("metadata")
     meta: dict[Any, Any] = raw if isinstance(raw, dict) else {}
-    kind, name, namespace = (_text(value) for value in (obj.get("kind"), meta.get("name"), meta.get("namespace")))
+    name, namespace = (_text(value) for value in (meta.get("name"), meta.get("namespace")))
+    kind = GroupKind(_text(obj.get("kind")), _text(obj.get("apiVersion")).rpartition("/")[0])
     if not name or kind in CLUSTER_SCOPED:
         return ObjectKey(kind, "" if kind in CLUSTER_SCOPED else namespace, name)
     return ObjectKey(kind, namespace or "default", name)

@@ -7,20 +7,15 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from controlplane.model import documents
-from controlplane.model.objects import Object, ObjectKey, Rejected
+from controlplane.documents.json_reader import json_documents
+from controlplane.documents.limits import Unreadable
+from controlplane.documents.yaml_reader import chunks, yaml_documents
+from controlplane.model import kinds
+from controlplane.model.objects import Object, ObjectKey, Rejected, Warned
 from controlplane.model.parse import Parsed
 from controlplane.watchers.kinds import Result, Unused, parse
 
-NOWHERE = ObjectKey("", "", "")
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Warned:
-    """Something odd in an object that is used all the same."""
-
-    key: ObjectKey
-    text: str
+NOWHERE = ObjectKey(kinds.NO_KIND, "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +69,25 @@ def read(content: bytes, path: str, before: Reading | None = None) -> Reading:
     reading, known = Reading(), before.pieces if before is not None else {}
     is_json = path.endswith(".json")
     unreadable: set[bytes] = set()
-    for line, piece in [(1, text)] if is_json else documents.chunks(text):
+    for line, piece in [(1, text)] if is_json else chunks(text):
         digest = hashlib.blake2b(piece.encode(), digest_size=16).digest()
         kept = known.get(digest)
         items = _items(piece, path, line, is_json=is_json) if kept is None else _moved(kept, path, line)
         reading.pieces[digest] = (line, items)
         for item in items:
             _add(reading, item, f"{path}:{line + item.offset}{item.within}")
-            if isinstance(item.result, Rejected) and not (item.result.key.kind and item.result.key.name):
+            if isinstance(item.result, Rejected) and not (item.result.key.kind.name and item.result.key.name):
                 unreadable.add(digest)
     reading.unreadable = frozenset(unreadable)
     return reading
 
 
 def _items(piece: str, path: str, line: int, *, is_json: bool) -> tuple[_Item, ...]:
-    read_documents = documents.json_documents if is_json else documents.yaml_documents
+    read_documents = json_documents if is_json else yaml_documents
     items: list[_Item] = []
     for document in read_documents(piece):
         offset = document.line - 1
-        if isinstance(document, documents.Unreadable):
+        if isinstance(document, Unreadable):
             source = f"{path}:{line + offset}"
             items.append(_Item(offset, "", Rejected(NOWHERE, (f"not readable: {document.reason}",), source)))
         elif document.value is not None:

@@ -11,16 +11,20 @@ aiohttp is loaded by ``start``: no proxy needs to wait for it.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from importlib import import_module
 from ssl import SSLContext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from controlplane.webhooks.review import NotAReviewError, Reviewer, answer
+from controlplane.documents.json_reader import json_value
+from controlplane.documents.limits import UnreadableError
+from controlplane.limits import Limits, Reached, unheard
+from controlplane.webhooks.bodies import Bodies, BodyRefusedError
+from controlplane.webhooks.places import Places
+from controlplane.webhooks.review import NotAReviewError, Webhook, answer, refused
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -28,8 +32,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 PORT = 15017
-MAX_BODY = 16 * 1024 * 1024
-"""Bytes; the API server stores objects of up to 1.5 MB, and an update brings the old one too."""
+_LINGER_SECONDS = 1.0  # for a caller to read why its body is not taken
+LARGE = 32 * 1024
+"""Bytes of a body above which it is read and reviewed beside the loop that serves proxies."""
+_LARGE_AT_ONCE = 2
 _JSON = "application/json"
 
 Respond = Callable[["web.Request"], Awaitable["web.Response"]]
@@ -39,16 +45,27 @@ class WebhookServer:
     """Serves reviewers by name from ``start`` until ``stop``.
 
     ``context`` holds the certificate. Loading a newer one into it (``load_cert_chain``) takes effect with the next
-    connection. ``failed`` is told the HTTP status of each request that gets no review.
+    connection. ``failed`` is told the HTTP status of each request that gets no review; ``reached`` which limit it ran
+    into, if that is why.
     """
 
     def __init__(
-        self, context: SSLContext, reviewers: Mapping[str, Reviewer], failed: Callable[[int], None] | None = None
+        self,
+        context: SSLContext,
+        webhooks: Mapping[str, Webhook],
+        failed: Callable[[int], None] | None = None,
+        limits: Limits | None = None,
+        reached: Reached = unheard,
     ) -> None:
         self._context = context
-        self._reviewers = reviewers
+        self._webhooks = webhooks
         self._failed = failed or (lambda _: None)
+        self._limits = limits or Limits()
+        self._reached = reached
+        self._bodies = Bodies(self._limits, reached)
         self._runner: web.AppRunner | None = None
+        self._listening: asyncio.Server | None = None
+        self._places: Places | None = None
 
     async def start(self, host: str, port: int = PORT) -> int:
         """Listen, and return the port, which is chosen by the system if 0 was asked for.
@@ -59,22 +76,43 @@ class WebhookServer:
         await asyncio.to_thread(import_module, "aiohttp.web")
         from aiohttp import web  # noqa: PLC0415 - see the module's docstring
 
-        app = web.Application(client_max_size=MAX_BODY)
+        app = web.Application()
         app.router.add_get("/ready", _ready)
-        for name, reviewer in self._reviewers.items():
-            respond = _respond(reviewer, self._failed)
+        for name, webhook in self._webhooks.items():
+            respond = self._respond(webhook)
             app.router.add_post(f"/{name}", respond)
             app.router.add_post(f"/{name}/{{rest:.*}}", respond)
-        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=90, shutdown_timeout=1)
+        self._runner = web.AppRunner(
+            app, access_log=None, keepalive_timeout=90, shutdown_timeout=1, lingering_time=_LINGER_SECONDS
+        )
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port, ssl_context=self._context).start()
-        bound: int = self._runner.addresses[0][1]
-        return bound
+        assert self._runner.server is not None  # noqa: S101 - it is there after ``setup``
+        self._places = Places(self._runner.server, self._limits.max_webhook_connections, self._reached)
+        self._listening = await asyncio.get_running_loop().create_server(
+            self._places.made,
+            host,
+            port,
+            ssl=self._context,
+            ssl_handshake_timeout=self._limits.handshake_timeout.total_seconds(),
+        )
+        return int(self._listening.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
         """Close the port and end what is being answered; nothing if it never started."""
+        if self._listening is not None:
+            self._listening.close()
         if self._runner is not None:
             await self._runner.cleanup()
+
+    def _respond(self, webhook: Webhook) -> Respond:
+        respond = _respond(webhook, self._failed, self._bodies)
+
+        async def placed(request: web.Request) -> web.Response:
+            assert self._places is not None  # noqa: S101 - there is a request
+            with self._places.busy(request):
+                return await respond(request)
+
+        return placed
 
 
 async def _ready(_request: web.Request) -> web.Response:
@@ -83,8 +121,19 @@ async def _ready(_request: web.Request) -> web.Response:
     return web.Response()
 
 
-def _respond(reviewer: Reviewer, failed: Callable[[int], None]) -> Respond:
+def _answer(body: bytes, webhook: Webhook, path: str) -> dict[str, Any]:
+    try:
+        return answer(json_value(body), webhook.reviewer, path)
+    except (NotAReviewError, UnreadableError) as error:
+        if not webhook.answers_nonsense:
+            raise
+        return refused(str(error))
+
+
+def _respond(webhook: Webhook, failed: Callable[[int], None], bodies: Bodies) -> Respond:
     from aiohttp import web  # noqa: PLC0415 - see the module's docstring
+
+    large = asyncio.Semaphore(_LARGE_AT_ONCE)
 
     async def respond(request: web.Request) -> web.Response:
         response = await reviewed(request)
@@ -93,14 +142,23 @@ def _respond(reviewer: Reviewer, failed: Callable[[int], None]) -> Respond:
         return response
 
     async def reviewed(request: web.Request) -> web.Response:
-        if request.content_type != _JSON:
+        if request.headers.get("Content-Type") != _JSON:
             return web.Response(status=415, text=f"Content-Type must be {_JSON}\n")
-        body = await request.read()
-        if not body:
-            return web.Response(status=400, text="the body is empty\n")
         try:
-            answered = answer(json.loads(body), reviewer)
-        except (NotAReviewError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+            async with bodies.of(request) as body:
+                if not body:
+                    return web.Response(status=400, text="the body is empty\n")
+                path = request.match_info.get("rest", "")
+                if len(body) <= LARGE and not webhook.is_slow:
+                    answered = _answer(body, webhook, path)
+                else:
+                    async with large:
+                        answered = await asyncio.to_thread(_answer, body, webhook, path)
+        except BodyRefusedError as error:
+            response = web.Response(status=error.status, text=f"{error}\n")
+            response.force_close()  # what is left of the body is of no use
+            return response
+        except (NotAReviewError, UnreadableError) as error:
             return web.Response(status=400, text=f"{error}\n")
         except Exception:  # our bug: the API server needs an answer, we the reason
             log.exception("webhooks.failed", path=request.path)

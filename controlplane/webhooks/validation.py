@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from controlplane.apis.kinds import KINDS
-from controlplane.model.validation import verdict
+from controlplane.validation.verdict import INGRESS_GROUPS, verdict
 from controlplane.webhooks.review import Request, Response
 
 log = structlog.get_logger()
@@ -18,6 +18,8 @@ UNKNOWN = "unrecognized type "
 UNSUPPORTED_OPERATION, UNKNOWN_TYPE = "unsupported_operation", "unknown_type"
 NO_OBJECT, INVALID_RESOURCE = "yaml_decode_error", "invalid_resource"
 """Words for counting. Source: the label ``reason`` of istiod's ``galley_validation_failed``."""
+_OF_KUBERNETES = frozenset({("", "ConfigMap"), *((group, "Ingress") for group in INGRESS_GROUPS)})
+"""Kinds of which some objects mean something to the mesh: its configuration, and Ingresses of its class."""
 _WRITES = frozenset({"CREATE", "UPDATE"})
 
 
@@ -31,7 +33,8 @@ def validate(request: Request) -> Response:
     if request.operation not in _WRITES:
         return Response(failure=UNSUPPORTED_OPERATION)
     kind = KINDS.get(request.kind)
-    if kind is None or kind.group != request.group:
+    known = kind is not None and kind.group == request.group
+    if not known and (request.group, request.kind) not in _OF_KUBERNETES:
         return Response(f"{UNKNOWN}{request.kind}.{request.group}", failure=UNKNOWN_TYPE)
     if obj is None:
         return Response(f"{INVALID}request.object: is required", failure=NO_OBJECT)
@@ -39,6 +42,8 @@ def validate(request: Request) -> Response:
     if isinstance(metadata, Mapping) and metadata.get("deletionTimestamp"):
         return Response()
     found = verdict(_complete(obj, request))
+    if found is None and not known:
+        return Response()  # one that means nothing to the mesh
     if found is None:
         return Response(f"{UNKNOWN}{obj.get('apiVersion')}, {request.kind}", failure=UNKNOWN_TYPE)
     if found.errors:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
-from google.protobuf import any_pb2
+from google.protobuf import any_pb2, json_format
+from google.protobuf.wrappers_pb2 import UInt32Value
 
-from controlplane.admin.config_dump import config_dump, resource_json
+from controlplane.admin.config_dump import config_dump, config_dump_parts, resource_json
+from controlplane.admin.json_text import Members
+from controlplane.admin.message_json import serialised_members
+from controlplane.admin.pace import Pause
 from controlplane.snapshots import Resource, ResourceType, Snapshot
+from tests.admin.world import shown as read
 
 
 def test_sections_have_envoys_names_and_are_sorted() -> None:
     names = ["b", "a"]
     made = {name: Resource.of(ResourceType.LISTENER, name, Listener(name=name).SerializeToString()) for name in names}
-    dump = config_dump(Snapshot(1, {ResourceType.LISTENER: made}), [ResourceType.LISTENER])
+    dump = read(config_dump(Snapshot(1, {ResourceType.LISTENER: made}), [ResourceType.LISTENER]))
     (section,) = dump["configs"]
     assert section["@type"] == "type.googleapis.com/envoy.admin.v3.ListenersConfigDump"
     assert [each["name"] for each in section["dynamic_listeners"]] == ["a", "b"]
@@ -23,12 +29,64 @@ def test_sections_have_envoys_names_and_are_sorted() -> None:
     assert first["listener"] == {"@type": ResourceType.LISTENER.value, "name": "a"}
 
 
+def large_route() -> RouteConfiguration:
+    """Fields of every sort, in a message that is too large to be written at once."""
+    route = RouteConfiguration(name="80", max_direct_response_body_size_bytes=UInt32Value(value=7))
+    route.internal_only_headers.extend(["a", "b"])
+    route.validate_clusters.value = False
+    for number in range(100):
+        host = route.virtual_hosts.add(
+            name=f"svc-{number}", domains=["a", f"b{number}"], include_request_attempt_count=True
+        )
+        host.typed_per_filter_config["x"].Pack(UInt32Value(value=3))
+        host.metadata.filter_metadata["istio"].update({"n": 1, "list": [True, None]})
+        made = host.routes.add(name="r")
+        made.match.prefix = "/" + "x" * 50
+        made.route.timeout.FromMilliseconds(1500)
+        made.route.cluster = f"c{number}"
+        inner = TypedExtensionConfig(name="inner")
+        inner.typed_config.Pack(TypedExtensionConfig(name="y" * 3000))
+        made.typed_per_filter_config["big"].Pack(inner)
+    return route
+
+
+def test_a_large_message_is_written_as_it_would_be_at_once() -> None:
+    message = large_route()
+    expected = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    made = resource_json(Resource.of(ResourceType.ROUTE, "80", message.SerializeToString()))
+    assert isinstance(made, Members)
+    assert read(made) == {"@type": ResourceType.ROUTE.value, **expected}
+
+
+def test_a_very_large_message_is_divided_before_it_is_parsed() -> None:
+    message = large_route()
+    message.most_specific_header_mutations_wins = True
+    expected = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    members = Members(serialised_members(RouteConfiguration, message.SerializeToString()))
+    assert read(members) == expected
+
+
+def test_the_parts_are_the_same_as_messages() -> None:
+    """In which secrets are not shown either."""
+    secret = Secret(name="edge")
+    secret.tls_certificate.private_key.inline_string = "hidden-key"
+    held = {
+        ResourceType.ROUTE: {"80": Resource.of(ResourceType.ROUTE, "80", large_route().SerializeToString())},
+        ResourceType.LISTENER: {"l": Resource.of(ResourceType.LISTENER, "l", Listener(name="l").SerializeToString())},
+        ResourceType.SECRET: {"edge": Resource.of(ResourceType.SECRET, "edge", secret.SerializeToString())},
+    }
+    parts = [part for part in config_dump_parts(Snapshot(1, held), set(held)) if not isinstance(part, Pause)]
+    shown = [json_format.MessageToDict(part, preserving_proto_field_name=True) for part in parts]
+    assert shown == read(config_dump(Snapshot(1, held), set(held)))["configs"]
+    assert "hidden" not in str(parts)
+
+
 def test_private_keys_are_not_shown() -> None:
     secret = Secret(name="edge")
     secret.tls_certificate.certificate_chain.inline_string = "public"
     secret.tls_certificate.private_key.inline_string = "hidden-key"
     secret.tls_certificate.password.inline_string = "hidden-password"
-    shown = str(resource_json(Resource.of(ResourceType.SECRET, "edge", secret.SerializeToString())))
+    shown = str(read(resource_json(Resource.of(ResourceType.SECRET, "edge", secret.SerializeToString()))))
     assert "public" in shown
     assert "hidden" not in shown
 
@@ -36,7 +94,7 @@ def test_private_keys_are_not_shown() -> None:
 def test_generic_secrets_are_not_shown() -> None:
     secret = Secret(name="token")
     secret.generic_secret.secret.inline_string = "hidden-token"
-    shown = str(resource_json(Resource.of(ResourceType.SECRET, "token", secret.SerializeToString())))
+    shown = str(read(resource_json(Resource.of(ResourceType.SECRET, "token", secret.SerializeToString()))))
     assert "hidden" not in shown
     assert "aGlkZGVu" not in shown
 
@@ -44,7 +102,7 @@ def test_generic_secrets_are_not_shown() -> None:
 def test_an_unknown_type_is_shown_as_bytes() -> None:
     unknown = any_pb2.Any(type_url="type.googleapis.com/example.v1.Unheard", value=b"\x01\x02")
     extension = TypedExtensionConfig(name="x", typed_config=unknown)
-    shown = resource_json(Resource.of(ResourceType.EXTENSION, "x", extension.SerializeToString()))
+    shown = read(resource_json(Resource.of(ResourceType.EXTENSION, "x", extension.SerializeToString())))
     assert shown["typed_config"]["value"] == {"type_url": unknown.type_url, "base64": "AQI="}
 
 
@@ -52,7 +110,7 @@ def test_an_unknown_type_inside_a_known_one_is_shown_as_bytes() -> None:
     inner = TypedExtensionConfig(name="inner", typed_config=any_pb2.Any(type_url="type.googleapis.com/example.No"))
     outer = TypedExtensionConfig(name="outer")
     outer.typed_config.Pack(inner)
-    shown = resource_json(Resource.of(ResourceType.EXTENSION, "outer", outer.SerializeToString()))
+    shown = read(resource_json(Resource.of(ResourceType.EXTENSION, "outer", outer.SerializeToString())))
     assert shown["typed_config"]["name"] == "inner"
     assert shown["typed_config"]["typed_config"]["value"]["type_url"] == "type.googleapis.com/example.No"
 
@@ -62,10 +120,10 @@ def test_a_type_nobody_loaded_yet_is_found_by_its_name() -> None:
     name = "envoy.extensions.filters.http.grpc_field_extraction.v3.RequestFieldValueDisposition"
     packed = any_pb2.Any(type_url=f"type.googleapis.com/{name}")
     extension = TypedExtensionConfig(name="x", typed_config=packed)
-    shown = resource_json(Resource.of(ResourceType.EXTENSION, "x", extension.SerializeToString()))
+    shown = read(resource_json(Resource.of(ResourceType.EXTENSION, "x", extension.SerializeToString())))
     assert shown["typed_config"] == {"@type": f"type.googleapis.com/{name}"}
 
 
 def test_a_type_that_is_no_envoy_message_is_shown_as_bytes() -> None:
-    shown = resource_json(Resource.of(ResourceType.NAME_TABLE, "table", b"\x0a"))
+    shown = read(resource_json(Resource.of(ResourceType.NAME_TABLE, "table", b"\x0a")))
     assert shown == {"@type": ResourceType.NAME_TABLE.value, "base64": "Cg=="}

@@ -6,10 +6,11 @@ import time
 from dataclasses import replace
 
 from controlplane.admin.feeds_view import feeds_view
-from controlplane.admin.metrics_page import MetricsPage
-from controlplane.admin.sync_view import sync_view
+from controlplane.admin.json_text import Items
+from controlplane.admin.metrics_page import metrics_page
+from controlplane.admin.sync_view import SyncView
 from controlplane.model.feeds import Feed, Standing
-from tests.admin.world import sources
+from tests.admin.world import shown, sources, text
 
 PODS = Feed("pods", "", Standing.CURRENT, 3, 7, 2, 900, 1000.5, 0.0, "")
 SERVICES = Feed("services", "shop", Standing.LISTING, 0, 0, 0, 0, 0.0, 12.0, "no answer in time")
@@ -17,7 +18,7 @@ SERVICES = Feed("services", "shop", Standing.LISTING, 0, 0, 0, 0, 0.0, 12.0, "no
 
 def page(away_since: float | None = None, *feeds: Feed) -> list[str]:
     asked = replace(sources(), feeds=lambda: feeds, away_since=lambda: away_since)
-    return MetricsPage(asked).render().decode().splitlines()
+    return text(metrics_page(asked)).splitlines()
 
 
 def test_each_feed_has_its_lag() -> None:
@@ -54,5 +55,7 @@ def test_the_page_of_feeds() -> None:
 
 def test_each_proxy_tells_since_when_the_api_server_is_away() -> None:
     gone = replace(sources(), away_since=lambda: 1000.0)
-    assert {each["api_server_away_since"] for each in sync_view(gone)} == {"1970-01-01T00:16:40Z"}
-    assert all("api_server_away_since" not in each for each in sync_view(sources()))
+    away, here = (shown(Items(SyncView(each).elements(each.proxies()))) for each in (gone, sources()))
+    assert [each["api_server_away_since"] for each in away] == ["1970-01-01T00:16:40Z"] * 2
+    assert len(here) == 2
+    assert all("api_server_away_since" not in each for each in here)

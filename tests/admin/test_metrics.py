@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+
 from controlplane import metrics
 from controlplane.snapshots import ResourceType
+
+
+def page() -> str:
+    return "".join(metrics.exposition())
 
 
 def value(name: str, **labels: str) -> float:
     """Return one sample of the page as it is written, 0 where it is not there."""
     inside = ",".join(f'{label}="{text}"' for label, text in sorted(labels.items()))
     start = f"{name}{{{inside}}} " if inside else f"{name} "
-    lines = metrics.exposition().decode().splitlines()
+    lines = page().splitlines()
     return next((float(line.removeprefix(start)) for line in lines if line.startswith(start)), 0.0)
 
 
@@ -23,7 +29,7 @@ def test_istiods_counters_have_no_suffix() -> None:
     metrics.PUSHES.count(ResourceType.LISTENER.value, 100)
     metrics.PUSHES.count("type.googleapis.com/unknown", 100)
     assert value("pilot_xds_pushes", type="lds") == before + 1
-    assert b"pilot_xds_pushes_total" not in metrics.exposition()
+    assert "pilot_xds_pushes_total" not in page()
 
 
 def test_names_that_begin_alike_are_left_alone() -> None:
@@ -32,7 +38,7 @@ def test_names_that_begin_alike_are_left_alone() -> None:
 
 
 def test_our_own_counters_keep_prometheus_suffix() -> None:
-    assert "controlplane_event_loop_lag_seconds_count" in metrics.exposition().decode()
+    assert "controlplane_event_loop_lag_seconds_count" in page()
 
 
 def test_sizes_are_by_type_url() -> None:
@@ -53,6 +59,34 @@ def test_version() -> None:
     assert value("istio_build", component="pilot", tag="0.1.0") == 1
 
 
+def test_a_metric_of_many_samples_is_written_in_pieces() -> None:
+    whole = CollectorRegistry()
+    many = Counter("objects", "Objects.", ["name"], registry=whole)
+    for number in range(500):
+        many.labels(f'a"{number}').inc()
+    (metric,) = whole.collect()
+    pieces = list(metrics.family(metric))
+    assert len(pieces) > 5
+    assert "".join(pieces).encode() == generate_latest(whole)
+
+
 def test_the_page_has_no_family_twice() -> None:
-    headings = [line for line in metrics.exposition().decode().splitlines() if line.startswith("# TYPE")]
+    headings = [line for line in page().splitlines() if line.startswith("# TYPE")]
     assert len(headings) == len(set(headings))
+
+
+def test_labels_that_objects_choose_are_bounded() -> None:
+    name = "pilot_total_rejected_configs"
+    for number in range(2 * metrics.MOST_LABEL_SETS):
+        metrics.REJECTED_CONFIGS.count("VirtualService", f"route-{number}")
+    metrics.REJECTED_CONFIGS.count("VirtualService", "x" * 100_000 + "\udce4")
+    lines = [line for line in page().splitlines() if line.startswith(f"{name}{{")]
+    assert len(lines) <= metrics.MOST_LABEL_SETS + 1
+    assert max(map(len, lines)) < 3 * metrics.LONGEST_LABEL
+    (others,) = (line for line in lines if 'name="other",type="other"' in line or 'type="other",name="other"' in line)
+    assert float(others.rpartition(" ")[2]) > metrics.MOST_LABEL_SETS
+
+
+def test_a_label_can_be_written_whatever_it_is() -> None:
+    assert metrics.label("1.27\udce4") == "1.27\\udce4"
+    assert metrics.label("v" * 1000) == "v" * metrics.LONGEST_LABEL

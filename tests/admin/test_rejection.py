@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 
 import pytest
@@ -69,4 +70,35 @@ RATINGS = "outbound|9080||ratings.shop.svc.cluster.local"
 def test_rejected_names(
     message: str, known: Collection[str], subscribed: Collection[str] | None, expected: tuple[str, ...]
 ) -> None:
-    assert rejected_names(message, known, subscribed) == expected
+    assert rejected_names(message, dict.fromkeys(known), subscribed) == expected
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param("Error adding/updating listener(s) " + ", " * 2_000_000, id="separators"),
+        pytest.param("Error adding/updating listener(s) " + "\n" * 2_000_000 + "a: b", id="lines"),
+        pytest.param("Error adding/updating cluster(s) " + ": , " * 1_000_000, id="colons"),
+        pytest.param("/[" * 2_000_000, id="boundaries"),
+        pytest.param("a.b.c " * 600_000, id="words"),
+        pytest.param("RDS" * 1_000_000, id="routes"),
+        pytest.param("route config: " * 300_000, id="route-configurations"),
+    ],
+)
+def test_a_long_message_takes_no_longer(message: str) -> None:
+    """A peer may write what it likes; thousands of names are looked for in what is read of it."""
+    known = {f"outbound|80||svc-{number}.shop.svc.cluster.local": None for number in range(20_000)}
+
+    def seconds() -> float:
+        began = time.thread_time()
+        rejected_names(message, known, None)
+        return time.thread_time() - began
+
+    assert min(seconds() for _ in range(3)) < 0.02
+
+
+def test_a_name_is_found_among_words_that_touch_it() -> None:
+    known = dict.fromkeys(["[::]_80", "kubernetes://edge", REVIEWS])
+    message = f"cluster:{REVIEWS}: bad; ([::]_80), see 'kubernetes://edge'."
+    assert rejected_names(message, known, None) == (REVIEWS, "[::]_80", "kubernetes://edge")
+    assert rejected_names(f"x{REVIEWS} and {REVIEWS}-2", known, None) == ()

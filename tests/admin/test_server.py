@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +11,23 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
+from controlplane import ISTIO_VERSION
+from controlplane.admin.access import is_loopback, names_this_machine
 from controlplane.admin.application import (
     DEBUG_ENDPOINTS,
     NO_PAGE,
     NO_PROXY_ID,
     NOT_CONNECTED,
+    OTHER_HOST,
     application,
-    is_loopback,
 )
 from controlplane.admin.sources import AdminSources
+from controlplane.ads.sync_status import ProxyStatus
+from controlplane.model import kinds
+from controlplane.model.objects import ObjectKey
+from controlplane.model.service import Service, ServiceKey
 from controlplane.snapshots import ResourceType
 from tests.admin import world
 
@@ -57,14 +65,34 @@ async def test_alive_although_not_ready() -> None:
     assert await get(world.unready(), "/healthz") == (200, "ok\n")
 
 
+@pytest.mark.parametrize(
+    ("asked", "path", "answer"),
+    [
+        pytest.param(world.sources(), "/ready", (200, ""), id="ready"),
+        pytest.param(world.unready(), "/ready", (503, "the first list of objects is not complete\n"), id="unready"),
+        pytest.param(world.unready(), "/healthz", (200, "ok\n"), id="alive"),
+        pytest.param(world.sources(), "/debug/syncz", (404, NO_PAGE), id="nothing-else"),
+        pytest.param(world.sources(), "/metrics", (404, NO_PAGE), id="no-metrics"),
+    ],
+)
+async def test_port_of_readiness(asked: AdminSources, path: str, answer: tuple[int, str]) -> None:
+    async with (
+        world.serving(asked, ready_only=True) as address,
+        aiohttp.ClientSession() as session,
+        session.get(f"http://{address}{path}") as response,
+    ):
+        assert (response.status, await response.text()) == answer
+
+
 async def test_version() -> None:
-    assert await get(world.sources(), "/version") == (200, "0.1.0")
+    """Tools that know Istio look for its version first; istioctl takes the two last parts for revision and status."""
+    assert await get(world.sources(), "/version") == (200, f"{ISTIO_VERSION}-0.1.0-controlplane")
 
 
 @pytest.mark.parametrize("path", ["//version", "///version"])
 async def test_doubled_slashes_lead_to_the_same(path: str) -> None:
     """`istioctl version` asks for //version, and Go's servers lead it on."""
-    assert await get(world.sources(), path) == (200, "0.1.0")
+    assert await get(world.sources(), path) == (200, f"{ISTIO_VERSION}-0.1.0-controlplane")
 
 
 @pytest.mark.parametrize("path", ["/debug/nothing", "/nothing", "//nothing"])
@@ -101,7 +129,9 @@ async def test_syncz_has_istiods_shape_and_our_keys() -> None:
     assert (listener["sentRevision"], listener["ackedRevision"]) == (7, 6)
     assert listener["lastError"] == world.REFUSAL
     route = troubled["resources"][ResourceType.ROUTE.value]
-    assert route == {"status": "NOT SENT", "sentRevision": 0, "ackedRevision": 0, "names": ["9080"]}
+    assert route == {"status": "NOT SENT", "sentRevision": 0, "ackedRevision": 0}
+    (asked,) = await get_json(world.sources(), "/debug/syncz?proxyID=api-1.prod")
+    assert asked["resources"][ResourceType.ROUTE.value]["names"] == ["9080"]
 
 
 async def test_syncz_names_the_objects_behind_a_refused_resource() -> None:
@@ -112,9 +142,10 @@ async def test_syncz_names_the_objects_behind_a_refused_resource() -> None:
         {
             "name": "0.0.0.0_9080",
             "objects": [
-                {"kind": "Gateway", "namespace": "shop", "name": "edge"},
-                {"kind": "VirtualService", "namespace": "shop", "name": "reviews"},
+                {"kind": "Gateway", "group": "networking.istio.io", "namespace": "shop", "name": "edge"},
+                {"kind": "VirtualService", "group": "networking.istio.io", "namespace": "shop", "name": "reviews"},
             ],
+            "objectCount": 2,
         }
     ]
 
@@ -168,6 +199,7 @@ async def test_rejectedz() -> None:
     assert await get_json(world.sources(), "/debug/rejectedz") == [
         {
             "kind": "VirtualService",
+            "group": "networking.istio.io",
             "namespace": "shop",
             "name": "reviews",
             "problems": ["spec.http[0]: no destination"],
@@ -270,6 +302,140 @@ def test_is_loopback(peer: str | None, expected: bool) -> None:  # noqa: FBT001 
     assert is_loopback(peer) is expected
 
 
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1:15014", True),
+        ("127.0.0.1", True),
+        ("localhost:9000", True),
+        ("LocalHost.", True),
+        ("[::1]:15014", True),
+        ("::1", True),
+        ("attacker.example:15014", False),
+        ("localhost.attacker.example", False),
+        ("10.0.0.1:15014", False),
+        ("127.0.0.1.attacker.example", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_names_this_machine(host: str | None, expected: bool) -> None:  # noqa: FBT001 - a column of the table
+    assert names_this_machine(host) is expected
+
+
+async def test_a_page_that_a_browser_was_led_to_is_refused() -> None:
+    """Its host name resolves to this machine, but it is not this machine's: only what anybody may see is answered."""
+    async with world.serving(world.sources()) as address, aiohttp.ClientSession() as session:
+        for path in ("/debug/syncz", "/debug/config_dump?proxyID=web-1", "/debug/nothing"):
+            async with session.get(f"http://{address}{path}", headers={"Host": "attacker.example"}) as response:
+                assert (response.status, await response.text()) == (403, OTHER_HOST)
+        for path in OPEN:
+            async with session.get(
+                f"http://{address}{path}", headers={"Host": "istiod.istio-system:15014"}
+            ) as response:
+                assert response.status == 200
+
+
+async def test_no_browser_takes_an_answer_for_a_script() -> None:
+    async with (
+        world.serving(world.sources()) as address,
+        aiohttp.ClientSession() as session,
+        session.get(f"http://{address}/debug/syncz") as response,
+    ):
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.content_type == "application/json"
+
+
+async def test_the_head_of_a_page_has_no_body() -> None:
+    async with world.serving(world.sources()) as address, aiohttp.ClientSession() as session:
+        async with session.head(f"http://{address}/debug/syncz") as response:
+            assert (response.status, await response.read()) == (200, b"")
+        async with session.get(f"http://{address}/debug/syncz") as response:
+            assert len(await response.json()) == 2
+
+
+async def test_half_an_answer_is_not_taken_for_a_whole_one() -> None:
+    """A bug of ours in the middle of an answer cuts the connection."""
+
+    def status(connection_id: str) -> ProxyStatus | None:
+        if connection_id.startswith("web"):
+            raise RuntimeError("a bug")
+        return slow(connection_id)
+
+    def slow(connection_id: str) -> ProxyStatus | None:
+        time.sleep(0.01)  # so that what was made before it has been sent
+        return world.sources().status(connection_id)
+
+    asked = replace(world.sources(), status=status)
+    async with world.serving(asked) as address, aiohttp.ClientSession() as session:
+        async with session.get(f"http://{address}/debug/syncz") as response:
+            assert response.status == 200
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await response.read()
+        async with session.get(f"http://{address}/debug/rejectedz") as response:
+            assert response.status == 200
+
+
+async def test_a_long_list_in_pages() -> None:
+    """What comes while somebody turns pages neither hides nor repeats anything else."""
+    names = [f"svc-{number:02}" for number in range(10)]
+
+    def services() -> list[Service]:
+        one = world.service()
+        return [replace(one, key=ServiceKey(f"{name}.shop", one.key.object), name=name) for name in reversed(names)]
+
+    seen: list[list[str]] = []
+    async with (
+        world.serving(replace(world.sources(), services=services)) as address,
+        aiohttp.ClientSession() as session,
+    ):
+        url: str | URL = f"http://{address}/debug/registryz?limit=4&pretty"
+        while url:
+            async with session.get(url) as response:
+                assert response.status == 200
+                seen.append([each["Attributes"]["Name"] for each in await response.json()])
+                following = response.links.get("next")
+                url = following["url"] if following is not None else ""
+            if len(seen) == 1:
+                names[:] = ["new-first", *names, "svc-99"]
+    assert seen == [names[1:5], names[5:9], names[9:]]
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=-1", "limit=many", "limit=1e3", "after=x", "after=[1]", "after=[[["]
+)
+async def test_a_page_that_cannot_be_given(query: str) -> None:
+    status, text = await get(world.sources(), f"/debug/syncz?{query}")
+    assert status == 400
+    assert text.startswith(f"?{query.partition('=')[0]}= is ")
+
+
+async def test_the_objects_behind_a_refusal_are_told_in_part_and_of_one_proxy_whole() -> None:
+    keys = [ObjectKey(kinds.VIRTUAL_SERVICE, "shop", f"vs-{number:03}") for number in range(300)]
+    asked = replace(world.sources(), behind=lambda *_: reversed([*keys, *keys]))
+
+    async def objects(path: str) -> tuple[list[str], int]:
+        rejection = (await get_json(asked, path))[0]["resources"][ResourceType.LISTENER.value]["rejection"]
+        (resource,) = rejection["resources"]
+        return [each["name"] for each in resource["objects"]], resource["objectCount"]
+
+    assert await objects("/debug/syncz") == ([key.name for key in keys[:20]], 300)
+    assert await objects("/debug/syncz?proxyID=api-1.prod") == ([key.name for key in keys], 300)
+
+
+async def test_what_is_behind_a_resource_is_looked_up_once_for_all_who_hold_it() -> None:
+    troubled = [replace(world.troubled(), connection_id=f"api-{number}") for number in range(50)]
+    lookups: list[str] = []
+
+    def behind(connection_id: str, _type: ResourceType, _name: str) -> list[ObjectKey]:
+        lookups.append(connection_id)
+        return [world.REVIEWS]
+
+    shown = await get_json(replace(world.sources(*troubled), behind=behind), "/debug/syncz")
+    assert len(shown) == 50
+    assert len(lookups) == 1
+
+
 async def test_an_error_of_ours_is_a_500_and_leaves_the_others_working() -> None:
     def broken() -> list[Any]:
         raise RuntimeError("a bug")
@@ -290,3 +456,10 @@ async def test_metrics_by_istiods_names() -> None:
     assert 'pilot_xds{version="unknown"} 1.0' in lines
     assert any(line.startswith("istiod_uptime_seconds ") for line in lines)
     assert any(line.startswith("process_cpu_seconds_total ") for line in lines)
+
+
+async def test_explain_hands_the_question_on_and_a_wrong_one_back() -> None:
+    answer = await get_json(world.sources(), "/debug/explain?from=pod/shop/web&url=http://a/%3Fb&header=x:1&header=y:2")
+    assert answer == {"asked": [["from", "pod/shop/web"], ["url", "http://a/?b"], ["header", "x:1"], ["header", "y:2"]]}
+    assert await get(world.sources(), "/debug/explain?from=pod/shop/web") == (400, "url is needed\n")
+    assert (await get(world.unready(), "/debug/explain?url=x"))[0] == 503

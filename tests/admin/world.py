@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from controlplane.admin.json_text import Value, pieces
+from controlplane.admin.pace import Pause
 from controlplane.admin.server import AdminServer
 from controlplane.admin.sources import AdminSources
 from controlplane.ads.sync_status import ProxyStatus, Rejection, Sync, TypeStatus
+from controlplane.model import kinds
 from controlplane.model.objects import ObjectKey, Rejected
 from controlplane.model.proxy import Locality, Proxy
 from controlplane.model.service import Endpoint, Protocol, Resolution, Service, ServiceKey, ServicePort
+from controlplane.simulate.questions import WrongQuestionError
 from controlplane.snapshots import Resource, ResourceType, Snapshot
 
-REVIEWS = ObjectKey("VirtualService", "shop", "reviews")
-GATEWAY = ObjectKey("Gateway", "shop", "edge")
+REVIEWS = ObjectKey(kinds.VIRTUAL_SERVICE, "shop", "reviews")
+GATEWAY = ObjectKey(kinds.GATEWAY, "shop", "edge")
 REFUSAL = "Error adding/updating listener(s) 0.0.0.0_9080: error adding listener: no such filter\n"
 
 
@@ -77,7 +83,7 @@ def troubled() -> ProxyStatus:
 
 def service() -> Service:
     return Service(
-        key=ServiceKey("reviews.shop.svc.cluster.local", ObjectKey("Service", "shop", "reviews")),
+        key=ServiceKey("reviews.shop.svc.cluster.local", ObjectKey(kinds.SERVICE, "shop", "reviews")),
         name="reviews",
         kubernetes=True,
         ports=(ServicePort(9080, "http", Protocol.HTTP),),
@@ -101,19 +107,27 @@ def endpoint() -> Endpoint:
     )
 
 
+async def explain(asked: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    held = dict(asked)
+    if "url" not in held:
+        raise WrongQuestionError("url is needed")
+    return {"asked": [list(pair) for pair in asked]}
+
+
 def sources(*statuses: ProxyStatus, snapshot: Snapshot | None = None) -> AdminSources:
     listener = Resource.of(ResourceType.LISTENER, "0.0.0.0_9080", b"")
     held = snapshot or Snapshot(7, {ResourceType.LISTENER: {listener.name: listener}})
-    connected = statuses or (healthy(), troubled())
+    connected = {each.connection_id: each for each in statuses or (healthy(), troubled())}
     made_from = {(ResourceType.LISTENER, "0.0.0.0_9080"): (REVIEWS, GATEWAY)}
-    ids = {each.connection_id for each in connected}
     return AdminSources(
         ready=lambda: (True, ""),
-        connections=lambda: connected,
-        snapshot=lambda connection: held if connection in ids else None,
+        proxies=lambda: {connection_id: each.proxy for connection_id, each in connected.items()},
+        status=connected.get,
+        snapshot=lambda connection: held if connection in connected else None,
         services=lambda: [service()],
-        endpoints=lambda: [(service(), (endpoint(),))],
+        endpoints=lambda _: (endpoint(),),
         behind=lambda _, type_, name: made_from.get((type_, name), ()),
+        explain=explain,
         rejected=lambda: [Rejected(REVIEWS, ("spec.http[0]: no destination",), "shop.yaml:12")],
         identity="istiod-0",
         version="0.1.0",
@@ -124,10 +138,20 @@ def unready() -> AdminSources:
     return replace(sources(), ready=lambda: (False, "the first list of objects is not complete"))
 
 
+def text(steps: Iterable[str | Pause]) -> str:
+    """Return the whole of what is written in pieces."""
+    return "".join(step for step in steps if not isinstance(step, Pause))
+
+
+def shown(value: Value) -> Any:
+    """Return a JSON value as whoever reads it has it."""
+    return json.loads(text(pieces(value)))
+
+
 @asynccontextmanager
-async def serving(asked: AdminSources) -> AsyncIterator[str]:
-    """Serve the monitoring port on loopback and give its address."""
-    server = AdminServer(asked)
+async def serving(asked: AdminSources, *, ready_only: bool = False) -> AsyncIterator[str]:
+    """Serve the monitoring port, or the one of readiness, on loopback and give its address."""
+    server = AdminServer(asked, ready_only=ready_only)
     port = await server.start("127.0.0.1", 0)
     try:
         yield f"127.0.0.1:{port}"

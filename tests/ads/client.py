@@ -18,6 +18,7 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 )
 
 from controlplane.ads.server import METHODS, AdsServer, Environment, ServerOptions
+from controlplane.ads.source import SnapshotSource
 from controlplane.ads.watch import Variant
 from controlplane.model.proxy import Proxy
 from controlplane.snapshots import Resource, ResourceType, Snapshot
@@ -49,11 +50,17 @@ class OneSession:
         self.source, self.proxy, self.changed = source, proxy, changed
         self.snapshot = source.snapshot
 
-    def missing(self, type_: ResourceType, name: str) -> Resource | None:
+    @property
+    def proxy_class(self) -> str:
+        return self.proxy.domain
+
+    @staticmethod
+    def missing(type_: ResourceType, name: str) -> Resource | None:
         return Resource.of(type_, name, b"") if type_ is ResourceType.ENDPOINT else None
 
     def close(self) -> None:
         self.source.sessions.remove(self)
+        self.changed = lambda: None  # as the compiler does: it leads back to the stream, which has the session
 
 
 class Client:
@@ -99,7 +106,7 @@ class Client:
 
 @asynccontextmanager
 async def serving(
-    source: OneSnapshot, options: ServerOptions | None = None, ready: Callable[[], bool] = lambda: True
+    source: SnapshotSource, options: ServerOptions | None = None, ready: Callable[[], bool] = lambda: True
 ) -> AsyncIterator[tuple[AdsServer, int]]:
     """Run a server on a free port."""
     server = AdsServer(source, options or ServerOptions(new_streams_per_second=0), Environment(ready=ready))

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from controlplane.ads.contents import Edition, Library
+from controlplane.ads.contents import ServedSnapshot, SnapshotCache
 from controlplane.ads.protocol import offer, receive
 from controlplane.ads.responses import Plan, respond
 from controlplane.ads.watch import CDS, EDS, LDS, RDS, TYPES, Request, StreamState, Variant
@@ -32,7 +32,9 @@ class Part:
 
     def resource(self, type_: ResourceType, name: str) -> Resource:
         text = f"{name} {self.content} {sorted(self.clusters)} {sorted(self.routes)} {BAD if self.bad else ''}"
-        return Resource.of(type_, name, text.encode(), self.clusters, self.routes)
+        return Resource.of(
+            type_, name, text.encode(), {ResourceType.CLUSTER: self.clusters, ResourceType.ROUTE: self.routes}
+        )
 
 
 @dataclass
@@ -66,12 +68,12 @@ def missing(type_: ResourceType, name: str) -> Resource | None:
 
 
 class Sent(NamedTuple):
-    """A response on its way, with the edition that it was decided on."""
+    """A response on its way, with the snapshot that it was decided on."""
 
     nonce: str
     version: str
     plan: Plan
-    edition: Edition
+    served: ServedSnapshot
     sequence: int = 0
 
     @property
@@ -172,8 +174,8 @@ class Envoy:
         changed = {r.name for r in resources if held.get(r.name) != r}
         if url in {LDS, RDS}:
             self._check_references(sent, resources)
-            clusters = sent.edition.of(ResourceType.CLUSTER).names
-            self.dangling.update({r.version: r.clusters - clusters for r in resources})
+            clusters = sent.served.of(ResourceType.CLUSTER).names
+            self.dangling.update({r.version: r.named(ResourceType.CLUSTER) - clusters for r in resources})
         for name in removed if removals else ():
             if url not in {EDS, RDS}:  # Envoy ignores removals of these
                 held.pop(name, None)
@@ -187,7 +189,7 @@ class Envoy:
             if LDS not in self.spoken:
                 self._request(LDS)
         if url == LDS:
-            self._subscribe(RDS, {name for r in held.values() for name in r.route_configurations}, again=False)
+            self._subscribe(RDS, {name for r in held.values() for name in r.named(ResourceType.ROUTE)}, again=False)
 
     def _subscribe(self, url: str, wanted: set[str], *, again: bool) -> None:
         before = self.subscribed[url]
@@ -199,8 +201,8 @@ class Envoy:
         self._request(url, wanted - before, before - wanted)
 
     def _check_references(self, sent: Sent, resources: list[Resource]) -> None:
-        clusters = sent.edition.of(ResourceType.CLUSTER).resources
-        for name in {c for r in resources for c in r.clusters if c in clusters} - self.refused[CDS]:
+        clusters = sent.served.of(ResourceType.CLUSTER).resources
+        for name in {c for r in resources for c in r.named(ResourceType.CLUSTER) if c in clusters} - self.refused[CDS]:
             assert name in self.held[CDS], f"{sent.plan.type_url} names {name}, which the proxy does not have yet"
             if self.began_with_state and name not in self.refused[EDS]:
                 assert name in self.held[EDS], f"{sent.plan.type_url} names {name}, which has no endpoints yet"
@@ -209,10 +211,10 @@ class Envoy:
         if self.variant is Variant.SOTW and self.began_with_state:
             return  # a SotW server cannot know what a reconnecting proxy still uses
         for url in (LDS, RDS):
-            current = sent.edition.of(TYPES[url]).resources
+            current = sent.served.of(TYPES[url]).resources
             for resource in self.held[url].values():
                 if current.get(resource.name) != resource:
-                    still = resource.clusters & removed - self.dangling[resource.version]
+                    still = resource.named(ResourceType.CLUSTER) & removed - self.dangling[resource.version]
                     assert not still, f"{resource} still names {still}"
 
 
@@ -220,7 +222,7 @@ class Conversation:
     """A proxy and the server core, with what is on the way between them."""
 
     def __init__(self, variant: Variant, mesh: Mesh) -> None:
-        self.library = Library()
+        self.cache = SnapshotCache()
         self.mesh = mesh
         self.envoy = Envoy(variant)
         self.inbox: deque[Sent] = deque()  # responses that the proxy has not read
@@ -231,13 +233,13 @@ class Conversation:
 
     def connect(self) -> None:
         self.inbox.clear()
-        edition = self.library.edition(self.mesh.last)
-        self.state = StreamState(self.envoy.variant, edition, missing)
+        served = self.cache.served(self.mesh.last)
+        self.state = StreamState(self.envoy.variant, served, missing)
         self.envoy.connect()
 
     def publish(self) -> None:
         """Compile, and offer the snapshot to the stream."""
-        self.state = offer(self.state, self.library.edition(self.mesh.snapshot()))
+        self.state = offer(self.state, self.cache.served(self.mesh.snapshot()))
         self._pump()
 
     def serve_request(self) -> bool:
@@ -262,7 +264,7 @@ class Conversation:
             answers = [r for r in self.envoy.outbox if r.type_url == plan.type_url and r.nonce and self._answers(r)]
             assert not unanswered, f"a second {plan.type_url} in flight: {unanswered}"
             assert not answers, f"a second {plan.type_url} before the server read {answers}"
-            return Sent(nonce, nonce, plan, self.state.edition)
+            return Sent(nonce, nonce, plan, self.state.served)
 
         while True:
             self.state, sent = respond(self.state, encode, frozenset())

@@ -10,7 +10,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Disc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controlplane.ads.contents import Edition, Library
+from controlplane.ads.contents import ServedSnapshot, SnapshotCache
 from controlplane.ads.lockstep import Lockstep
 from controlplane.ads.watch import CDS, EDS, StreamState, Variant
 from controlplane.ads.wire import Response
@@ -42,9 +42,9 @@ def request(
 class Proxy:
     """One stream, which remembers what it was sent. It answers the last response of each type."""
 
-    def __init__(self, lockstep: Lockstep, variant: Variant, edition: Edition) -> None:
+    def __init__(self, lockstep: Lockstep, variant: Variant, served: ServedSnapshot) -> None:
         self.lockstep, self.variant = lockstep, variant
-        self.state: StreamState = lockstep.begin(variant, edition, missing)
+        self.state: StreamState = lockstep.begin(variant, served, missing)
         self.sent: list[Response] = []
         self.names: dict[str, frozenset[str]] = {}
 
@@ -60,9 +60,9 @@ class Proxy:
     def _receive(self, body: bytes) -> None:
         self.state = self.lockstep.receive(self.state, body).state or self.state
 
-    def serve(self, edition: Edition) -> None:
+    def serve(self, served: ServedSnapshot) -> None:
         while True:
-            move = self.lockstep.move(self.state, edition, OVERDUE)
+            move = self.lockstep.move(self.state, served, OVERDUE)
             self.state = move.state or self.state
             if move.response is None:
                 return
@@ -74,17 +74,17 @@ class World:
 
     def __init__(self, variant: Variant, shared: Lockstep | None) -> None:
         self.contents = dict.fromkeys(NAMES, 0)
-        self.library = Library()
-        self.edition = self._published()
-        self.proxies = [Proxy(shared or Lockstep(), variant, self.edition) for _ in range(3)]
+        self.cache = SnapshotCache()
+        self.served = self._published()
+        self.proxies = [Proxy(shared or Lockstep(), variant, self.served) for _ in range(3)]
 
-    def _published(self) -> Edition:
+    def _published(self) -> ServedSnapshot:
         of = {
             type_: {name: Resource.of(type_, name, f"{name}{n}".encode()) for name, n in self.contents.items()}
             for type_ in (C, E)
         }
         self.snapshot = Snapshot(sum(self.contents.values()), of)
-        return self.library.edition(self.snapshot)
+        return self.cache.served(self.snapshot)
 
     def take(self, deed: tuple[object, ...]) -> None:
         match deed:
@@ -96,9 +96,9 @@ class World:
                 self.proxies[who].answer(type_url, refuse=refuse)
             case ("change", str(name)):
                 self.contents[name] += 1
-                self.edition = self._published()
+                self.served = self._published()
         for proxy in self.proxies:
-            proxy.serve(self.edition)
+            proxy.serve(self.served)
 
 
 who, types = st.integers(0, 2), st.sampled_from((CDS, EDS))
@@ -146,21 +146,21 @@ async def test_streams_that_went_the_same_way_are_one_state() -> None:
 async def test_streams_that_came_at_different_times_are_one_state_once_they_are_sent_the_same() -> None:
     """For that no type has to change but the one that changed between them: what is still valid was sent alike."""
     clusters = {name: Resource.of(C, name, name.encode()) for name in NAMES}
-    library, lockstep = Library(), Lockstep()
-    editions = [
-        library.edition(Snapshot(n, {C: clusters, E: {"a": Resource.of(E, "a", f"{n}".encode())}})) for n in range(1, 4)
+    cache, lockstep = SnapshotCache(), Lockstep()
+    snapshots = [
+        cache.served(Snapshot(n, {C: clusters, E: {"a": Resource.of(E, "a", f"{n}".encode())}})) for n in range(1, 4)
     ]
     proxies: list[Proxy] = []
-    for edition in editions:
+    for served in snapshots:
         if len(proxies) < 2:
-            proxies.append(Proxy(lockstep, Variant.DELTA, edition))
+            proxies.append(Proxy(lockstep, Variant.DELTA, served))
             for type_url, names in ((CDS, OVERDUE), (EDS, frozenset(NAMES))):
                 proxies[-1].ask(type_url, names)
         for proxy in proxies:
-            proxy.serve(edition)
+            proxy.serve(served)
             for type_url in (CDS, EDS):
                 proxy.answer(type_url, refuse=False)
-            proxy.serve(edition)
+            proxy.serve(served)
     early, late = proxies
     assert len(early.sent) == len(late.sent) + 1
     assert early.state is late.state
@@ -200,7 +200,7 @@ async def test_a_stream_that_cannot_move_on_does_not_keep_what_the_others_were_s
     await asyncio.sleep(0.05)
     gc.collect()
     assert lockstep.state_count == 2
-    slow.serve(world.edition)
+    slow.serve(world.served)
     assert {r.nonce for r in slow.sent[1:]}.isdisjoint(r.nonce for r in slow.sent[:1])
     slow.answer(CDS, refuse=False)
     assert slow.state.watches[CDS].acked_nonce == slow.sent[-1].nonce

@@ -78,3 +78,26 @@ def test_refused(given: Node, reason: str) -> None:
 @pytest.mark.parametrize(("domain", "namespace"), [("shop.svc.cluster.local", "shop"), ("shop", ""), ("", "")])
 def test_namespace_of_domain(domain: str, namespace: str) -> None:
     assert proxy_of(node(f"router~10.0.0.1~gw.x~{domain}")).namespace == namespace
+
+
+def nested(levels: int) -> Any:
+    value: Any = "x"
+    for _ in range(levels):
+        value = {"a": [value]}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("metadata", "reason"),
+    [
+        pytest.param({"X": nested(13)}, "nested deeper than 24 levels", id="deep"),
+        pytest.param({"X": "x" * 600_000}, "more than 524288", id="large"),
+    ],
+)
+def test_metadata_beyond_reason(metadata: dict[str, Any], reason: str) -> None:
+    with pytest.raises(StreamRefused, match=reason):
+        proxy_of(node(**metadata))
+
+
+def test_metadata_within_reason() -> None:
+    assert proxy_of(node(X=nested(11))).metadata["X"] == nested(11)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from controlplane.ads.contents import Library
+from controlplane.ads.contents import SnapshotCache
 from controlplane.ads.protocol import offer, receive
 from controlplane.ads.responses import Plan, respond, waits_for
 from controlplane.ads.watch import CDS, EDS, LDS, RDS, Kind, Request, StreamState, Variant
@@ -15,6 +15,7 @@ from controlplane.snapshots import Resource, ResourceType, Snapshot
 SOTW, DELTA = Variant.SOTW, Variant.DELTA
 UNKNOWN = "type.googleapis.com/some.Unknown"
 ECDS = ResourceType.EXTENSION.value
+SDS = ResourceType.SECRET.value
 C, E, L, R = ResourceType.CLUSTER, ResourceType.ENDPOINT, ResourceType.LISTENER, ResourceType.ROUTE
 
 
@@ -43,9 +44,9 @@ class Talk:
     """One stream's core with a clock, asked step by step."""
 
     def __init__(self, variant: Variant, **parts: str) -> None:
-        self.library = Library()
+        self.cache = SnapshotCache()
         self.snapshot = snapshot(**parts)
-        self.state = StreamState(variant, self.library.edition(self.snapshot), missing)
+        self.state = StreamState(variant, self.cache.served(self.snapshot), missing)
         self.overdue: frozenset[str] = frozenset()
         self.count = 0
 
@@ -68,7 +69,7 @@ class Talk:
 
     def publish(self, **parts: str) -> None:
         self.snapshot = snapshot(self.snapshot, **parts)
-        self.state = offer(self.state, self.library.edition(self.snapshot))
+        self.state = offer(self.state, self.cache.served(self.snapshot))
 
     def begin(self, url: str, *names: str) -> None:
         """Subscribe and acknowledge what comes."""
@@ -84,11 +85,12 @@ class Talk:
 def snapshot(before: Snapshot | None = None, /, **parts: str) -> Snapshot:
     """Build a snapshot: ``clusters="a b2"`` is cluster ``a`` and cluster ``b`` in version 2.
 
-    Listeners and routes may say what they refer to: ``l>a,b`` names clusters, ``l>/r`` a route configuration. Types
-    that are not given stay as they were.
+    Listeners and routes may say what they refer to: ``l>a,b`` names clusters, ``l>/r`` a route configuration,
+    ``l>$s`` a secret. Types that are not given stay as they were.
     """
     before = before or Snapshot()
     types = {"clusters": C, "endpoints": E, "listeners": L, "routes": R, "extensions": ResourceType.EXTENSION}
+    types["secrets"] = ResourceType.SECRET
     built = dict(before.resources)
     for key, text in parts.items():
         resources = [resource(types[key], word) for word in text.split()]
@@ -103,8 +105,11 @@ def resource(type_: ResourceType, word: str) -> Resource:
         type_,
         name.rstrip("0123456789"),
         word.encode(),
-        [target for target in targets if not target.startswith("/")],
-        [target[1:] for target in targets if target.startswith("/")],
+        {
+            C: [target for target in targets if target[0] not in "/$"],
+            R: [target[1:] for target in targets if target.startswith("/")],
+            ResourceType.SECRET: [target[1:] for target in targets if target.startswith("$")],
+        },
     )
 
 
@@ -377,6 +382,50 @@ def test_cluster_goes_when_no_route_names_it(variant: Variant, refuse: bool) -> 
         assert clusters.names == {"a"}
 
 
+def test_a_secret_goes_once_no_listener_names_it() -> None:
+    talk = Talk(DELTA, clusters="", listeners="l>$s,$t", secrets="s t")
+    for url, names in ((CDS, []), (LDS, []), (SDS, ["s", "t"])):
+        talk.begin(url, *names)
+    talk.publish(listeners="l2>$s", secrets="s")
+    (listeners,) = talk.replies()
+    assert listeners.url == LDS, "the secret stays while the proxy may use it"
+    talk.ack(listeners)
+    (secrets,) = talk.replies()
+    assert (secrets.url, set(secrets.plan.removed)) == (SDS, {"t"})
+
+
+@pytest.mark.parametrize(("variant", "in_force"), [(SOTW, False), (DELTA, True)])
+def test_all_clusters_taken_end_the_refusal_of_one_of_them(variant: Variant, *, in_force: bool) -> None:
+    """In SotW the response has the refused cluster too, as it was; in delta nothing is said of it."""
+    talk = Talk(variant, clusters="a b")
+    talk.begin(CDS)
+    talk.publish(clusters="a2 b")
+    (refused,) = talk.replies()
+    talk.ask(CDS, nonce=refused.nonce, error="no")
+    talk.publish(clusters="a2 b2")
+    while replies := talk.replies():
+        talk.ack(*replies)
+    watch = talk.state.watch(CDS)
+    assert watch is not None
+    assert (watch.refused is not None) is in_force
+
+
+@pytest.mark.parametrize(("variant", "gone"), [(SOTW, {"a"}), (DELTA, set())])
+def test_all_listeners_taken_end_the_doubt_about_those_refused_before(variant: Variant, gone: set[str]) -> None:
+    """In delta the other listener says nothing of the refused one: the old one may still lead to the old cluster."""
+    talk = Talk(variant, clusters="a b", listeners="l>a m")
+    talk.begin(CDS)
+    talk.begin(LDS)
+    talk.publish(listeners="l2>b m")
+    (refused,) = talk.replies()
+    talk.ask(LDS, nonce=refused.nonce, error="no")
+    talk.publish(listeners="l2>b m2")
+    talk.ack(*talk.replies())
+    talk.publish(clusters="b")
+    removals = [{"a"} - reply.names if variant is SOTW else set(reply.plan.removed) for reply in talk.replies()]
+    assert set().union(*removals) == gone
+
+
 @both
 def test_retained_cluster_is_part_of_the_whole_set(variant: Variant) -> None:
     talk = Talk(variant, clusters="a b", routes="r>b")
@@ -460,11 +509,11 @@ def test_endpoint_change_is_one_resource(variant: Variant) -> None:
 
 def test_equal_plans_of_two_streams_share_their_sets() -> None:
     """Five hundred streams in one state must not hold five hundred sets of names."""
-    library, plans = Library(), []
+    cache, plans = SnapshotCache(), []
     shared = snapshot(endpoints=" ".join(f"{chr(97 + i)}x" for i in range(20)))
     for _ in range(2):
         talk = Talk(DELTA)
-        talk.state = offer(talk.state, library.edition(shared))
+        talk.state = offer(talk.state, cache.served(shared))
         talk.ask(EDS, *shared.of(E))
         plans.append(talk.replies()[0].plan)
     assert plans[0].contents is plans[1].contents

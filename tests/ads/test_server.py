@@ -13,9 +13,10 @@ from google.rpc.status_pb2 import Status
 
 from controlplane.ads.observer import Observer
 from controlplane.ads.server import NOT_READY, AdsServer, Environment, ServerOptions
-from controlplane.ads.sync_status import Sync
+from controlplane.ads.sync_status import ProxyStatus, Sync
 from controlplane.ads.watch import CDS, EDS, Variant
 from controlplane.http2.frames import Kind as FrameKind
+from controlplane.limits import Limits
 from controlplane.snapshots import Resource, ResourceType, Snapshot
 from tests.ads.client import NODE_ID, Client, OneSnapshot, serving
 from tests.http2.client import Client as RawClient
@@ -36,6 +37,11 @@ def snapshot(revision: int, size: int = 1, **endpoints: int) -> Snapshot:
 def bodies(response: object) -> list[bytes]:
     resources = list(response.resources)  # type: ignore[attr-defined]
     return [getattr(resource, "resource", resource).value for resource in resources]
+
+
+def statuses(server: AdsServer) -> list[ProxyStatus]:
+    held = [server.connections.status(connection_id) for connection_id in server.connections.proxies()]
+    return [status for status in held if status is not None]
 
 
 async def eventually(condition: object) -> None:
@@ -61,7 +67,7 @@ async def test_subscribe_acknowledge_push(variant: Variant) -> None:
         await client.ask(EDS, *(["a", "b"] if variant is Variant.SOTW else []), response_nonce=endpoints.nonce)
 
         def synced() -> bool:
-            types = server.connections.statuses()[0].types
+            types = statuses(server)[0].types
             return len(types) == 2 and all(status.sync is Sync.SYNCED for status in types.values())
 
         await eventually(synced)
@@ -69,12 +75,12 @@ async def test_subscribe_acknowledge_push(variant: Variant) -> None:
         pushed = await client.read()
         assert (pushed.type_url, bodies(pushed)) == (EDS, [b"2"])
         assert pushed.nonce != endpoints.nonce
-        (status,) = server.connections.statuses()
+        (status,) = statuses(server)
         assert status.connection_id == "app.shop-1"
         assert status.types[E].sync is Sync.STALE
         assert (status.types[E].sent_revision, status.types[E].acked_revision) == (2, 1)
         assert status.types[C].acked_revision == 2, "nothing of it changed in revision 2"
-        (again,) = server.connections.statuses()
+        (again,) = statuses(server)
         assert again.types[C].sent_at == status.types[C].sent_at, "it was sent once"
         await client.close()
         await eventually(lambda: not source.sessions and not len(server.connections))
@@ -90,16 +96,28 @@ async def test_revisions_are_of_the_stream_and_not_of_who_was_sent_the_same_firs
             await clients[-1].ask(CDS)
             clusters = await clients[-1].read()
             await clients[-1].ask(CDS, response_nonce=clusters.nonce)
-            await eventually(
-                lambda: [s.types[C].sync for s in server.connections.statuses()] == [Sync.SYNCED] * len(clients)
-            )
+            await eventually(lambda: [s.types[C].sync for s in statuses(server)] == [Sync.SYNCED] * len(clients))
         source.publish(source.snapshot.replacing(3, [Resource.of(C, "a", b"3")]))
         for client in clients:
             await client.read()
-        kept = [
-            (status.types[C].acked_revision, status.types[C].sent_revision) for status in server.connections.statuses()
-        ]
+        kept = [(status.types[C].acked_revision, status.types[C].sent_revision) for status in statuses(server)]
         assert kept == [(1, 3), (2, 3)]
+        for client in clients:
+            await client.close()
+
+
+async def test_a_push_is_out_when_every_stream_had_its_turn() -> None:
+    source = OneSnapshot(snapshot(1, a=1))
+    async with serving(source) as (server, port):
+        clients = [Client(port, Variant.DELTA) for _ in range(20)]
+        for client in clients:
+            await client.ask(CDS)
+            await client.ask(CDS, response_nonce=(await client.read()).nonce)
+        await eventually(lambda: {s.types[C].sync for s in statuses(server)} == {Sync.SYNCED})
+        source.publish(source.snapshot.replacing(2, [Resource.of(C, "a", b"2")]))
+        assert {s.types[C].sent_revision for s in statuses(server)} == {1}
+        await server.pushed()
+        assert {s.types[C].sent_revision for s in statuses(server)} == {2}
         for client in clients:
             await client.close()
 
@@ -151,8 +169,8 @@ async def test_refusal_is_shown_with_its_message(variant: Variant) -> None:
         await client.ask(CDS)
         response = await client.read()
         await client.ask(CDS, response_nonce=response.nonce, error_detail=Status(message="no such filter"))
-        await eventually(lambda: server.connections.statuses()[0].types[C].sync is Sync.ERROR)
-        status = server.connections.statuses()[0].types[C]
+        await eventually(lambda: statuses(server)[0].types[C].sync is Sync.ERROR)
+        status = statuses(server)[0].types[C]
         assert status.rejection is not None
         assert (status.rejection.message, status.rejection.nonce) == ("no such filter", response.nonce)
         assert status.rejection.version == status.sent_version
@@ -169,7 +187,7 @@ async def test_slow_reader_holds_up_nobody_and_gets_the_latest() -> None:
             await client.ask(EDS, "a")
             response = await client.read()
             await client.ask(EDS, response_nonce=response.nonce)
-        await eventually(lambda: all(s.types[E].sync is Sync.SYNCED for s in server.connections.statuses()))
+        await eventually(lambda: all(s.types[E].sync is Sync.SYNCED for s in statuses(server)))
         for n in range(2, 8):
             source.publish(snapshot(n, size, a=n))
             response = await quick.read()
@@ -218,18 +236,42 @@ async def test_not_ready() -> None:
         await client.close()
 
 
-async def test_new_streams_are_limited() -> None:
-    """At one in ten seconds the second of two would wait longer than a second."""
-    async with serving(OneSnapshot(snapshot(1)), ServerOptions(new_streams_per_second=0.1)) as (server, port):
-        first = Client(port, Variant.DELTA)
-        await first.ask(CDS)
-        await eventually(lambda: len(server.connections) == 1)
-        second = Client(port, Variant.DELTA)
-        code, details = await second.ended()
-        assert (code, details.split(":")[0]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "request rate limit exceeded")
-        assert len(server.connections) == 1
-        for client in (first, second):
-            await client.close()
+async def test_new_streams_are_let_in_one_after_the_other() -> None:
+    """At one in ten seconds the second one waits, and there is a place for one that waits."""
+    options = ServerOptions(new_streams_per_second=0.1, limits=Limits(max_waiting_calls=1))
+    observer = Limited()
+    server = AdsServer(OneSnapshot(snapshot(1)), options, Environment(observer=observer))
+    port = await server.add_port("127.0.0.1", 0)
+    await server.start()
+    first = Client(port, Variant.DELTA)
+    await first.ask(CDS)
+    await eventually(lambda: len(server.connections) == 1)
+    second, third = Client(port, Variant.DELTA), Client(port, Variant.DELTA)
+    code, details = (
+        (
+            await asyncio.wait(
+                [asyncio.ensure_future(each.ended()) for each in (second, third)], return_when=asyncio.FIRST_COMPLETED
+            )
+        )[0]
+        .pop()
+        .result()
+    )
+    assert (code, details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "more than 1 new streams of 127.0.0.1 wait")
+    assert (observer.limits, len(server.connections)) == (["max_waiting_calls"], 1)
+    for client in (first, second, third):
+        await client.close()
+    await server.stop()
+
+
+class Limited(Observer):
+    """Notes which limits were reached."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits: list[str] = []
+
+    def limit_reached(self, limit: str) -> None:
+        self.limits.append(limit)
 
 
 async def test_drain_ends_streams_one_by_one_and_lets_nobody_in() -> None:
@@ -254,7 +296,7 @@ async def test_drain_ends_streams_one_by_one_and_lets_nobody_in() -> None:
 async def test_drained_proxies_are_told_to_leave_one_by_one() -> None:
     """Each with the end of its own stream: what it opens next must not come back here."""
     async with serving(OneSnapshot(snapshot(1, a=1))) as (server, port):
-        clients = [RawClient(*await asyncio.open_connection("127.0.0.1", port)) for _ in range(2)]
+        clients = [await RawClient.connect(port) for _ in range(2)]
         for client in clients:
             await client.begin()
             await client.open(path="/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources")
@@ -269,15 +311,15 @@ async def test_drained_proxies_are_told_to_leave_one_by_one() -> None:
             await asyncio.open_connection("127.0.0.1", port)
         assert (await clients[1].status())["grpc-status"] == "0"
         for client in clients:
-            client.writer.close()
+            client.close()
         await stopping
 
 
-@pytest.mark.parametrize("body", [b"\1\0\0\0\1x", b"\0\0\x50\0\0"], ids=["compressed", "large"])
+@pytest.mark.parametrize("body", [b"\1\0\0\0\1x", b"\0\x02\0\0\1"], ids=["compressed", "large"])
 async def test_a_message_that_is_not_taken_ends_the_stream_and_leaves_nothing(body: bytes) -> None:
     source = OneSnapshot(snapshot(1, a=1))
     async with serving(source) as (server, port):
-        raw = RawClient(*await asyncio.open_connection("127.0.0.1", port))
+        raw = await RawClient.connect(port)
         await raw.begin()
         await raw.open(path="/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources")
         node = DeltaDiscoveryRequest(type_url=CDS, node={"id": NODE_ID}).SerializeToString()
@@ -286,7 +328,7 @@ async def test_a_message_that_is_not_taken_ends_the_stream_and_leaves_nothing(bo
         await raw.say(frame(FrameKind.DATA, body))
         assert (await raw.status())["grpc-status"] != "0"
         await eventually(lambda: len(server.connections) == 0 and not source.sessions)
-        raw.writer.close()
+        raw.close()
 
 
 async def test_a_large_push_is_counted_too() -> None:
@@ -324,11 +366,28 @@ async def test_a_proxy_may_speak_of_debugging() -> None:
 
 async def test_a_long_reason_is_shortened() -> None:
     async with serving(OneSnapshot(snapshot(1))) as (_, port):
-        client = Client(port, Variant.SOTW, "x" * 100_000)
+        client = Client(port, Variant.SOTW, "x" * 50_000)
         await client.ask(CDS)
         code, details = await client.ended()
         assert code is grpc.StatusCode.INVALID_ARGUMENT
         assert len(details) == 1024
+        await client.close()
+
+
+@both
+async def test_a_change_while_a_stream_is_opened_is_in_its_first_response(variant: Variant) -> None:
+    class Busy(OneSnapshot):
+        async def open(self, proxy, changed):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+            session = await super().open(proxy, changed)
+            self.publish(snapshot(2, b=1))
+            for _ in range(3):
+                await asyncio.sleep(0)  # what the change made due happens before the stream has its session
+            return session
+
+    async with serving(Busy(snapshot(1, a=1))) as (_, port):
+        client = Client(port, variant)
+        await client.ask(CDS)
+        assert bodies(await client.read()) == [b"b"]
         await client.close()
 
 

@@ -15,8 +15,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controlplane.ads.admission import StreamRate
-from controlplane.ads.contents import Contents, Difference, Library, placeholder
+from controlplane.ads.contents import Contents, Difference, SnapshotCache, placeholder
 from controlplane.ads.refusal import StreamRefused
 from controlplane.ads.responses import Plan
 from controlplane.ads.watch import CDS, EDS, Variant
@@ -91,12 +90,12 @@ def test_a_response_whose_bytes_were_forgotten_is_made_again_as_it_was() -> None
     assert encoder.encode(plan, after=first.sequence, revision=2).nonce != first.nonce
 
 
-def test_library_gives_one_object_for_one_mapping() -> None:
-    library = Library()
+def test_the_cache_gives_one_object_for_one_mapping() -> None:
+    cache = SnapshotCache()
     old = Snapshot(1, {E: {"a": Resource.of(E, "a", b"1")}, ResourceType.CLUSTER: {}})
     new = old.replacing(2, [Resource.of(ResourceType.CLUSTER, "c", b"1")])
-    first, second = library.edition(old), library.edition(new)
-    assert library.edition(old) is first
+    first, second = cache.served(old), cache.served(new)
+    assert cache.served(old) is first
     assert first.of(E) is second.of(E)
     assert first.of(ResourceType.CLUSTER) is not second.of(ResourceType.CLUSTER)
 
@@ -118,13 +117,13 @@ def test_difference_of_contents_with_the_same_names() -> None:
 
 
 def test_what_a_proxy_holds_is_recognised_unread() -> None:
-    edition = Library().edition(Snapshot(1, {E: {f"s{i}": Resource.of(E, f"s{i}", b"%d" % i) for i in range(20)}}))
-    shared, decoder = edition.of(E), Decoder(Variant.DELTA)
+    served = SnapshotCache().served(Snapshot(1, {E: {f"s{i}": Resource.of(E, f"s{i}", b"%d" % i) for i in range(20)}}))
+    shared, decoder = served.of(E), Decoder(Variant.DELTA)
     for held in (dict(shared.versions), dict(shared.versions) | {"s3": "old"}, {"s1": "x"}):
         message = DeltaDiscoveryRequest(
             type_url=EDS, initial_resource_versions=held, resource_names_subscribe=sorted(shared.names)
         )
-        request = decoder.request(message.SerializeToString(), edition)
+        request = decoder.request(message.SerializeToString(), served)
         assert request.held == held
         assert (request.held is shared.versions) == (held == shared.versions)
         assert request.subscribe is shared.names
@@ -132,11 +131,11 @@ def test_what_a_proxy_holds_is_recognised_unread() -> None:
 
 
 def test_what_a_proxy_states_twice_is_not_something_else() -> None:
-    edition = Library().edition(Snapshot(1, {E: {name: Resource.of(E, name, b"1") for name in ("a", "b")}}))
-    decoder, version = Decoder(Variant.DELTA), edition.of(E).versions["a"]
+    served = SnapshotCache().served(Snapshot(1, {E: {name: Resource.of(E, name, b"1") for name in ("a", "b")}}))
+    decoder, version = Decoder(Variant.DELTA), served.of(E).versions["a"]
     once = DeltaDiscoveryRequest(type_url=EDS, initial_resource_versions={"a": version}).SerializeToString()
     twice = once + DeltaDiscoveryRequest(initial_resource_versions={"a": version}).SerializeToString()
-    assert decoder.request(twice, edition).held == {"a": version}
+    assert decoder.request(twice, served).held == {"a": version}
 
 
 @pytest.mark.parametrize(
@@ -155,16 +154,16 @@ def test_what_a_proxy_states_twice_is_not_something_else() -> None:
 )
 def test_a_delta_request_is_read_as_protobuf_reads_it(field: int, entry: bytes, held: dict[str, str] | None) -> None:
     """Malformed ones too: what is no request to protobuf is none to us."""
-    edition = Library().edition(Snapshot(1, {E: {name: Resource.of(E, name, b"1") for name in ("a", "b")}}))
+    served = SnapshotCache().served(Snapshot(1, {E: {name: Resource.of(E, name, b"1") for name in ("a", "b")}}))
     body = DeltaDiscoveryRequest(type_url=EDS).SerializeToString() + bytes((field << 3 | 2, len(entry))) + entry
     if held is None:
         with pytest.raises(DecodeError):
             DeltaDiscoveryRequest.FromString(body)
         with pytest.raises(StreamRefused, match="no delta discovery request"):
-            Decoder(Variant.DELTA).request(body, edition)
+            Decoder(Variant.DELTA).request(body, served)
         return
     assert dict(DeltaDiscoveryRequest.FromString(body).initial_resource_versions) == held
-    assert Decoder(Variant.DELTA).request(body, edition).held == held
+    assert Decoder(Variant.DELTA).request(body, served).held == held
 
 
 def test_what_a_proxy_says_it_holds_is_not_what_we_hold() -> None:
@@ -175,24 +174,14 @@ def test_what_a_proxy_says_it_holds_is_not_what_we_hold() -> None:
 
 
 def test_sotw_names_are_shared() -> None:
-    decoder, edition = Decoder(Variant.SOTW), Library().edition(Snapshot())
+    decoder, served = Decoder(Variant.SOTW), SnapshotCache().served(Snapshot())
     names = [f"s{i}" for i in range(20)]
     read = [
         decoder.request(
-            DiscoveryRequest(type_url=EDS, resource_names=names, response_nonce=nonce).SerializeToString(), edition
+            DiscoveryRequest(type_url=EDS, resource_names=names, response_nonce=nonce).SerializeToString(), served
         )
         for nonce in ("1", "2")
     ]
     assert read[0].subscribe == set(names)
     assert read[0].subscribe is read[1].subscribe
-    assert decoder.request(DiscoveryRequest(type_url=CDS, version_info="1").SerializeToString(), edition).resumed
-
-
-def test_stream_rate() -> None:
-    now = 0.0
-    rate = StreamRate(2, clock=lambda: now)
-    assert [rate.reserve() for _ in range(3)] == [0, 0.5, 1.0]
-    with pytest.raises(StreamRefused, match="request rate limit exceeded"):
-        rate.reserve()
-    now = 10.0
-    assert rate.reserve() == 0
+    assert decoder.request(DiscoveryRequest(type_url=CDS, version_info="1").SerializeToString(), served).resumed

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.agent.bootstrap import Bootstrap, TcpAddress, bootstrap, node, workload
-from controlplane.agent.envoy import envoy_binary
+from controlplane.agent.addresses import TcpAddress
+from controlplane.agent.binary import envoy_binary
+from controlplane.agent.bootstrap import Bootstrap, bootstrap, node, workload
 from controlplane.model.proxy import Locality
+
+pytestmark = pytest.mark.slow
 
 CONTROL_PLANE = TcpAddress("127.0.0.1", 15010)
 SECRETS = Path("/run/sds.sock")

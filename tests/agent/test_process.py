@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.agent.envoy import EnvoyNotFoundError, envoy_binary
+from controlplane.agent.binary import EnvoyNotFoundError, envoy_binary
 from controlplane.agent.process import ChildProcess, ProcessFailedError
+
+pytestmark = pytest.mark.slow
 
 
 def python(code: str, directory: Path) -> ChildProcess:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from controlplane.agent.bootstrap import TcpAddress
+from controlplane.agent.addresses import TcpAddress
 from samples.control_plane import ControlPlane, free_port
 from samples.run import CANARY, GATEWAY_PORT, VERSIONS, WEB_PORT, described, differs, relocated
 from samples.traffic import Answer, canary_weights, objects, split, weights_problem

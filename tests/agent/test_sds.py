@@ -19,9 +19,11 @@ from envoy.service.discovery.v3.discovery_pb2 import (
     DiscoveryResponse,
 )
 
-from controlplane.agent.bootstrap import Address, TcpAddress
+from controlplane.agent.addresses import TcpAddress
+from controlplane.agent.bootstrap import Address
 from controlplane.agent.identity import LocalAuthority, spiffe_id
 from controlplane.agent.sds import SERVICE, TYPE_URL, SecretServer
+from controlplane.agent.secrets import Secrets
 
 AUTHORITY = LocalAuthority()
 SHOP = AUTHORITY.issue(spiffe_id("shop"))
@@ -30,14 +32,15 @@ ANY_PORT = TcpAddress("127.0.0.1", 0)
 
 
 @asynccontextmanager
-async def serving(where: Address = ANY_PORT) -> AsyncIterator[tuple[SecretServer, grpc.aio.Channel]]:
+async def serving(where: Address = ANY_PORT) -> AsyncIterator[tuple[Secrets, grpc.aio.Channel]]:
     """Run a server and connect to it."""
-    server = SecretServer(SHOP, where)
+    secrets = Secrets(SHOP)
+    server = SecretServer(secrets, where)
     address = await server.start()
     target = str(address) if isinstance(address, TcpAddress) else f"unix:{address}"
     try:
         async with grpc.aio.insecure_channel(target) as channel:
-            yield server, channel
+            yield secrets, channel
     finally:
         await server.stop()
 
@@ -86,14 +89,14 @@ async def test_gives_the_certificate_and_the_root(unix: bool) -> None:  # noqa: 
 
 async def test_an_acknowledgement_is_not_answered_and_a_rotation_is_sent() -> None:
     """State of the world: silence after the ACK, one response after ``rotate``."""
-    async with serving() as (server, channel):
+    async with serving() as (secrets, channel):
         stream = sotw(channel)
         await stream.write(DiscoveryRequest(resource_names=["default"]))
         first = await stream.read()
         ack = DiscoveryRequest(resource_names=["default"], version_info=first.version_info, response_nonce=first.nonce)
         await stream.write(ack)
         await asyncio.sleep(0.2)
-        server.rotate(SHOP_LATER)
+        secrets.use(SHOP_LATER)
         second = await stream.read()
         assert certificate_of(first.resources[0]) == SHOP.certificate_chain
         assert certificate_of(second.resources[0]) == SHOP_LATER.certificate_chain
@@ -121,14 +124,14 @@ async def test_an_unknown_name_is_not_answered() -> None:
 
 async def test_incremental() -> None:
     """A subscription is answered once, a rotation sends only what changed: the root stayed."""
-    async with serving() as (server, channel):
+    async with serving() as (secrets, channel):
         stream = delta(channel)
         await stream.write(DeltaDiscoveryRequest(resource_names_subscribe=["default", "ROOTCA"]))
         first = await stream.read()
         assert [resource.name for resource in first.resources] == ["ROOTCA", "default"]
         await stream.write(DeltaDiscoveryRequest(response_nonce=first.nonce))
         await asyncio.sleep(0.2)
-        server.rotate(SHOP_LATER)
+        secrets.use(SHOP_LATER)
         second = await stream.read()
         assert [resource.name for resource in second.resources] == ["default"]
         assert certificate_of(second.resources[0].resource) == SHOP_LATER.certificate_chain
@@ -151,13 +154,13 @@ async def test_incremental_reconnect_sends_only_what_the_proxy_lacks() -> None:
 
 
 async def test_unsubscribed_secrets_are_not_sent_any_more() -> None:
-    async with serving() as (server, channel):
+    async with serving() as (secrets, channel):
         stream = delta(channel)
         await stream.write(DeltaDiscoveryRequest(resource_names_subscribe=["default"]))
         await stream.read()
         await stream.write(DeltaDiscoveryRequest(resource_names_unsubscribe=["default"]))
         await asyncio.sleep(0.2)
-        server.rotate(SHOP_LATER)
+        secrets.use(SHOP_LATER)
         assert await silent(stream)
 
 
@@ -165,4 +168,4 @@ async def test_a_taken_address_is_an_error_that_names_it() -> None:
     with tempfile.TemporaryDirectory(prefix="sds-") as directory:
         missing = Path(directory) / "no such directory" / "sds.sock"
         with pytest.raises(OSError, match="no such directory"):
-            await SecretServer(SHOP, missing).start()
+            await SecretServer(Secrets(SHOP), missing).start()

@@ -81,6 +81,11 @@ def patch(**fields: Any) -> dict[str, Any]:
     return {"configPatches": [base | fields]}
 
 
+def _in_http(sub_filter: dict[str, Any], name: str = "envoy.filters.network.http_connection_manager") -> dict[str, Any]:
+    """The match of a filter in another one."""
+    return {"listener": {"filterChain": {"filter": {"name": name, "subFilter": sub_filter}}}}
+
+
 def listener_match(**fields: Any) -> dict[str, Any]:
     return patch(applyTo="NETWORK_FILTER", match={"listener": fields})
 
@@ -237,14 +242,14 @@ GOOD: dict[str, list[dict[str, Any]]] = {
     ],
     "TrafficExtension": [
         {"wasm": {"url": "oci://a/b"}},
-        {"lua": {"inlineCode": "x" * 65536}},
-        {"lua": {"inlineCode": "x"}, "targetRefs": [{"kind": "Service", "name": "a"}]},
+        {"lua": {"inlineCode": "--" + "x" * 65534}},
+        {"lua": {"inlineCode": "local x"}, "targetRefs": [{"kind": "Service", "name": "a"}]},
     ],
     "ProxyConfig": [{"selector": {"matchLabels": MATCH_ALL}, "environmentVariables": {"A": "b"}}],
     "EnvoyFilter": [
         patch(patch={"operation": "REMOVE"}),
         patch(match={"cluster": {"name": "a"}, "proxy": {"proxyVersion": r"^1\.2.*"}}),
-        listener_match(filterChain={"filter": {"name": "a", "subFilter": {"name": "b"}}}),
+        patch(applyTo="HTTP_FILTER", match=_in_http({"name": "b"}), patch={"operation": "REMOVE"}),
         patch(applyTo="VIRTUAL_HOST", match={"routeConfiguration": {"vhost": {"name": "a"}}}),
     ],
 }
@@ -370,7 +375,7 @@ _VIRTUAL_SERVICE: Rows = {
     "tls-no-route": ({"hosts": ["a"], "tls": [{"match": [{"sniHosts": ["a"]}]}]}, "spec.tls[0].route"),
     "tls-no-names": (tls_route(sniHosts=[]), "spec.tls[0].match[0].sniHosts"),
     "tls-subnet": (tls_route(destinationSubnets=["x"]), "spec.tls[0].match[0].destinationSubnets[0]"),
-    "tls-port": (tls_route(port=0), "spec.tls[0].match[0].port"),
+    "tls-port": (tls_route(port=70000), "spec.tls[0].match[0].port"),
     "tls-label": (tls_route(sourceLabels={"": "a"}), "spec.tls[0].match[0].sourceLabels"),
     "tcp-null-match": ({"hosts": ["a"], "tcp": [{"match": [None], "route": TO_A}]}, "spec.tcp[0].match[0]"),
     "tcp-port": (tcp_route(port=70000), "spec.tcp[0].match[0].port"),
@@ -590,9 +595,15 @@ _AUTHORIZATION_POLICY: Rows = {
         "spec.rules[0].when[0].key",
     ),
     "null-rule": ({"rules": [None]}, "spec.rules[0]"),
-    "empty-from": (rule(**{"from": []}), "spec.rules[0].from"),
-    "empty-to": (rule(to=[]), "spec.rules[0].to"),
-    "empty-when": (rule(when=[]), "spec.rules[0].when"),
+    "empty-value": (rule(when=[{"key": "request.headers[x]", "values": [""]}]), "spec.rules[0].when[0].values[0]"),
+    "trust-domain-value": (
+        rule(when=[{"key": "source.trustDomain", "values": ["a*b"]}]),
+        "spec.rules[0].when[0].values[0]",
+    ),
+    "key-without-name": (rule(when=[{"key": "request.headers[]", "values": ["a"]}]), "spec.rules[0].when[0].key"),
+    "key-without-end": (rule(when=[{"key": "request.headers[a", "values": ["a"]}]), "spec.rules[0].when[0].key"),
+    "template-empty-segment": (operation(paths=["/{*}//x"]), f"{_OPERATION}.paths[0]"),
+    "port-65536": (operation(ports=["65536"]), f"{_OPERATION}.ports[0]"),
     "no-source": (rule(**{"from": [{}]}), _SOURCE),
     "no-operation": (rule(to=[{}]), _OPERATION),
     "empty-list": (operation(hosts=[]), f"{_OPERATION}.hosts"),
@@ -605,6 +616,7 @@ _AUTHORIZATION_POLICY: Rows = {
     "account-form": (source(serviceAccounts=["a/b/c"]), f"{_SOURCE}.serviceAccounts[0]"),
     "trust-domain-slash": (source(trustDomains=["a/b"]), f"{_SOURCE}.trustDomains[0]"),
     "trust-domain-stars": (source(trustDomains=["*a*"]), f"{_SOURCE}.trustDomains[0]"),
+    "when-trust-domain-stars": (when("source.trustDomain", "*a*"), "spec.rules[0].when[0].values[0]"),
     "when-without-key": (when("", "a"), "spec.rules[0].when[0].key"),
     "when-key-form": (when("request.headers", "a"), "spec.rules[0].when[0].key"),
     "when-address": (when("source.ip", "a"), "spec.rules[0].when[0].values[0]"),
@@ -694,11 +706,11 @@ BAD: dict[str, Rows] = {
     },
     "TrafficExtension": {
         "lua-empty": ({"lua": {"inlineCode": ""}}, "spec.lua.inlineCode"),
-        "lua-long": ({"lua": {"inlineCode": "x" * 65537}}, "spec.lua.inlineCode"),
+        "lua-long": ({"lua": {"inlineCode": "--" + "x" * 65535}}, "spec.lua.inlineCode"),
         "wasm-scheme": ({"wasm": {"url": "ftp://x"}}, "spec.wasm.url"),
         "two-targets": (
             {
-                "lua": {"inlineCode": "x"},
+                "lua": {"inlineCode": "local x"},
                 "selector": {"matchLabels": MATCH_ALL},
                 "targetRefs": [{"kind": "Service", "name": "a"}],
             },
@@ -729,6 +741,14 @@ BAD: dict[str, Rows] = {
         "sub-filter-name": (
             listener_match(filterChain={"filter": {"name": "a", "subFilter": {}}}),
             "spec.configPatches[0].match.listener.filterChain.filter.subFilter.name",
+        ),
+        "sub-filter-elsewhere": (
+            patch(applyTo="NETWORK_FILTER", match=_in_http({"name": "b"})),
+            "spec.configPatches[0].match.listener.filterChain.filter.subFilter: is for applyTo HTTP_FILTER only",
+        ),
+        "sub-filter-of-another": (
+            patch(applyTo="HTTP_FILTER", match=_in_http({"name": "b"}, "a")),
+            "spec.configPatches[0].match.listener.filterChain.filter.name",
         ),
     },
 }
@@ -806,6 +826,9 @@ WARNED: dict[str, Rows] = {
         ),
     },
     "RequestAuthentication": {
+        "own-keys": (jwt(jwksUri="http://127.0.0.1:8000/keys"), "spec.jwtRules[0].jwksUri"),
+        "local-keys": (jwt(jwksUri="http://LocalHost/keys"), "spec.jwtRules[0].jwksUri"),
+        "metadata-keys": (jwt(jwksUri="https://[fe80::1]/keys"), "spec.jwtRules[0].jwksUri"),
         "private-key": (jwt(jwks='{"keys": [{"kty": "RSA", "d": "x"}]}'), "spec.jwtRules[0].jwks"),
     },
     "Telemetry": {

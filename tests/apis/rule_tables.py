@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.apis import further_rules
+from tests.apis import envoy_rules, further_rules
 from tests.apis.specs import TO_A, Rows, egress, entry, https, ingress, policy, route, rule, server
 
 _GOOD: dict[str, list[dict[str, Any]]] = {
@@ -61,13 +61,17 @@ _GOOD: dict[str, list[dict[str, Any]]] = {
     "AuthorizationPolicy": [
         {},
         {"rules": [{}]},
+        rule(**{"from": [], "to": [], "when": []}),
+        rule(to=[{"operation": {"paths": ["/{**}/a", "/a/{**}/", "a.b/{*}", "*", "/x*"], "ports": ["0", "65535"]}}]),
+        rule(when=[{"key": "source.trustDomain", "values": ["*.td", "td*"]}]),
+        rule(when=[{"key": "request.auth.claims[a][b]", "notValues": ["x"]}]),
         {"action": "DENY", "rules": [{"from": [{"source": {"namespaces": ["a"]}}]}]},
         rule(to=[{"operation": {"paths": ["/a/{*}/b/{**}"], "ports": ["80"]}}]),
         rule(when=[{"key": "request.headers[x]", "values": ["y"]}]),
     ],
     "Telemetry": [{"tracing": [{"randomSamplingPercentage": 1.5}]}],
     "WasmPlugin": [{"url": "oci://registry:5000/x:1"}, {"url": "ghcr.io/x:1"}, {"url": "10.0.0.1:5000/x"}],
-    "TrafficExtension": [{"lua": {"inlineCode": "x"}}],
+    "TrafficExtension": [{"lua": {"inlineCode": "local x"}}],
     "ProxyConfig": [{"concurrency": 0}],
     "EnvoyFilter": [{"configPatches": [{"applyTo": "CLUSTER", "patch": {"operation": "MERGE", "value": {}}}]}],
 }
@@ -94,7 +98,12 @@ VIRTUAL_SERVICE: Rows = {
         route(route=[{"destination": {"host": "a", "port": {"number": 70000}}}]),
         "spec.http[0].route[0].destination.port.number",
     ),
-    "match-port-0": (route(match=[{"port": 0}]), "spec.http[0].match[0].port"),
+    "match-port-70000": (route(match=[{"port": 70000}]), "spec.http[0].match[0].port"),
+    "destination-address": (
+        route(route=[{"destination": {"host": "10.1.1.1"}}]),
+        "spec.http[0].route[0].destination.host",
+    ),
+    "host-ends-in-star": (route() | {"hosts": ["foo.*"]}, "spec.hosts[0]"),
     "match-regex": (route(match=[{"uri": {"regex": "a(b"}}]), "spec.http[0].match[0].uri.regex"),
     "match-regex-lookahead": (route(match=[{"uri": {"regex": "(?!a)"}}]), "spec.http[0].match[0].uri.regex"),
     "match-regex-long": (route(match=[{"uri": {"regex": "a" * 1025}}]), "spec.http[0].match[0].uri.regex"),
@@ -118,7 +127,6 @@ VIRTUAL_SERVICE: Rows = {
         route(fault={"abort": {"httpStatus": 500, "percentage": {"value": 0.00001}}}),
         "spec.http[0].fault.abort.percentage",
     ),
-    "fault-no-delay": (route(fault={"delay": {}}), "spec.http[0].fault.delay.fixedDelay"),
     "rewrite-empty": (route(rewrite={}), "spec.http[0].rewrite"),
     "rewrite-twice": (
         route(rewrite={"uri": "/", "uriRegexRewrite": {"match": "a", "rewrite": "b"}}),
@@ -230,7 +238,10 @@ GATEWAY: Rows = {
     "http-with-tls": (server(tls={"mode": "SIMPLE", "credentialName": "c"}), "spec.servers[0].tls"),
     "no-certificate": (https(mode="SIMPLE"), "spec.servers[0].tls.serverCertificate"),
     "no-ca": (https(mode="MUTUAL", serverCertificate="/c", privateKey="/k"), "spec.servers[0].tls.caCertificates"),
-    "two-sources": (https(mode="SIMPLE", credentialName="c", privateKey="/k"), "spec.servers[0].tls: only one of"),
+    "two-sources": (
+        https(mode="SIMPLE", credentialName="c", serverCertificate="/c", privateKey="/k"),
+        "spec.servers[0].tls: only one of",
+    ),
     "istio-mutual-with-files": (https(mode="ISTIO_MUTUAL", privateKey="/k"), "spec.servers[0].tls.privateKey"),
 }
 
@@ -345,7 +356,10 @@ SECURITY: dict[str, Rows] = {
         "empty-text": (rule(to=[{"operation": {"methods": [""]}}]), "spec.rules[0].to[0].operation.methods[0]"),
         "ip": (rule(**{"from": [{"source": {"ipBlocks": ["x"]}}]}), "spec.rules[0].from[0].source.ipBlocks[0]"),
         "port": (rule(to=[{"operation": {"ports": ["70000"]}}]), "spec.rules[0].to[0].operation.ports[0]"),
-        "path-template": (rule(to=[{"operation": {"paths": ["/{**}/a"]}}]), "spec.rules[0].to[0].operation.paths[0]"),
+        "path-template": (
+            rule(to=[{"operation": {"paths": ["/{**}/a/{*}"]}}]),
+            "spec.rules[0].to[0].operation.paths[0]",
+        ),
         "accounts-and-namespaces": (
             rule(**{"from": [{"source": {"serviceAccounts": ["a"], "namespaces": ["b"]}}]}),
             "spec.rules[0].from[0].source: Cannot set serviceAccounts",
@@ -372,7 +386,7 @@ SECURITY: dict[str, Rows] = {
     },
     "TrafficExtension": {
         "neither": ({}, "spec: exactly one of"),
-        "both": ({"lua": {"inlineCode": "x"}, "wasm": {"url": "x"}}, "spec: exactly one of"),
+        "both": ({"lua": {"inlineCode": "local x"}, "wasm": {"url": "x"}}, "spec: exactly one of"),
     },
     "ProxyConfig": {
         "concurrency-negative": ({"concurrency": -1}, "spec.concurrency"),
@@ -436,9 +450,15 @@ _WARNED: dict[str, Rows] = {
     },
 }
 
-GOOD = {kind: specs + further_rules.GOOD.get(kind, []) for kind, specs in _GOOD.items()}
+GOOD = {
+    kind: specs + further_rules.GOOD.get(kind, []) + envoy_rules.GOOD.get(kind, []) for kind, specs in _GOOD.items()
+}
 """Specs that pass."""
-BAD = {kind: rows | further_rules.BAD.get(kind, {}) for kind, rows in _BAD.items()}
+BAD = {kind: rows | further_rules.BAD.get(kind, {}) | envoy_rules.BAD.get(kind, {}) for kind, rows in _BAD.items()}
 """Specs that cannot be used, and how a problem starts."""
-WARNED = {kind: _WARNED.get(kind, {}) | further_rules.WARNED.get(kind, {}) for kind in further_rules.WARNED | _WARNED}
+_WARNED_KINDS = sorted({*_WARNED, *further_rules.WARNED, *envoy_rules.WARNED})
+WARNED = {
+    kind: _WARNED.get(kind, {}) | further_rules.WARNED.get(kind, {}) | envoy_rules.WARNED.get(kind, {})
+    for kind in _WARNED_KINDS
+}
 """Specs that can be used, and how a warning starts."""

@@ -108,8 +108,12 @@ def _statements(schema: dict[str, Any]) -> Iterator[str]:
         yield "preserve-unknown"
     for rule in schema.get("x-kubernetes-validations", ()):
         yield f"CEL: {rule['rule']} => {rule['message']}"
-    if "oneOf" in schema:
-        none, *alternatives = schema["oneOf"]
+    if "x-kubernetes-list-type" in schema:
+        yield f"{schema['x-kubernetes-list-type']} by {','.join(schema['x-kubernetes-list-map-keys'])}"
+    for choice in (schema.get("oneOf"), *(each["oneOf"] for each in schema.get("allOf", ()))):
+        if choice is None:
+            continue
+        none, *alternatives = choice
         assert none == {"not": {"anyOf": alternatives}}
         yield " | ".join(("oneOf none", *(each["required"][0] for each in alternatives)))
 
@@ -158,6 +162,10 @@ _ALLOWED = {
     "minItems",
     "maxItems",
     "maxProperties",
+    "minProperties",
+    "allOf",
+    "x-kubernetes-list-type",
+    "x-kubernetes-list-map-keys",
     "x-kubernetes-preserve-unknown-fields",
     "x-kubernetes-int-or-string",
     "x-kubernetes-validations",
@@ -180,8 +188,11 @@ def _check_structural(schema: dict[str, Any], path: str) -> None:
         keep = schema.get("x-kubernetes-preserve-unknown-fields", False)
         assert keep or "properties" in schema or "additionalProperties" in schema, path
         assert set(schema.get("required", ())) <= set(schema.get("properties", ())), path
-    for alternative in schema.get("oneOf", ()):
+    for alternative in (*schema.get("oneOf", ()), *(one for each in schema.get("allOf", ()) for one in each["oneOf"])):
         _check_alternative(alternative, schema, path)
+    if "x-kubernetes-list-type" in schema:
+        assert schema["x-kubernetes-list-type"] == "map", path
+        assert set(schema["x-kubernetes-list-map-keys"]) <= set(schema["items"]["required"]), path
     for rule in schema.get("x-kubernetes-validations", ()):
         assert rule["rule"], path
         assert rule["message"], path
@@ -223,6 +234,7 @@ def test_descriptions_speak_yaml() -> None:
     assert not re.search(r"``|`\w+_\w*[a-z]`|`None`", text)
 
 
+@pytest.mark.slow
 def test_the_files_are_what_the_models_give() -> None:
     made = files()
     kept = {path.name: path.read_text() for path in CRDS.glob("*.yaml")}

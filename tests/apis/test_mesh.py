@@ -7,6 +7,8 @@ from datetime import timedelta
 import pytest
 
 from controlplane.apis.mesh import InvalidMeshConfigError, MeshConfig
+from controlplane.apis.mesh_fields import read
+from controlplane.apis.mesh_networks import MeshNetworks
 
 
 def test_defaults() -> None:
@@ -40,7 +42,7 @@ def test_layers_merge_as_istio_merges_them() -> None:
         """
         trustDomainAliases: [new, old]
         defaultProviders: {tracing: [zipkin]}
-        defaultConfig: {proxyMetadata: {B: c}, extraStatTags: [y]}
+        defaultConfig: {proxyMetadata: {B: c}, extraStatTags: [z]}
         extensionProviders: [{name: zipkin, zipkin: {service: z, port: 9411}}]
         meshMTLS: {minProtocolVersion: TLSV1_3}
         someFutureField: {x: 1}
@@ -51,7 +53,7 @@ def test_layers_merge_as_istio_merges_them() -> None:
     assert (mesh.default_providers.metrics, mesh.default_providers.tracing) == (("prometheus",), ("zipkin",))
     assert mesh.default_config.proxy_metadata == {"A": "a", "B": "c"}
     assert mesh.default_config.concurrency == 2
-    assert mesh.default_config.extra_stat_tags == ("y",)
+    assert mesh.default_config.extra_stat_tags == ("z",)
     assert [each.name for each in mesh.extension_providers] == ["prometheus", "stackdriver", "envoy", "zipkin"]
     envoy = mesh.provider("envoy")
     assert envoy is not None
@@ -68,8 +70,52 @@ def test_layers_merge_as_istio_merges_them() -> None:
         pytest.param("outboundTrafficPolicy: {mode: SOME}", "outboundTrafficPolicy.mode", id="unknown-mode"),
         pytest.param("a: [", "not YAML: line 2: did not find expected node", id="not-yaml"),
         pytest.param("[]", "must be a mapping", id="not-a-mapping"),
+        pytest.param("connectTimeout: 0s", "connectTimeout: must be at least 1ms", id="no-time-to-connect"),
+        pytest.param("protocolDetectionTimeout: -1s", "protocolDetectionTimeout", id="negative-detection"),
+        pytest.param("dnsRefreshRate: 1ms", "dnsRefreshRate", id="constant-refresh"),
+        pytest.param("proxyListenPort: 70000", "proxyListenPort: port 70000", id="no-port"),
+        pytest.param("proxyInboundListenPort: 15001", "proxyInboundListenPort: port 15001 is taken", id="same-port"),
+        pytest.param("proxyHttpPort: 15021", "proxyHttpPort: port 15021 is taken by health", id="port-of-health"),
+        pytest.param("accessLogFormat: '%NO_SUCH%'", "accessLogFormat: %NO_SUCH% is no command", id="log-command"),
+        pytest.param(
+            '{accessLogEncoding: JSON, accessLogFormat: \'{"a": {"b": ["%X%"]}}\'}',
+            r"accessLogFormat.a.b\[0\]: %X% is no command",
+            id="log-field",
+        ),
+        pytest.param(
+            "extensionProviders: [{name: l, envoyFileAccessLog: {logFormat: {text: '%X%'}}}]",
+            r"extensionProviders\[3\].envoyFileAccessLog.logFormat.text",
+            id="provider-log",
+        ),
+        pytest.param(
+            "extensionProviders: [{name: l, envoyOtelAls: {service: a, port: 1, logFormat: {labels: {a: '%X%'}}}}]",
+            r"extensionProviders\[3\].envoyOtelAls.logFormat.labels.a",
+            id="collector-label",
+        ),
     ],
 )
 def test_refused(text: str, problem: str) -> None:
     with pytest.raises(InvalidMeshConfigError, match=problem):
         MeshConfig.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("network", "problem"),
+    [
+        ("endpoints: [{fromCidr: 10.0.0.0}]", "must be a range of addresses"),
+        ("endpoints: [{fromCidr: 10.0.0.0/33}]", "must be a range of addresses"),
+        ("endpoints: [{fromCidr: 10.0.0.0/8, fromRegistry: a}]", "only one of fromCidr, fromRegistry"),
+        ("gateways: [{address: a_b, port: 443}]", "must be an IP address or a host name"),
+        ("gateways: [{registryServiceName: 1.1.1.1, port: 443}]", "must be a host name"),
+        ("gateways: [{address: 1.1.1.1, port: 0}]", "port"),
+        ("gateways: [{address: 1.1.1.1}]", "port"),
+        ("endpoints: [{fromCidr: fd00::1/8}, {fromRegistry: a}], gateways: [{address: a.com, port: 443}]", ""),
+    ],
+)
+def test_networks(network: str, problem: str) -> None:
+    text = f"networks: {{net: {{{network}}}}}"
+    if not problem:
+        assert read(MeshNetworks, text).networks["net"].gateways[0].port == 443
+        return
+    with pytest.raises(InvalidMeshConfigError, match=problem):
+        read(MeshNetworks, text)

@@ -9,6 +9,7 @@ import pytest
 
 from controlplane.apis.kinds import KINDS
 from controlplane.apis.virtual_service import VirtualService
+from controlplane.model import kinds
 from controlplane.model.objects import ObjectKey, Rejected
 from controlplane.model.parse import Parsed, parse
 
@@ -44,7 +45,7 @@ def test_metadata_is_read() -> None:
     )
     assert isinstance(got, Parsed)
     meta = got.object.meta
-    assert got.object.key == ObjectKey("VirtualService", "shop", "x")
+    assert got.object.key == ObjectKey(kinds.VIRTUAL_SERVICE, "shop", "x")
     assert isinstance(got.object.spec, VirtualService)
     assert (meta.created, meta.generation, meta.source) == ("2026-01-02T03:00:00Z", 3, "x.yaml:1")
     assert (meta.labels, meta.annotations) == ({"a": "b"}, {"c": "d"})

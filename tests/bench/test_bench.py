@@ -15,10 +15,12 @@ import yaml
 from envoy.service.discovery.v3.ads_pb2_grpc import AggregatedDiscoveryServiceStub
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
+from bench.admin import PAGES, PageFigures, admin_table, missed_pages
 from bench.floor import responses
 from bench.mesh import CLUSTER, ENDPOINT, Mesh
 from bench.phases import Figures
 from bench.run import ROWS, arguments, as_json, comparison, missed_aims, problems
+from bench.storm import Storm, storm_problems, storm_table
 from bench.subject import Floor
 
 TOP = Path(__file__).resolve().parents[2]
@@ -120,6 +122,32 @@ def test_missed_aims_are_named() -> None:
     assert not list(missed_aims([{"connect": figures(cpu)} for cpu in (6, 6.008, 18)]))
 
 
+def page(name: str, held_ms: float) -> PageFigures:
+    elapsed, cpu = timedelta(milliseconds=20), timedelta(milliseconds=10)
+    return PageFigures(name, 2_000_000, elapsed, cpu, timedelta(milliseconds=held_ms))
+
+
+def test_pages_that_hold_the_loop_are_named() -> None:
+    figures = [page("", 0.1), page("/debug/syncz", 4.9), page("/metrics", 5.2)]
+    assert list(missed_pages(figures)) == ["/metrics: the loop is held for 5.2 ms"]
+    columns = [list(column.cells) for column in admin_table(figures).columns]
+    assert columns[0] == ["(none)", "/debug/syncz", "/metrics"]
+    assert columns[4] == ["0.1", "4.9", "[red]5.2[/red]"]
+
+
+def test_document_has_every_page() -> None:
+    rows = re.findall(r"^\| (/\S+|\(none\)) +\|", (TOP / "bench" / "README.md").read_text(), re.MULTILINE)
+    assert rows == [name or "(none)" for name in PAGES]
+
+
+def test_sizes_are_those_that_the_figures_are_of() -> None:
+    """Where nothing else is said."""
+    plain, admin, told = (arguments(argv) for argv in ([], ["--admin"], ["--admin", "--proxies", "7"]))
+    assert (plain.services, plain.proxies) == (1_000, 500)
+    assert (admin.services, admin.proxies) == (5_000, 1_000)
+    assert (told.services, told.proxies) == (5_000, 7)
+
+
 def test_runs_are_at_least_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert arguments(["--runs", "3"]).runs == 3
     with pytest.raises(SystemExit):
@@ -142,3 +170,16 @@ def test_doubts_are_named() -> None:
     doubtful = {"connect": figures(1, messages=0), "endpoint": figures(1, missed=2), "reconnect": figures(1, lost=3)}
     assert len(list(problems("floor", doubtful))) == 3
     assert not list(problems("floor", {"connect": figures(1)}))
+
+
+def test_a_storm_is_judged_by_who_came_in_by_changes_and_by_memory() -> None:
+    second = timedelta(seconds=1)
+    good = Storm(2000, 12 * second, 4 * second, (second / 3, second / 2), 9, 185_000_000)
+    assert list(storm_problems(good)) == []
+    assert [next(iter(column.cells)) for column in storm_table(good).columns][2:] == ["12", "-"]
+    bad = Storm(2000, None, 4 * second, (second / 3, None, 2 * second), 9, 601_000_000)
+    assert list(storm_problems(bad)) == [
+        "not all proxies came in",
+        "a change after the storm took longer than 1 s",
+        "the memory came to 601 MB",
+    ]

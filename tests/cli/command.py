@@ -20,7 +20,8 @@ class Result:
     err: str
 
 
-async def run(*arguments: str, environment: dict[str, str] | None = None) -> Result:
+async def run(*arguments: str, environment: dict[str, str] | None = None, text: str = "") -> Result:
+    """Run a command to its end, with ``text`` on its standard input."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -28,12 +29,12 @@ async def run(*arguments: str, environment: dict[str, str] | None = None) -> Res
         *arguments,
         cwd=ROOT,
         env=_environment() | (environment or {}),
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        out, err = await asyncio.wait_for(process.communicate(), 30)
+        out, err = await asyncio.wait_for(process.communicate(text.encode()), 30)
     except TimeoutError:
         process.kill()
         await process.wait()

@@ -236,7 +236,7 @@ def write(folder: Path) -> Path:
 
 
 def _write_response(path: Path, resources: list[dict[str, Any]]) -> None:
-    path.write_text(json.dumps({"version_info": "1", "resources": resources}))
+    path.write_text(json.dumps({"version_info": "1", "resources": resources}), encoding="utf-8")
 
 
 def snapshot(folder: Path) -> Snapshot:
@@ -282,7 +282,7 @@ def running_envoy(binary: str, folder: Path) -> Iterator[str]:
 def _live(process: subprocess.Popen[bytes], address_file: Path, log: Path) -> str:
     until = time.monotonic() + 30
     while time.monotonic() < until and process.poll() is None:
-        if address_file.exists() and (address := address_file.read_text()):
+        if address_file.exists() and (address := address_file.read_text(encoding="utf-8")):
             host, _, port = address.rpartition(":")
             connection = HTTPConnection(host, int(port), timeout=5)
             try:
@@ -294,4 +294,4 @@ def _live(process: subprocess.Popen[bytes], address_file: Path, log: Path) -> st
             finally:
                 connection.close()
         time.sleep(0.05)
-    raise AssertionError(f"Envoy did not become live:\n{log.read_text()}")
+    raise AssertionError(f"Envoy did not become live:\n{log.read_text(encoding='utf-8')}")

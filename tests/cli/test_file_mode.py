@@ -40,5 +40,5 @@ async def _imported_until_serving() -> set[str]:
 
 async def test_serving_files_imports_no_client_of_a_cluster() -> None:
     imported = await _imported_until_serving()
-    assert {"controlplane.app", "aiohttp"} <= imported
+    assert {"controlplane.wiring.app", "aiohttp"} <= imported
     assert not FOREIGN & {name.partition(".")[0] for name in imported}

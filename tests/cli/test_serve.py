@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import signal
 import socket
 import sys
@@ -35,11 +36,14 @@ spec: {hosts: 7}
 
 
 @asynccontextmanager
-async def serving(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """Run the control plane on free ports; give the process and its monitoring port, once it serves."""
+async def serving(folder: Path, *wrapper: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """Run the control plane on free ports; give the process and its monitoring port, once it serves.
+
+    ``wrapper`` is a command that becomes the control plane.
+    """
     ports = ["--xds-port", "0", "--monitoring-port", "0"]
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
+        *(*wrapper, sys.executable),
         *("-m", "controlplane", "serve", "--config-dir", str(folder), *ports, "--drain-period", "1s"),
         cwd=ROOT,
         stderr=asyncio.subprocess.PIPE,
@@ -90,6 +94,13 @@ async def test_from_start_to_end(tmp_path: Path) -> None:
         f"  VirtualService shop/reviews ({tmp_path}/shop.yaml:9)",
     ]
     assert code == 0
+
+
+async def test_it_takes_all_the_open_files_that_it_may_have(tmp_path: Path) -> None:
+    """Each proxy takes one, and systemd and containerd begin with 1,024, however many are allowed."""
+    narrow = 'ulimit -Sn 200 && ulimit -Hn 2000 && exec "$@"'
+    async with serving(tmp_path, "sh", "-c", narrow, "sh") as (process, _):
+        assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (2000, 2000)
 
 
 @pytest.mark.parametrize("option", ["--xds-port", "--monitoring-port", "--secure-port", "--webhook-port"])

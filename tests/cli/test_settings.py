@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import fields
+from dataclasses import Field, fields
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from controlplane.ads.server import ServerOptions
-from controlplane.app import server_options
 from controlplane.cli import serve
 from controlplane.http2.options import ConnectionOptions
+from controlplane.limits import Limits
 from controlplane.settings import Settings, environment_variable, flag, format_duration, parse_duration
+from controlplane.wiring.from_settings import limits, server_options
 
 
 @pytest.mark.parametrize(
@@ -102,6 +103,7 @@ def test_settings_of_streams_and_connections_reach_the_server() -> None:
         max_connection_age=timedelta(seconds=15),
         max_connection_age_grace=timedelta(seconds=16),
         new_streams_per_second=17,
+        max_connections=18,
     )
     assert server_options(settings) == ServerOptions(
         max_streams=11,
@@ -111,21 +113,32 @@ def test_settings_of_streams_and_connections_reach_the_server() -> None:
         max_connection_age=timedelta(seconds=15),
         max_connection_age_grace=timedelta(seconds=16),
         new_streams_per_second=17,
+        limits=Limits(max_connections=18),
     )
     assert server_options(Settings(max_connection_age=timedelta())).max_connection_age is None
     assert server_options(Settings()) == ServerOptions(), "the defaults are stated in two places, and agree"
-    assert ServerOptions(keepalive_interval=timedelta(seconds=13)).connection == ConnectionOptions(
+    assert ServerOptions(keepalive_interval=timedelta(seconds=13)).connection() == ConnectionOptions(
         keepalive_interval=timedelta(seconds=13), max_age=timedelta(minutes=30)
     )
+
+
+@pytest.mark.parametrize("limit", fields(Limits), ids=lambda limit: str(limit.name))
+def test_each_limit_is_a_setting_that_reaches_its_place(limit: Field[Any]) -> None:
+    default: Any = limit.default
+    changed: dict[str, Any] = {limit.name: default * 2}
+    assert limits(Settings(**changed)) == Limits(**changed)
+    changed = {limit.name: default * 0}
+    with pytest.raises(ValueError, match=f"{flag(limit.name)} must be at least 1"):
+        Settings(**changed)
 
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """What ``run`` was called with; it does not run."""
-    import controlplane.app  # noqa: PLC0415 - the whole program: only where it is needed
+    import controlplane.wiring.app  # noqa: PLC0415 - the whole program: only where it is needed
 
     calls: list[Settings] = []
-    monkeypatch.setattr(controlplane.app, "run", calls.append)
+    monkeypatch.setattr(controlplane.wiring.app, "run", calls.append)
     return calls
 
 
@@ -146,13 +159,52 @@ def test_options_reach_the_settings(started: list[Settings], tmp_path: Path) -> 
 @pytest.mark.parametrize("setting", fields(Settings), ids=lambda setting: str(setting.name))
 def test_every_setting_has_a_flag_and_a_variable(setting: Any, started: list[Settings], tmp_path: Path) -> None:
     other: Any = _another(setting.default, tmp_path)
-    if setting.name in {"secure_port", "webhook_port"}:
+    if setting.name in {"secure_port", "webhook_port", "ready_port"}:
         other = 4242
     text = format_duration(other) if isinstance(other, timedelta) else str(other)
     CliRunner().invoke(serve.app, ["--no-plaintext"] if setting.name == "plaintext" else [flag(setting.name), text])
     CliRunner().invoke(serve.app, [], env={environment_variable(setting.name): text})
     assert started == [Settings(**{setting.name: other})] * 2
     assert started[0] != Settings()
+
+
+ISTIODS: dict[str, tuple[str, str, Any]] = {
+    "CLUSTER_ID": ("c1", "cluster_id", "c1"),
+    "REVISION": ("canary", "revision", "canary"),
+    "PILOT_DEBOUNCE_AFTER": ("200ms", "holdoff", timedelta(milliseconds=200)),
+    "PILOT_DEBOUNCE_MAX": ("5s", "max_holdoff", timedelta(seconds=5)),
+    "TOKEN_AUDIENCES": ("a,b", "token_audiences", "a,b"),
+    "ISTIOD_CUSTOM_HOST": ("istiod.example", "serving_names", "istiod.example"),
+    "DEFAULT_WORKLOAD_CERT_TTL": ("12h0m0s", "certificate_lifetime", timedelta(hours=12)),
+    "MAX_WORKLOAD_CERT_TTL": ("48h", "max_certificate_lifetime", timedelta(hours=48)),
+    "GRPC_KEEPALIVE_INTERVAL": ("45s", "keepalive_interval", timedelta(seconds=45)),
+    "GRPC_KEEPALIVE_TIMEOUT": ("5s", "keepalive_timeout", timedelta(seconds=5)),
+    "ISTIO_GPRC_MAXRECVMSGSIZE": ("1000", "max_receive_message_size", 1000),
+    "ISTIO_GPRC_MAXSTREAMS": ("10", "max_concurrent_streams", 10),
+    "PILOT_MAX_REQUESTS_PER_SECOND": ("2.5", "new_streams_per_second", 2.5),
+    "ROOT_CA_DIR": ("/ca", "ca_dir", Path("/ca")),
+}
+DEPLOY = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ISTIODS)
+def test_istiods_variables(name: str, started: list[Settings]) -> None:
+    """Each counts where our own is not set, and is in the table of deploy/README.md beside the option."""
+    text, setting, value = ISTIODS[name]
+    CliRunner().invoke(serve.app, [], env={name: text})
+    assert started == [Settings(**{setting: value})]
+    ours: Any = _another(getattr(Settings(), setting), Path("/ours"))
+    variable = format_duration(ours) if isinstance(ours, timedelta) else str(ours)
+    CliRunner().invoke(serve.app, [], env={name: text, environment_variable(setting): variable})
+    assert getattr(started[-1], setting) == ours
+    (row,) = [line for line in DEPLOY.splitlines() if f"`{name}`" in line]
+    assert f"`{flag(setting)}`" in row
+
+
+def test_every_variable_of_istiod_is_tested() -> None:
+    hints = get_type_hints(Settings, include_extras=True)
+    stated = {getattr(get_args(hints[setting.name])[1], "istiod", "") for setting in fields(Settings)}
+    assert stated - {""} == set(ISTIODS)
 
 
 def _another(default: Any, folder: Path) -> Any:
@@ -170,4 +222,4 @@ def _another(default: Any, folder: Path) -> Any:
 
 
 def test_the_options_are_the_settings_and_nothing_else() -> None:
-    assert list(inspect.signature(serve.serve).parameters) == [setting.name for setting in fields(Settings)]
+    assert set(inspect.signature(serve.serve).parameters) == {setting.name for setting in fields(Settings)}

@@ -21,8 +21,10 @@ from aiohttp import web
 from controlplane.admin.sources import AdminSources
 from controlplane.ads.sync_status import ProxyStatus
 from controlplane.cli.age import age
+from controlplane.model import kinds
 from controlplane.model.feeds import Feed, Standing
 from controlplane.model.objects import ObjectKey, Rejected
+from controlplane.snapshots import ResourceType
 from tests.admin import world
 from tests.cli.command import ROOT, run
 
@@ -30,6 +32,10 @@ TABLE = """\
 NAME           CLUSTER        CDS               LDS              EDS              RDS              ECDS        ISTIOD       VERSION
 api-1.prod     Kubernetes     STALE (3h20m)     ERROR (15m)      IGNORED          NOT SENT         IGNORED     istiod-0
 web-1.shop     Kubernetes     SYNCED (15m)      SYNCED (15m)     SYNCED (15m)     SYNCED (15m)     IGNORED     istiod-0     1.27.0
+
+Refused:
+  LDS by api-1.prod: Error adding/updating listener(s) 0.0.0.0_9080: error adding listener: no such filter
+    made from Gateway shop/edge, VirtualService shop/reviews
 """  # noqa: E501 - as wide as the table is
 
 
@@ -64,8 +70,10 @@ async def test_table_sorted_by_name_and_exit_code_of_an_error() -> None:
 
 
 async def test_objects_with_problems_follow_on_standard_error() -> None:
-    unreadable = Rejected(ObjectKey("", "", ""), ("is not UTF-8 text",), "shop.yaml:3")
-    missing = Rejected(ObjectKey("VirtualService", "prod", "api"), ("spec.http[0]: a", "spec.http[1]: b"), "api.yaml:1")
+    unreadable = Rejected(ObjectKey(kinds.NO_KIND, "", ""), ("is not UTF-8 text",), "shop.yaml:3")
+    missing = Rejected(
+        ObjectKey(kinds.VIRTUAL_SERVICE, "prod", "api"), ("spec.http[0]: a", "spec.http[1]: b"), "api.yaml:1"
+    )
     asked = replace(world.sources(), rejected=lambda: [missing, unreadable])
     async with world.serving(asked) as address:
         every = await run("status", "--address", address)
@@ -237,8 +245,13 @@ async def test_what_an_older_istiod_answers() -> None:
     assert result.out.splitlines()[1].split() == ["web.shop", "SYNCED", "STALE", "IGNORED", "IGNORED", "IGNORED"]
 
 
-async def _on_a_terminal(*arguments: str, until: bytes, stop: bool, columns: int = 200) -> tuple[int, bytes]:
-    """Run a command on a pseudo-terminal until it has printed something; return its exit code and all it printed."""
+async def _on_a_terminal(
+    *arguments: str, until: bytes, times: int = 1, stop: bool, columns: int = 200
+) -> tuple[int, bytes]:
+    """Run a command on a pseudo-terminal until it has printed something so often; return its exit code and the output.
+
+    A read takes what the terminal has at that moment, which may be a part of a screen.
+    """
     terminal, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns)}
     environment.pop("NO_COLOR", None)
@@ -249,7 +262,7 @@ async def _on_a_terminal(*arguments: str, until: bytes, stop: bool, columns: int
     seen = b""
     try:
         async with asyncio.timeout(30):
-            while until not in seen:
+            while seen.count(until) < times:
                 try:
                     seen += await asyncio.to_thread(os.read, terminal, 65536)
                 except OSError:  # the other side is closed
@@ -273,9 +286,11 @@ async def test_colours_on_a_terminal() -> None:
 
 async def test_watch_refreshes_until_it_is_interrupted() -> None:
     async with world.serving(world.sources()) as address:
-        code, seen = await _on_a_terminal("status", "--watch", "--address", address, until=b"\x1b[1A", stop=True)
+        code, seen = await _on_a_terminal(
+            "status", "--watch", "--address", address, until=b"web-1.shop", times=2, stop=True
+        )
     assert code == 0
-    assert seen.count(b"web-1.shop") >= 2
+    assert b"\x1b[1A" in seen  # the second screen is drawn over the first
 
 
 async def test_watch_on_a_narrow_terminal_hides_no_column() -> None:
@@ -306,3 +321,28 @@ async def test_watch_on_a_narrow_terminal_hides_no_column() -> None:
 )
 def test_age(seconds: float, text: str) -> None:
     assert age(seconds) == text
+
+
+async def test_what_could_not_be_built_is_named() -> None:
+    """An error of the control plane's own: with its reason, in the table's company and in a proxy's details."""
+    failed = {"outbound|80||b.shop.svc": "ValueError: broken"}
+    entry = replace(world.healthy().types[ResourceType.CLUSTER], failed=failed)
+    listeners = replace(world.healthy().types[ResourceType.LISTENER], failed={"*": "KeyError: 'x'"})
+    healthy = world.healthy()
+    types = {**healthy.types, ResourceType.CLUSTER: entry, ResourceType.LISTENER: listeners}
+    async with world.serving(all_objects_good(replace(healthy, types=types))) as address:
+        every = await run("status", "--address", address)
+        one = await run("status", "web-1.shop", "--address", address)
+        watched = await run("status", "-o", "json", "--address", address)
+    assert (every.code, one.code) == (0, 0)
+    assert every.err.split("\n")[1:] == [
+        "Could not be built, so proxies keep what they have of it:",
+        "  Cluster outbound|80||b.shop.svc (of 1 proxy): ValueError: broken",
+        "  every Listener (of 1 proxy): KeyError: 'x'",
+        "",
+    ]
+    assert "CDS could not be built, so the proxy keeps what it has of it:\n  outbound|80||b.shop.svc: Value" in one.out
+    assert "LDS could not be built, so the proxy keeps what it has of it:\n  every resource: KeyError" in one.out
+    shown = json.loads(watched.out)[0]["resources"][ResourceType.CLUSTER.value]
+    assert shown["unbuilt"] == [{"name": "outbound|80||b.shop.svc", "reason": "ValueError: broken"}]
+    assert shown["unbuiltCount"] == 1

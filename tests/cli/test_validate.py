@@ -74,6 +74,21 @@ async def test_each_problem_has_file_line_object_path_and_value(mesh: Path) -> N
     assert sorted(result.out.splitlines()) == [f"error: {bad}:13: {TIMEOUT}", f"error: {bad}:17: {SUBST}"]
 
 
+async def test_what_is_no_list_is_told_in_words_of_yaml() -> None:
+    text = BAD.replace("[web]", "web").replace("0s", "1s").replace("subst", "subset")
+    result = await run("validate", "-f", "-", text=text)
+    assert "VirtualService shop/web: spec.hosts: input should be a valid list (got 'web')\n" in result.out
+    assert "tuple" not in result.out
+
+
+async def test_the_samples_are_objects_and_nothing_else() -> None:
+    """Beside their directories are tests of routes, which are no objects."""
+    meshes = [path for path in sorted((ROOT / "samples").iterdir()) if path.is_dir() and list(path.glob("*.yaml"))]
+    assert len(meshes) >= 5
+    result = await run("validate", *(word for path in meshes for word in ("-f", str(path))))
+    assert result.code == 0, result.out + result.err
+
+
 async def test_warnings_are_no_failure(mesh: Path) -> None:
     (mesh / "doubtful.yaml").write_text(DOUBTFUL)
     result = await run("validate", "-f", str(mesh / "doubtful.yaml"))
@@ -103,6 +118,7 @@ async def test_json(mesh: Path) -> None:
         "file": str(mesh / "below" / "bad.yml"),
         "line": 13,
         "kind": "VirtualService",
+        "group": "networking.istio.io",
         "namespace": "shop",
         "name": "web",
         "path": "spec.http[0].timeout",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 
-from controlplane import __version__
+from controlplane import ISTIO_VERSION, __version__
 from tests.admin import world
 from tests.cli.command import run
 
+SERVER = f"{ISTIO_VERSION}-0.1.0-controlplane"
 CLIENT = f"client version: {__version__}\n"
 
 
@@ -15,7 +16,7 @@ async def test_all_three() -> None:
     async with world.serving(world.sources()) as address:
         result = await run("version", "--control-plane", address)
     assert result.out == (
-        f"{CLIENT}control plane version: 0.1.0\ndata plane version: 1.27.0 (1 proxy), unknown (1 proxy)\n"
+        f"{CLIENT}control plane version: {SERVER}\ndata plane version: 1.27.0 (1 proxy), unknown (1 proxy)\n"
     )
     assert (result.code, result.err) == (0, "")
 
@@ -25,7 +26,7 @@ async def test_json_has_istioctls_shape() -> None:
         result = await run("version", "--address", address, "-o", "json")
     assert json.loads(result.out) == {
         "clientVersion": {"version": __version__},
-        "meshVersion": [{"Component": "pilot", "Info": {"version": "0.1.0"}}],
+        "meshVersion": [{"Component": "pilot", "Info": {"version": SERVER}}],
         "dataPlaneVersion": [
             {"ID": "api-1.prod", "IstioVersion": "", "Type": "sidecar"},
             {"ID": "web-1.shop", "IstioVersion": "1.27.0", "Type": "sidecar"},

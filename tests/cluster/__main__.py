@@ -12,9 +12,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from tests.cluster import build, images
+from tests.cluster import build, images, mesh_images
 from tests.cluster.api_server import Addresses, ApiServer
 from tests.cluster.node import Node
 
@@ -28,8 +27,7 @@ class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
 def main() -> None:
     """Run one command. Exit status 1: it failed, and said why."""
     options = _parser().parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _stop)
+    stop_on_signals()
     try:
         options.run(options)
     except (Stopped, KeyboardInterrupt):
@@ -47,7 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--no-node", action="store_true", help="only the API, as any user")
     up.add_argument("--port", type=int, default=0, help="port of the API where there is no node; default: a free one")
     up.set_defaults(run=_up)
-    load = commands.add_parser("load", help="give the node of `up` the control plane of this checkout as an image")
+    load = commands.add_parser(
+        "load", help="give the node of `up` the images of this checkout: control plane and proxy"
+    )
     load.set_defaults(run=_load)
     down = commands.add_parser("down", help="end what `up` started")
     down.set_defaults(run=_down)
@@ -58,26 +58,26 @@ def _parser() -> argparse.ArgumentParser:
 
 def _up(options: argparse.Namespace) -> None:
     folder = options.folder.absolute()
-    with _occupied(folder):
+    with occupied(folder):
         started = time.monotonic()
         cluster = ApiServer(folder, Addresses(api_port=options.port)) if options.no_node else Node(folder)
         try:
             cluster.start()
             print(f"ready after {time.monotonic() - started:.1f} s; Ctrl-C ends it. In another shell:", flush=True)
-            print(f"  export KUBECONFIG={cluster.kubeconfig} PATH={build.cache() / 'bin'}:$PATH", flush=True)
+            print(f"  export KUBECONFIG={cluster.kubeconfig} PATH={build.KUBERNETES.folder}:$PATH", flush=True)
             signal.pause()
         finally:
             cluster.stop()
 
 
 def _load(options: argparse.Namespace) -> None:
-    lock, name = _lock_file(options.folder.absolute()), images.deployed()
+    lock = _lock_file(options.folder.absolute())
     if not lock.exists() or _take(lock):
         sys.exit(f"no cluster runs in {options.folder}")
-    with TemporaryDirectory(dir=build.cache()) as folder:
-        archive = images.write(images.control_plane(name), Path(folder) / "image.tar")
-        Node.load_into(options.folder.absolute(), archive)
-    print(f"the node has {name}: kubectl apply -k deploy/")
+    for image in (mesh_images.pilot(), mesh_images.proxy()):
+        Node.load_into(options.folder.absolute(), images.archive(image, images.cache()))
+        print(f"the node has {image.name}", flush=True)
+    print("next: kubectl apply -k deploy/overlays/minimal")
 
 
 def _down(options: argparse.Namespace) -> None:
@@ -93,7 +93,7 @@ def _down(options: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _occupied(folder: Path) -> Iterator[None]:
+def occupied(folder: Path) -> Iterator[None]:
     """Hold an empty folder for one cluster; the lock's file names the process."""
     path = _lock_file(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def _occupied(folder: Path) -> Iterator[None]:
 
 def _take(lock: Path) -> bool:
     """Whether nobody holds the lock."""
-    with lock.open() as file:
+    with lock.open(encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -125,6 +125,12 @@ def _take(lock: Path) -> bool:
 
 def _lock_file(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.lock")
+
+
+def stop_on_signals() -> None:
+    """Let ``Stopped`` be raised when somebody asks the process to end."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
 
 
 def _stop(*_: object) -> None:

@@ -152,7 +152,7 @@ class ApiServer:
             "current-context": "tests",
         }
         path.touch(mode=0o600)
-        path.write_text(json.dumps(config, indent=1))
+        path.write_text(json.dumps(config, indent=1), encoding="utf-8")
         return path
 
     def _daemon(self, name: str, arguments: Sequence[str]) -> Daemon:

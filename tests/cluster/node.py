@@ -50,8 +50,7 @@ def lacking() -> str | None:
         programs.append("CNI plugins")
     if programs:
         return f"a node needs {', '.join(programs)}: apt-get install {PACKAGES}"
-    names = ("kubelet", "kube-proxy", "kube-scheduler", "kube-controller-manager", "coredns")
-    if not all((build.cache() / "bin" / name).exists() for name in names):
+    if not all(program.folder.exists() for program in (build.KUBERNETES, build.COREDNS)):
         return "a node needs binaries that are not built: `make kubernetes` builds them"
     return None
 
@@ -127,7 +126,7 @@ class Node:
         init.start()
         self._daemons.append(init)
         init.wait_until((self.folder / "mounted").exists, START_SECONDS)
-        children = Path(f"/proc/{init.pid}/task/{init.pid}/children").read_text().split()
+        children = Path(f"/proc/{init.pid}/task/{init.pid}/children").read_text(encoding="utf-8").split()
         self._inside = ("nsenter", "--target", children[0], *flags, "--")
         (self.folder / _INIT).write_text(children[0])
 
@@ -148,7 +147,7 @@ class Node:
             self.run("sh", "-c", f"! test -e /proc/sys/{switch} || echo 1 > /proc/sys/{switch}")
 
     def _daemon(self, name: str, *command: str) -> Daemon:
-        path = f"{build.cache() / 'bin'}:{os.environ['PATH']}"
+        path = f"{build.KUBERNETES.folder}:{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path}
         daemon = Daemon(name, command, self.folder, wrapper=self._inside, environment=environment)
         self._daemons.insert(1, daemon)
@@ -187,7 +186,7 @@ class Node:
         (self.folder / "resolv.conf").touch()
         self._write("kubelet.json", self._kubelet())
         self._write("kube-proxy.json", self._proxy())
-        binaries = build.cache() / "bin"
+        binaries = build.KUBERNETES.folder
         kubelet = self._daemon(
             "kubelet",
             f"{binaries}/kubelet",

@@ -37,14 +37,22 @@ def service(rng: random.Random, namespace: str, name: str) -> dict[str, Any]:
         ports.append({"name": "admin", "port": rng.choice([443, 9000])})
     spec: dict[str, Any] = {"ports": ports, "selector": {"app": name}}
     spec["clusterIP"] = rng.choice([f"10.0.{NAMESPACES.index(namespace)}.{NAMES.index(name) + 1}", "None"])
-    if rng.random() < 0.1:
-        spec = {"type": "ExternalName", "externalName": "web.shop.svc.cluster.local", "ports": ports}
+    if spec["clusterIP"] != "None" and rng.random() < 0.3:
+        spec["clusterIPs"] = [spec["clusterIP"], f"fd00::{NAMESPACES.index(namespace)}:{NAMES.index(name) + 1}"]
+    if rng.random() < 0.15:
+        target = rng.choice(["web.shop.svc.cluster.local", "cart.default.svc.cluster.local", "api.example.com"])
+        spec = {"type": "ExternalName", "externalName": target, "ports": rng.choice([ports, []])}
     annotations = {"networking.istio.io/exportTo": rng.choice([".", "shop"])} if rng.random() < 0.2 else {}
     if rng.random() < 0.2:
         spec["trafficDistribution"] = "PreferClose"
     if rng.random() < 0.1:
         spec["internalTrafficPolicy"] = "Local"
-    return manifest("v1", "Service", namespace, name, spec=spec, annotations=annotations)
+    labels, more = {}, {}
+    if rng.random() < 0.1:
+        labels["topology.istio.io/network"] = rng.choice(["n1", "n2"])
+        ports.append({"name": "tls", "port": 15443})
+        more = {"status": {"loadBalancer": {"ingress": [{"ip": f"1.1.1.{rng.randint(1, 3)}"}]}}}
+    return manifest("v1", "Service", namespace, name, spec=spec, labels=labels, annotations=annotations, **more)
 
 
 def endpoint_slice(rng: random.Random, namespace: str, name: str) -> dict[str, Any]:
@@ -52,7 +60,7 @@ def endpoint_slice(rng: random.Random, namespace: str, name: str) -> dict[str, A
         {
             "addresses": [f"10.1.{NAMESPACES.index(namespace)}.{n}"],
             "conditions": {"ready": rng.random() < 0.8, "serving": True, "terminating": rng.random() < 0.2},
-            **({"targetRef": {"kind": "Pod", "name": f"{name}-{n}"}} if rng.random() < 0.7 else {}),
+            **({"targetRef": _pod_of(rng, name, n)} if rng.random() < 0.7 else {}),
         }
         for n in rng.sample(range(1, 5), rng.randint(0, 3))
     ]
@@ -68,11 +76,18 @@ def endpoint_slice(rng: random.Random, namespace: str, name: str) -> dict[str, A
     )
 
 
+def _pod_of(rng: random.Random, name: str, number: int) -> dict[str, str]:
+    elsewhere = {"namespace": rng.choice(NAMESPACES)} if rng.random() < 0.2 else {}
+    return {"kind": "Pod", "name": f"{name}-{number}", **elsewhere}
+
+
 def pod(rng: random.Random, namespace: str, name: str) -> dict[str, Any]:
     n = rng.randint(1, 4)
     labels = {"app": name, "version": rng.choice(["v1", "v2"])}
     if rng.random() < 0.6:
         labels["security.istio.io/tlsMode"] = "istio"
+    if rng.random() < 0.2:
+        labels["topology.istio.io/network"] = rng.choice(["n1", "n2"])
     return manifest(
         "v1",
         "Pod",
@@ -188,10 +203,12 @@ def sidecar(rng: random.Random, namespace: str, name: str) -> dict[str, Any]:
 
 
 def gateway(rng: random.Random, namespace: str, name: str) -> dict[str, Any]:
-    server = {
+    server: dict[str, Any] = {
         "port": {"number": rng.choice([80, 8080]), "name": "http", "protocol": rng.choice(["HTTP", "TCP"])},
         "hosts": [rng.choice(["*", "api.example.com", "*.svc.cluster.local"])],
     }
+    if rng.random() < 0.2:
+        server["port"]["protocol"], server["tls"] = "TLS", {"mode": "AUTO_PASSTHROUGH"}
     return manifest(
         "networking.istio.io/v1", "Gateway", namespace, name, spec={"selector": {"istio": "gw"}, "servers": [server]}
     )
@@ -214,6 +231,57 @@ def peer_authentication(rng: random.Random, namespace: str, name: str) -> dict[s
     return manifest("security.istio.io/v1", "PeerAuthentication", namespace, name, spec=spec)
 
 
+def envoy_filter(rng: random.Random, namespace: str, name: str) -> dict[str, Any]:
+    """Return one with patches of each kind; some of them fail, some make what Envoy would refuse."""
+    spec: dict[str, Any] = {"configPatches": rng.choices(_PATCHES, k=rng.randint(1, 3)), "priority": rng.choice([0, 1])}
+    if rng.random() < 0.4:
+        spec["workloadSelector"] = {"labels": {"app": "web"}}
+    return manifest("networking.istio.io/v1alpha3", "EnvoyFilter", namespace, name, spec=spec)
+
+
+_LIMIT = {"@type": "type.googleapis.com/envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit"}
+_CHANGES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
+    ("CLUSTER", "MERGE", {}, {"connect_timeout": "7s"}),
+    ("CLUSTER", "MERGE", {"cluster": {"portNumber": 80}}, {"alt_stat_name": "x"}),
+    ("CLUSTER", "MERGE", {"cluster": {"subset": "v1"}}, {"name": "renamed"}),
+    ("CLUSTER", "REMOVE", {"cluster": {"service": "web.shop.svc.cluster.local"}}, {}),
+    ("CLUSTER", "ADD", {}, {"name": "added", "type": "STATIC", "connect_timeout": "1s"}),
+    ("LISTENER", "MERGE", {"listener": {"portNumber": 80}}, {"traffic_direction": "OUTBOUND"}),
+    ("LISTENER", "REMOVE", {"listener": {"name": "0.0.0.0_443"}}, {}),
+    (
+        "LISTENER",
+        "ADD",
+        {},
+        {
+            "name": "l",
+            "address": {"socket_address": {"address": "127.0.0.1", "port_value": 6000}},
+            "filter_chains": [{}],
+        },
+    ),
+    (
+        "NETWORK_FILTER",
+        "INSERT_FIRST",
+        {},
+        {"name": "limit", "typed_config": {**_LIMIT, "stat_prefix": "a", "max_connections": 3}},
+    ),
+    ("NETWORK_FILTER", "INSERT_FIRST", {}, {"name": "limit", "typed_config": _LIMIT}),
+    ("HTTP_FILTER", "MERGE", {}, {"name": "renamed", "typed_config": _LIMIT}),
+    ("ROUTE_CONFIGURATION", "MERGE", {}, {"request_headers_to_remove": ["x"]}),
+    ("VIRTUAL_HOST", "REMOVE", {"routeConfiguration": {"vhost": {"name": "allow_any"}}}, {}),
+    ("HTTP_ROUTE", "MERGE", {"routeConfiguration": {"name": "80"}}, {"route": {"timeout": "9s"}}),
+    ("EXTENSION_CONFIG", "ADD", {}, {"name": "e", "typed_config": {**_LIMIT, "stat_prefix": "a"}}),
+]
+_PATCHES: list[dict[str, Any]] = [
+    {
+        "applyTo": apply_to,
+        "match": {"context": context, **match},
+        "patch": {"operation": operation, **({"value": value} if value else {})},
+    }
+    for apply_to, operation, match, value in _CHANGES
+    for context in ("ANY", "SIDECAR_OUTBOUND", "SIDECAR_INBOUND", "GATEWAY")
+]
+
+
 def mesh(rng: random.Random, _namespace: str, _name: str) -> dict[str, Any]:
     text = rng.choice(
         [
@@ -228,12 +296,19 @@ def mesh(rng: random.Random, _namespace: str, _name: str) -> dict[str, Any]:
             "zoneAwareLbSetting: {minClusterSize: 2}",
         ]
     )
-    return manifest("v1", "ConfigMap", "istio-system", "istio", data={"mesh": text})
+    networks = rng.choice(
+        [
+            "",
+            "networks: {n1: {endpoints: [{fromRegistry: Kubernetes}], gateways: [{address: 2.2.2.2, port: 443}]}}",
+            "networks: {n2: {endpoints: [{fromCidr: 10.1.1.0/24}]}}",
+        ]
+    )
+    return manifest("v1", "ConfigMap", "istio-system", "istio", data={"mesh": text, "meshNetworks": networks})
 
 
 MAKERS = (
     service, service, endpoint_slice, endpoint_slice, pod, pod, node, destination_rule, virtual_service,
-    virtual_service,
+    virtual_service, envoy_filter, envoy_filter,
     service_entry, every_host, workload_entry, sidecar, gateway, ingress, peer_authentication, mesh,
 )  # fmt: skip
 
@@ -255,10 +330,13 @@ def edit(rng: random.Random, held: dict[ObjectKey, Object]) -> ChangeSet:
 PROXIES = (
     Proxy("sidecar", "web-1.shop", ("10.1.1.1",), "shop", "shop.svc.cluster.local", {"app": "web"}),
     Proxy("sidecar", "cart-2.default", ("10.1.0.2",), "default", "default.svc.cluster.local", {"app": "cart"},
-          locality=Locality("r1", "z1", "a"), istio_version="1.32.0"),
+          locality=Locality("r1", "z1", "a"), istio_version="1.32.0", network="n1"),
     Proxy("sidecar", "x.default", ("10.7.0.9",), "default", "default.svc.cluster.local",
           metadata={"INTERCEPTION_MODE": "NONE", "HTTP_PROXY_PORT": "15080"}),
-    Proxy("sidecar", "y.shop", ("10.7.0.8",), "shop", "shop.svc.cluster.local", metadata={"DNS_CAPTURE": True}),
+    Proxy("sidecar", "y.shop", ("10.7.0.8",), "shop", "shop.svc.cluster.local", metadata={"DNS_CAPTURE": True},
+          network="n2"),
+    Proxy("sidecar", "z.default", ("10.7.0.7", "fd00::7"), "default", "default.svc.cluster.local",
+          metadata={"DNS_CAPTURE": True, "PROXY_CONFIG": {"proxyMetadata": {"ISTIO_DUAL_STACK": "true"}}}),
     Proxy("router", "gw.istio-system", ("10.7.0.1",), "istio-system", "istio-system.svc.cluster.local",
-          {"istio": "gw"}),
+          {"istio": "gw"}, network="n1", metadata={"REQUESTED_NETWORK_VIEW": "n1"}),
 )  # fmt: skip

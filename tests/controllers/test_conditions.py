@@ -15,20 +15,21 @@ from aiohttp import web
 from kubernetes.aio.client import ApiClient, Configuration
 from structlog.testing import capture_logs
 
+from controlplane.analysis.findings import Finding
 from controlplane.apis.virtual_service import VirtualService
 from controlplane.controllers.conditions import Conditions, Inputs
 from controlplane.controllers.status_writer import Outcome, Pace
+from controlplane.model import kinds
 from controlplane.model.objects import Meta, Object, ObjectKey
 from controlplane.model.status import Received, Written, written
-from controlplane.registry.findings import Finding
 
 FAST = Pace(per_second=1000, burst=10, scan=0.01, again=60, first_pause=0.01, longest_pause=0.05, tries=3)
-PATIENCE_SECONDS = 10
+TIMEOUT_SECONDS = 10
 SETTLED_SECONDS = 0.3
 
 
 def key(name: str) -> ObjectKey:
-    return ObjectKey("VirtualService", "shop", name)
+    return ObjectKey(kinds.VIRTUAL_SERVICE, "shop", name)
 
 
 @dataclass
@@ -50,7 +51,7 @@ class Cluster:
         held = self.received.get(key(name), Received(key(name), "v1", version, 1, Written()))
         self.received[key(name)] = held = replace(held, resource_version=version, **fields)
         spec = VirtualService(hosts=("a",))
-        self.objects[key(name)] = Object("VirtualService", Meta("shop", name, generation=held.generation), spec)
+        self.objects[key(name)] = Object(kinds.VIRTUAL_SERVICE, Meta("shop", name, generation=held.generation), spec)
         self.changed.set()
 
     def every(self) -> tuple[Received, ...]:
@@ -81,7 +82,7 @@ class Cluster:
         return [name for name, _ in self.asked]
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while not condition():
                 await asyncio.sleep(0.01)
 
@@ -105,7 +106,7 @@ async def running(cluster: Cluster, pace: Pace = FAST) -> AsyncIterator[Conditio
     inputs = Inputs(
         received=cluster.every,
         find=cluster.received.get,
-        objects=cluster.objects,
+        in_force=cluster.objects.get,
         findings=lambda: cluster.findings,
         changed=cluster.changed,
     )
@@ -115,6 +116,7 @@ async def running(cluster: Cluster, pace: Pace = FAST) -> AsyncIterator[Conditio
         try:
             yield writer
             assert not task.done()
+            await cluster.until(lambda: len(outcomes) == len(cluster.asked))  # no answer is under way
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -149,7 +151,7 @@ async def test_what_is_written_is_not_written_again(cluster: Cluster) -> None:
 async def test_bad_news_comes_first_and_other_kinds_never(cluster: Cluster) -> None:
     cluster.put("a")
     cluster.put("z", problems=("spec.hosts: is required",))
-    telemetry = ObjectKey("Telemetry", "shop", "t")
+    telemetry = ObjectKey(kinds.TELEMETRIES, "shop", "t")
     cluster.received[telemetry] = replace(cluster.received[key("z")], key=telemetry)
     async with running(cluster):
         await cluster.until(lambda: len(cluster.asked) == 2)

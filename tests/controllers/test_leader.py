@@ -14,7 +14,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 
 from controlplane.controllers.leader import Leadership, LeaseTimes
 
-PATIENCE_SECONDS = 10
+TIMEOUT_SECONDS = 10
 PATH = "/apis/coordination.k8s.io/v1/namespaces/istio-system/leases"
 
 
@@ -94,7 +94,7 @@ async def ended(task: asyncio.Task[None]) -> None:
 
 
 async def until_leading(leadership: Leadership) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while not leadership.leads:
             await asyncio.sleep(0.01)
 
@@ -121,7 +121,7 @@ async def test_it_is_given_back_although_nobody_knew_that_it_was_taken(
     leases.answering.clear()
     async with ApiClient(Configuration(host=leases.url)) as api:
         running = asyncio.create_task(candidate(api).run())
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await leases.written.wait()
         leases.answering.set()
         await ended(running)
@@ -154,3 +154,26 @@ async def test_one_that_runs_out_between_two_attempts_is_taken_then(leases: Leas
         assert loop.time() - begun >= 1
         await ended(running)
     assert leases.holders == ["me", ""]
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_work_that_fails_as_it_is_ended_is_told(leases: Leases, *, lost: bool) -> None:
+    """By the end of ``run``, and not by a task that nobody waits for; the lease is given back all the same."""
+
+    async def stubborn() -> None:
+        try:
+            await work()
+        finally:
+            raise OSError("cannot be closed")
+
+    async with ApiClient(Configuration(host=leases.url)) as api:
+        leadership = Leadership(api, ("istio-system", "l"), "me", stubborn, LeaseTimes(retry=timedelta(seconds=0.05)))
+        running = asyncio.create_task(leadership.run())
+        await until_leading(leadership)
+        if lost:
+            leases.store(held("another", 30))
+        else:
+            running.cancel()
+        await asyncio.wait([running])
+        assert isinstance(running.exception(), OSError)
+        assert leases.holder == ("another" if lost else "")

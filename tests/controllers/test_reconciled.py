@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from controlplane.analysis.findings import Finding
 from controlplane.apis.virtual_service import VirtualService
 from controlplane.controllers.reconciled import LONGEST_MESSAGE, condition, differs, patch
+from controlplane.model import kinds
 from controlplane.model.objects import Meta, Object, ObjectKey
 from controlplane.model.status import Condition, Received, Written, written
-from controlplane.registry.findings import Finding
 
-KEY, OTHER = ObjectKey("VirtualService", "shop", "cart"), ObjectKey("VirtualService", "shop", "old")
+KEY, OTHER = ObjectKey(kinds.VIRTUAL_SERVICE, "shop", "cart"), ObjectKey(kinds.VIRTUAL_SERVICE, "shop", "old")
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
 MISSING = Finding(KEY, "spec.http[0].route[0].destination.subset", "no subset v1")
@@ -25,7 +26,7 @@ THEIRS = {"type": "Healthy", "status": "True", "lastProbeTime": "2026-01-01T00:0
 
 
 def obj(generation: int = 3) -> Object:
-    return Object("VirtualService", Meta("shop", "cart", generation=generation), VirtualService(hosts=("cart",)))
+    return Object(kinds.VIRTUAL_SERVICE, Meta("shop", "cart", generation=generation), VirtualService(hosts=("cart",)))
 
 
 def received(status: object = None, **fields: Any) -> Received:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.controllers.webhook_config import RULES, Identity, insisting, known_bad, trusting
+from controlplane.controllers.webhook_config import OF_MESH, RULES, Identity, insisting, known_bad, trusting
 from controlplane.webhooks.review import Request
 from controlplane.webhooks.validation import validate
 
@@ -52,6 +52,7 @@ def test_insisting() -> None:
     webhooks = [{"failurePolicy": "Fail"}, {"failurePolicy": "Ignore"}]
     assert [each["path"] for each in insisting(configuration(*webhooks))] == ["/webhooks/1/failurePolicy"]
     assert insisting(configuration({"failurePolicy": "Fail"})) == []
+    assert insisting(configuration({"name": OF_MESH, "failurePolicy": "Ignore"})) == [], "it may have to be mended"
     assert insisting({}) == []
 
 

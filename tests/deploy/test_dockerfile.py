@@ -12,15 +12,18 @@ from typing import NamedTuple
 import pytest
 import yaml
 
+from tests.cluster.mesh_images import dockerfile
+
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
+IMAGES = ("proxyv2", "pilot")
 KNOWN = {"FROM", "RUN", "WORKDIR", "ENV", "COPY", "USER", "EXPOSE", "ENTRYPOINT", "CMD"}
 
 
 class Instruction(NamedTuple):
-    """One instruction; ``stage`` counts from 0."""
+    """One instruction, and the name of its stage."""
 
-    stage: int
+    stage: str
     word: str
     value: str
 
@@ -39,8 +42,8 @@ def instructions() -> list[Instruction]:
         if not line or line.startswith("#"):
             continue
         word, _, value = line.partition(" ")
-        stage = found[-1].stage if found else -1
-        found.append(Instruction(stage + (word == "FROM"), word, value))
+        stage = value.rpartition(" AS ")[2] if word == "FROM" else found[-1].stage
+        found.append(Instruction(stage, word, value))
     return found
 
 
@@ -63,24 +66,29 @@ def test_only_instructions_that_are_read_here() -> None:
     assert {each.word for each in instructions()} <= KNOWN
 
 
-def test_there_are_two_stages_on_one_pinned_base() -> None:
-    build, final = named("FROM")
-    assert build.arguments[1:] == ["AS", "build"]
-    assert len(final.arguments) == 1  # without a name, so it is the one that is built
-    assert build.arguments[0] == final.arguments[0]
-    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-[a-z]+", final.arguments[0])
+def test_its_stages_end_in_two_images_on_one_pinned_base() -> None:
+    """The control plane is the last, so it is what is built where no target is named."""
+    bases = {each.arguments[2]: each.arguments[0] for each in named("FROM")}
+    assert list(bases)[-2:] == list(IMAGES)
+    assert {base for base in bases.values() if base not in bases} == {bases["pilot"]} == {bases["proxyv2"]}
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-[a-z]+", bases["pilot"])
     requires = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
-    assert final.arguments[0].removeprefix("python:").startswith(re.findall(r"\d+\.\d+", requires)[0])
+    assert bases["pilot"].removeprefix("python:").startswith(re.findall(r"\d+\.\d+", requires)[0])
 
 
 def test_what_is_installed_is_pinned() -> None:
     for each in named("RUN"):
-        assert each.stage == 0  # the image that runs has what was built, and no more
+        if each.stage in IMAGES:  # what runs has what was built, and for proxies a program of the distribution
+            assert re.fullmatch(
+                r"apt-get update && apt-get install .* iptables nftables && rm -rf /var/lib/apt/lists/\*", each.value
+            )
+            assert each.stage == "proxyv2"
         for package in re.findall(r"pip install(.*)", each.value):
             names = [word for word in package.split() if not word.startswith("-")]
-            assert all("==" in name for name in names), each.value
+            assert all("==" in name or name == "." for name in names), each.value
         if "uv sync" in each.value:
-            assert {"--frozen", "--no-dev"} <= set(each.value.split())
+            assert "--frozen" in each.value
+            assert "--no-dev" in each.value or "--only-group" in each.value
 
 
 def test_what_is_copied_is_there_and_reaches_the_builder() -> None:
@@ -89,9 +97,9 @@ def test_what_is_copied_is_there_and_reaches_the_builder() -> None:
         *sources, _ = each.arguments
         if stage := each.options.get("from"):
             assert stage in stages
-            assert all(source.startswith("/app/") for source in sources)
+            assert all(source in {"/app/.venv", "/usr/local/bin/envoy"} for source in sources)
             continue
-        assert each.stage == 0
+        assert each.stage not in IMAGES
         for source in sources:
             assert (ROOT / source).exists(), source
             assert in_context(source), source
@@ -107,34 +115,44 @@ def test_what_is_not_needed_stays_outside(path: str) -> None:
     assert not in_context(path)
 
 
-def test_the_project_is_complete_where_it_is_installed() -> None:
+@pytest.mark.parametrize("stage", ["build-pilot", "build-proxyv2"])
+def test_the_project_is_complete_where_it_is_installed(stage: str) -> None:
     """The readme and the licence are part of what is built, so they are copied before it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    copied = {source for each in named("COPY") if each.stage == 0 for source in each.arguments[:-1]}
+    copied = {source for each in named("COPY") if each.stage in {"tools", stage} for source in each.arguments[:-1]}
     licences = project.get("license-files", [])
     assert {"controlplane", "pyproject.toml", "uv.lock", project["readme"], *licences} <= copied
 
 
-def test_it_runs_as_nobody_in_particular() -> None:
-    order = [each.word for each in instructions() if each.stage == 1]
+@pytest.mark.parametrize("stage", IMAGES)
+def test_an_image_runs_as_nobody_in_particular(stage: str) -> None:
+    order = [each.word for each in instructions() if each.stage == stage]
     assert order.count("USER") == 1
     assert order.index("USER") < order.index("ENTRYPOINT")
-    (user,) = named("USER")
-    uid, _, gid = user.value.partition(":")
+    uid, _, gid = dockerfile(stage)["USER"].partition(":")
     assert int(uid) > 0
     assert int(gid) > 0
 
 
-def test_it_starts_the_program_and_no_shell() -> None:
-    (entrypoint,), (command,) = named("ENTRYPOINT"), named("CMD")
-    assert json.loads(entrypoint.value) == ["python", "-m", "controlplane"]
-    assert json.loads(command.value) == ["serve"]
-    path = dict(re.findall(r"(\w+)=(\S+)", next(each.value for each in named("ENV") if each.stage == 1)))["PATH"]
+STARTED = {"pilot": (["python", "-m", "controlplane"], ["serve"]), "proxyv2": (["pilot-agent"], ["proxy"])}
+
+
+@pytest.mark.parametrize("stage", IMAGES)
+def test_an_image_starts_the_program_and_no_shell(stage: str) -> None:
+    recipe = dockerfile(stage)
+    assert (json.loads(recipe["ENTRYPOINT"]), json.loads(recipe["CMD"])) == STARTED[stage]
+    path = dict(re.findall(r"(\w+)=(\S+)", recipe["ENV"]))["PATH"]
     assert path.split(":")[0] == "/app/.venv/bin"
 
 
-def test_its_ports_are_those_of_the_deployment() -> None:
+def test_the_programs_that_injected_containers_call_are_installed() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert "pilot-agent" in scripts
+    assert dockerfile("proxyv2")["WORKDIR"] == "/"  # of which the agent's paths are parts
+
+
+def test_the_ports_are_those_of_the_manifests() -> None:
     (deployment,) = yaml.safe_load_all((ROOT / "deploy" / "base" / "deployment.yaml").read_text())
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    (exposed,) = named("EXPOSE")
-    assert sorted(map(int, exposed.arguments)) == sorted(port["containerPort"] for port in container["ports"])
+    exposed = dockerfile("pilot")["EXPOSE"].split()
+    assert sorted(map(int, exposed)) == sorted(port["containerPort"] for port in container["ports"])

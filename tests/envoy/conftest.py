@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from controlplane.agent.envoy import EnvoyNotFoundError, envoy_binary
+from controlplane.agent.binary import EnvoyNotFoundError, envoy_binary
 from tests.envoy.mesh import Mesh, running
 
 
@@ -34,9 +34,9 @@ def pods() -> None:
     """Network namespaces and iptables are there, and may be used."""
     if os.geteuid() != 0:
         missing("needs root: pods are network namespaces, and their traffic is redirected with iptables")
-    tools = [tool for tool in ("ip", "iptables-restore", "setpriv", "curl") if shutil.which(tool) is None]
+    tools = [tool for tool in ("ip", "iptables-restore", "nft", "setpriv", "curl") if shutil.which(tool) is None]
     if tools:
-        missing(f"needs {', '.join(tools)}: apt-get install iproute2 iptables util-linux curl")
+        missing(f"needs {', '.join(tools)}: apt-get install iproute2 iptables nftables util-linux curl")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -15,18 +15,17 @@ from typing import Any, Protocol, Self, TypeVar
 import aiohttp
 import yaml
 
-from controlplane.agent.bootstrap import Bootstrap, workload
-from controlplane.agent.envoy import EnvoyProxy
-from controlplane.agent.identity import LocalAuthority, spiffe_id
-from controlplane.agent.sds import SecretServer
-from controlplane.model.proxy import Locality, Proxy
+from controlplane.agent.identity import LocalAuthority
+from controlplane.model.proxy import Locality
 from samples.backends import Backend
 from samples.control_plane import LOOPBACK, ControlPlane, free_port
+from samples.proxy import Pod, Proxy, mount_certificates
 from samples.traffic import Answer, Entrance, send
 
 HOST = "web.test"
 HERE = Locality("north", "north-a")  # where every proxy of the mesh is
 GATEWAYS = ["mesh", "ingress-delta", "ingress-sotw"]
+STATISTICS = {"proxyStatsMatcher": {"inclusionRegexps": [".*"]}}  # an Envoy of the mesh keeps few by itself
 EVENTUALLY_SECONDS = 20.0  # a change arrives in tens of milliseconds; this is for a machine that is busy elsewhere
 Json = dict[str, Any]
 
@@ -50,11 +49,11 @@ class Mesh:
     Everything started through it ends with it, in the opposite order.
     """
 
-    def __init__(self, stack: AsyncExitStack, directory: Path, control_plane: ControlPlane, secrets: Path) -> None:
+    def __init__(self, stack: AsyncExitStack, directory: Path, control_plane: ControlPlane) -> None:
         self._stack = stack
         self._directory = directory
-        self._secrets = secrets
-        self._envoys: list[EnvoyProxy] = []
+        self._authority = LocalAuthority()
+        self._envoys: list[Proxy] = []
         self._entrances: dict[str, Entrance] = {}
         self._gateways: list[Json] = []
         self._objects: dict[tuple[str, str], Json] = {}
@@ -75,11 +74,11 @@ class Mesh:
         self._objects.clear()
         self.write()
         for envoy in self._envoys:
-            await eventually(partial(knows_no_service, envoy), f"{envoy.proxy.id} has no cluster left")
+            await eventually(partial(knows_no_service, envoy), f"{envoy.pod.id} has no cluster left")
         while self._servers:
             await self._servers.pop().stop()
         for envoy in self._envoys:
-            assert await envoy.rejected() == {}, f"{envoy.proxy.id} refused an update; see its log"
+            assert await envoy.rejected() == {}, f"{envoy.pod.id} refused an update; see its log"
 
     async def backend(self, version: str) -> Backend:
         """Start a backend on a free port."""
@@ -97,7 +96,7 @@ class Mesh:
         if name not in self._entrances:
             port = free_port()
             metadata = {"INTERCEPTION_MODE": "NONE", "HTTP_PROXY_PORT": str(port), "UNPRIVILEGED_POD": "true"}
-            await self._envoy(workload("sidecar", name, "default", "10.0.0.2", metadata=metadata), delta=delta)
+            await self._envoy(Pod(name, metadata=metadata), delta=delta)
             self._entrances[name] = Entrance(name, f"http://{HOST}", proxy=f"http://{LOOPBACK}:{port}")
         return self._entrances[name]
 
@@ -109,16 +108,18 @@ class Mesh:
             server = {"port": {"number": port, "name": "http", "protocol": "HTTP"}, "bind": LOOPBACK, "hosts": ["*"]}
             self._gateways.append(istio("Gateway", name, selector={"istio": name}, servers=[server]))
             self.write()
-            await self._envoy(workload("router", name, "default", "10.0.0.1", labels={"istio": name}), delta=delta)
+            await self._envoy(Pod(name, ip="10.0.0.1", kind="router", labels={"istio": name}), delta=delta)
             await eventually(lambda: accepts(port), f"{name} listens on {port}")
             self._entrances[name] = Entrance(name, f"http://{LOOPBACK}:{port}", headers={"host": HOST})
         return self._entrances[name]
 
-    async def _envoy(self, proxy: Proxy, *, delta: bool) -> None:
-        """Start an Envoy and wait until it serves."""
-        admin = self._directory / f"{proxy.name}.sock"
-        settings = Bootstrap(self.control_plane.xds, self._secrets, admin=admin, metrics=None, health=None, delta=delta)
-        envoy = EnvoyProxy(replace(proxy, locality=HERE), settings, self._directory)
+    async def _envoy(self, pod: Pod, *, delta: bool) -> None:
+        """Start an Envoy with its agent and wait until it serves."""
+        folder = self._directory / pod.name
+        mount_certificates(folder, self._authority, pod.namespace, pod.service_account)
+        located = replace(pod, labels={**pod.labels, "topology.istio.io/locality": str(HERE)})
+        config = {"discoveryAddress": str(self.control_plane.xds), "controlPlaneAuthPolicy": "NONE", **STATISTICS}
+        envoy = Proxy(located, folder, config, {"ISTIO_DELTA_XDS": str(delta).lower()})
         self._stack.push_async_callback(envoy.stop)
         await envoy.start()
         await envoy.wait_ready()
@@ -136,14 +137,10 @@ async def running() -> AsyncIterator[Mesh]:
         directory = Path(name)
         (directory / "config").mkdir()
         async with AsyncExitStack() as stack:
-            secrets = directory / "sds.sock"
-            server = SecretServer(LocalAuthority().issue(spiffe_id("default")), secrets)
-            await server.start()
-            stack.push_async_callback(server.stop)
             control_plane = ControlPlane(directory / "config", directory / "control-plane.log")
             stack.push_async_callback(control_plane.stop)
             await control_plane.start()
-            yield Mesh(stack, directory, control_plane, secrets)
+            yield Mesh(stack, directory, control_plane)
 
 
 def form(*, delta: bool) -> str:
@@ -153,7 +150,7 @@ def form(*, delta: bool) -> str:
 
 def print_logs(directory: Path) -> None:
     """Print the end of every log of a directory."""
-    for path in sorted(directory.glob("*.log")):
+    for path in sorted(directory.rglob("*.log")):
         print(f"--- {path.name}", *path.read_text(errors="replace").splitlines()[-30:], sep="\n")
 
 
@@ -235,7 +232,7 @@ async def eventually_all(entrance: Entrance, expected: Answer, path: str = "/", 
     await eventually(condition, f"{entrance.title} {path} answers {expected}")
 
 
-async def knows_no_service(envoy: EnvoyProxy) -> bool:
+async def knows_no_service(envoy: Proxy) -> bool:
     """Whether a proxy has no cluster of a service."""
     return not await envoy.stats(r"^cluster\.outbound")
 

@@ -7,6 +7,7 @@ host has an address on it too, where the control plane listens.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -15,11 +16,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from controlplane.agent.bootstrap import Bootstrap, TcpAddress, workload
-from controlplane.agent.envoy import READY_TIMEOUT, EnvoyProxy
-from controlplane.agent.identity import LocalAuthority, spiffe_id
+from controlplane.agent.addresses import TcpAddress
+from controlplane.agent.identity import LocalAuthority
 from controlplane.agent.process import ChildProcess
-from controlplane.agent.sds import SecretServer
+from samples.proxy import READY_TIMEOUT, Ports, Proxy, mount_certificates
+from samples.proxy import Pod as Described
 
 PROXY_UID = 1337  # whose traffic is not redirected: it is Envoy's own
 APP_PORT = 8080
@@ -27,30 +28,9 @@ _RUN = f"{os.getpid():x}"  # two test runs on one machine must not share names o
 _SUBNET = f"198.18.{os.getpid() % 250}"  # RFC 2544: for tests of networks, never routed
 HOST_ADDRESS = f"{_SUBNET}.254"
 
-# What istio-iptables installs for `-p 15001 -z 15006 -u 1337 -m REDIRECT -i * -b * -d 15090,15021,15020`.
-REDIRECTION = f"""\
-*nat
-:ISTIO_INBOUND - [0:0]
-:ISTIO_REDIRECT - [0:0]
-:ISTIO_IN_REDIRECT - [0:0]
-:ISTIO_OUTPUT - [0:0]
--A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports 15001
--A ISTIO_IN_REDIRECT -p tcp -j REDIRECT --to-ports 15006
--A PREROUTING -p tcp -j ISTIO_INBOUND
--A ISTIO_INBOUND -p tcp --dport 15008 -j RETURN
--A ISTIO_INBOUND -p tcp --dport 15090 -j RETURN
--A ISTIO_INBOUND -p tcp --dport 15021 -j RETURN
--A ISTIO_INBOUND -p tcp --dport 15020 -j RETURN
--A ISTIO_INBOUND -p tcp -j ISTIO_IN_REDIRECT
--A OUTPUT -j ISTIO_OUTPUT
--A ISTIO_OUTPUT -o lo -s 127.0.0.6/32 -j RETURN
--A ISTIO_OUTPUT -o lo ! -d 127.0.0.1/32 -p tcp ! --dport 15008 -m owner --uid-owner {PROXY_UID} -j ISTIO_IN_REDIRECT
--A ISTIO_OUTPUT -o lo -m owner ! --uid-owner {PROXY_UID} -j RETURN
--A ISTIO_OUTPUT -m owner --uid-owner {PROXY_UID} -j RETURN
--A ISTIO_OUTPUT -d 127.0.0.1/32 -j RETURN
--A ISTIO_OUTPUT -j ISTIO_REDIRECT
-COMMIT
-"""
+REDIRECTION = ("-p", "15001", "-z", "15006", "-u", str(PROXY_UID), "-m", "REDIRECT", "-i", "*", "-b", "*")
+PORTS = Ports(admin=15000, agent=15020, ready=15021, metrics=15090)
+EXCLUDED = ("-d", "15090,15021,15020")
 
 
 def command(*arguments: str, text: str | None = None) -> str:
@@ -71,12 +51,15 @@ async def fabric() -> AsyncIterator[str]:
         command("ip", "-n", name, "link", "add", "bridge", "type", "bridge")
         command("ip", "-n", name, "link", "set", "bridge", "up")
         command("ip", "link", "add", host_side, "type", "veth", "peer", "name", "host", "netns", name)
-        command("ip", "-n", name, "link", "set", "host", "master", "bridge", "up")
-        command("ip", "address", "add", f"{HOST_ADDRESS}/24", "dev", host_side)
-        command("ip", "link", "set", host_side, "up")
-        yield name
+        try:
+            command("ip", "-n", name, "link", "set", "host", "master", "bridge", "up")
+            command("ip", "address", "add", f"{HOST_ADDRESS}/24", "dev", host_side)
+            command("ip", "link", "set", host_side, "up")
+            yield name
+        finally:
+            command("ip", "link", "delete", host_side)  # at once: the namespace ends some time after the command
     finally:
-        command("ip", "netns", "delete", name)  # with it goes every interface inside, and the other end of each
+        command("ip", "netns", "delete", name)  # with it goes every interface inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +79,7 @@ class Pod:
     name: str
     address: str
     namespace: str
-    secrets: SecretServer
+    folder: Path
 
     async def curl(self, url: str, *arguments: str) -> tuple[int, str]:
         """Ask from inside the pod, as its application would; return the status (0: no answer) and the body."""
@@ -119,43 +102,57 @@ async def curl(url: str, *arguments: str, wrapper: Sequence[str] = ()) -> tuple[
 
 
 @asynccontextmanager
-async def pod(site: Site, name: str, number: int) -> AsyncIterator[Pod]:
-    """Run a pod of the namespace ``default`` whose service account has its name; its sidecar is ready."""
+async def pod(site: Site, name: str, number: int, *options: str) -> AsyncIterator[Pod]:
+    """Run a pod of the namespace ``default`` whose service account has its name; its sidecar is ready.
+
+    ``options`` are further ones of ``controlplane iptables``.
+    """
     namespace = f"cp{_RUN}{number}"
     address = f"{_SUBNET}.{number}"
     command("ip", "netns", "add", namespace)
     try:
         connect(namespace, site.network, address)
-        command(*inside(namespace), "iptables-restore", text=REDIRECTION)
+        command(*inside(namespace), sys.executable, "-m", "controlplane", "iptables", *REDIRECTION, *EXCLUDED, *options)
         application = ChildProcess(
             f"the application of {name}",
             [*inside(namespace), sys.executable, "-m", "samples.backends", name, "0.0.0.0", str(APP_PORT)],
             site.directory / f"{name}-application.log",
         )
-        socket = site.directory / f"{name}-sds.sock"
-        secrets = SecretServer(site.authority.issue(spiffe_id("default", name)), socket)
-        proxy = workload("sidecar", name, "default", address, labels={"app": name})
-        settings = Bootstrap(site.control_plane, socket, admin=site.directory / f"{name}-admin.sock")
-        envoy = EnvoyProxy(proxy, settings, site.directory, wrapper=as_proxy(namespace))
+        folder = site.directory / name
+        mount_certificates(folder, site.authority, "default", name)
+        described = Described(name, ip=address, service_account=name, labels={"app": name})
+        config = {
+            "discoveryAddress": str(site.control_plane),
+            "controlPlaneAuthPolicy": "NONE",
+            "proxyStatsMatcher": {"inclusionRegexps": [".*"]},
+        }
+        proxy = Proxy(described, folder, config, ports=PORTS, wrapper=as_proxy(namespace), host=address)
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, PROXY_UID, PROXY_UID)  # whom the agent runs as
 
         async def answering() -> bool:
             return application.said("answers on")
 
         try:
             await application.start()
-            await secrets.start()
-            socket.chmod(0o666)  # Envoy is another user
-            await envoy.start()
-            await envoy.wait_ready()
+            await proxy.start()
+            await proxy.wait_ready()
             await application.wait_until(answering, READY_TIMEOUT)
-            yield Pod(name, address, namespace, secrets)
-            assert await envoy.rejected() == {}, f"{name} refused an update; see its log"
+            yield Pod(name, address, namespace, folder)
+            assert await refusals(namespace) == {}, f"{name} refused an update; see its log"
         finally:
-            await envoy.stop()
-            await secrets.stop()
+            await proxy.stop()
             await application.stop()
     finally:
         command("ip", "netns", "delete", namespace)
+
+
+async def refusals(namespace: str) -> dict[str, int]:
+    """Return how many updates of each kind the pod's Envoy refused; only the pod can ask its Envoy."""
+    url = f"http://127.0.0.1:{PORTS.admin}/stats?format=json&filter=update_rejected$"
+    status, body = await curl(url, wrapper=inside(namespace))
+    assert status == 200, body
+    return {each["name"]: each["value"] for each in json.loads(body)["stats"] if each.get("value")}
 
 
 def connect(namespace: str, network: str, address: str) -> None:
@@ -170,6 +167,10 @@ def connect(namespace: str, network: str, address: str) -> None:
 
 
 def as_proxy(namespace: str) -> tuple[str, ...]:
-    """Return what runs a command in a pod as the user whose traffic is not redirected; both steps ``exec``."""
-    user = (f"--reuid={PROXY_UID}", f"--regid={PROXY_UID}", "--clear-groups")
+    """Return what runs a command in a pod as the user whose traffic is not redirected; both steps ``exec``.
+
+    It may read the checkout also where only root may, say below ``/root``: in a pod it would be in the image.
+    """
+    reads = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+    user = (f"--reuid={PROXY_UID}", f"--regid={PROXY_UID}", "--clear-groups", *reads)
     return (*inside(namespace), "setpriv", *user, "--")

@@ -16,6 +16,7 @@ import pytest
 from controlplane.agent.identity import LocalAuthority, spiffe_id
 from samples.backends import Backend
 from samples.control_plane import ControlPlane
+from samples.proxy import mount_certificates
 from tests.envoy.mesh import eventually, print_logs, write
 from tests.envoy.pods import APP_PORT, HOST_ADDRESS, PROXY_UID, Pod, Site, curl, fabric, pod
 
@@ -87,8 +88,8 @@ class Cluster:
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[Cluster]:
-    """Run the control plane on the host and the two pods."""
+async def running(*options: str) -> AsyncIterator[Cluster]:
+    """Run the control plane on the host and the two pods; ``options`` tell how their traffic is led."""
     authority = LocalAuthority()
     with tempfile.TemporaryDirectory(prefix="pods-") as name:
         directory = Path(name)
@@ -104,8 +105,8 @@ async def running() -> AsyncIterator[Cluster]:
                 stack.push_async_callback(control_plane.stop)
                 await control_plane.start()
                 site = Site(network, directory, control_plane.xds, authority)
-                client = await stack.enter_async_context(pod(site, "client", 1))
-                server = await stack.enter_async_context(pod(site, "server", 2))
+                client = await stack.enter_async_context(pod(site, "client", 1, *options))
+                server = await stack.enter_async_context(pod(site, "server", 2, *options))
                 yield Cluster(client, server, config_dir, authority)
         finally:
             print_logs(directory)
@@ -121,9 +122,10 @@ async def certificate_header(pod: Pod) -> str:
 
 
 @pytest.mark.usefixtures("pods")
-async def test_a_request_between_pods_goes_through_both_sidecars_with_mutual_tls() -> None:
+@pytest.mark.parametrize("options", [(), ("--native-nftables",)], ids=["iptables", "nftables"])
+async def test_a_request_between_pods_goes_through_both_sidecars_with_mutual_tls(options: tuple[str, ...]) -> None:
     """The application speaks plain HTTP to a service address; the server learns the client's verified identity."""
-    async with running() as cluster:
+    async with running(*options) as cluster:
         client, server = cluster.client, cluster.server
 
         async def answers() -> bool:
@@ -163,9 +165,15 @@ async def strict_refuses_plaintext(cluster: Cluster) -> None:
 
 
 async def a_rotated_certificate_is_used(cluster: Cluster) -> None:
-    """A new identity given to the client's secret server is the one its next connections show."""
+    """A new identity in the files that are mounted for the client is the one its next connections show.
+
+    Connections that are open show the old one for as long as they last, so each request gets a connection of its own.
+    """
     client = cluster.client
-    client.secrets.rotate(cluster.authority.issue(spiffe_id("default", "renamed")))
+    own = {"connectionPool": {"http": {"maxRequestsPerConnection": 1}}}
+    spec = {"host": "server.default.svc.cluster.local", "trafficPolicy": own}
+    write(cluster.config_dir / "own.yaml", kube("DestinationRule", "server", "networking.istio.io/v1", spec=spec))
+    mount_certificates(client.folder, cluster.authority, "default", "renamed")
 
     async def renamed() -> bool:
         return f"URI={spiffe_id('default', 'renamed')}" in await certificate_header(client)

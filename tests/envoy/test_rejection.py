@@ -9,19 +9,20 @@ from typing import Any
 
 import pytest
 
+from samples.control_plane import LOOPBACK, free_port
 from samples.traffic import Answer, send
-from tests.envoy.mesh import Json, Mesh, eventually, eventually_all, running, service
+from tests.envoy.mesh import Json, Mesh, eventually, eventually_all, istio, routes, running, service, to
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 OK_V1 = Answer(200, "v1", "/")
+NOBODYS = "192.0.2.1"  # of a block for documentation
 
 
-def mesh_config(log_format: str) -> Json:
-    """Return the mesh configuration with an access log; its format is checked by nobody but Envoy."""
-    text = json.dumps({"accessLogFile": "/dev/null", "accessLogFormat": log_format})
-    metadata = {"name": "istio", "namespace": "istio-system"}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"mesh": text}}
+def bound_to(address: str) -> Json:
+    """Return a Gateway at this address; whether the proxy has it is known to nobody but its Envoy."""
+    server = {"port": {"number": free_port(), "name": "http", "protocol": "HTTP"}, "bind": address, "hosts": ["*"]}
+    return istio("Gateway", "own", selector={"istio": "ingress-delta"}, servers=[server])
 
 
 def status(mesh: Mesh, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -35,27 +36,31 @@ async def test_status_names_the_refusal_and_the_object_behind_it() -> None:
     """Traffic goes on with the last good version; a correction ends the error."""
     async with running() as mesh:
         backend = await mesh.backend("v1")
-        mesh.write(service([backend]), mesh_config("%PROTOCOL%"))
-        web = await mesh.sidecar()
+        mesh.write(service([backend]), routes({"route": [to()]}), bound_to(LOOPBACK))
+        web = await mesh.gateway()
         await eventually_all(web, OK_V1)
         assert status(mesh).returncode == 0
 
-        mesh.write(mesh_config("%NO_SUCH_OPERATOR%"))
+        mesh.write(bound_to(NOBODYS))
 
         async def refused() -> bool:
             return status(mesh).returncode == 1
 
         await eventually(refused, "the proxy's refusal shows")
-        row = next(line for line in status(mesh).stdout.splitlines() if line.startswith("client-delta"))
+        row = next(line for line in status(mesh).stdout.splitlines() if line.startswith("ingress-delta"))
         assert "ERROR" in row
-        shown = status(mesh, "client-delta.default").stdout
-        assert "NO_SUCH_OPERATOR" in shown
-        assert "ConfigMap istio-system/istio" in shown
-        detail: Any = json.loads(status(mesh, "client-delta.default", "--output", "json").stdout)
-        assert "NO_SUCH_OPERATOR" in json.dumps(detail)
+        refused_rows = status(mesh).stdout.partition("Refused:\n")[2]
+        assert refused_rows.startswith("  LDS by ingress-delta.default: ")
+        assert f"cannot bind '{NOBODYS}" in refused_rows
+        assert "made from Gateway default/own" in refused_rows
+        shown = status(mesh, "ingress-delta.default").stdout
+        assert f"cannot bind '{NOBODYS}" in shown
+        assert "is made from:\n    Gateway default/own" in shown
+        detail: Any = json.loads(status(mesh, "ingress-delta.default", "--output", "json").stdout)
+        assert f"cannot bind '{NOBODYS}" in json.dumps(detail)
         assert set(await send(web, "/", {}, 20)) == {OK_V1}
 
-        mesh.write(mesh_config("%PROTOCOL% %RESPONSE_CODE%"))
+        mesh.write(bound_to(LOOPBACK))
 
         async def accepted() -> bool:
             return status(mesh).returncode == 0

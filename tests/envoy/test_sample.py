@@ -55,7 +55,7 @@ async def test_ctrl_c_ends_everything_that_make_run_started() -> None:
 
 def _descendants(pid: int) -> list[int]:
     """Return the processes below one, as ``/proc`` knows them."""
-    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()]
     return children + [below for child in children for below in _descendants(child)]
 
 

@@ -23,8 +23,9 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpConnectionManager,
 )
 
-from controlplane.agent.bootstrap import Bootstrap, TcpAddress, bootstrap, workload
-from controlplane.agent.envoy import envoy_binary
+from controlplane.agent.addresses import TcpAddress
+from controlplane.agent.binary import envoy_binary
+from controlplane.agent.bootstrap import Bootstrap, bootstrap, workload
 from controlplane.snapshots import Resource, ResourceType, Snapshot
 
 TIMEOUT = timedelta(seconds=60)  # a validation takes 0.2 s; a busy machine may take long to start the process

@@ -28,6 +28,7 @@ from envoy.service.discovery.v3.discovery_pb2 import (
     DiscoveryRequest,
     DiscoveryResponse,
 )
+from google.rpc.status_pb2 import Status
 
 SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 MESSAGES = (Cluster, ClusterLoadAssignment, Listener, RouteConfiguration)
@@ -50,15 +51,20 @@ class Variant(Enum):
 
 
 class Client:
-    """One proxy. ``held`` is type URL -> name -> (version, bytes); SotW has one version for a whole response."""
+    """One proxy. ``held`` is type URL -> name -> (version, bytes); SotW has one version for a whole response.
 
-    def __init__(self, variant: Variant, call: Any, node_id: str) -> None:
-        self.held: Held = {url: {} for url in DECODED}
+    A delta proxy that comes back says what it has: ``known``.
+    """
+
+    def __init__(self, variant: Variant, call: Any, node: Node, known: Held | None = None) -> None:
+        self.held: Held = {url: dict((known or {}).get(url, {})) for url in DECODED}
         self.responses: list[str] = []
         self.ended = asyncio.Event()
         self._variant = variant
         self._call = call
-        self._node: Node | None = Node(id=node_id)
+        self._node: Node | None = node
+        #: types of which it has said nothing yet on this stream
+        self._silent = set(DECODED)
         self._nonces: set[str] = set()
         self._subscribed: defaultdict[str, set[str]] = defaultdict(set)
         self._versions: dict[str, str] = {}
@@ -67,19 +73,21 @@ class Client:
         self._last: defaultdict[str, str] = defaultdict(str)
         self._changed = asyncio.Event()
         self._failure: BaseException | None = None
+        self._end = ""  # how the server ended the stream, where it gave a status
 
     async def until(self, holds: Callable[[], bool], what: str = "") -> None:
         """Wait for a condition on ``held``; fail with what is held where it does not come."""
         try:
             async with asyncio.timeout(EVENTUALLY_SECONDS):
                 while not holds():
-                    self._raise()
+                    self.check()
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
             names = {url.rpartition(".")[2]: sorted(resources) for url, resources in self.held.items()}
-            raise AssertionError(f"{what or holds} did not come true; held: {names}") from None
-        self._raise()
+            ended = f"; the stream has ended: {self._end}" if self.ended.is_set() else ""
+            raise AssertionError(f"{what or holds} did not come true; held: {names}{ended}") from None
+        self.check()
 
     def copy(self) -> Held:
         """Return what is held now."""
@@ -107,10 +115,13 @@ class Client:
         try:
             for url in (CDS, LDS):
                 await self._ask(url, subscribe={"*"} if self._variant is Variant.DELTA else set())
+                if self._wanted(EFFECTS[url]):
+                    await self._subscribe(EFFECTS[url])
             while (response := await self._call.read()) is not END:
                 await self._take(response)
                 self._changed.set()
         except grpc.aio.AioRpcError as error:
+            self._end = f"{error.code().name} {error.details()}"
             if error.code() not in {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.OK}:
                 self._failure = error
         except asyncio.CancelledError:
@@ -121,7 +132,8 @@ class Client:
             self.ended.set()
             self._changed.set()
 
-    def _raise(self) -> None:
+    def check(self) -> None:
+        """Raise what went wrong on the stream."""
         if self._failure is not None:
             raise self._failure
 
@@ -149,11 +161,11 @@ class Client:
         for resource in response.resources:
             name = _checked_name(url, resource.resource)
             assert name == resource.name
-            assert url in {CDS, LDS} or name in self._subscribed[url], f"{name} was not asked for"
+            assert url in {CDS, LDS} or self._asked_for(url, name), f"{name} was not asked for"
             assert resource.version
             before = self.held[url].get(name)
             same = before is not None and before[0] == resource.version
-            assert not same or name in self._warming[url], f"{name} was sent again as it is"
+            assert not same or self._may_come_again(url, name), f"{name} was sent again as it is"
             self._warming[url].discard(name)
             self.held[url][name] = (resource.version, resource.resource.value)
             if url in EFFECTS:
@@ -165,7 +177,7 @@ class Client:
         assert response.version_info
         names = [_checked_name(url, resource) for resource in response.resources]
         assert len(names) == len(set(names)), "a resource is there once in a response"
-        assert url in {CDS, LDS} or set(names) <= self._subscribed[url], "only what was asked for"
+        assert url in {CDS, LDS} or all(self._asked_for(url, name) for name in names), "only what was asked for"
         found = {
             name: (response.version_info, resource.value)
             for name, resource in zip(names, response.resources, strict=True)
@@ -173,6 +185,13 @@ class Client:
         # CDS and LDS give the whole state; of the other types a response may hold only some of the names
         self.held[url] = found if url in {CDS, LDS} else self.held[url] | found
         self._versions[url] = response.version_info
+
+    def _asked_for(self, url: str, name: str) -> bool:
+        return name in self._subscribed[url]
+
+    def _may_come_again(self, url: str, name: str) -> bool:
+        """Whether a resource may be sent in the version that is held."""
+        return name in self._warming[url]
 
     def _wanted(self, url: str) -> set[str]:
         """Return the names that the clusters or listeners held refer to."""
@@ -185,11 +204,18 @@ class Client:
         await self._ask(url, subscribe=wanted - before, unsubscribe=before - wanted)
 
     async def _ask(
-        self, url: str, nonce: str = "", subscribe: Iterable[str] = (), unsubscribe: Iterable[str] = ()
+        self,
+        url: str,
+        nonce: str = "",
+        subscribe: Iterable[str] = (),
+        unsubscribe: Iterable[str] = (),
+        refusal: Status | None = None,
     ) -> None:
         subscribe, unsubscribe = set(subscribe), set(unsubscribe)
         self._subscribed[url] = (self._subscribed[url] | subscribe) - unsubscribe
         node, self._node = self._node, None
+        known = {name: version for name, (version, _) in self.held[url].items()} if url in self._silent else {}
+        self._silent.discard(url)
         if self._variant is Variant.DELTA:
             request = DeltaDiscoveryRequest(
                 node=node,
@@ -197,6 +223,8 @@ class Client:
                 response_nonce=nonce,
                 resource_names_subscribe=sorted(subscribe),
                 resource_names_unsubscribe=sorted(unsubscribe),
+                initial_resource_versions=known,
+                error_detail=refusal,
             )
         else:
             self._last[url] = nonce or self._last[url]
@@ -206,6 +234,7 @@ class Client:
                 response_nonce=self._last[url],
                 version_info=self._versions.get(url, ""),
                 resource_names=sorted(self._subscribed[url]),
+                error_detail=refusal,
             )
         await self._call.write(request)
 
@@ -256,28 +285,33 @@ class Proof(NamedTuple):
         return (("authorization", f"Bearer {self.token}"),)
 
 
-@asynccontextmanager
-async def connected(
-    address: str, variant: Variant = Variant.DELTA, node_id: str = NODE_ID, proof: Proof | None = None
-) -> AsyncIterator[Client]:
-    """Connect a proxy and wait until it has everything; fail afterwards if a response broke the protocol."""
+def stream(channel: Any, variant: Variant) -> Any:
+    """Return the method of a channel that opens a stream."""
     types = {
         Variant.SOTW: (DiscoveryRequest, DiscoveryResponse),
         Variant.DELTA: (DeltaDiscoveryRequest, DeltaDiscoveryResponse),
     }
     request, response = types[variant]
+    return channel.stream_stream(
+        SERVICE + variant.value,
+        request_serializer=request.SerializeToString,
+        response_deserializer=response.FromString,
+    )
+
+
+@asynccontextmanager
+async def connected(
+    address: str, variant: Variant = Variant.DELTA, node_id: str = NODE_ID, proof: Proof | None = None
+) -> AsyncIterator[Client]:
+    """Connect a proxy and wait until it has everything; fail afterwards if a response broke the protocol."""
     async with proof.channel(address) if proof is not None else grpc.aio.insecure_channel(address) as channel:
-        method: Any = channel.stream_stream(
-            SERVICE + variant.value,
-            request_serializer=request.SerializeToString,
-            response_deserializer=response.FromString,
-        )
-        client = Client(variant, method(metadata=proof.metadata if proof is not None else ()), node_id)
+        call = stream(channel, variant)(metadata=proof.metadata if proof is not None else ())
+        client = Client(variant, call, Node(id=node_id))
         task = asyncio.create_task(client.run())
         try:
             await client.until(lambda: client.complete, "a complete configuration")
             yield client
-            client._raise()  # noqa: SLF001 - ours
+            client.check()
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

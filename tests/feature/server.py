@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,19 @@ import yaml
 
 from tests.cli.command import ROOT
 
+Event = dict[str, Any]
 EVENTUALLY_SECONDS = 60.0
 PAUSE_SECONDS = 0.01
 
 
 class Server:
-    """A running ``serve``. ``xds`` and ``monitoring`` are its addresses."""
+    """A running ``serve``. ``xds`` and ``monitoring`` are its addresses; ``events`` are those that it ``keeps``."""
 
-    def __init__(self, folder: Path, process: subprocess.Popen[str]) -> None:
+    def __init__(self, folder: Path, process: subprocess.Popen[str], keeps: Callable[[Event], bool] = bool) -> None:
         self.folder = folder
+        self._keeps = keeps
         self.process = process
-        self.events: list[dict[str, Any]] = []
+        self.events: list[Event] = []
         self.xds = self.secure = self.monitoring = ""
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -40,7 +42,8 @@ class Server:
             if event["event"] == "app.serving":
                 self.secure, self.monitoring = event.get("secure", ""), event["monitoring"]
                 self.xds = event.get("xds", self.secure)
-            self.events.append(event)
+            if self._keeps(event):
+                self.events.append(event)
 
     def write(self, name: str, *documents: Any) -> None:
         """Put a file in place in one moment: bytes and text as they are, other values as YAML documents."""
@@ -66,14 +69,18 @@ class Server:
         ]
 
     async def event(self, name: str, since: int = 0, **values: Any) -> dict[str, Any]:
-        """Wait for an event."""
+        """Wait for an event: the log is written some lines at a time, a moment after they were said."""
+        return (await self.events_of(name, 1, since, **values))[0]
+
+    async def events_of(self, name: str, count: int, since: int = 0, **values: Any) -> list[dict[str, Any]]:
+        """Wait for so many events of a name with these values."""
         try:
             async with asyncio.timeout(EVENTUALLY_SECONDS):
-                while not (found := self.logged(name, since, **values)):
+                while len(found := self.logged(name, since, **values)) < count:
                     await asyncio.sleep(PAUSE_SECONDS)
         except TimeoutError:
-            raise AssertionError(f"{name} {values} was not logged; events: {self.events[since:]}") from None
-        return found[0]
+            raise AssertionError(f"{name} {values} was not logged {count}x; events: {self.events[since:]}") from None
+        return found
 
     async def get(self, path: str) -> tuple[int, Any]:
         """Return status and body (JSON where it is) of a page of the monitoring port."""
@@ -113,10 +120,21 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path, *documents: Any, drain: str = "1s", options: Sequence[str] = ()) -> Iterator[Server]:
-    """Run the control plane on free loopback ports over a folder with these objects in ``mesh.yaml``."""
+def serving(
+    folder: Path,
+    *documents: Any,
+    drain: str = "1s",
+    options: Sequence[str] = (),
+    fault: str = "",
+    keeps: Callable[[Event], bool] = bool,
+) -> Iterator[Server]:
+    """Run the control plane on free loopback ports over a folder with these objects in ``mesh.yaml``.
+
+    ``fault`` is one of ``failing.py``; ``keeps`` says of an event whether it goes to ``events``.
+    """
     (folder / "mesh.yaml").write_text(yaml.safe_dump_all(documents))
-    command = [sys.executable, "-m", "controlplane", "serve", "--config-dir", str(folder)]
+    program = ["-m", "tests.feature.failing", fault] if fault else ["-m", "controlplane"]
+    command = [sys.executable, *program, "serve", "--config-dir", str(folder)]
     command += [
         "--xds-port",
         "0",
@@ -129,7 +147,7 @@ def serving(folder: Path, *documents: Any, drain: str = "1s", options: Sequence[
         *options,
     ]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    server = Server(folder, process)
+    server = Server(folder, process, keeps)
     try:
         for _ in range(int(EVENTUALLY_SECONDS / PAUSE_SECONDS)):
             if server.xds or process.poll() is not None:

@@ -6,15 +6,17 @@ from typing import Any
 
 import pytest
 
+from controlplane.analysis.findings import findings
+from controlplane.frontends import FRONTENDS
+from controlplane.model import kinds
 from controlplane.model.objects import ChangeSet, Object, ObjectKey
 from controlplane.model.parse import Parsed
-from controlplane.registry.findings import findings
 from controlplane.registry.store import Registry
 from controlplane.watchers.kinds import parse
 from tests.feature.objects import NETWORKING, Json, manifest, service, to, virtual_service
 
 SUBSETS = [{"name": "v1"}]
-KEY = ObjectKey("VirtualService", "shop", "cart")
+KEY = ObjectKey(kinds.VIRTUAL_SERVICE, "shop", "cart")
 
 
 def parsed(raw: Json) -> Object:
@@ -33,7 +35,7 @@ def found(registry: Registry) -> list[str]:
 
 
 def registry_of(*objects: Json) -> Registry:
-    registry = Registry()
+    registry = Registry(frontends=FRONTENDS)
     registry.apply(ChangeSet(upserts=tuple(parsed(raw) for raw in (*service("cart", 1), *objects))))
     return registry
 
@@ -101,11 +103,19 @@ def test_host_of_a_service_entry_in_another_namespace() -> None:
     assert len(found(registry_of(rule("other", "api.test"), virtual_service(route)))) == 1
 
 
+@pytest.mark.parametrize(("target", "paths"), [("cart.shop.svc.cluster.local", 0), ("old.shop.svc.cluster.local", 1)])
+def test_host_of_an_external_name(target: str, paths: int) -> None:
+    """The subset is one of the service that is led to; names that lead in a circle end nowhere."""
+    alias = manifest("v1", "Service", "old", spec={"type": "ExternalName", "externalName": target})
+    route = {"route": [{"destination": {"host": "old", "subset": "v1"}}]}
+    assert len(found(registry_of(rule(), alias, virtual_service(route)))) == paths
+
+
 def test_a_finding_comes_and_goes_with_the_rule() -> None:
     registry = registry_of(rule(), virtual_service({"route": [to("v1")]}))
     registry.memo.keep(findings, ())
     assert found(registry) == []
-    facts = registry.apply(ChangeSet(deletes=(ObjectKey("DestinationRule", "shop", "cart"),)))
+    facts = registry.apply(ChangeSet(deletes=(ObjectKey(kinds.DESTINATION_RULE, "shop", "cart"),)))
     registry.memo.invalidate(facts)
     assert [(finding.key, finding.path) for finding in registry.memo.get(findings, ()) or ()] == [
         (KEY, "spec.http[0].route[0].destination.subset")
@@ -117,6 +127,7 @@ def test_a_finding_comes_and_goes_with_the_rule() -> None:
 def test_an_unrelated_change_looks_at_nothing_again() -> None:
     registry = registry_of(rule(), virtual_service({"route": [to("v1")]}))
     registry.memo.keep(findings, ())
+    registry.memo.get(findings, ())
     before = dict(registry.memo.runs)
     registry.memo.invalidate(registry.apply(ChangeSet(upserts=tuple(map(parsed, service("ratings", 3))))))
     assert found(registry) == []

@@ -16,8 +16,8 @@ from envoy.service.discovery.v3.discovery_pb2 import (
     DiscoveryResponse,
 )
 
+from controlplane.messages.name_table_pb2 import NameTable
 from controlplane.snapshots import ResourceType
-from controlplane.translate.name_table_pb2 import NameTable
 from tests.feature.client import EVENTUALLY_SECONDS, NODE_ID, SERVICE, Variant
 from tests.feature.objects import MESH, service
 from tests.feature.server import serving

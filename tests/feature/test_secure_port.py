@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from datetime import timedelta
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +19,10 @@ from envoy.config.core.v3.base_pb2 import Node
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 from envoy.service.status.v3.csds_pb2 import SYNCED, ClientConfig
 
-from controlplane.security.ca import Authority, Lifetimes
-from controlplane.security.certificates import encode
-from controlplane.security.istio_auth_pb2 import IstioCertificateRequest, IstioCertificateResponse
-from controlplane.security.self_signed import RootPolicy
-from controlplane.security.sources import FolderSource
+from controlplane.messages.istio_auth_pb2 import IstioCertificateRequest, IstioCertificateResponse
+from tests.feature.identities import Authorities, account, authorities_of, channel, securely
 from tests.feature.objects import MESH
-from tests.feature.server import Server, serving
+from tests.feature.server import Server
 
 SOTW = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
 CREATE = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
@@ -37,59 +32,13 @@ SYNCZ = "istio.io/debug/syncz"
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    (tmp_path / "mesh").mkdir()
-    options = [
-        "--secure-port",
-        "0",
-        "--webhook-port",
-        "0",
-        "--ca-dir",
-        str(tmp_path / "ca"),
-        "--serving-names",
-        "localhost",
-    ]
-    with serving(tmp_path / "mesh", *MESH, options=options) as running:
+    with securely(tmp_path, *MESH) as running:
         yield running
-
-
-class Authorities:
-    """Makes what a workload has: a key, and a certificate of the server's own authority."""
-
-    def __init__(self, authority: Authority) -> None:
-        self._authority = authority
-
-    @property
-    def roots(self) -> bytes:
-        return self._authority.bundle.encode()
-
-    def identity(self, uri: str) -> tuple[bytes, bytes]:
-        """Return key and certificate chain (PEM)."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        chain = self._authority.sign(key.public_key(), [uri], timedelta(hours=1))
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return pem, encode(chain).encode()
 
 
 @pytest.fixture
 async def authorities(server: Server) -> Authorities:
-    folder = server.folder.parent / "ca"
-    return Authorities(Authority(await FolderSource(folder, RootPolicy()).read(), Lifetimes()))
-
-
-@asynccontextmanager
-async def channel(server: Server, authorities: Authorities, uri: str = "") -> AsyncIterator[Any]:
-    """Connect over TLS, with the certificate of an identity if one is named."""
-    pair = authorities.identity(uri) if uri else (None, None)
-    credentials = grpc.ssl_channel_credentials(authorities.roots, *pair)
-    address = f"localhost:{server.secure.rpartition(':')[2]}"
-    async with grpc.aio.secure_channel(address, credentials) as opened:
-        yield opened
-
-
-def account(namespace: str, name: str = "default") -> str:
-    return f"spiffe://cluster.local/ns/{namespace}/sa/{name}"
+    return await authorities_of(server)
 
 
 def request(type_url: str, namespace: str = "shop", *names: str, nonce: str = "") -> bytes:

@@ -11,23 +11,25 @@ import pytest
 from structlog.testing import capture_logs
 
 import controlplane
-from controlplane.apis.common import ApiModel
-from controlplane.apis.kinds import KINDS
-from controlplane.apis.mesh import MeshConfig
-from controlplane.apis.mesh_networks import MeshNetworks
-from controlplane.model.objects import ChangeSet, Meta, Object, ObjectKey
-from controlplane.model.parse import Parsed
-from controlplane.registry.untranslated import (
+from controlplane.analysis.untranslated import (
     KINDS_NOT_TRANSLATED,
     MESH_NOT_TRANSLATED,
     NOT_TRANSLATED,
     UntranslatedFields,
     untranslated,
 )
+from controlplane.apis.common import ApiModel
+from controlplane.apis.kinds import KINDS
+from controlplane.apis.mesh import MeshConfig
+from controlplane.apis.mesh_networks import MeshNetworks
+from controlplane.model import kinds
+from controlplane.model.kinds import istio_kind
+from controlplane.model.objects import ChangeSet, Meta, Object, ObjectKey
+from controlplane.model.parse import Parsed
 from controlplane.watchers.kinds import parse
 from tests.feature.objects import NETWORKING, Json, manifest, to, virtual_service
 
-PACKAGES = ("translate", "registry", "compiler")
+PACKAGES = ("translate", "registry", "frontends", "compiler", "patches")
 TRANSLATED = sorted(KINDS.keys() - KINDS_NOT_TRANSLATED)
 
 
@@ -35,14 +37,17 @@ TRANSLATED = sorted(KINDS.keys() - KINDS_NOT_TRANSLATED)
 REFUSED = {".http[].fault.abort.http2Error", ".http[].fault.delay.exponentialDelay"}
 
 
-def _code() -> str:
+def _code(*packages: str) -> str:
     """Return the text of all that may read a field, without the tables themselves."""
     root = Path(controlplane.__file__).parent
-    paths = [path for package in PACKAGES for path in (root / package).rglob("*.py") if path.name != "untranslated.py"]
+    paths = [path for package in packages for path in (root / package).rglob("*.py") if path.name != "untranslated.py"]
     return "\n".join(path.read_text() for path in paths)
 
 
-CODE = _code()
+MODEL = Path(controlplane.__file__).parent / "model"
+CODE = _code(*PACKAGES) + "".join((MODEL / name).read_text() for name in ("wanted_secrets.py", "label_selector.py"))
+FOR_PODS = {"ProxyConfig": _code("injector")}
+"""What reads the fields of kinds that are for the injector."""
 
 
 def _models(annotation: Any) -> Iterator[type[ApiModel]]:
@@ -63,15 +68,16 @@ def _fields(model: type[ApiModel], path: str = "", above: tuple[type, ...] = ())
                 yield from _fields(inner, here + ("{}" if text.startswith("dict") else ""), (*above, model))
 
 
-def _is_read(name: str) -> bool:
+def _is_read(name: str, code: str = CODE) -> bool:
     """Whether code mentions the field, as an attribute or by a text; a common name is found too easily."""
-    return re.search(rf"""[."']{name}\b""", CODE) is not None
+    return re.search(rf"""[."']{name}\b""", code) is not None
 
 
 @pytest.mark.parametrize("kind", TRANSLATED)
 def test_every_field_is_read_or_named(kind: str) -> None:
     tails = tuple(f".{end}" for end in NOT_TRANSLATED.get(kind, ()))
-    unread = {path for path, name in _fields(KINDS[kind].load()) if not _is_read(name)}
+    code = FOR_PODS.get(kind, CODE)
+    unread = {path for path, name in _fields(KINDS[kind].load()) if not _is_read(name, code)}
     silent = {path for path in unread if not any(f"{tail}." in f"{path}." for tail in tails)}
     assert silent - REFUSED == set()
 
@@ -131,7 +137,7 @@ BUDGET = {"retryBudget": {"percent": 10, "budgetInterval": "1s"}}
                 "spec.trafficPolicy.outlierDetection.consecutiveErrors",
             ),
         ),
-        (parsed(manifest("telemetry.istio.io/v1", "Telemetry", "all", spec={})), ("spec",)),
+        (parsed(manifest(NETWORKING, "WorkloadGroup", "all", spec={"template": {}})), ("spec",)),
     ],
     ids=["all-translated", "kubernetes", "policy", "message-without-its-fields", "scalar", "whole-kind"],
 )
@@ -143,9 +149,9 @@ def test_each_field_is_named_once_and_counted() -> None:
     fields = UntranslatedFields()
     path = "spec.trafficPolicy.outlierDetection.consecutiveErrors"
     with capture_logs() as logs:
-        fields.note(ChangeSet(upserts=(rule("one", ERRORS), rule("two", ERRORS))))
-        fields.note(ChangeSet(upserts=(rule("three", ERRORS), rule("two", BUDGET), WITH_TLS)))
-        fields.note(ChangeSet(deletes=(ObjectKey("DestinationRule", "shop", "one"),)))
+        list(fields.note(ChangeSet(upserts=(rule("one", ERRORS), rule("two", ERRORS)))))
+        list(fields.note(ChangeSet(upserts=(rule("three", ERRORS), rule("two", BUDGET), WITH_TLS))))
+        list(fields.note(ChangeSet(deletes=(ObjectKey(kinds.DESTINATION_RULE, "shop", "one"),))))
     assert {(event["event"], event["kind"]) for event in logs} == {
         ("registry.field_not_translated", "DestinationRule"),
         ("registry.field_not_translated", "Sidecar"),
@@ -178,10 +184,10 @@ def test_whatever_is_not_translated_is_named_once_and_counted(kind: str, path: s
     model = KINDS[kind].load()
     spec = stating(model, path) if path else model.model_construct()
     fields = UntranslatedFields()
-    held = [Object(kind, Meta("shop", name), spec) for name in ("one", "two", "three")]
+    held = [Object(istio_kind(kind), Meta("shop", name), spec) for name in ("one", "two", "three")]
     with capture_logs() as logs:
-        fields.note(ChangeSet(upserts=tuple(held[:2])))
-        fields.note(ChangeSet(upserts=tuple(held[2:])))
+        list(fields.note(ChangeSet(upserts=tuple(held[:2]))))
+        list(fields.note(ChangeSet(upserts=tuple(held[2:]))))
     named = f"spec.{path}" if path else "spec"
     assert [(event["kind"], event["field"], event["count"]) for event in logs] == [(kind, named, 2)]
     assert fields.counts == {(kind, named): 3}
@@ -189,8 +195,8 @@ def test_whatever_is_not_translated_is_named_once_and_counted(kind: str, path: s
 
 def test_a_field_that_is_gone_is_not_counted() -> None:
     fields = UntranslatedFields()
-    fields.note(ChangeSet(upserts=(rule("one", ERRORS),)))
-    fields.note(ChangeSet(deletes=(ObjectKey("DestinationRule", "shop", "one"),)))
+    list(fields.note(ChangeSet(upserts=(rule("one", ERRORS),))))
+    list(fields.note(ChangeSet(deletes=(ObjectKey(kinds.DESTINATION_RULE, "shop", "one"),))))
     assert fields.counts == {}
 
 
@@ -237,6 +243,9 @@ def test_what_is_named_of_the_mesh_is_not_read() -> None:
         "retry_ignore_previous_hosts",
         "retry_remote_localities",
         "policies",
+        "context",  # of a patch
+        "locality",  # of endpoints
+        "proxy_metadata",  # one variable of it is read, the others are for the agent
     }
     read = {path for path, name in MESH_PATHS if path in MESH_NOT_TRANSLATED and name not in common and _is_read(name)}
     assert read == set()
@@ -267,4 +276,5 @@ def test_untranslated_of_the_mesh(text: str, paths: Iterable[str]) -> None:
 
 
 def test_networks_are_named() -> None:
-    assert untranslated(mesh("", "networks: {n: {endpoints: [{fromRegistry: a}]}}")) == ("data.meshNetworks.networks",)
+    stated = "networks: {n: {endpoints: [{fromRegistry: a}], gateways: [{address: 1.1.1.1, port: 443, locality: a/b}]}}"
+    assert untranslated(mesh("", stated)) == ("data.meshNetworks.networks{}.gateways[].locality",)

@@ -62,12 +62,30 @@ NAMED: tuple[tuple[str, Sequence[Any]], ...] = (
     ("operator", ("In", "Exists")),
     ("failoverPriority", ("app", "version=v1", "topology.kubernetes.io/region")),
 )
-TEXTS = ("", "a", "/x", "v1", "x-header", ":authority", "%REQ(:PATH)%", "é", "a" * 300, "a b", "1s")
+TEXTS = (
+    *("", "a", "/x", "v1", "x-header", ":authority", "%REQ(:PATH)%", "%FOO%", "100%", "é", "a" * 300, "a b", "1s"),
+    *(
+        "a\nb",
+        "a\rb",
+        "a\tb",
+        "a\0b",
+        "*",
+        "*.a.com",
+        "*foo.com",
+        "a*",
+        "a.*.b",
+        "[::1]:80",
+        "::1",
+        "10.0.0.1",
+        "0.0.0.0",
+    ),
+    *("{", "%", "//", "?x", "#", "a:b", "a,b", "1.2.3.4/33", "-1", "@", "unix:///a", "builtin://", "configmap://a/b"),
+)
 KEYS = ("app", "version", "x-user", ":method", "A", "r1/*", "80", "")
 NUMBERS = (0, 1, 2, 50, 80, 90, 100, 443, 503, 8080, 15006, 65535)
-ODD_NUMBERS = (-1, 65536, 2**32 - 1, 2**32, 2**63)
+ODD_NUMBERS = (-1, 0, 128, 129, 599, 600, 65536, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**53, 2**63, 2**64 - 1)
 DURATIONS = ("1s", "10s", "1.5s", "1ms", "2m", "0s")
-ODD_DURATIONS = ("-1s", "x", "1000000h", "1us")
+ODD_DURATIONS = ("-1s", "x", "1000000h", "1us", "0.0005s", "1ns", "87600h", "315576000000s", "9223372035s")
 WRONG: tuple[Any, ...] = (None, "x", -1, [], {}, 1.5, True, ["x"], {"x": 1})
 #: how likely a value is one that fits nowhere
 MISTAKE = 0.002

@@ -21,6 +21,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.json_format import MessageToJson
 
 from controlplane.compiler.compiler import Compiler
+from controlplane.frontends import FRONTENDS
 from controlplane.model.objects import ChangeSet
 from controlplane.model.parse import Parsed
 from controlplane.model.proxy import Proxy
@@ -59,7 +60,7 @@ def compiled(text: str) -> tuple[dict[str, Any], Snapshot]:
     )
 
     async def build() -> Snapshot:
-        compiler = Compiler(Registry())
+        compiler = Compiler(Registry(frontends=FRONTENDS))
         await compiler.apply(ChangeSet(upserts=tuple(objects)))
         return (await compiler.open(proxy, lambda: None)).snapshot
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -23,6 +24,7 @@ REQUEST = ((":method", "POST"), (":scheme", "http"), (":path", ECHO), ("content-
 
 def echo(call: Call) -> None:
     """Send every message back, and end when the peer does."""
+    call.accept()
     waiting: list[bytes] = []
     ended: list[bool] = []
 
@@ -59,19 +61,39 @@ def message(body: bytes) -> bytes:
 
 
 class Client:
-    """One connection; ``window`` is what the server may send ahead, on the connection and on each stream."""
+    """One connection. It reads only when it is asked to.
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
+    What was sent before the server closed the connection can be read after a write has failed: streams of asyncio
+    would lose it.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._heard = b""
         self.encoder, self.decoder = Encoder(), Decoder()
+
+    @classmethod
+    async def connect(cls, port: int, source: str = "127.0.0.1") -> Client:
+        """Connect from one of this machine's addresses."""
+        connection = socket.socket()
+        connection.setblocking(False)
+        connection.bind((source, 0))
+        await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
+        return cls(connection)
+
+    def end(self) -> None:
+        """Say nothing more."""
+        self._socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self._socket.close()
 
     async def begin(self, settings: Mapping[Setting, int] | None = None) -> None:
         await self.say(PREFACE + frames.settings(dict(settings or {})))
         assert (await self.hear(Kind.SETTINGS)).flags == 0
 
     async def say(self, data: bytes) -> None:
-        self.writer.write(data)
-        await self.writer.drain()
+        await asyncio.get_running_loop().sock_sendall(self._socket, data)
 
     def headers(self, *more: tuple[str, str], **changed: str) -> bytes:
         pairs = [(name, changed.get(name.strip(":").replace("-", "_"), value)) for name, value in REQUEST]
@@ -83,12 +105,21 @@ class Client:
     async def next(self) -> Frame | None:
         """Return the next frame; ``None`` when the server has closed the connection."""
         try:
-            head = await asyncio.wait_for(self.reader.readexactly(HEAD_SIZE), 10)
-            size = int.from_bytes(head[:3])
-            payload = await asyncio.wait_for(self.reader.readexactly(size), 10)
-        except (asyncio.IncompleteReadError, ConnectionResetError):
+            async with asyncio.timeout(10):
+                head = await self._read(HEAD_SIZE)
+                payload = await self._read(int.from_bytes(head[:3]))
+        except (EOFError, ConnectionError):
             return None
         return Frame(Kind(head[3]), head[4], int.from_bytes(head[5:9]), payload)
+
+    async def _read(self, size: int) -> bytes:
+        while len(self._heard) < size:
+            piece = await asyncio.get_running_loop().sock_recv(self._socket, 1 << 16)
+            if not piece:
+                raise EOFError
+            self._heard += piece
+        found, self._heard = self._heard[:size], self._heard[size:]
+        return found
 
     async def hear(self, kind: Kind) -> Frame:
         """Return the next frame of a kind."""
@@ -137,9 +168,9 @@ async def connected(
 ) -> AsyncIterator[Client]:
     """Connect to a fresh server and exchange settings."""
     async with serving(options) as (_, port):
-        client = Client(*await asyncio.open_connection("127.0.0.1", port))
+        client = await Client.connect(port)
         await client.begin(settings)
         try:
             yield client
         finally:
-            client.writer.close()
+            client.close()

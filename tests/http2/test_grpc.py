@@ -33,9 +33,17 @@ async def once(request: bytes, call: Call) -> bytes:
     return request * 2
 
 
+def served(call: Call) -> None:
+    call.accept()
+    answer(call)
+
+
+answer = unary(once)
+
+
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
-    server = Server({ECHO: echo, UNARY: unary(once)}, ConnectionOptions())
+    server = Server({ECHO: echo, UNARY: served}, ConnectionOptions())
     port = await server.add_port("127.0.0.1", 0)
     await server.start()
     yield port
@@ -110,7 +118,7 @@ async def test_tls_with_an_optional_client_certificate(tmp_path: Path, *, shown:
     context.load_cert_chain(server_crt, server_key)
     context.load_verify_locations(client_crt)
     context.verify_mode = ssl.CERT_OPTIONAL
-    server = Server({ECHO: echo, UNARY: unary(once)}, ConnectionOptions())
+    server = Server({ECHO: echo, UNARY: served}, ConnectionOptions())
     port = await server.add_port("127.0.0.1", 0, context)
     await server.start()
     pair = (client_key.read_bytes(), client_crt.read_bytes()) if shown else (None, None)

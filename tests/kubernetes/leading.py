@@ -14,6 +14,7 @@ from kubernetes.aio.client import ApiClient
 
 from controlplane.controllers.leader import Leadership
 from controlplane.controllers.status_writer import Counts
+from controlplane.frontends import FRONTENDS
 from controlplane.model.objects import ChangeSet
 from controlplane.registry.store import Registry
 from controlplane.watchers.kubernetes.source import ClusterOptions, KubernetesSource
@@ -22,7 +23,7 @@ from tests.watchers.kubernetes.following import FAST
 
 SYSTEM, ACCOUNT = "istio-system", "istiod"
 SETTLED_SECONDS = 0.5
-PATIENCE_SECONDS = 30
+TIMEOUT_SECONDS = 30
 
 
 class Writer(Protocol):
@@ -55,7 +56,7 @@ class Leader:
         """Put changes in force."""
         self.registry.memo.invalidate(self.registry.apply(changes))
         self.registry.memo.collect()
-        self.source.statuses.ring()
+        self.source.statuses.send()
 
     async def follow(self) -> None:
         """Put changes in force for ever."""
@@ -65,7 +66,7 @@ class Leader:
 
     async def settled(self) -> None:
         """Wait until nothing has been written for a while."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             before = -1
             while before != self.counts.written or self.changed.is_set():
                 before = self.counts.written
@@ -85,11 +86,14 @@ async def leading(
     """
     token = await asyncio.to_thread(cluster.kubectl, "-n", SYSTEM, "create", "token", ACCOUNT)
     path = str(cluster.write_kubeconfig(folder / "kubeconfig", token.strip()))
-    source, registry = KubernetesSource(ClusterOptions(kubeconfig=path), FAST), Registry(allocates=False)
+    source, registry = (
+        KubernetesSource(ClusterOptions(kubeconfig=path), FAST),
+        Registry(allocates=False, frontends=FRONTENDS),
+    )
     async with await config.new_client_from_config(path) as client:
-        with source.statuses.listen() as changed:
+        with source.statuses.subscribe() as changed:
             leader = Leader(source, changed, new_writer(client, registry, source, changed), registry)
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 leader.apply(await source.load())
             work: Callable[[], Awaitable[None]] = leader.writer.run
             if lease is not None:

@@ -85,6 +85,10 @@ def definition(kind: Kind, served: Iterable[str] | None = None) -> RawObject:
     }
 
 
+def no_signals() -> None:
+    """Put no signal handlers of a program back in place: tests have none."""
+
+
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 ISTIO_KINDS = tuple(KINDS.values())
 

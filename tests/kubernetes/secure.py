@@ -14,16 +14,18 @@ from typing import Any, Self
 import grpc
 import pytest
 from envoy.config.core.v3.base_pb2 import Node
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 
+from controlplane.messages.istio_auth_pb2 import IstioCertificateRequest, IstioCertificateResponse
 from controlplane.security.certificate_service import CREATE_CERTIFICATE
-from controlplane.security.istio_auth_pb2 import IstioCertificateRequest, IstioCertificateResponse
 from tests.cluster.api_server import ApiServer
 from tests.cluster.daemon import Daemon
 from tests.feature.client import CDS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SYSTEM, ACCOUNT = "istio-system", "istiod"
+SDS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 SOTW = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
 
 
@@ -85,6 +87,24 @@ class ControlPlane:
         return f"127.0.0.1:{port}"
 
 
+class Secrets:
+    """What a gateway that asks for secrets was given; each response is acknowledged."""
+
+    def __init__(self, names: tuple[str, ...], answers: Any, requests: SimpleQueue[bytes | None]) -> None:
+        self._names = names
+        self._answers = answers
+        self._requests = requests
+        self.held: dict[str, Secret] = {}
+
+    def until(self, holds: Callable[[Mapping[str, Secret]], bool]) -> None:
+        """Take responses until something holds of what is held."""
+        while not holds(self.held):
+            answer = next(self._answers)
+            self.held |= {found.name: found for found in (Secret.FromString(each.value) for each in answer.resources)}
+            request = DiscoveryRequest(type_url=SDS, resource_names=self._names, response_nonce=answer.nonce)
+            self._requests.put(request.SerializeToString())
+
+
 class Tool:
     """A client of the secure port that shows a token and trusts what its namespace says, as proxies and tools do."""
 
@@ -94,6 +114,7 @@ class Tool:
             token = account_token(cluster, namespace)
         options = [("grpc.ssl_target_name_override", f"istiod.{SYSTEM}.svc")]
         credentials = grpc.ssl_channel_credentials(roots_of(cluster, namespace).encode())
+        self._namespace = namespace
         self._channel = grpc.secure_channel(address, credentials, options)
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self._node = Node(id=f"sidecar~10.0.0.9~app.{namespace}~{namespace}.svc.cluster.local")
@@ -118,6 +139,21 @@ class Tool:
             answer = next(answers)
             requests.put(DiscoveryRequest(type_url=type_url, response_nonce=answer.nonce).SerializeToString())
             yield answer
+        finally:
+            requests.put(None)
+            answers.cancel()
+
+    @contextmanager
+    def secrets(self, *names: str) -> Iterator[Secrets]:
+        """Ask for secrets as a gateway does; the stream lives for as long as the context."""
+        requests: SimpleQueue[bytes | None] = SimpleQueue()
+        method = self._channel.stream_stream(SOTW, bytes, DiscoveryResponse.FromString)
+        answers: Any = method(iter(requests.get, None), metadata=self._metadata, timeout=60)
+        node = Node(id=f"router~10.0.0.9~edge.{self._namespace}~{self._namespace}.svc.cluster.local")
+        node.metadata.update({"NAMESPACE": self._namespace, "SERVICE_ACCOUNT": "default"})
+        requests.put(DiscoveryRequest(type_url=SDS, node=node, resource_names=names).SerializeToString())
+        try:
+            yield Secrets(names, answers, requests)
         finally:
             requests.put(None)
             answers.cancel()

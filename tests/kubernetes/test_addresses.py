@@ -17,6 +17,7 @@ from controlplane.apis.kinds import KINDS
 from controlplane.controllers.addresses import Addresses
 from controlplane.controllers.leader import ADDRESSES
 from controlplane.controllers.status_writer import Pace
+from controlplane.model import kinds
 from controlplane.model.objects import ChangeSet, ObjectKey
 from controlplane.registry.endpoints import endpoints
 from controlplane.registry.services import services_of
@@ -24,7 +25,7 @@ from controlplane.registry.store import Registry
 from controlplane.watchers.kubernetes.source import ClusterOptions, KubernetesSource
 from tests.cluster.api_server import ApiServer
 from tests.kubernetes import rights
-from tests.kubernetes.leading import ACCOUNT, PATIENCE_SECONDS, SETTLED_SECONDS, SYSTEM, Leader, leading
+from tests.kubernetes.leading import ACCOUNT, SETTLED_SECONDS, SYSTEM, TIMEOUT_SECONDS, Leader, leading
 from tests.watchers.kubernetes.following import followed
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -92,7 +93,7 @@ class Shop:
 
     async def until(self, name: str, *pairs: tuple[str, str]) -> None:
         """Wait until the status of a ServiceEntry says this."""
-        end = time.monotonic() + PATIENCE_SECONDS
+        end = time.monotonic() + TIMEOUT_SECONDS
         while (found := await self.allocated(name)) != list(pairs):
             assert time.monotonic() < end, f"{name}: {found}"
             await asyncio.sleep(0.05)
@@ -129,7 +130,7 @@ def pair(host: str, number: int) -> Pairs:
 
 def used(leader: Leader, shop: Shop, name: str) -> tuple[str, ...]:
     """Return the automatic addresses that proxies are told."""
-    (service, *_) = leader.registry.memo.get(services_of, ObjectKey("ServiceEntry", shop.namespace, name))
+    (service, *_) = leader.registry.memo.get(services_of, ObjectKey(kinds.SERVICE_ENTRY, shop.namespace, name))
     return service.auto_addresses
 
 
@@ -231,7 +232,7 @@ async def test_two_replicas_give_each_its_own(cluster: ApiServer, shop: Shop, tm
 
 async def shop_has(shop: Shop, name: str) -> None:
     """Wait until a ServiceEntry has addresses."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while len(await shop.allocated(name)) < 2:
             await asyncio.sleep(SETTLED_SECONDS / 5)
 

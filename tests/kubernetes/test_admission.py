@@ -19,15 +19,17 @@ from kubernetes.aio.client import ApiClient, ApiException
 
 from controlplane.apis.kinds import KINDS
 from controlplane.controllers.webhook_config import Identity, WebhookConfiguration
+from controlplane.webhooks import review
 from controlplane.webhooks.server import WebhookServer
 from controlplane.webhooks.validation import validate
 from tests.apis.rule_tables import GOOD
 from tests.cluster.api_server import ApiServer
+from tests.kubernetes.objects import no_signals
 from tests.webhooks.tls import Root
 
 CRDS = Path(__file__).parents[2] / "crds"
 NAME = "validator"
-PATIENCE_SECONDS = 30
+TIMEOUT_SECONDS = 30
 BAD = {
     "apiVersion": "networking.istio.io/v1",
     "kind": "VirtualService",
@@ -149,7 +151,7 @@ class Webhook:
         self.told: list[str] = []
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         roots[0].load(self.context, folder)
-        self.server = WebhookServer(self.context, {"validate": validate})
+        self.server = WebhookServer(self.context, {"validate": review.Webhook(validate)})
         self.port = 0
 
     async def start(self) -> None:
@@ -192,7 +194,7 @@ class Webhook:
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
+    end = time.monotonic() + TIMEOUT_SECONDS
     while not await holds():
         assert time.monotonic() < end, "it did not happen in time"
         await asyncio.sleep(0.1)
@@ -215,7 +217,7 @@ async def webhook(cluster: ApiServer, tmp_path: Path) -> AsyncIterator[Webhook]:
     roots = [Root.new()]
     async with await aio_config.new_client_from_config(config_file=str(cluster.kubeconfig)) as api:
         told: list[str] = []
-        controller = WebhookConfiguration(api, lambda: roots[0].pem, Identity(), told.append)
+        controller = WebhookConfiguration(api, lambda: roots[0].pem, Identity(), told.append, signals=no_signals)
         made = Webhook(cluster, tmp_path, controller, roots)
         made.told = told
         await made.start()
@@ -300,9 +302,9 @@ async def test_nothing_is_written_where_nothing_differs(webhook: Webhook) -> Non
 async def test_without_roots_nothing_is_touched(cluster: ApiServer, webhook: Webhook) -> None:
     before = deepcopy(await webhook.read())
     async with await aio_config.new_client_from_config(config_file=str(cluster.kubeconfig)) as api:
-        assert not await WebhookConfiguration(api, str, Identity()).reconcile()
-        assert await WebhookConfiguration(api, lambda: "x", Identity(revision="canary")).reconcile()
-        assert await WebhookConfiguration(api, lambda: "x", Identity(name="another")).reconcile()
+        assert not await WebhookConfiguration(api, str, Identity(), signals=no_signals).reconcile()
+        assert await WebhookConfiguration(api, lambda: "x", Identity(revision="canary"), signals=no_signals).reconcile()
+        assert await WebhookConfiguration(api, lambda: "x", Identity(name="another"), signals=no_signals).reconcile()
     assert await webhook.read() == before
 
 
@@ -319,7 +321,9 @@ async def test_a_patch_that_is_refused_is_told(webhook: Webhook, tmp_path: Path)
     await webhook.kubectl("apply", "-f", "-", text=RIGHTS.replace("list, watch, patch", "list, watch"))
     told: list[str] = []
     async with limited(webhook, tmp_path) as api:
-        controller = WebhookConfiguration(api, lambda: webhook.roots[0].pem, Identity(name=NAME), told.append)
+        controller = WebhookConfiguration(
+            api, lambda: webhook.roots[0].pem, Identity(name=NAME), told.append, signals=no_signals
+        )
         with pytest.raises(ApiException, match="Forbidden"):
             await controller.reconcile()
     assert told == ["Forbidden"]
@@ -329,8 +333,10 @@ async def test_a_name_is_all_that_rights_must_cover(webhook: Webhook, tmp_path: 
     """With a name, listing and watching need no right to configurations of others."""
     await webhook.kubectl("apply", "-f", "-", text=RIGHTS)
     async with limited(webhook, tmp_path) as api:
-        everything = WebhookConfiguration(api, lambda: webhook.roots[0].pem, Identity())
+        everything = WebhookConfiguration(api, lambda: webhook.roots[0].pem, Identity(), signals=no_signals)
         with pytest.raises(ApiException, match="Forbidden"):
             await everything.reconcile()
-        async with running(WebhookConfiguration(api, lambda: webhook.roots[0].pem, Identity(name=NAME))):
+        async with running(
+            WebhookConfiguration(api, lambda: webhook.roots[0].pem, Identity(name=NAME), signals=no_signals)
+        ):
             await eventually(lambda: insists(webhook))

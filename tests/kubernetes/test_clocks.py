@@ -115,14 +115,17 @@ async def test_a_clock_that_is_wrong(cluster: ApiServer, tmp_path: Path, library
             roots = roots_of(cluster, "shop")
             assert certificate_is_valid(cluster, program.secure, tmp_path)
             known, unseen = (Proof(roots, account_token(cluster, "shop")) for _ in range(2))
-            ended = Tool(cluster, program.secure, "shop", ending(cluster, known.token, -5 * MINUTE))
+            ended, unasked = (
+                Tool(cluster, program.secure, "shop", ending(cluster, known.token, minutes * MINUTE))
+                for minutes in (-5, -4)
+            )
             async with connected(program.secure, proof=known) as proxy:
-                with ended:
+                with ended, unasked:
                     code, reason = refusal(ended)
                     assert (code, "token has expired" in reason) == ("UNAUTHENTICATED", True), reason
                     cluster.api.stop()
                     program.until(lambda: "watchers.api_server_away" in program.said)
-                    code, reason = refusal(ended)
+                    code, reason = refusal(unasked)  # a refusal is remembered, and nobody was asked about this one
                     assert (code, "it has expired at" in reason) == ("UNAUTHENTICATED", True), reason
                 for proof in (unseen, Proof(roots, ending(cluster, known.token, MINUTE // 2))):
                     async with connected(program.secure, node_id=OTHER, proof=proof) as second:

@@ -99,7 +99,10 @@ def test_everything_ends_with_a_killed_parent(tmp_path: Path) -> None:
     assert parent.stdout is not None
     with parent, parent.stdout:
         assert "KUBECONFIG=" in _line_with(parent.stdout, "KUBECONFIG=")
-        children = [int(pid) for pid in Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()]
+        children = [
+            int(pid)
+            for pid in Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text(encoding="utf-8").split()
+        ]
         assert len(children) >= 2
         os.kill(parent.pid, signal.SIGKILL)
     assert _eventually(lambda: not any(map(_alive, children)))
@@ -111,7 +114,7 @@ def _line_with(lines: Iterable[str], words: str) -> str:
 
 def _alive(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
 

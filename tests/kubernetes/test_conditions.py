@@ -19,13 +19,15 @@ import pytest
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, CoreV1Api, CustomObjectsApi
 
+from controlplane.analysis.findings import findings
 from controlplane.apis.kinds import KINDS
 from controlplane.controllers.conditions import WRITTEN_KINDS, Conditions, Inputs
 from controlplane.controllers.leader import STATUS, Leadership, LeaseTimes
 from controlplane.controllers.status_writer import Counts, Pace
+from controlplane.frontends import FRONTENDS
+from controlplane.model import kinds
 from controlplane.model.objects import ChangeSet, ObjectKey
 from controlplane.model.status import Received, Written
-from controlplane.registry.findings import findings
 from controlplane.registry.store import Registry
 from controlplane.watchers.kubernetes.source import ClusterOptions, KubernetesSource
 from tests.apis.rule_tables import GOOD
@@ -38,7 +40,7 @@ ROOT = Path(__file__).parents[2]
 SYSTEM, ACCOUNT = "istio-system", "istiod"
 QUICK = Pace(scan=0.05, first_pause=0.05, longest_pause=0.2)
 SETTLED_SECONDS = 0.5
-PATIENCE_SECONDS = 30
+TIMEOUT_SECONDS = 30
 TIMES = LeaseTimes(timedelta(seconds=6), timedelta(seconds=3), timedelta(seconds=0.5))
 
 
@@ -73,7 +75,7 @@ class Leader:
     def __init__(self, source: KubernetesSource, client: ApiClient, pace: Pace, changed: asyncio.Event) -> None:
         self.source = source
         self.changed = changed
-        self.registry = Registry()
+        self.registry = Registry(frontends=FRONTENDS)
         self.registry.memo.keep(findings, ())
         self.batches: list[ChangeSet] = []
         self.meanwhile: list[Callable[[], object]] = []
@@ -83,7 +85,7 @@ class Leader:
             Inputs(
                 received=source.received,
                 find=self._find,
-                objects=self.registry.objects,
+                in_force=self.registry.objects.get,
                 findings=lambda: self.registry.memo.get(findings, ()) or (),
                 changed=changed,
             ),
@@ -103,7 +105,7 @@ class Leader:
 
     def apply(self, changes: ChangeSet) -> None:
         self.registry.memo.invalidate(self.registry.apply(changes))
-        self.source.statuses.ring()
+        self.source.statuses.send()
 
     async def follow(self) -> None:
         """Put changes in force for ever."""
@@ -113,7 +115,7 @@ class Leader:
 
     async def settled(self) -> None:
         """Wait until nothing has been written for a while."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             before = -1
             while before != self.counts.written or self.changed.is_set():
                 before = self.counts.written
@@ -132,9 +134,9 @@ async def leading(
     path = str(cluster.write_kubeconfig(folder / "kubeconfig", token.strip()))
     source = KubernetesSource(ClusterOptions(kubeconfig=path, namespaces=(namespace,)), FAST)
     async with await config.new_client_from_config(path) as client:
-        with source.statuses.listen() as changed:
+        with source.statuses.subscribe() as changed:
             leader = Leader(source, client, pace, changed)
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 leader.apply(await source.load())
             work = leader.conditions.run
             if identity:
@@ -194,7 +196,7 @@ class Shop:
 
     async def until(self, name: str, reason: str, kind: str = "VirtualService") -> Any:
         """Wait for our condition with a reason, or (empty) with any; return it."""
-        end = time.monotonic() + PATIENCE_SECONDS
+        end = time.monotonic() + TIMEOUT_SECONDS
         while True:
             held = (await self.status(name, kind)).get("conditions", [])
             for each in held:
@@ -269,7 +271,7 @@ async def test_what_somebody_else_wrote_stays(cluster: ApiServer, shop: Shop, tm
             held = await shop.status("cart")
             held["conditions"][0]["message"] = str(number)
             await shop.write_status(conditions=held["conditions"])
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while observed(held) != [9, 9]:
                 await asyncio.sleep(0.05)
                 held = await shop.status("cart")
@@ -344,7 +346,7 @@ async def test_nothing_is_written_where_nothing_changes(cluster: ApiServer, shop
 
 async def test_our_writes_change_no_object(cluster: ApiServer, shop: Shop, tmp_path: Path) -> None:
     """What comes back through the watch makes no change set, so nothing is compiled, a WorkloadEntry's neither."""
-    every = [(kind, GOOD[kind][0]) for kind in sorted(WRITTEN_KINDS)]
+    every = [(kind, GOOD[kind][0]) for kind in sorted(kind.name for kind in WRITTEN_KINDS)]
     for kind, spec in every:
         await shop.apply(kind, kind.lower(), spec)
     async with leading(cluster, shop.namespace, tmp_path) as leader:
@@ -379,7 +381,7 @@ async def test_five_hundred_at_once_stay_within_the_rate(cluster: ApiServer, sho
 
 async def test_an_object_that_went_or_changed_is_no_error(cluster: ApiServer, shop: Shop, tmp_path: Path) -> None:
     """The writer learns of it from the API server, before the watch tells; it waits for that, and tries once."""
-    keys = {name: ObjectKey("VirtualService", shop.namespace, name) for name in ("gone", "changed")}
+    keys = {name: ObjectKey(kinds.VIRTUAL_SERVICE, shop.namespace, name) for name in ("gone", "changed")}
     for name in keys:
         await shop.route(name, hosts=[name])
     async with leading(cluster, shop.namespace, tmp_path) as leader:
@@ -389,7 +391,7 @@ async def test_an_object_that_went_or_changed_is_no_error(cluster: ApiServer, sh
     await shop.delete("gone")
     await shop.route("changed", hosts=["changed", "more"])
     changed = asyncio.Event()
-    inputs = Inputs(stale.values, stale.get, known, tuple, changed)
+    inputs = Inputs(stale.values, stale.get, known.get, tuple, changed)
     async with await config.new_client_from_config(str(tmp_path / "kubeconfig")) as client:
         writer = Conditions(client, inputs, QUICK)
         running = asyncio.create_task(writer.run())
@@ -422,13 +424,13 @@ async def test_only_the_leader_writes_and_the_next_one_goes_on(cluster: ApiServe
 
 async def test_only_the_rights_that_are_granted_are_used(cluster: ApiServer, shop: Shop, tmp_path: Path) -> None:
     """After one object of each kind, nothing was refused, and the right to patch each status was used."""
-    for kind in sorted(WRITTEN_KINDS):
+    for kind in sorted(kind.name for kind in WRITTEN_KINDS):
         await shop.apply(kind, kind.lower(), GOOD[kind][0])
     async with leading(cluster, shop.namespace, tmp_path) as leader:
-        for kind in sorted(WRITTEN_KINDS):
+        for kind in sorted(kind.name for kind in WRITTEN_KINDS):
             await shop.until(kind.lower(), "", kind=kind)
         await leader.settled()
-    wanted = {Right("patch", KINDS[kind].group, f"{KINDS[kind].plural}/status") for kind in WRITTEN_KINDS}
+    wanted = {Right("patch", kind.group, f"{KINDS[kind.name].plural}/status") for kind in WRITTEN_KINDS}
     granted = {right for right in rights.granted(cluster, SYSTEM, ACCOUNT) if right.resource.endswith("/status")}
     assert granted - {Right("patch", "networking.k8s.io", "ingresses/status")} == wanted
     assert not {right for right in rights.refused(cluster, SYSTEM, ACCOUNT) if right.resource.endswith("/status")}
@@ -442,7 +444,7 @@ def observed(status: Any) -> list[Any]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while not condition():
             await asyncio.sleep(0.05)
 

@@ -17,9 +17,8 @@ import yaml
 from kubernetes import client, config
 
 from controlplane.apis.kinds import KINDS
-from tests.cluster import build
+from tests.cluster import build, mesh_images
 from tests.cluster.api_server import ApiServer
-from tests.cluster.images import dockerfile
 from tests.kubernetes import rights
 from tests.kubernetes.rights import Right
 
@@ -74,7 +73,8 @@ def test_what_the_control_plane_adds_to_the_webhook_stays(installed: ApiServer, 
         client.AdmissionregistrationV1Api(api).patch_validating_webhook_configuration(WEBHOOK, patch)
     assert diff(installed, DEPLOY) == ""
     installed.kubectl("apply", "-k", str(DEPLOY))
-    (webhook,) = read(installed, "validatingwebhookconfiguration", WEBHOOK)["webhooks"]
+    webhooks = read(installed, "validatingwebhookconfiguration", WEBHOOK)["webhooks"]
+    (webhook,) = (each for each in webhooks if each["name"] == addition["name"])
     assert webhook["clientConfig"]["caBundle"] == authority
     assert (webhook["rules"][0]["resources"], webhook["failurePolicy"]) == (["nothing"], "Fail")
 
@@ -114,12 +114,13 @@ def test_the_audit_tells_rights_that_are_used_missing_and_idle(installed: ApiSer
     ours("get", "pods", "--all-namespaces")
     ours("-n", SYSTEM, "get", "configmaps", "--field-selector=metadata.name=istio")
     with pytest.raises(RuntimeError, match="forbidden"):
-        ours("-n", SYSTEM, "get", "configmaps")
+        ours("-n", SYSTEM, "get", "serviceaccounts")
     with pytest.raises(RuntimeError, match="forbidden"):
         ours("-n", SYSTEM, "delete", "pod", "istiod")
-    assert {Right("delete", "", "pods", SYSTEM, "istiod"), Right("list", "", "configmaps", SYSTEM)} <= rights.refused(
-        installed, SYSTEM, ACCOUNT
-    )
+    assert {
+        Right("delete", "", "pods", SYSTEM, "istiod"),
+        Right("list", "", "serviceaccounts", SYSTEM),
+    } <= rights.refused(installed, SYSTEM, ACCOUNT)
     idle = rights.unused(installed, SYSTEM, ACCOUNT)
     assert Right("list", "", "pods") not in idle
     assert Right("list", "", "configmaps", SYSTEM, "istio") not in idle
@@ -128,7 +129,7 @@ def test_the_audit_tells_rights_that_are_used_missing_and_idle(installed: ApiSer
 
 def test_the_image_runs_as_the_deployment_expects() -> None:
     """The Dockerfile, the image that tests make, and the Deployment agree; versions stand in one place each."""
-    recipe = dockerfile()
+    recipe = mesh_images.dockerfile("pilot")
     (deployment,) = yaml.safe_load_all((DEPLOY / "base" / "deployment.yaml").read_text())
     pod = deployment["spec"]["template"]["spec"]
     user, group = pod["securityContext"]["runAsUser"], pod["securityContext"]["runAsGroup"]
@@ -136,7 +137,8 @@ def test_the_image_runs_as_the_deployment_expects() -> None:
     assert json.loads(recipe["CMD"]) == pod["containers"][0]["args"]
     project = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert project is not None
-    assert pod["containers"][0]["image"] == f"controlplane:{project[1]}"
+    assert pod["containers"][0]["image"] == mesh_images.pilot_name() == f"controlplane/pilot:{project[1]}"
+    assert mesh_images.proxy_name() == f"controlplane/proxyv2:{project[1]}"
     uv = re.search(r"^UV_VERSION := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert uv is not None
     assert f"uv=={uv[1]} " in (DEPLOY / "Dockerfile").read_text()
@@ -163,10 +165,11 @@ def test_what_an_overlay_consists_of(overlay: Path) -> None:
         "ClusterRoleBinding": 1,
         "Role": 1,
         "RoleBinding": 1,
-        "ConfigMap": 1,
+        "ConfigMap": 2,
         "Service": 1,
         "Deployment": 1,
         "NetworkPolicy": 1,
+        "MutatingWebhookConfiguration": 1,
         "ValidatingWebhookConfiguration": 1,
         **({"PodDisruptionBudget": 1, "HorizontalPodAutoscaler": 1} if size else {}),
     }

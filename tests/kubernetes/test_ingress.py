@@ -16,12 +16,13 @@ from kubernetes.aio.client import ApiClient, CoreV1Api, NetworkingV1Api
 from controlplane.controllers.ingress_status import IngressStatus
 from controlplane.controllers.leader import INGRESS
 from controlplane.controllers.status_writer import Pace
-from controlplane.registry.ingress import ingress_gateways, ingress_virtual_services
+from controlplane.frontends.ingress import ingress_gateways, ingress_virtual_services
 from controlplane.registry.store import Registry
 from controlplane.watchers.kubernetes.source import KubernetesSource
 from tests.cluster.api_server import ApiServer
 from tests.kubernetes import rights
-from tests.kubernetes.leading import ACCOUNT, PATIENCE_SECONDS, SETTLED_SECONDS, SYSTEM, leading
+from tests.kubernetes.leading import ACCOUNT, SETTLED_SECONDS, SYSTEM, TIMEOUT_SECONDS, leading
+from tests.kubernetes.objects import no_signals
 from tests.kubernetes.rights import Right
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -90,7 +91,7 @@ class Shop:
 
     async def until(self, name: str, *entries: dict[str, str]) -> None:
         """Wait until the status of an Ingress says this."""
-        end = time.monotonic() + PATIENCE_SECONDS
+        end = time.monotonic() + TIMEOUT_SECONDS
         while (found := await self.reached(name)) != list(entries):
             assert time.monotonic() < end, f"{name}: {found}"
             await asyncio.sleep(0.05)
@@ -130,7 +131,7 @@ async def shop(cluster: ApiServer) -> AsyncIterator[Shop]:
 
 
 def writer(client: ApiClient, registry: Registry, source: KubernetesSource, changed: asyncio.Event) -> IngressStatus:
-    return IngressStatus(client, registry, source.find, changed, QUICK)
+    return IngressStatus(client, registry, source.find, changed, pace=QUICK, signals=no_signals)
 
 
 async def test_ingresses_of_a_cluster_become_gateways_and_routes(

@@ -34,7 +34,7 @@ LEASES = "/apis/coordination.k8s.io/v1/namespaces/istio-system/leases"
 ROUTES = "/apis/networking.istio.io/v1/namespaces/shop/virtualservices"
 EXITED_SECONDS, KILLED_SECONDS = 10, 45
 """How long after the end of a leader its successor has written, where it could say so and where not."""
-PATIENCE_SECONDS = 30
+TIMEOUT_SECONDS = 30
 WRITTEN_OBJECTS = 30
 MESH = """\
 apiVersion: v1
@@ -116,7 +116,7 @@ async def running(cluster: ApiServer, folder: Path, name: str, *, pod: bool = Tr
     process.start()
     try:
         identity = name if pod else f"{socket.gethostname()}-{process.pid}"
-        await until(lambda: _serving(process) is not None, PATIENCE_SECONDS)
+        await until(lambda: _serving(process) is not None, TIMEOUT_SECONDS)
         ports_of = _serving(process)
         assert ports_of is not None
         yield Replica(process, identity, claims["jti"], ports_of["xds"], ports_of["monitoring"])
@@ -155,7 +155,7 @@ class Shop:
     async def renewed(self) -> None:
         """Wait until the leader renews its lease: the next moment is the worst to be killed."""
         before = await self._renewal()
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while await self._renewal() == before:
                 await asyncio.sleep(0.05)
 
@@ -221,7 +221,7 @@ async def handed_over(shop: Shop, leader: Replica, number: signal.Signals, limit
         name = await shop.write()
         await until(partial(shop.said, name), limit)
         assert time.monotonic() - begun < limit
-    await until(shop.all_said, PATIENCE_SECONDS)
+    await until(shop.all_said, TIMEOUT_SECONDS)
 
 
 async def served(replica: Replica) -> dict[Variant, Held]:
@@ -245,14 +245,14 @@ async def test_replicas(cluster: ApiServer, tmp_path: Path) -> None:
         start = [stack.enter_async_context(running(cluster, tmp_path, name)) for name in ("first", "second")]
         replicas = list(await asyncio.gather(*start))
         await shop.write_all()
-        await until(shop.all_said, PATIENCE_SECONDS)
+        await until(shop.all_said, TIMEOUT_SECONDS)
         replicas.sort(key=partial(_follows, await shop.holder()))
         first, second = replicas
         assert sum([await each.counted("galley_validation_config_updates") for each in replicas]) > 0
         assert await second.counted("controlplane_conditions_written_total") == 0
         await handed_over(shop, first, signal.SIGTERM, EXITED_SECONDS)
         await shop.write_all()  # what is wrong stays as it was with those that know how it was
-        await until(shop.all_said, PATIENCE_SECONDS)
+        await until(shop.all_said, TIMEOUT_SECONDS)
         third = await stack.enter_async_context(running(cluster, tmp_path, "third", pod=False))
         assert await served(third) == await served(second)
         await shop.renewed()

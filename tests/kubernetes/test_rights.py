@@ -20,6 +20,7 @@ from controlplane.security.self_signed import RootPolicy, new_root
 from tests.apis.rule_tables import GOOD
 from tests.cluster.api_server import ApiServer
 from tests.feature.client import CDS
+from tests.feature.key_pairs import Issuer, secret
 from tests.kubernetes import rights
 from tests.kubernetes.secure import ACCOUNT, DEPLOY, SYSTEM, ControlPlane, Tool
 
@@ -29,6 +30,12 @@ INGRESSES = "networking.k8s.io/v1"
 BACKEND = {"service": {"name": "web", "port": {"number": 80}}}
 RULE = {"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": BACKEND}]}}
 PORTS = [{"name": "http", "number": 80, "protocol": "HTTP"}]
+ROOTS = "kubernetes://web-cacert"
+HTTPS = {
+    "port": {"name": "https", "number": 443, "protocol": "HTTPS"},
+    "hosts": ["web.test"],
+    "tls": {"mode": "MUTUAL", "credentialName": "web"},
+}
 WITH_OWN_STATUS = (
     {
         "apiVersion": "v1",
@@ -54,6 +61,13 @@ WITH_OWN_STATUS = (
         "metadata": {"name": "web", "namespace": "default"},
         "spec": {"hosts": ["web.test"], "ports": PORTS, "resolution": "DNS"},
     },
+    {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "Gateway",
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"selector": {"istio": "edge"}, "servers": [HTTPS]},
+    },
+    secret("web", {"cacert": Issuer().certificate}, SYSTEM),
 )
 """Objects whose status is written."""
 
@@ -114,6 +128,12 @@ def audited(kube_binaries: None, tmp_path_factory: pytest.TempPathFactory) -> It
             control_plane.until(lambda: not without_status(cluster))
             control_plane.until(lambda: all(statuses(cluster)))
             check_tools(cluster, control_plane)
+            with (
+                Tool(cluster, control_plane.secure, SYSTEM) as gateway,
+                gateway.secrets("kubernetes://web-cacert") as asked,
+            ):
+                asked.until(lambda held: len(held) == 1)
+                control_plane.until(lambda: "ads.secret_access" in control_plane.said)
         assert control_plane.said["security.root_renewed"]["secret"] == "istio-ca-secret"
         yield cluster
     finally:

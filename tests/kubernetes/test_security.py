@@ -17,20 +17,21 @@ from kubernetes.aio import client, config
 
 from controlplane.controllers.leader import Leadership, LeaseTimes
 from controlplane.controllers.root_certificates import CONFIG_MAP, RootCertificates
+from controlplane.messages.istio_auth_pb2 import IstioCertificateRequest
 from controlplane.security.authentication import Authenticator, TrustDomains
 from controlplane.security.ca import Authority, Lifetimes
 from controlplane.security.certificate_service import CertificateService
 from controlplane.security.cluster_memory import ClusterMemory
 from controlplane.security.issuer import InvalidIssuerError
-from controlplane.security.istio_auth_pb2 import IstioCertificateRequest
-from controlplane.security.keeper import Keeper, open_authority
 from controlplane.security.refusal import CallRefused, Refusal
+from controlplane.security.rotation import Rotator, open_authority
 from controlplane.security.secret_source import ClusterSource
 from controlplane.security.self_signed import RootPolicy
 from controlplane.security.serving import ServingTls, serving_names
 from controlplane.security.sources import SourceUnavailableError
 from controlplane.security.tokens import TokenReviews
 from tests.cluster.api_server import ApiServer
+from tests.kubernetes.objects import no_signals
 from tests.security.authorities import Clock, cacerts, csr, root
 from tests.security.test_certificate_service import names
 from tests.security.wire import SecurePort, create_certificate
@@ -67,11 +68,16 @@ async def refusal(reviews: TokenReviews, presented: str) -> CallRefused:
 # Tokens
 
 
+def away() -> bool:
+    """Whether the API server is away: so it is wherever one of these tests gets no answer."""
+    return True
+
+
 async def test_a_token_of_kubectl_gets_a_certificate(kube_cluster: ApiServer, namespace: str, tmp_path: Path) -> None:
     async with api(kube_cluster) as made:
         source = ClusterSource(made, namespace, tmp_path, POLICY)
         authority = Authority(await source.read(), Lifetimes())
-        authenticator = Authenticator(TrustDomains, TokenReviews(made, AUDIENCES), ["Kubernetes"])
+        authenticator = Authenticator(TrustDomains, TokenReviews(made, AUDIENCES, away), ["Kubernetes"])
         tls = ServingTls(authority, lambda: serving_names("istio-system"))
         request = IstioCertificateRequest(csr=csr(ec.generate_private_key(ec.SECP256R1())))
         async with SecurePort(CertificateService(authenticator, authority)).serve(tls.grpc_context()) as secure:
@@ -83,7 +89,7 @@ async def test_a_token_of_kubectl_gets_a_certificate(kube_cluster: ApiServer, na
 
 async def test_tokens_that_are_not_accepted(kube_cluster: ApiServer, namespace: str) -> None:
     async with api(kube_cluster) as made:
-        reviews = TokenReviews(made, AUDIENCES)
+        reviews = TokenReviews(made, AUDIENCES, away)
         for presented in (kube_cluster.kubectl("create", "token", "default", "-n", namespace).strip(), "nonsense"):
             refused = await refusal(reviews, presented)
             assert refused.kind is Refusal.UNAUTHENTICATED
@@ -93,8 +99,8 @@ async def test_tokens_that_are_not_accepted(kube_cluster: ApiServer, namespace: 
 async def test_a_review_is_remembered_for_minutes(own_kube_cluster: ApiServer) -> None:
     clock = Clock(datetime.now(UTC))
     async with api(own_kube_cluster) as made:
-        reviews = TokenReviews(made, AUDIENCES, clock=clock)
-        longer = TokenReviews(made, AUDIENCES, remember=timedelta(hours=1), clock=clock)
+        reviews = TokenReviews(made, AUDIENCES, away, clock=clock)
+        longer = TokenReviews(made, AUDIENCES, away, remember=timedelta(hours=1), clock=clock)
         presented = token(own_kube_cluster, "default", "--duration=10m")
         await longer.check(presented)
         assert (await reviews.check(presented)).username == "system:serviceaccount:default:default"
@@ -116,7 +122,7 @@ async def test_without_an_api_server_the_keys_of_the_cluster_decide(own_kube_clu
     presented, other = token(own_kube_cluster, "default"), token(own_kube_cluster, "kube-system")
     api_token = own_kube_cluster.kubectl("create", "token", "default").strip()
     async with api(own_kube_cluster) as made:
-        reviews, without_keys = TokenReviews(made, AUDIENCES), TokenReviews(made, AUDIENCES)
+        reviews, without_keys = TokenReviews(made, AUDIENCES, away), TokenReviews(made, AUDIENCES, away)
         assert await reviews.fetch_keys()
         own_kube_cluster.api.stop()
         assert (await reviews.check(presented)).username == "system:serviceaccount:default:default"
@@ -139,7 +145,7 @@ async def test_a_clock_that_is_wrong(own_kube_cluster: ApiServer, wrong: timedel
     presented = token(own_kube_cluster, "default")
     clock = Clock(datetime.now(UTC) + wrong)
     async with api(own_kube_cluster) as made:
-        reviews = TokenReviews(made, AUDIENCES, clock=clock)
+        reviews = TokenReviews(made, AUDIENCES, away, clock=clock)
         assert await reviews.fetch_keys()
         await reviews.check(presented)
         own_kube_cluster.api.stop()
@@ -156,7 +162,7 @@ async def test_who_may_not_review_says_which_right_is_missing(
 ) -> None:
     own = kube_cluster.kubectl("create", "token", "default", "-n", namespace).strip()
     async with api(kube_cluster, kube_cluster.write_kubeconfig(tmp_path / "poor", own)) as made:
-        reviews = TokenReviews(made, AUDIENCES)
+        reviews = TokenReviews(made, AUDIENCES, away)
         for _ in range(2):
             refused = await refusal(reviews, token(kube_cluster, namespace))
             assert refused.kind is Refusal.UNAVAILABLE
@@ -249,12 +255,12 @@ async def test_a_missing_right_is_named(kube_cluster: ApiServer, namespace: str,
             await ClusterSource(made, namespace, tmp_path / "none", POLICY).read()
 
 
-async def replica(made: client.ApiClient, namespace: str, folder: Path) -> tuple[Authority, Keeper]:
+async def replica(made: client.ApiClient, namespace: str, folder: Path) -> tuple[Authority, Rotator]:
     """Start as a new process does."""
     source, memory = ClusterSource(made, namespace, folder, POLICY), ClusterMemory(made, namespace)
     authority = await open_authority(source, Lifetimes(), memory)
     serving = ServingTls(authority, lambda: serving_names(namespace))
-    return authority, Keeper(source, authority, serving, timedelta(minutes=1), memory)
+    return authority, Rotator(source, authority, serving, timedelta(minutes=1), memory)
 
 
 async def test_a_root_that_is_replaced_with_a_restart_is_trusted_before_it_signs(
@@ -266,9 +272,9 @@ async def test_a_root_that_is_replaced_with_a_restart_is_trusted_before_it_signs
         plug_in(kube_cluster, namespace, dict(cacerts(plugged_in, [], [plugged_in])))
         kube_cluster.kubectl("delete", "secret", "istio-ca-secret", "-n", namespace)  # its key is nowhere else
         started = [await replica(made, namespace, tmp_path) for _ in range(2)]
-        for authority, keeper in started:
-            await keeper.once()
-            assert not keeper.problem
+        for authority, rotator in started:
+            await rotator.once()
+            assert not rotator.problem
             assert authority.issuer.certificate == old.issuer.certificate
             assert authority.roots == (old.issuer.certificate, plugged_in.certificate)
             assert authority.sign_csr(csr(KEY), ["a"], None)[-1] == authority.bundle
@@ -278,15 +284,15 @@ async def test_a_root_that_is_replaced_with_a_restart_is_trusted_before_it_signs
         text = base64.b64encode(json.dumps(trust).encode()).decode()
         patch = json.dumps({"data": {"trust.json": text}})
         kube_cluster.kubectl("patch", "secret", "istio-ca-handover", "-n", namespace, "-p", patch)  # a day passes
-        for authority, keeper in started:
-            await keeper.once()
-            assert not keeper.problem
+        for authority, rotator in started:
+            await rotator.once()
+            assert not rotator.problem
             assert authority.issuer.certificate == plugged_in.certificate
             assert set(authority.roots) == {old.issuer.certificate, plugged_in.certificate}
         version = ["get", "secret", "istio-ca-handover", "-n", namespace, "-o", "jsonpath={.metadata.resourceVersion}"]
         written = kube_cluster.kubectl(*version)
-        third, keeper = await replica(made, namespace, tmp_path)
-        await keeper.once()
+        third, rotator = await replica(made, namespace, tmp_path)
+        await rotator.once()
         assert third.issuer.certificate == plugged_in.certificate
         assert old.issuer.certificate in third.roots
         assert kube_cluster.kubectl(*version) == written  # nothing new, no write
@@ -299,8 +305,8 @@ async def test_a_handover_that_is_nonsense_is_written_anew(
         authority, _ = await replica(made, namespace, tmp_path)
         patch = json.dumps({"data": {"ca-key.pem": base64.b64encode(b"nonsense").decode()}})
         kube_cluster.kubectl("patch", "secret", "istio-ca-handover", "-n", namespace, "-p", patch)
-        again, keeper = await replica(made, namespace, tmp_path)
-        await keeper.once()
+        again, rotator = await replica(made, namespace, tmp_path)
+        await rotator.once()
         assert again.issuer == authority.issuer
         assert capsys.readouterr().out.count("security.handover_unusable") == 1
         assert b"nonsense" not in secret(kube_cluster, namespace, "istio-ca-handover")["ca-key.pem"]
@@ -402,7 +408,9 @@ async def test_every_namespace_has_the_root_and_keeps_it(own_kube_cluster: ApiSe
     cluster.kubectl("create", "namespace", "apart")
     cluster.kubectl("label", "namespace", "apart", "mesh=none")
     async with api(cluster) as made:
-        writer = RootCertificates(made, "istio-system", lambda: bundle[0], lambda labels: labels.get("mesh") != "none")
+        writer = RootCertificates(
+            made, "istio-system", lambda: bundle[0], lambda labels: labels.get("mesh") != "none", signals=no_signals
+        )
         task = asyncio.create_task(writer.run())
         for namespace in ("default", "kube-system", "istio-system"):
             await until(has(namespace, "first"))

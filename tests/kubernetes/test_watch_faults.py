@@ -15,6 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from controlplane.model import kinds
 from controlplane.model.feeds import Standing
 from controlplane.model.objects import ObjectKey
 from controlplane.snapshots import ResourceType
@@ -144,7 +145,7 @@ async def test_a_compacted_history_is_read_again_and_only_the_difference_told(
         await restart(watched)  # its watch cache begins anew
         await relay.cut()
         relay.open.set()
-        key = ObjectKey("Service", "red", "c3")
+        key = ObjectKey(kinds.SERVICE, "red", "c3")
         await follower.until(lambda: follower.objects[key].spec.ports[0].number == 99)
         await follower.until(lambda: feed(follower.source, "services").lists == 2)
         await settle(follower, options)
@@ -193,16 +194,14 @@ async def test_a_watch_that_is_cut_within_a_line(
     await writer.request("DELETE", f"{path}/long")
 
 
-async def test_a_network_that_stalls_for_longer_than_all_patience(
+async def test_a_network_that_stalls_for_longer_than_all_timeouts(
     watched: ApiServer, writer: Writer, options: ClusterOptions, tmp_path: Path
 ) -> None:
     """Connections are given up, also new ones, until it ends."""
-    patience = Timing(
-        first_pause=0.1, longest_pause=0.5, discovery=0.2, silence=1.0, answer=1.0, probe=1.0, connect=1.0
-    )
+    timing = Timing(first_pause=0.1, longest_pause=0.5, discovery=0.2, silence=1.0, answer=1.0, probe=1.0, connect=1.0)
     async with (
         Relay(watched.addresses.api_port) as relay,
-        followed(through(relay, watched, tmp_path), patience) as follower,
+        followed(through(relay, watched, tmp_path), timing) as follower,
     ):
         relay.open.clear()
         await writer.create(SERVICES.format("red"), service("stalled"))

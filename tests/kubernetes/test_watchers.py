@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from controlplane.apis.kinds import KINDS
+from controlplane.model import kinds
 from controlplane.model.feeds import Standing
 from controlplane.model.objects import ObjectKey
 from controlplane.watchers.kubernetes.source import ClusterOptions, KubernetesSource
@@ -42,7 +43,8 @@ async def test_what_is_written_is_followed(writer: Writer, options: ClusterOptio
         places = {
             (raw["kind"], raw["metadata"]["namespace"], raw["metadata"]["name"]) for raw in json.loads(listed)["items"]
         }
-        assert places == {tuple(key) for key in follower.objects if key.kind in {"Service", "VirtualService"}}
+        found = {key for key in follower.objects if key.kind in {kinds.SERVICE, kinds.VIRTUAL_SERVICE}}
+        assert places == {(key.kind.name, key.namespace, key.name) for key in found}
         assert all(each.lists == 1 for each in follower.source.feeds)
 
 
@@ -84,7 +86,7 @@ async def test_a_definition_comes_and_goes(writer: Writer, options: ClusterOptio
 
 
 async def test_the_version_that_is_served_is_read(writer: Writer, options: ClusterOptions) -> None:
-    kind, key = KINDS["Sidecar"], ObjectKey("Sidecar", "red", "s")
+    kind, key = KINDS["Sidecar"], ObjectKey(kinds.SIDECAR, "red", "s")
     path = "/apis/networking.istio.io/{}/namespaces/red/sidecars"
     await writer.request("DELETE", f"{DEFINITIONS}/{kind.plural}.{kind.group}")
     await created(writer, kind.name, "v1alpha3")
@@ -107,6 +109,7 @@ async def test_the_version_that_is_served_is_read(writer: Writer, options: Clust
 async def test_missing_permissions_are_named_and_found_when_they_are_given(
     watched: ApiServer, writer: Writer, tmp_path: Path
 ) -> None:
+    """Nothing is served without pods; Secrets can be done without."""
     everything = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]}]
     but_pods = [
         {"apiGroups": [""], "resources": ["namespaces", "nodes", "services", "configmaps"], "verbs": ["list", "watch"]},
@@ -141,9 +144,10 @@ async def test_missing_permissions_are_named_and_found_when_they_are_given(
         async with asyncio.timeout(30):
             await loading
     await source.close()
-    (error,) = [entry for entry in logs if entry["event"] == "watchers.forbidden"]
-    assert (error["verb"], error["resource"], error["group"]) == ("watch", "pods", "")
-    assert "system:serviceaccount:red:default" in error["reason"]
+    errors = [entry for entry in logs if entry["event"] == "watchers.forbidden"]
+    told = {(error["verb"], error["resource"], error["group"]) for error in errors}
+    assert told == {("watch", "pods", ""), ("list", "secrets", "")}
+    assert all("system:serviceaccount:red:default" in error["reason"] for error in errors)
 
 
 async def created(writer: Writer, kind: str, *served: str) -> None:

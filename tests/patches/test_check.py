@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
-from controlplane.model.validation import Verdict, verdict
+from controlplane.validation.verdict import Verdict, verdict
 
 TYPES = "type.googleapis.com/envoy.extensions.filters"
 LUA = {"@type": f"{TYPES}.http.lua.v3.Lua", "defaultSourceCode": {"inlineString": "x"}}
@@ -22,6 +24,17 @@ def checked(apply_to: str, value: dict[str, Any], operation: str = "MERGE", **ma
     found = verdict(obj)
     assert found is not None
     return found
+
+
+def test_types_of_istio_proxy_need_nothing_else_loaded() -> None:
+    """A command that translates nothing judges like the control plane."""
+    value = {"name": "a", "typed_config": {"@type": "type.googleapis.com/stats.PluginConfig"}}
+    code = f"""
+from controlplane.apis.envoy_filter import ApplyTo
+from controlplane.patches.messages import decode
+decode(ApplyTo.HTTP_FILTER, {value})
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def warnings(found: Verdict) -> list[str]:
@@ -116,16 +129,19 @@ def test_what_envoy_has_deprecated_is_warned_of(apply_to: str, value: dict[str, 
     assert warning == f"{VALUE}: uses {name}, which Envoy has deprecated"
 
 
+HTTP = "envoy.filters.network.http_connection_manager"
+
+
 @pytest.mark.parametrize(
     ("match", "path", "name"),
     [
         (
             {"filterChain": {"filter": {"name": "envoy.http_connection_manager"}}},
             "filterChain.filter.name",
-            "envoy.filters.network.http_connection_manager",
+            HTTP,
         ),
         (
-            {"filterChain": {"filter": {"name": "a", "subFilter": {"name": "envoy.router"}}}},
+            {"filterChain": {"filter": {"name": HTTP, "subFilter": {"name": "envoy.router"}}}},
             "filterChain.filter.subFilter.name",
             "envoy.filters.http.router",
         ),

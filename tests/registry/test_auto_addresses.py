@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from controlplane.model import kinds
 from controlplane.model.objects import ChangeSet, ObjectKey
-from controlplane.registry.auto_addresses import POOLS, Claim, Pools, allocations, assign, auto_addresses
+from controlplane.registry.auto_addresses import POOLS, AddressRequest, Pools, allocations, assign, auto_addresses
 from controlplane.registry.services import services_of
 from controlplane.registry.store import Registry
 from tests.compiler.histories import manifest, parsed
@@ -108,7 +109,7 @@ def test_a_younger_entry_moves_nothing_and_costs_the_older_nothing() -> None:
     registry = Registry()
     memo = registry.memo
     first = parsed(entry("a", "a.com", created="2023-01-01T00:00:00Z"))
-    key = ObjectKey("ServiceEntry", "ns", "a")
+    key = ObjectKey(kinds.SERVICE_ENTRY, "ns", "a")
     registry.apply(ChangeSet(upserts=(first,)))
     before = memo.get(services_of, key)
     assert before[0].auto_addresses == ("240.240.0.1", "2001:2::1")
@@ -127,7 +128,7 @@ def test_in_a_cluster_only_what_a_status_holds_counts() -> None:
     status = {"addresses": [{"host": host, "value": value} for host, value in values]}
     held, none = entry("a", "A.com", status=status), entry("b", "b.com")
     registry.apply(ChangeSet(upserts=(parsed(held), parsed(none))))
-    keys = [ObjectKey("ServiceEntry", "ns", name) for name in ("a", "b")]
+    keys = [ObjectKey(kinds.SERVICE_ENTRY, "ns", name) for name in ("a", "b")]
     assert [memo.get(auto_addresses, key) for key in keys] == [{"a.com": ("10.1.0.7", "2001:2::7")}, {"b.com": ()}]
     assert [memo.get(services_of, key)[0].auto_addresses for key in keys] == [("10.1.0.7", "2001:2::7"), ()]
     runs = memo.runs["services_of"]
@@ -140,8 +141,10 @@ def test_in_a_cluster_only_what_a_status_holds_counts() -> None:
     assert memo.runs["services_of"] == runs + 1
 
 
-def claimed(name: str, *hosts: str, held: tuple[tuple[str, str], ...] = (), taken: tuple[str, ...] = ()) -> Claim:
-    return Claim(ObjectKey("ServiceEntry", "ns", name), ("", name, "ns"), hosts, held, taken)
+def requested(
+    name: str, *hosts: str, held: tuple[tuple[str, str], ...] = (), taken: tuple[str, ...] = ()
+) -> AddressRequest:
+    return AddressRequest(ObjectKey(kinds.SERVICE_ENTRY, "ns", name), ("", name, "ns"), hosts, held, taken)
 
 
 def ipv4(found: dict[tuple[ObjectKey, str, int], str]) -> dict[str, str]:
@@ -151,15 +154,15 @@ def ipv4(found: dict[tuple[ObjectKey, str, int], str]) -> dict[str, str]:
 def test_what_was_assigned_stays_until_its_status_holds_it() -> None:
     """Also where an entry comes that sorts before it; what a status holds and what a user states go first."""
     pools = Pools()
-    first = assign([claimed("m", "m.com"), claimed("n", "n.com"), claimed("o", "o.com")], {}, pools)
+    first = assign([requested("m", "m.com"), requested("n", "n.com"), requested("o", "o.com")], {}, pools)
     assert ipv4(first) == {"m.com": "240.240.0.1", "n.com": "240.240.0.2", "o.com": "240.240.0.3"}
     later = [
-        claimed("a", "a.com"),
-        claimed("b", "b.com", held=(("b.com", "240.240.0.2"),)),
-        claimed("m", "m.com"),
-        claimed("n", "n.com"),
-        claimed("o", "o.com"),
-        claimed("z", taken=("240.240.0.3",)),
+        requested("a", "a.com"),
+        requested("b", "b.com", held=(("b.com", "240.240.0.2"),)),
+        requested("m", "m.com"),
+        requested("n", "n.com"),
+        requested("o", "o.com"),
+        requested("z", taken=("240.240.0.3",)),
     ]
     assert ipv4(assign(later, first, pools)) == {
         "m.com": "240.240.0.1",
@@ -170,14 +173,15 @@ def test_what_was_assigned_stays_until_its_status_holds_it() -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_pool_begins_again_at_its_end_and_then_has_no_more() -> None:
     size = POOLS[0].num_addresses - 2
     pools = Pools()
-    every = [claimed(f"{number:06}", f"h{number}") for number in range(size)]
+    every = [requested(f"{number:06}", f"h{number}") for number in range(size)]
     found = assign(every, {}, pools)
     assert ipv4(found)[f"h{size - 1}"] == "240.240.255.254"
     freed = [*every[:3], *every[4:]]
-    again = assign([*freed, claimed("new", "new"), claimed("none", "none")], found, pools)
+    again = assign([*freed, requested("new", "new"), requested("none", "none")], found, pools)
     assert ipv4(again)["new"] == "240.240.0.4"
     assert "none" not in ipv4(again)
-    assert (ObjectKey("ServiceEntry", "ns", "none"), "none", 6) in again
+    assert (ObjectKey(kinds.SERVICE_ENTRY, "ns", "none"), "none", 6) in again

@@ -50,7 +50,7 @@ SELECTED = "workloadSelector: {matchLabels: {app: %s}}"
             (("a", ""), ("b", "exportTo: [x]"), ("c", "")), [["a", "c"]], [["a", "c"], ["b"], ["c"]], id="last-decides"
         ),
         pytest.param(
-            (("a", "exportTo: [x]"), ("b", "exportTo: [x, y]"), ("c", "exportTo: [x, y, z]")),
+            (("a", "exportTo: [x]"), ("b", "exportTo: [x, w]"), ("c", "exportTo: [x, w, z]")),
             [],
             [["a", "b", "c"]],
             id="widening",

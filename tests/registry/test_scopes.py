@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from controlplane.model import kinds
 from controlplane.model.objects import ObjectKey
 from controlplane.registry.scopes import EgressKey, egress_scope
 from tests.translate.listeners.world import World
@@ -39,7 +40,7 @@ spec: {hosts: [far.example.com], resolution: DNS, ports: [{number: 80, name: htt
 def test_services_routed_to(semantics: str, host: str, reached: list[str]) -> None:
     """Where the VirtualServices in reach lead to is in reach too."""
     world = World(WORLD % (semantics, host))
-    scope = world.registry.memo.get(egress_scope, EgressKey("shop", ObjectKey("Sidecar", "shop", "own")))
+    scope = world.registry.memo.get(egress_scope, EgressKey("shop", ObjectKey(kinds.SIDECAR, "shop", "own")))
     assert [service.hostname for service in scope.services] == reached
 
 
@@ -54,5 +55,5 @@ def test_services_routed_to(semantics: str, host: str, reached: list[str]) -> No
 )
 def test_a_listener_with_a_port_leads_nowhere_else(port: str, reached: dict[str, list[int]]) -> None:
     world = World((WORLD % ("", "web.example.com")).replace('{hosts: ["*/', f'{{{port}hosts: ["*/'))
-    scope = world.registry.memo.get(egress_scope, EgressKey("shop", ObjectKey("Sidecar", "shop", "own")))
+    scope = world.registry.memo.get(egress_scope, EgressKey("shop", ObjectKey(kinds.SIDECAR, "shop", "own")))
     assert {service.hostname: [port.number for port in service.ports] for service in scope.services} == reached

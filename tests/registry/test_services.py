@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from controlplane.model import kinds
 from controlplane.model.objects import ObjectKey
 from controlplane.registry.scopes import EgressKey, egress_scope
 from controlplane.registry.services import visible_services
@@ -41,6 +44,30 @@ def test_destination_that_several_objects_state() -> None:
         istio("VirtualService", "v", "{hosts: [a.com], http: [{route: [{destination: {host: ext.com}}]}]}", "shop"),
         istio("Sidecar", "s", "{egress: [{hosts: [./*]}]}", "shop"),
     )
-    scope = world.registry.memo.get(egress_scope, EgressKey("shop", ObjectKey("Sidecar", "shop", "s")))
+    scope = world.registry.memo.get(egress_scope, EgressKey("shop", ObjectKey(kinds.SIDECAR, "shop", "s")))
     assert [(service.hostname, service.ports[0].number) for service in scope.services] == [("ext.com", 82)]
     assert len(scope.by_host["ext.com"].ports) == 1
+
+
+@pytest.mark.parametrize(
+    ("objects", "chosen"),
+    [
+        pytest.param([("young", "shop", NEW)], "old", id="oldest-not-who-names-us"),
+        pytest.param([("young", "*", NEW)], "old", id="oldest"),
+        pytest.param([("shop", "*", NEW)], "shop", id="own-namespace"),
+    ],
+)
+def test_owner_of_a_destination(objects: list[tuple[str, str, str]], chosen: str) -> None:
+    """Of several namespaces that have the host of a destination, the client's own counts, else the oldest object."""
+
+    def host(namespace: str, export: str, created: str) -> str:
+        return entry("same", namespace, export, created)
+
+    world = World(
+        host("old", "*", OLD),
+        *(host(*each) for each in objects),
+        istio("VirtualService", "v", "{hosts: [a.com], http: [{route: [{destination: {host: same.com}}]}]}", "shop"),
+        istio("Sidecar", "s", "{egress: [{hosts: [./a.com]}]}", "shop"),
+    )
+    scope = world.registry.memo.get(egress_scope, EgressKey("shop", ObjectKey(kinds.SIDECAR, "shop", "s")))
+    assert scope.by_host["same.com"].namespace == chosen

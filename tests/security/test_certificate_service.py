@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from google.protobuf.struct_pb2 import Struct
 
+from controlplane.messages.istio_auth_pb2 import IstioCertificateRequest
 from controlplane.security.authentication import Authenticator, TrustDomains
 from controlplane.security.ca import Authority, Lifetimes
 from controlplane.security.certificate_service import CertificateService
 from controlplane.security.issuer import Issuer
-from controlplane.security.istio_auth_pb2 import IstioCertificateRequest
 from controlplane.security.observer import SecurityObserver
 from controlplane.security.refusal import CallRefused, Refusal
 from controlplane.security.serving import ServingTls, serving_names

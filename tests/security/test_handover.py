@@ -113,7 +113,7 @@ def test_what_stays_the_same_has_the_same_files(clock: Clock) -> None:
     ("name", "content", "reason"),
     [
         pytest.param("trust.json", None, r"trust\.json is missing", id="no-times"),
-        pytest.param("trust.json", b"{", r"trust\.json: Expecting", id="no-json"),
+        pytest.param("trust.json", b"{", r"trust\.json: line 1: Expecting", id="no-json"),
         pytest.param("trust.json", b"[]", r"trust\.json: list indices", id="another-shape"),
         pytest.param("trust.json", b'{"since": [], "until": [], "signedUntil": "2026-01-01"}', "zone", id="no-zone"),
         pytest.param("ca-key.pem", b"", r"ca-key\.pem: not an unencrypted private key", id="no-key"),

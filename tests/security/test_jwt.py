@@ -11,8 +11,9 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from jwt import algorithms, encode
 
-from controlplane.security.jwt import InvalidTokenError, IssuerKeys, expiry
+from controlplane.security.jwt import InvalidTokenError, IssuerJwks, expiry
 
 ISSUER = "https://kubernetes.default.svc"
 RSA, EC = rsa.generate_private_key(65537, 2048), ec.generate_private_key(ec.SECP256R1())
@@ -38,7 +39,7 @@ def key_set() -> bytes:
     return json.dumps({"keys": keys}).encode()
 
 
-KEYS = IssuerKeys.parse(json.dumps({"issuer": ISSUER}).encode(), key_set())
+KEYS = IssuerJwks.parse(json.dumps({"issuer": ISSUER}).encode(), key_set())
 
 
 def claims(**changed: Any) -> dict[str, Any]:
@@ -105,7 +106,35 @@ def test_when_a_token_ends() -> None:
     assert expiry(token(claims(exp=None))) is None
 
 
-@pytest.mark.parametrize("content", [b"{}", b"[]", b"no json", b'{"keys": [{"kty": "RSA", "kid": "r"}]}'])
+BROKEN = [
+    json.dumps({"keys": [{"kid": "k", **key}]}).encode()
+    for key in (
+        {"kty": "RSA", "n": 5, "e": "AQAB"},
+        {"kty": "RSA", "n": "AQAB", "e": ""},
+        {"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA"},
+        {"kty": "EC", "crv": "P-1", "x": "AAAA", "y": "AAAA"},
+    )
+]
+CURVES = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "RS384", "RS512", *CURVES])
+def test_keys_of_each_algorithm_check_their_signatures_and_no_others(algorithm: str) -> None:
+    """Signed by another library; also where the key set tells more than it should."""
+    made = algorithms.get_default_algorithms()[algorithm]
+    key = RSA if algorithm.startswith("RS") else ec.generate_private_key(CURVES[algorithm])
+    told = {**made.to_jwk(key, as_dict=True), "kid": "k"}
+    assert "d" in told
+    keys = IssuerJwks.parse(json.dumps({"issuer": ISSUER}).encode(), json.dumps({"keys": [told]}).encode())
+    signed = encode(claims(), key, algorithm, {"kid": "k"})
+    assert keys.signed(signed)
+    assert keys.verify(signed, ["istio-ca"], NOW)["iss"] == ISSUER
+    for changed in (signed[:-8] + "AAAAAAAA", signed[:-8], signed + "AAAA", signed.rpartition(".")[0] + "."):
+        assert keys.signed(changed) is False
+    assert not hasattr(keys.keys["k"].key, "sign"), "what is private is not kept"
+
+
+@pytest.mark.parametrize("content", [b"{}", b"[]", b"no json", b'{"keys": [{"kty": "RSA", "kid": "r"}]}', *BROKEN])
 def test_a_key_set_that_cannot_be_read(content: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        IssuerKeys.parse(b'{"issuer": "x"}', content)
+        IssuerJwks.parse(b'{"issuer": "x"}', content)

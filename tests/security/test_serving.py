@@ -184,6 +184,25 @@ def test_a_root_that_went_is_trusted_no_longer(run: Runner, tmp_path: Path) -> N
     run(scenario())
 
 
+@pytest.mark.parametrize("back", [timedelta(hours=6), timedelta(days=30)])
+async def test_a_certificate_from_the_future_is_renewed(back: timedelta) -> None:
+    """The clock was ahead when it was made, and has been set right: clients would refuse it until then."""
+    world = World()
+    now = datetime.now(UTC)
+    world.clock.now = now + back
+    world.tls.update()
+    ahead = world.tls.certificate
+    world.clock.now = now
+    world.tls.update()
+    shown = world.tls.certificate
+    assert ahead is not None
+    assert shown is not None
+    assert ahead.not_valid_before_utc > now
+    assert shown.not_valid_before_utc <= now
+    world.tls.update()
+    assert world.tls.certificate is shown
+
+
 def test_a_new_name_shows_at_once() -> None:
     world = World()
     world.names = (*NAMES, "mesh.example", "192.0.2.7")

@@ -16,6 +16,8 @@ from controlplane.security.self_signed import RootPolicy, new_root, renewal
 from controlplane.security.sources import FolderSource, SourceUnavailableError
 from tests.security.authorities import Clock, cacerts, root
 
+pytestmark = pytest.mark.slow
+
 POLICY = RootPolicy("mesh.example", lifetime=timedelta(days=100), grace=0.2, overlap=timedelta(days=1))
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

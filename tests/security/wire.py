@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import grpc
 import grpc.aio
 
+from controlplane.messages.istio_auth_pb2 import IstioCertificateRequest, IstioCertificateResponse
 from controlplane.security.certificate_service import CREATE_CERTIFICATE, CertificateService
-from controlplane.security.istio_auth_pb2 import IstioCertificateRequest, IstioCertificateResponse
 from controlplane.security.refusal import CallRefused
 
 

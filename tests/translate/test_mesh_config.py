@@ -18,6 +18,7 @@ from google.protobuf.json_format import MessageToDict
 from controlplane.apis.mesh import MeshConfig
 from controlplane.apis.mesh_fields import stated_fields
 from controlplane.compiler.compiler import Compiler
+from controlplane.frontends import FRONTENDS
 from controlplane.model.objects import ChangeSet, Object
 from controlplane.model.proxy import Locality, Proxy
 from controlplane.registry.store import Registry
@@ -184,6 +185,13 @@ def text_of(snapshots: tuple[Snapshot, ...]) -> str:
 
 WEB = "outbound|80||web.shop.svc.cluster.local"
 SECURE = r"outbound\|443\|\|secure.com"
+UNTOLD = {
+    "namespaceSelector": {
+        "matchLabels": {},
+        "matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["b"]}],
+    }
+}
+"""What fits every namespace without labels."""
 FIELDS = [
     ({"proxyListenPort": 15101}, r'sidecar/LISTENER/virtualOutbound .*"portValue": 15101'),
     ({"proxyInboundListenPort": 15106}, r'sidecar/LISTENER/virtualInbound .*"portValue": 15106'),
@@ -193,8 +201,8 @@ FIELDS = [
     ({"tcpKeepalive": {"time": "9s", "probes": 4}}, rf'CLUSTER/{re.escape(WEB)} .*"keepaliveProbes": 4'),
     ({"enableTracing": False}, None),
     ({"accessLogFile": "/dev/stdout"}, r'LISTENER/virtualOutbound .*"path": "/dev/stdout"'),
-    ({"accessLogFile": "/x", "accessLogFormat": "mine"}, r'"inlineString": "mine\\n"'),
-    ({"accessLogFile": "/x", "accessLogEncoding": "JSON"}, r'"jsonFormat": '),
+    ({"accessLogFile": "/dev/null", "accessLogFormat": "mine"}, r'"inlineString": "mine\\n"'),
+    ({"accessLogFile": "/dev/null", "accessLogEncoding": "JSON"}, r'"jsonFormat": '),
     ({"enableEnvoyAccessLogService": True}, r"envoy.access_loggers.http_grpc"),
     ({"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}, r'sidecar/ROUTE/80 .*"name": "block_all"'),
     ({"inboundTrafficPolicy": {"mode": "LOCALHOST"}}, r'CLUSTER/inbound\|80\|\| .*"address": "127.0.0.1"'),
@@ -213,8 +221,8 @@ FIELDS = [
     ({"outboundClusterStatName": "%SERVICE%_%SERVICE_PORT%"}, r'"altStatName": "web.shop_80;"'),
     ({"inboundClusterStatName": "%SERVICE_FQDN%_x"}, r"sidecar/LISTENER/virtualInbound .*web.shop.svc.cluster.local_x"),
     ({"defaultProviders": {"accessLogging": ["envoy"]}}, r'"path": "/dev/stdout"'),
-    ({"extensionProviders": [{"name": "f", "envoyFileAccessLog": {"path": "/f"}}],
-      "defaultProviders": {"accessLogging": ["f"]}}, r'"path": "/f"'),
+    ({"extensionProviders": [{"name": "f", "envoyFileAccessLog": {"path": "/dev/null"}}],
+      "defaultProviders": {"accessLogging": ["f"]}}, r'"path": "/dev/null"'),
     ({"inboundClusterStatName": "%SERVICE%_%TARGET_PORT%"}, r'CLUSTER/inbound.90.*"altStatName": "web.shop_90;"'),
     ({"pathNormalization": {"normalization": "MERGE_SLASHES"}}, r'LISTENER/0.0.0.0_80 .*"mergeSlashes": true'),
     ({"pathNormalization": {"normalization": "NONE"}}, r'LISTENER/0.0.0.0_80 .*"normalizePath": false'),
@@ -268,6 +276,8 @@ FIELDS = [
     ({"tlsDefaults": {"ecdhCurves": ["P-256"]}}, rf'CLUSTER/{SECURE} .*"ecdhCurves": \["P-256"\]'),
     ({"tlsDefaults": {"ecdhCurves": ["P-256"]}}, r'router/LISTENER/0.0.0.0_443 .*"ecdhCurves": \["P-256"\]'),
     ({"serviceEntryVisibility": {"applyToSidecars": True, "defaultVisibility": "NONE"}}, None),
+    ({"serviceEntryVisibility": {"applyToSidecars": True,
+                                 "policies": [{"visibility": "NONE", "matchingRules": [UNTOLD]}]}}, None),
     ({"defaultConfig": {"tracing": {"sampling": 12}}}, r'"randomSampling": {"value": 12.0}'),
 ]  # fmt: skip
 GONE = {
@@ -288,14 +298,15 @@ GONE = {
 """What is no longer there with the field, where the field takes something away."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fields", "pattern"), FIELDS, ids=[json.dumps(fields)[:60] for fields, _ in FIELDS])
 def test_a_field_shows_while_it_is_there(fields: dict[str, Any], pattern: str | None) -> None:
     async def check() -> tuple[str, str, str]:
-        compiler = Compiler(Registry())
+        compiler = Compiler(Registry(frontends=FRONTENDS))
         await compiler.apply(ChangeSet(upserts=(*map(parsed, WORLD), mesh({}))))
         sessions = [await compiler.open(proxy, lambda: None) for proxy in PROXIES]
         shown = []
-        without = {"accessLogFile": "/x"} if "disableEnvoyListenerLog" in fields else {}
+        without = {"accessLogFile": "/dev/null"} if "disableEnvoyListenerLog" in fields else {}
         for stated in (without, without | fields, without):
             await compiler.apply(ChangeSet(upserts=(mesh(stated),)))
             shown.append(text_of(tuple(session.snapshot for session in sessions)))
@@ -319,6 +330,7 @@ ELSEWHERE = (
     "mesh.extensionProviders.",  # listeners/test_access_log, listeners/test_tracing
     "mesh.defaultTrafficPolicy.connectionPool.",  # as of a DestinationRule
     "mesh.defaultTrafficPolicy.outlierDetection.",
+    "mesh.serviceSettings",  # test_networks: it is about other clusters
 )
 
 

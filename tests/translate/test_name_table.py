@@ -6,13 +6,14 @@ import asyncio
 from typing import Any
 
 import pytest
+from envoy.config.listener.v3.listener_pb2 import Listener
 
 from controlplane.compiler.compiler import Compiler
+from controlplane.messages.name_table_pb2 import NameTable
 from controlplane.model.objects import ChangeSet
 from controlplane.model.proxy import Proxy
 from controlplane.registry.store import Registry
 from controlplane.snapshots import ResourceType, Snapshot
-from controlplane.translate.name_table_pb2 import NameTable
 from tests.compiler.histories import manifest, parsed
 from tests.envoy.validate import validate
 
@@ -163,6 +164,39 @@ def test_the_listener_is_on_the_automatic_address() -> None:
     assert "240.240.0.1_80" in snapshot.of(ResourceType.LISTENER)
     assert "0.0.0.0_80" not in snapshot.of(ResourceType.LISTENER)
     assert validate(snapshot) is None
+
+
+@pytest.mark.parametrize("namespaces", [("shop", "shop", "shop"), ("shop", "shop", "other")])
+def test_every_address_that_is_told_leads_to_every_port_of_the_host(namespaces: tuple[str, ...]) -> None:
+    """Each of several ServiceEntries for a host has an automatic address; a client takes any of them."""
+    entries = [
+        manifest(
+            "networking.istio.io/v1",
+            "ServiceEntry",
+            namespace,
+            f"e{number}",
+            spec={
+                "hosts": ["api.com"],
+                "resolution": "DNS",
+                "ports": [{"name": "p", "number": number, "protocol": protocol}],
+            },
+        )
+        for namespace, number, protocol in zip(namespaces, (446, 448, 449), ("TCP", "TLS", "TCP"), strict=True)
+    ]
+    for ips in (("10.9.0.1",), ("10.9.0.1", "fd00::9")):
+        snapshot = snapshot_of(client(*ips), *entries)
+        told = NameTable.FromString(snapshot.of(ResourceType.NAME_TABLE)[""].body).table["api.com"].ips
+        listening: dict[int, set[str]] = {}
+        for resource in snapshot.of(ResourceType.LISTENER).values():
+            listener = Listener.FromString(resource.body)
+            sockets = [listener.address, *(each.address for each in listener.additional_addresses)]
+            for socket in (address.socket_address for address in sockets):
+                listening.setdefault(socket.port_value, set()).add(socket.address)
+        ports = [446, 448] + [449] * (namespaces[2] == "shop")
+        assert len(told) == len(ports) * len(ips)
+        for port in ports:
+            assert listening[port] == set(told)
+        assert validate(snapshot) is None
 
 
 def test_classes_alike_share_the_table_and_an_endpoint_of_a_service_with_an_ip_does_not_touch_it() -> None:

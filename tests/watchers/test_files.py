@@ -15,13 +15,14 @@ from typing import Self
 import pytest
 from structlog.testing import capture_logs
 
+from controlplane.model import kinds
 from controlplane.model.objects import ChangeSet, ObjectKey
 from controlplane.registry.endpoints import endpoints
 from controlplane.registry.store import Registry
-from controlplane.watchers import files
-from controlplane.watchers.files import FileSource
+from controlplane.watchers.files import source as files
+from controlplane.watchers.files.source import FileSource
 
-PATIENCE = 5.0
+TIMEOUT = 5.0
 
 
 def service(name: str, port: int = 80, namespace: str = "shop") -> str:
@@ -34,7 +35,7 @@ def service(name: str, port: int = 80, namespace: str = "shop") -> str:
 
 def key(name: str) -> ObjectKey:
     """Return the key of a Service."""
-    return ObjectKey("Service", "shop", name)
+    return ObjectKey(kinds.SERVICE, "shop", name)
 
 
 def put(path: Path, text: str | bytes) -> None:
@@ -77,7 +78,7 @@ class Watched:
     async def next(self) -> ChangeSet:
         """Return the next change set."""
         assert self._next is not None
-        change = await asyncio.wait_for(asyncio.shield(self._next), PATIENCE)
+        change = await asyncio.wait_for(asyncio.shield(self._next), TIMEOUT)
         self._begin()
         return change
 
@@ -352,7 +353,7 @@ async def test_change_between_load_and_watch_is_not_lost(tmp_path: Path) -> None
 
 async def test_write_in_place_does_not_flap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that is truncated before it is written again has not lost its objects, nor one that is replaced."""
-    monkeypatch.setattr(files, "_SETTLE_SECONDS", PATIENCE)  # on a busy machine 8 ms can last
+    monkeypatch.setattr(files, "_SETTLE_SECONDS", TIMEOUT)  # on a busy machine 8 ms can last
     path = tmp_path / "a.yaml"
     path.write_text(service("a"))
     async with Watched(tmp_path) as watched:

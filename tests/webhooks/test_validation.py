@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
+import time
 from collections.abc import AsyncIterator
 from copy import deepcopy
 from io import BytesIO
@@ -13,7 +15,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from bench.growth import OBJECTS
 from controlplane.apis.kinds import KINDS
+from controlplane.webhooks.review import Webhook
 from controlplane.webhooks.server import WebhookServer
 from controlplane.webhooks.validation import validate
 from tests.apis.rule_tables import BAD, GOOD, WARNED
@@ -56,7 +60,7 @@ async def client(tmp_path: Path) -> AsyncIterator[Client]:
     root, context = Root.new(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     root.load(context, tmp_path)
     failed: list[int] = []
-    server = WebhookServer(context, {"validate": validate}, failed.append)
+    server = WebhookServer(context, {"validate": Webhook(validate)}, failed.append)
     port = await server.start("127.0.0.1", 0)
     trusted = aiohttp.TCPConnector(ssl=ssl.create_default_context(cadata=root.pem))
     try:
@@ -230,7 +234,7 @@ async def test_the_older_review_is_answered_in_its_version(client: Client) -> No
         pytest.param(b"", "application/json", 400, "the body is empty", id="empty"),
         pytest.param(b"{", "application/json", 400, "Expecting property name", id="no-json"),
         pytest.param(b"[]", "application/json", 400, "not an AdmissionReview", id="no-review"),
-        pytest.param(b"[" * 100000, "application/json", 400, "recursion", id="deep"),
+        pytest.param(b"[" * 100000, "application/json", 400, "nested deeper", id="deep"),
         pytest.param(
             b'{"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v2"}',
             "application/json",
@@ -263,7 +267,7 @@ async def test_an_object_of_a_megabyte(client: Client) -> None:
 async def test_a_newer_certificate_is_shown_to_the_next_connection(tmp_path: Path) -> None:
     old, new, context = Root.new(), Root.new(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     old.load(context, tmp_path)
-    server = WebhookServer(context, {"validate": validate})
+    server = WebhookServer(context, {"validate": Webhook(validate)})
     port = await server.start("127.0.0.1", 0)
     try:
         for root in (old, new):
@@ -273,3 +277,24 @@ async def test_a_newer_certificate_is_shown_to_the_next_connection(tmp_path: Pat
                 assert (await Client(session, f"https://127.0.0.1:{port}").review(rule()))[0]
     finally:
         await server.stop()
+
+
+@pytest.mark.slow
+async def test_a_large_review_holds_nobody_up(client: Client) -> None:
+    """The loop serves proxies meanwhile; what one call of a library takes at a time is all that it waits."""
+    gaps: list[float] = []
+
+    async def heartbeat() -> None:
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(0.001)
+            now = time.monotonic()
+            gaps.append(now - last)
+            last = now
+
+    review = asyncio.create_task(client.review(OBJECTS["routes"](8000)))
+    begun, beating = time.monotonic(), asyncio.create_task(heartbeat())
+    allowed, _, _ = await review
+    beating.cancel()
+    assert allowed
+    assert max(gaps) < (time.monotonic() - begun) / 2

@@ -15,14 +15,24 @@ _WASM_PLUGIN_URL = [
     for rule in VALUE_RULES["extensions.module_address"]
 ]
 
+
+def _map_by(key: str) -> dict[str, Any]:
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
+
+
 FIELDS: dict[tuple[str, str], dict[str, Any]] = {
     # the model refuses an empty name, the published schema leaves that to the webhook
     ("Subset", "name"): {"minLength": None},
     # bounds in the schema itself, where all other ports have a rule
     ("TrafficPort", "number"): {"minimum": 1, "maximum": 65535, "x-kubernetes-validations": None},
     # alternatives of one protobuf message: absent or a value, never null
-    ("ConsistentHashLB", "use_source_ip"): {"nullable": None},
     ("MagLev", "table_size"): {"nullable": None},
+    # an empty map would say what no map says
+    ("PeerAuthentication", "port_level_mtls"): {"minProperties": 1},
+    # entries that server-side apply merges by a field, and of which no two have the same
+    ("ServiceEntry", "ports"): _map_by("name"),
+    ("TrafficSelector", "ports"): _map_by("number"),
+    ("VmConfig", "env"): _map_by("name"),
     ("WasmPlugin", "url"): {"x-kubernetes-validations": _WASM_PLUGIN_URL},
 }
 """Keywords of a field's schema, by the names of the model and the field; ``None`` takes one away."""

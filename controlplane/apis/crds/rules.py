@@ -24,7 +24,7 @@ PORT_NUMBER = _SPEC_PORT
 """What the models state as bounds 1 to 65535, and most schemas as a rule on an unsigned integer."""
 
 VALUE_RULES: dict[str, tuple[Rule, ...]] = {
-    "common.duration": (),
+    "common.at_least_zero": (),
     "common.finite": (),
     "common.not_bool": (),
     "common.at_least_1ms": (Rule("duration(self) >= duration('1ms')", "must be a valid duration greater than 1ms"),),

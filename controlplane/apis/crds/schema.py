@@ -6,7 +6,7 @@ a question of which fields are there. Reference: Kubernetes, "Specifying a struc
 
 from __future__ import annotations
 
-import re
+import re  # noqa: TID251 - our own docstrings
 import types
 from collections.abc import Iterator
 from datetime import timedelta
@@ -45,18 +45,20 @@ def model_schema(model: type[ApiModel]) -> Schema:
     required = [str(field.alias) for field in model.model_fields.values() if field.is_required()]
     if required:
         schema["required"] = required
-    alternatives = ONE_OF.get(model.__name__)
+    choices = [ONE_OF[model.__name__]] if model.__name__ in ONE_OF else []
     found = []
     for statement in _statements(model):
         match statement:
             case AtMostOne(names, ""):
-                alternatives = tuple(map(json_name, names))
+                choices.append(tuple(map(json_name, names)))
             case AtMostOne(names, reason):
                 found.append(no_more_than_one(tuple(_known_names(model, names)), reason))
             case ModelRule(reason):
                 found.append(Rule(MODEL_RULES[reason], reason))
-    if alternatives:
-        schema["oneOf"] = _at_most_one(alternatives)
+    if len(choices) == 1:
+        schema["oneOf"] = _at_most_one(choices[0])
+    elif choices:
+        schema["allOf"] = [{"oneOf": _at_most_one(names)} for names in choices]
     _add_rules(schema, [*found, *RULES.get(model.__name__, ())])
     return schema
 

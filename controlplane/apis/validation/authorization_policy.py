@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from controlplane.apis.authorization_policy import Action, AuthorizationPolicy, Condition, Operation, Rule, Source
+from controlplane.apis.common import MAX_PORT
 from controlplane.apis.validation import primitives
 from controlplane.apis.validation.report import Findings, Report, Subject
 
@@ -30,7 +30,8 @@ _KEYS = frozenset(
         "connection.sni",
     ]
 )
-_NESTED_KEY = re.compile(r"(request\.headers|request\.auth\.claims|experimental\.envoy\.filters\.[^\[]+)(\[.+\])+")
+_MAPS = ("request.headers", "request.auth.claims")
+_OF_FILTERS = "experimental.envoy.filters."
 _IDENTITY_KEYS = (
     "request.auth.",
     "source.namespace",
@@ -52,7 +53,9 @@ _IDENTITY_FIELDS = (
 )
 _BLOCKS = ("ip_blocks", "not_ip_blocks", "remote_ip_blocks", "not_remote_ip_blocks")
 _HTTP_FIELDS = ("hosts", "not_hosts", "methods", "not_methods", "paths", "not_paths")
-_TEMPLATE = re.compile(r"\{\*\*?\}")
+_DIGITS = 5
+_ANY, _ANY_NUMBER = "{*}", "{**}"
+_LITERAL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%!$&'()+,;:@=")
 
 
 def problems(spec: AuthorizationPolicy, _subject: Subject) -> Findings:
@@ -74,9 +77,7 @@ def problems(spec: AuthorizationPolicy, _subject: Subject) -> Findings:
 
 
 def _check_rule(report: Report, path: str, rule: Rule, action: Action) -> None:
-    for name, given in (("from_", rule.from_), ("to", rule.to), ("when", rule.when)):
-        if rule.has(name) and not given:
-            report.error(f"{path}.{name.removesuffix('_')}", "must not be empty when given")
+    report.spend()
     for index, origin in enumerate(rule.from_):
         where = f"{path}.from[{index}].source"
         if origin.source is None or not origin.source.model_fields_set:
@@ -120,7 +121,7 @@ def _check_source(report: Report, path: str, source: Source, action: Action) -> 
                 report.error(where, f"{account!r} must be account or namespace/account, without wildcards")
     for name in ("trust_domains", "not_trust_domains"):
         for index, domain in enumerate(getattr(source, name)):
-            if "/" in domain or "*" in domain[1:-1] or domain.count("*") > 1:
+            if "/" in domain or not _is_simple_wildcard(domain):
                 where = f"{path}.{fields[name].alias}[{index}]"
                 report.error(where, f"{domain!r} must have no / and at most one leading or trailing *")
     if action is Action.CUSTOM:
@@ -137,39 +138,60 @@ def _check_operation(report: Report, path: str, operation: Operation) -> None:
             _check_path_template(report, f"{path}.{name}[{index}]", text)
 
 
+def _is_simple_wildcard(text: str) -> bool:
+    """Whether there is at most one ``*``, at an end."""
+    return "*" not in text[1:-1] and text.count("*") <= 1
+
+
 def _check_ports(report: Report, path: str, ports: Sequence[str]) -> None:
     for index, port in enumerate(ports):
-        if port.isdigit():
-            primitives.check_port(report, f"{path}[{index}]", int(port))
-        else:
+        if not (port.isascii() and port.isdigit()):
             report.error(f"{path}[{index}]", f"{port!r} is not a port number")
+        elif len(port) > _DIGITS or int(port) > MAX_PORT:
+            report.error(f"{path}[{index}]", f"port {port} must be in the range 0-{MAX_PORT}")
 
 
 def _check_path_template(report: Report, path: str, text: str) -> None:
-    """``{*}`` is one segment and ``{**}`` the rest, each a segment of its own; no other ``*`` beside them."""
+    """``{*}`` is one segment and ``{**}`` any number, each alone between slashes; the other segments are literal."""
     if "{" not in text and "}" not in text:
         return
-    segments = text.split("/")
-    for position, segment in enumerate(segments):
-        if _TEMPLATE.fullmatch(segment) is None:
-            if any(char in segment for char in "{}*"):
-                report.error(path, f"{text!r}: {segment!r} must be {{*}}, {{**}} or plain text")
-        elif segment == "{**}" and position != len(segments) - 1:
-            report.error(path, f"{text!r}: {{**}} must be the last segment")
+    ended = False
+    for segment in text.strip("/").split("/"):
+        if segment in {_ANY, _ANY_NUMBER}:
+            if ended:
+                report.error(path, f"{text!r}: after {_ANY_NUMBER} there may be no {segment}")
+                return
+            ended = segment == _ANY_NUMBER
+        elif not segment or not _LITERAL.issuperset(segment):
+            report.error(path, f"{text!r}: {segment!r} must be {_ANY}, {_ANY_NUMBER} or plain text")
+            return
+
+
+def _is_attribute(key: str) -> bool:
+    name, bracket, rest = key.partition("[")
+    if not bracket:
+        return key in _KEYS
+    named = name in _MAPS or (name.startswith(_OF_FILTERS) and name != _OF_FILTERS)
+    return named and len(rest) > 1 and rest.endswith("]")
 
 
 def _check_condition(report: Report, path: str, condition: Condition, action: Action) -> None:
     key = condition.key
     if not key:
         report.error(f"{path}.key", "must not be empty")
-    elif key not in _KEYS and _NESTED_KEY.fullmatch(key) is None:
+    elif not _is_attribute(key):
         report.error(f"{path}.key", f"{key!r} is not an attribute")
     if not condition.values and not condition.not_values:
         report.error(path, "values or notValues is required")
     for name, values in (("values", condition.values), ("notValues", condition.not_values)):
         if key in {"source.ip", "remote.ip", "destination.ip"}:
             primitives.check_subnets(report, f"{path}.{name}", values)
-        if key == "destination.port":
+        elif key == "destination.port":
             _check_ports(report, f"{path}.{name}", values)
+        for index, value in enumerate(values):
+            if not value:
+                report.error(f"{path}.{name}[{index}]", "must not be empty")
+            elif key == "source.trustDomain" and not _is_simple_wildcard(value):
+                report.error(f"{path}.{name}[{index}]", f"{value!r} may have one leading or trailing * only")
     if action is Action.CUSTOM and key.startswith(_IDENTITY_KEYS):
         report.error(f"{path}.key", f"{key!r} cannot be used with CUSTOM")

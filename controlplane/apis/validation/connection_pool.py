@@ -5,10 +5,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from controlplane.apis.common import MAX_UINT32
 from controlplane.apis.destination_rule import H2UpgradePolicy
 
 if TYPE_CHECKING:
-    from controlplane.apis.destination_rule import ConnectionPoolSettings, OutlierDetection
+    from controlplane.apis.destination_rule import (
+        ConnectionPoolSettings,
+        OutlierDetection,
+        TcpKeepalive,
+        TCPSettings,
+    )
     from controlplane.apis.validation.report import Report
 
 _COUNTS = (
@@ -25,10 +31,7 @@ def check_connection_pool(report: Report, path: str, pool: ConnectionPoolSetting
     if pool.tcp is None and pool.http is None:
         report.error(path, "tcp or http is required")
     if pool.tcp is not None:
-        if pool.tcp.max_connections < 0:
-            report.error(f"{path}.tcp.maxConnections", "must not be negative")
-        if pool.tcp.idle_timeout is not None and pool.tcp.idle_timeout < timedelta(0):
-            report.error(f"{path}.tcp.idleTimeout", "must not be negative")
+        _check_tcp(report, f"{path}.tcp", pool.tcp)
     http = pool.http
     if http is not None:
         for name in _COUNTS:
@@ -39,6 +42,21 @@ def check_connection_pool(report: Report, path: str, pool: ConnectionPoolSetting
         alive = http.http2_keep_alive
         if alive is not None and (alive.interval is None or alive.timeout is None):
             report.error(f"{path}.http.http2KeepAlive", "interval and timeout are required")
+
+
+def _check_tcp(report: Report, path: str, tcp: TCPSettings) -> None:
+    if tcp.max_connections < 0:
+        report.error(f"{path}.maxConnections", "must not be negative")
+    if tcp.tcp_keepalive is not None:
+        check_keepalive(report, f"{path}.tcpKeepalive", tcp.tcp_keepalive)
+
+
+def check_keepalive(report: Report, path: str, keepalive: TcpKeepalive) -> None:
+    """Seconds that fit into 32 bits."""
+    for name in ("time", "interval"):
+        length = getattr(keepalive, name)
+        if length is not None and length > timedelta(seconds=MAX_UINT32):
+            report.error(f"{path}.{name}", f"must be at most {MAX_UINT32} seconds")
 
 
 def check_outlier_detection(report: Report, path: str, outlier: OutlierDetection) -> None:

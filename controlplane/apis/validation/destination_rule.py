@@ -25,7 +25,7 @@ _CONFIG_MAP = "configmap://"
 def problems(spec: DestinationRule, subject: Subject) -> Findings:
     """Check a DestinationRule."""
     report = Report()
-    if not (primitives.is_wildcard_domain(spec.host) or primitives.is_ip(spec.host)):
+    if not primitives.is_wildcard_domain(spec.host):
         report.error("spec.host", f"{spec.host!r} is not a host name or wildcard")
     if spec.traffic_policy is not None:
         _check_policy(report, "spec.trafficPolicy", spec.traffic_policy, subject)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from controlplane.apis.envoy_filter import ApplyTo, PatchOperation
-from controlplane.apis.validation import primitives
+from controlplane.apis.validation.regex import MAX_REGEX, regex_problem
 from controlplane.apis.validation.report import Findings, Report, Subject
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ _LISTENER = {
     ApplyTo.HTTP_FILTER,
     ApplyTo.LISTENER_FILTER,
 }
+_HTTP_CONNECTION_MANAGER = ("envoy.filters.network.http_connection_manager", "envoy.http_connection_manager")
 _ROUTE = {ApplyTo.ROUTE_CONFIGURATION, ApplyTo.VIRTUAL_HOST, ApplyTo.HTTP_ROUTE}
 
 
@@ -47,9 +48,9 @@ def _check_patch(report: Report, path: str, each: EnvoyConfigObjectPatch) -> Non
 def _check_match(report: Report, path: str, apply_to: ApplyTo, match: EnvoyConfigObjectMatch) -> None:
     if match.proxy is not None and match.proxy.proxy_version:
         where = f"{path}.proxy.proxyVersion"
-        if len(match.proxy.proxy_version) > primitives.MAX_REGEX:
-            report.warn(where, f"has more than {primitives.MAX_REGEX} characters")
-        elif problem := primitives.regex_problem(match.proxy.proxy_version):
+        if len(match.proxy.proxy_version) > MAX_REGEX:
+            report.warn(where, f"has more than {MAX_REGEX} characters")
+        elif problem := regex_problem(match.proxy.proxy_version):
             report.error(where, problem)
     given = [name for name in ("listener", "route_configuration", "cluster") if getattr(match, name) is not None]
     wanted = {
@@ -66,5 +67,11 @@ def _check_match(report: Report, path: str, apply_to: ApplyTo, match: EnvoyConfi
     named = chain.filter if chain is not None else None
     if named is not None and not named.name:
         report.error(f"{path}.listener.filterChain.filter.name", "is required")
-    if named is not None and named.sub_filter is not None and not named.sub_filter.name:
-        report.error(f"{path}.listener.filterChain.filter.subFilter.name", "is required")
+    if named is not None and named.sub_filter is not None:
+        where = f"{path}.listener.filterChain.filter"
+        if not named.sub_filter.name:
+            report.error(f"{where}.subFilter.name", "is required")
+        if apply_to is not ApplyTo.HTTP_FILTER:
+            report.error(f"{where}.subFilter", "is for applyTo HTTP_FILTER only")
+        if named.name and named.name not in _HTTP_CONNECTION_MANAGER:
+            report.error(f"{where}.name", f"only {_HTTP_CONNECTION_MANAGER[0]} has filters in it (subFilter)")

@@ -46,12 +46,12 @@ def _check_host(report: Report, path: str, host: str) -> None:
     namespace, slash, name = host.rpartition("/")
     if slash and namespace not in {"*", "."} and not primitives.is_dns_label(namespace):
         report.error(path, f"{namespace!r} is not a namespace")
-    if primitives.is_ip(name) or name == "*":
+    if name == "*":
         return
-    if not primitives.is_wildcard_domain(name) or primitives.is_partial_wildcard(name):
-        report.error(path, f"{name!r} is not a host name or wildcard")
-    elif "." not in name:
+    if "." not in name:
         report.error(path, f"{name!r}: short names are not allowed")
+    elif primitives.is_partial_wildcard(name) or not (primitives.is_wildcard_domain(name) or primitives.is_ip(name)):
+        report.error(path, f"{name!r} is not a host name or wildcard")
 
 
 def _check_port_and_bind(report: Report, path: str, server: Server) -> None:

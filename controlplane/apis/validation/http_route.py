@@ -5,7 +5,10 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from controlplane.apis.claims import claim_path
+from controlplane.apis.common import MAX_UINT32
 from controlplane.apis.validation import primitives
+from controlplane.apis.validation.regex import check_regex
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,6 +78,7 @@ _GRPC_STATUSES = frozenset(
 
 def check_http_route(report: Report, path: str, route: HTTPRoute, *, is_delegate: bool, on_mesh: bool) -> None:
     """Check one route; a delegate's routes may not delegate further."""
+    report.spend()
     _check_actions(report, path, route, is_delegate=is_delegate)
     for index, match in enumerate(route.match):
         _check_match(report, f"{path}.match[{index}]", match, on_mesh=on_mesh)
@@ -103,7 +107,7 @@ def check_http_route(report: Report, path: str, route: HTTPRoute, *, is_delegate
 def check_destination(report: Report, path: str, destination: Destination) -> None:
     """A host (no bare ``*``), perhaps a subset and a port."""
     host = destination.host
-    if host == "*" or not (primitives.is_wildcard_domain(host) or primitives.is_ip(host)):
+    if host == "*" or not primitives.is_wildcard_domain(host):
         report.error(f"{path}.host", f"{host!r} is not a host name")
     if destination.subset and not primitives.is_dns_label(destination.subset):
         report.error(f"{path}.subset", f"{destination.subset!r} is not a subset name")
@@ -118,6 +122,8 @@ def check_weights(report: Report, path: str, weights: Sequence[int]) -> None:
             report.error(f"{path}[{index}].weight", f"{weight} must not be negative")
     if len(weights) > 1 and sum(weights) == 0:
         report.error(path, "the sum of weights must not be 0")
+    if sum(weights) > MAX_UINT32:
+        report.error(path, f"the sum of weights is {sum(weights)}, and must be at most {MAX_UINT32}")
 
 
 def _check_actions(report: Report, path: str, route: HTTPRoute, *, is_delegate: bool) -> None:
@@ -158,13 +164,13 @@ def _check_match(report: Report, path: str, match: HTTPMatchRequest, *, on_mesh:
         for header, value in headers.items():
             where = f"{path}.{name}.{header}"
             primitives.check_header_match_name(report, where, header)
-            if primitives.is_claim(header) and on_mesh:
+            if claim_path(header) and on_mesh:
                 report.error(where, "claims of tokens can be matched at gateways only")
             if not (name == "withoutHeaders" and value.regex == "*"):
                 primitives.check_string_match(report, where, value)
     for parameter, value in match.query_params.items():
         primitives.check_string_match(report, f"{path}.queryParams.{parameter}", value)
-    if match.has("port"):
+    if match.port:  # in protobuf an explicit 0 says nothing
         primitives.check_port(report, f"{path}.port", match.port)
     primitives.check_labels(report, f"{path}.sourceLabels", match.source_labels)
     primitives.check_gateway_names(report, f"{path}.gateways", match.gateways)
@@ -221,6 +227,9 @@ def _check_authority(report: Report, path: str, route: HTTPRoute) -> None:
 
 
 def _check_redirect(report: Report, path: str, redirect: HTTPRedirect, matches: Sequence[HTTPMatchRequest]) -> None:
+    primitives.check_line(report, f"{path}.uri", redirect.uri)
+    primitives.check_line(report, f"{path}.authority", redirect.authority)
+    primitives.check_line(report, f"{path}.prefixRewrite", redirect.prefix_rewrite)
     if redirect.uri and redirect.prefix_rewrite:
         report.error(path, "uri and prefixRewrite cannot be set together")
     if redirect.prefix_rewrite and any(match.uri is not None and match.uri.prefix is None for match in matches):
@@ -249,6 +258,8 @@ def _check_direct_response(report: Report, path: str, response: HTTPDirectRespon
 
 def _check_rewrite(report: Report, path: str, rewrite: HTTPRewrite) -> None:
     regex = rewrite.uri_regex_rewrite
+    primitives.check_line(report, f"{path}.uri", rewrite.uri)
+    primitives.check_line(report, f"{path}.authority", rewrite.authority)
     if rewrite.uri and regex is not None:
         report.error(path, "uri and uriRegexRewrite cannot be set together")
     if not rewrite.uri and not rewrite.authority and regex is None:
@@ -256,7 +267,8 @@ def _check_rewrite(report: Report, path: str, rewrite: HTTPRewrite) -> None:
     if regex is not None:
         if not regex.rewrite:
             report.error(f"{path}.uriRegexRewrite.rewrite", "must not be empty")
-        primitives.check_regex(report, f"{path}.uriRegexRewrite.match", regex.match)
+        primitives.check_line(report, f"{path}.uriRegexRewrite.rewrite", regex.rewrite)
+        check_regex(report, f"{path}.uriRegexRewrite.match", regex.match)
 
 
 def _check_retries(report: Report, path: str, retries: HTTPRetry) -> None:
@@ -284,7 +296,7 @@ def _check_fault(report: Report, path: str, fault: HTTPFaultInjection) -> None:
         if fault.delay.exponential_delay is not None:
             report.error(f"{path}.delay.exponentialDelay", "is not supported")
         elif fault.delay.fixed_delay is None:
-            report.error(f"{path}.delay.fixedDelay", "is required")
+            report.warn(f"{path}.delay", "names no delay and does nothing")
     if fault.abort is not None:
         _check_abort(report, f"{path}.abort", fault.abort)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import combinations
 from typing import TYPE_CHECKING
+
+from controlplane.apis.validation.overlaps import overlapping_localities
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from controlplane.apis.validation.report import Report
 
 MAX_TABLE_SIZE = 5_000_011
+MAX_RING_SIZE = 8_388_608
 _TOPOLOGY = ("topology.kubernetes.io/", "topology.istio.io/", "failure-domain.beta.kubernetes.io/")
 
 
@@ -47,15 +49,21 @@ def _check_hash(report: Report, path: str, settings: ConsistentHashLB) -> None:
     if cookie is not None:
         if not cookie.name:
             report.error(f"{path}.httpCookie.name", "must not be empty")
-        names = [each.name for each in cookie.attributes]
-        for index, name in enumerate(names):
-            if not name or name in names[:index]:
-                report.error(f"{path}.httpCookie.attributes[{index}].name", f"{name!r} is empty or a duplicate")
+        names: set[str] = set()
+        for index, attribute in enumerate(cookie.attributes):
+            if not attribute.name or attribute.name in names:
+                where = f"{path}.httpCookie.attributes[{index}].name"
+                report.error(where, f"{attribute.name!r} is empty or a duplicate")
+            names.add(attribute.name)
     if settings.minimum_ring_size:
         if settings.ring_hash is not None or settings.maglev is not None:
             report.error(f"{path}.minimumRingSize", "cannot be set together with ringHash or maglev")
         else:
             report.warn(f"{path}.minimumRingSize", "is deprecated, use ringHash")
+    ring = settings.ring_hash.minimum_ring_size if settings.ring_hash is not None else None
+    for name, size in (("minimumRingSize", settings.minimum_ring_size), ("ringHash.minimumRingSize", ring)):
+        if size is not None and size > MAX_RING_SIZE:
+            report.error(f"{path}.{name}", f"{size} must be at most {MAX_RING_SIZE}")
     if settings.maglev is not None and settings.maglev.table_size is not None:
         size = settings.maglev.table_size
         if not 0 < size < MAX_TABLE_SIZE or not _is_prime(size):
@@ -96,13 +104,8 @@ def _check_localities(report: Report, path: str, localities: Iterable[str]) -> N
         parts = locality.split("/")
         if not all(parts) or "*" in locality.removesuffix("*") or (locality.endswith("*") and parts[-1] != "*"):
             report.error(path, f"{locality!r} is not region/zone/subzone, with * only as the last part")
-    for one, other in combinations(named, 2):
-        if _within(one, other) or _within(other, one):
-            report.error(path, f"{one!r} and {other!r} overlap")
-
-
-def _within(narrow: str, wide: str) -> bool:
-    return narrow == wide or (narrow + "/").startswith(wide.removesuffix("*").removesuffix("/") + "/") or wide == "*"
+    for later, earlier in sorted(overlapping_localities(named).items()):
+        report.error(path, f"{named[earlier]!r} and {named[later]!r} overlap")
 
 
 def _check_failover(report: Report, path: str, rules: Sequence[LocalityFailover], priority: Sequence[str]) -> None:

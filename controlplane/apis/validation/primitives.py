@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
-import re2
-
+from controlplane.apis.claims import claim_path
 from controlplane.apis.common import MAX_PORT, StringMatch
+from controlplane.apis.validation.formats import header_format_problem
+from controlplane.apis.validation.regex import check_regex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,17 +18,15 @@ if TYPE_CHECKING:
 
 MAX_LABEL = 63
 MAX_HOST = 255
-MAX_REGEX = 1024
 MESH_GATEWAY = "mesh"
+MAX_HEADER_BYTES = 16384
+NO_PARTIAL_NAME = "a server name is matched as a whole or by its first parts (*.example.com)"
 
-_DNS_LABEL = re.compile(r"[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?")
-_WILDCARD_LABEL = re.compile(r"\*|\*?[-a-zA-Z0-9]*[a-zA-Z0-9]")
-_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_LABEL_NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?")
-_LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
-_VARIABLE = re.compile(r"%%|%[A-Z0-9_]+(?:\([^)]*\)(?::[0-9]+)?)?%")
+_ALNUM = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+_IN_DNS_LABEL = _ALNUM | {"-"}
+_IN_LABEL = _ALNUM | frozenset("-_.")
+_IN_HEADER = _ALNUM | frozenset("!#$%&'*+.^_`|~-")
 _PSEUDO_HEADERS = {":method", ":scheme", ":authority", ":path", ":status"}
-_CLAIMS = "@request.auth.claims"
 _TARGET_KINDS = {
     ("", "Service"),
     ("core", "Service"),
@@ -37,13 +34,16 @@ _TARGET_KINDS = {
     ("gateway.networking.k8s.io", "Gateway"),
     ("gateway.networking.k8s.io", "GatewayClass"),
 }
-_RE2 = re2.Options()
-_RE2.log_errors = False
 
 
 def is_dns_label(text: str) -> bool:
     """Whether this is one part of a DNS name; upper case is allowed."""
-    return len(text) <= MAX_LABEL and _DNS_LABEL.fullmatch(text) is not None
+    return len(text) <= MAX_LABEL and _is_word(text, _IN_DNS_LABEL)
+
+
+def _is_word(text: str, within: frozenset[str]) -> bool:
+    """Whether a text is made of these, and begins and ends with a letter or digit."""
+    return bool(text) and text[0] in _ALNUM and text[-1] in _ALNUM and within.issuperset(text)
 
 
 def is_fqdn(text: str) -> bool:
@@ -53,13 +53,14 @@ def is_fqdn(text: str) -> bool:
 
 
 def is_wildcard_domain(text: str) -> bool:
-    """As ``is_fqdn``, but the first part may be ``*`` or start with it."""
-    if text == "*":
-        return True
-    first, _, rest = text.partition(".")
-    if len(first) > MAX_LABEL or _WILDCARD_LABEL.fullmatch(first) is None:
+    """As ``is_fqdn``, but the first part may be ``*`` or start with it; a name of one part may be a number."""
+    first, dot, rest = text.partition(".")
+    label = first.removeprefix("*")
+    if not 0 < len(text) <= MAX_HOST or len(first) > MAX_LABEL:
         return False
-    return is_fqdn(rest) if first.startswith("*") and rest else is_fqdn(text.replace("*", "", 1)) or first == "*"
+    if not (first == "*" or is_dns_label(label) or (label != first and is_dns_label(label.removeprefix("-")))):
+        return False
+    return not dot or not rest or is_fqdn(rest)
 
 
 def is_ip(text: str) -> bool:
@@ -83,45 +84,6 @@ def is_subnet(text: str) -> bool:
 def is_partial_wildcard(host: str) -> bool:
     """Whether a ``*`` stands elsewhere than as the whole first part."""
     return "*" in host and host != "*" and (not host.startswith("*.") or "*" in host[1:])
-
-
-def hosts_overlap(one: str, other: str) -> bool:
-    """Whether some name is matched by both, exactly or by wildcard."""
-    if one == other:
-        return True
-    if one.startswith("*") and other.startswith("*"):
-        return one[1:].endswith(other[1:]) or other[1:].endswith(one[1:])
-    if one.startswith("*"):
-        return other.endswith(one[1:]) and len(other) > len(one) - 1
-    return other.startswith("*") and one.endswith(other[1:]) and len(one) > len(other) - 1
-
-
-def covers(wide: str, narrow: str) -> bool:
-    """Whether every name that ``narrow`` matches is matched by ``wide``."""
-    if wide.startswith("*"):
-        return narrow.removeprefix("*").endswith(wide[1:])
-    return wide == narrow
-
-
-@lru_cache(maxsize=4096)
-def regex_problem(pattern: str) -> str:
-    """Why this is not a usable RE2 expression, or an empty text."""
-    if not pattern:
-        return "must not be empty"
-    if len(pattern) > MAX_REGEX:
-        return f"must be at most {MAX_REGEX} characters"
-    try:
-        re2.compile(pattern, options=_RE2)
-    except re2.error as error:
-        text = error.args[0] if error.args else error
-        return f"is not an RE2 expression: {text.decode() if isinstance(text, bytes) else text}"
-    return ""
-
-
-def check_regex(report: Report, path: str, pattern: str) -> None:
-    """An RE2 expression of at most 1,024 characters."""
-    if problem := regex_problem(pattern):
-        report.error(path, problem)
 
 
 def check_string_match(report: Report, path: str, match: StringMatch, *, empty_prefix: bool = False) -> None:
@@ -149,10 +111,10 @@ def check_labels(report: Report, path: str, labels: Mapping[str, str]) -> None:
     """Kubernetes' syntax of labels."""
     for key, value in labels.items():
         prefix, slash, name = key.rpartition("/")
-        good_name = len(name) <= MAX_LABEL and _LABEL_NAME.fullmatch(name) is not None
+        good_name = len(name) <= MAX_LABEL and _is_word(name, _IN_LABEL)
         if not good_name or (slash and not is_fqdn(prefix)):
             report.error(path, f"{key!r} is not a label name")
-        if len(value) > MAX_LABEL or _LABEL_VALUE.fullmatch(value) is None:
+        if len(value) > MAX_LABEL or (value and not _is_word(value, _IN_LABEL)):
             report.error(f"{path}.{key}", f"{value!r} is not a label value")
 
 
@@ -177,13 +139,8 @@ def check_header_match_name(report: Report, path: str, name: str) -> None:
     """A header to compare: a token, a pseudo header, or a claim of a token."""
     if not name:
         report.error(path, "header name must not be empty")
-    elif name not in _PSEUDO_HEADERS and not is_claim(name) and _HEADER.fullmatch(name) is None:
+    elif name not in _PSEUDO_HEADERS and not claim_path(name) and not _IN_HEADER.issuperset(name):
         report.error(path, f"{name!r} is not a header name")
-
-
-def is_claim(name: str) -> bool:
-    """Whether this stands for a claim of the request's token (``@request.auth.claims.group``)."""
-    return name.startswith(_CLAIMS)
 
 
 def check_header_name(report: Report, path: str, name: str, *, authority: bool) -> None:
@@ -196,16 +153,30 @@ def check_header_name(report: Report, path: str, name: str, *, authority: bool) 
             report.error(path, f"{name!r} cannot be changed here")
     elif name.startswith(":"):
         report.error(path, f"{name!r}: pseudo headers cannot be changed")
-    elif _HEADER.fullmatch(name) is None:
+    elif not _IN_HEADER.issuperset(name):
         report.error(path, f"{name!r} is not a header name")
 
 
 def check_header_value(report: Report, path: str, value: str) -> None:
-    """No control characters but tabs; a percent sign is doubled or starts a closed ``%VARIABLE%``."""
+    """No control characters but tabs; a percent sign is doubled or starts a command that Envoy knows."""
     if any((ord(char) < ord(" ") and char != "\t") or ord(char) == 127 for char in value):  # noqa: PLR2004 - DEL
         report.error(path, "must not have control characters")
-    if "%" in _VARIABLE.sub("", value):
-        report.error(path, f"{value!r} has an unclosed %; a plain one is written %%")
+    report.spend()
+    if problem := header_format_problem(value):
+        report.error(path, problem)
+    check_size(report, path, value)
+
+
+def check_size(report: Report, path: str, value: str) -> None:
+    """What Envoy holds of one header."""
+    if len(value.encode()) > MAX_HEADER_BYTES:
+        report.error(path, f"must be at most {MAX_HEADER_BYTES} bytes")
+
+
+def check_line(report: Report, path: str, text: str) -> None:
+    """A text that becomes part of a request or of a header: in one line."""
+    if any(char in text for char in "\0\n\r"):
+        report.error(path, "must not have line breaks or NUL characters")
 
 
 def check_export_to(report: Report, export_to: Sequence[str], namespace: str, *, may_be_nobody: bool = False) -> None:

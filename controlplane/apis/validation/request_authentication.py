@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import ipaddress
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from controlplane.apis.validation import primitives
 from controlplane.apis.validation.report import Findings, Report, Subject
+from controlplane.documents.json_reader import json_value
 
 if TYPE_CHECKING:
     from controlplane.apis.request_authentication import RequestAuthentication
@@ -21,16 +23,33 @@ def problems(spec: RequestAuthentication, _subject: Subject) -> Findings:
     primitives.check_targets(report, spec.target_ref, spec.target_refs)
     for index, each in enumerate(spec.jwt_rules):
         path = f"spec.jwtRules[{index}]"
-        if each.issuer is None and not each.jwks_uri and not each.jwks:
-            report.error(path, "issuer, jwksUri or jwks is required")
+        if not each.issuer and not each.jwks_uri:
+            report.error(path, "issuer or jwksUri is required")
+        for position, header in enumerate(each.from_headers):
+            primitives.check_line(report, f"{path}.fromHeaders[{position}].name", header.name)
+            primitives.check_line(report, f"{path}.fromHeaders[{position}].prefix", header.prefix)
+        primitives.check_line(report, f"{path}.outputPayloadToHeader", each.output_payload_to_header)
+        if each.jwks_uri and not each.jwks and _is_near(urlsplit(each.jwks_uri).hostname or ""):
+            report.warn(f"{path}.jwksUri", "is an address of the machine that asks: no keys are fetched from there")
         if each.jwks:
             _check_keys(report, f"{path}.jwks", each.jwks)
     return report.findings
 
 
+def _is_near(host: str) -> bool:
+    """Whether a host is the machine that asks or its own network alone, which is never asked for keys."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified or address.is_link_local
+
+
 def _check_keys(report: Report, path: str, text: str) -> None:
     try:
-        keys = json.loads(text)["keys"]
+        keys = json_value(text)["keys"]
         private = [key for key in keys if _PRIVATE & key.keys()]
     except (ValueError, KeyError, TypeError, AttributeError):
         report.error(path, "is not a JSON web key set")

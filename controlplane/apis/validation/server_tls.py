@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from typing import TYPE_CHECKING
+
+import re2
 
 from controlplane.apis.common import TLSProtocol
 from controlplane.apis.tls import ServerTLSMode
@@ -32,11 +36,28 @@ CIPHER_SUITES = frozenset(
         "DES-CBC3-SHA",
     ]
 )
+ECDH_CURVES = frozenset(
+    [
+        "P-256",
+        "P-384",
+        "P-521",
+        "X25519",
+        "X25519MLKEM768",
+        "MLKEM1024",
+        "prime256v1",
+        "secp384r1",
+        "secp521r1",
+        "x25519",
+    ]
+)
+_SHA256 = re2.compile(r"[0-9a-fA-F]{64}|[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){31}")
+_SHA256_BYTES = 32
 
 
 def check_server_tls(report: Report, path: str, tls: ServerTLSSettings) -> None:
     """Which certificate material goes with which mode, and doubtful protocol settings."""
     _check_ciphers(report, path, tls)
+    _check_pins(report, path, tls)
     material = {
         "serverCertificate": tls.server_certificate,
         "privateKey": tls.private_key,
@@ -60,16 +81,40 @@ def check_server_tls(report: Report, path: str, tls: ServerTLSSettings) -> None:
 def _check_ciphers(report: Report, path: str, tls: ServerTLSSettings) -> None:
     if tls.min_protocol_version in {TLSProtocol.TLSV1_0, TLSProtocol.TLSV1_1} and not tls.cipher_suites:
         report.warn(f"{path}.minProtocolVersion", f"{tls.min_protocol_version} needs cipherSuites that it can use")
+    seen: set[str] = set()
     for index, suite in enumerate(tls.cipher_suites):
         where = f"{path}.cipherSuites[{index}]"
         if suite not in CIPHER_SUITES:
             report.warn(where, f"{suite!r} is not a known cipher suite and is left out")
-        elif suite in tls.cipher_suites[:index]:
+        elif suite in seen:
             report.warn(where, f"{suite!r} is a duplicate")
+        seen.add(suite)
+    for index, curve in enumerate(tls.ecdh_curves):
+        if curve not in ECDH_CURVES:
+            report.warn(f"{path}.ecdhCurves[{index}]", f"{curve!r} is not a known curve and is left out")
+
+
+def _check_pins(report: Report, path: str, tls: ServerTLSSettings) -> None:
+    """Digests of certificates and keys in the forms that Envoy reads."""
+    for index, text in enumerate(tls.verify_certificate_hash):
+        if _SHA256.fullmatch(text) is None:
+            report.error(f"{path}.verifyCertificateHash[{index}]", f"{text!r} is not a SHA-256 in hexadecimal digits")
+    for index, text in enumerate(tls.verify_certificate_spki):
+        if not _is_pin(text):
+            report.error(f"{path}.verifyCertificateSpki[{index}]", f"{text!r} is not a SHA-256 in base64")
+    if tls.mode is ServerTLSMode.SIMPLE and tls.subject_alt_names:
+        report.warn(f"{path}.subjectAltNames", "has no effect with SIMPLE, which asks callers for no certificate")
+
+
+def _is_pin(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text, validate=True)) == _SHA256_BYTES
+    except (binascii.Error, ValueError):
+        return False
 
 
 def _check_material(report: Report, path: str, tls: ServerTLSSettings) -> None:
-    files = bool(tls.server_certificate or tls.private_key)
+    files = bool(tls.server_certificate and tls.private_key)
     sources = (bool(tls.credential_name), bool(tls.credential_names), files, bool(tls.tls_certificates))
     if sum(sources) > 1:
         report.error(path, "only one of credentialName, credentialNames, tlsCertificates and files can be set")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _BY_NAME = {Resolution.DNS, Resolution.DNS_ROUND_ROBIN}
 _DYNAMIC_PROTOCOLS = {"HTTP", "TLS", "GRPC", "HTTP2"}
+_RESERVED = frozenset({15001, 15006, 15021, 15090})
 _USE_WAYPOINT = "istio.io/use-waypoint"
 
 
@@ -48,7 +49,7 @@ def _check_hosts(report: Report, spec: ServiceEntry) -> None:
             report.error(path, f"{host!r} is not a host name or wildcard")
         elif primitives.is_partial_wildcard(host) and spec.resolution is not Resolution.DYNAMIC_DNS:
             report.warn(path, f"{host!r}: a partial wildcard is matched with resolution DYNAMIC_DNS only")
-        elif spec.resolution in _BY_NAME and not spec.endpoints and not spec.workload_selector and "*" in host:
+        if spec.resolution in _BY_NAME and not spec.endpoints and not spec.workload_selector and "*" in host:
             report.error(path, f"{host!r} cannot be resolved: without endpoints hosts must not be wildcards")
     protocols = [port.protocol for port in spec.ports]
     if len(spec.hosts) > 1 and spec.resolution is not Resolution.NONE:
@@ -72,6 +73,8 @@ def _check_ports(report: Report, spec: ServiceEntry) -> None:
         is_tcp = port.protocol.upper() in {"", "TCP"}
         if is_tcp and not spec.addresses and spec.resolution is Resolution.NONE:
             report.warn(path, "a TCP port without addresses takes all traffic to that port")
+        if port.number in _RESERVED and not spec.addresses and not is_http(port.protocol):
+            report.warn(f"{path}.number", f"{port.number} is a port of the proxy itself: it is not captured")
         by_address = port.protocol.upper() in {"", *TCP_PROTOCOLS} or is_tls(port.protocol)
         if by_name and by_address and spec.addresses and len(spec.hosts) > 1:
             report.warn(path, "hosts that share addresses cannot be told apart on a TCP port")

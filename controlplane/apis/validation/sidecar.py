@@ -13,7 +13,13 @@ from controlplane.apis.validation.report import Findings, Report, Subject
 from controlplane.apis.validation.server_tls import check_server_tls
 
 if TYPE_CHECKING:
-    from controlplane.apis.sidecar import IstioEgressListener, IstioIngressListener, OutboundTrafficPolicy, Sidecar
+    from controlplane.apis.sidecar import (
+        IstioEgressListener,
+        IstioIngressListener,
+        OutboundTrafficPolicy,
+        Sidecar,
+        SidecarPort,
+    )
     from controlplane.apis.tls import ServerTLSSettings
 
 UNIX = "unix://"
@@ -45,8 +51,7 @@ def problems(spec: Sidecar, _subject: Subject) -> Findings:
 def _check_ingress(report: Report, path: str, listener: IstioIngressListener) -> None:
     port = listener.port
     primitives.check_port(report, f"{path}.port.number", port.number)
-    if not is_protocol(port.protocol):
-        report.error(f"{path}.port.protocol", f"{port.protocol!r} is not a protocol")
+    _check_port_texts(report, f"{path}.port", port)
     if port.target_port:
         report.error(f"{path}.port.targetPort", "cannot be used in a Sidecar")
     if listener.bind and not primitives.is_ip(listener.bind):
@@ -59,6 +64,14 @@ def _check_ingress(report: Report, path: str, listener: IstioIngressListener) ->
         check_connection_pool(report, f"{path}.connectionPool", pool)
         if pool.http is not None and not is_http(port.protocol):
             report.warn(f"{path}.connectionPool.http", f"has no effect with {port.protocol}")
+
+
+def _check_port_texts(report: Report, path: str, port: SidecarPort) -> None:
+    """Name and protocol may be left out: the protocol is detected then."""
+    if port.protocol and not is_protocol(port.protocol):
+        report.error(f"{path}.protocol", f"{port.protocol!r} is not a protocol")
+    if port.name and not primitives.is_dns_label(port.name):
+        report.error(f"{path}.name", f"{port.name!r} is not a DNS label")
 
 
 def _check_default_endpoint(report: Report, path: str, endpoint: str) -> None:
@@ -119,8 +132,7 @@ def _check_egress_listener(report: Report, path: str, listener: IstioEgressListe
     port, bind = listener.port, listener.bind
     is_socket = bind.startswith(UNIX)
     if port is not None:
-        if not is_protocol(port.protocol):
-            report.error(f"{path}.port.protocol", f"{port.protocol!r} is not a protocol")
+        _check_port_texts(report, f"{path}.port", port)
         if is_socket:
             if port.number:
                 report.error(f"{path}.port.number", "must be 0 with a unix domain socket")
@@ -134,12 +146,14 @@ def _check_egress_listener(report: Report, path: str, listener: IstioEgressListe
         report.error(f"{path}.bind", f"{bind!r} is neither an IP address nor a unix domain socket")
     if not listener.hosts:
         report.error(f"{path}.hosts", "at least one is required")
+    seen: set[str] = set()
     for index, host in enumerate(listener.hosts):
         where = f"{path}.hosts[{index}]"
         _check_egress_host(report, where, host)
-        if host in listener.hosts[:index]:
+        if host in seen:
             report.warn(where, f"{host!r} is a duplicate")
-    if "*/*" in listener.hosts and len(set(listener.hosts)) > 1:
+        seen.add(host)
+    if "*/*" in seen and len(seen) > 1:
         report.warn(f"{path}.hosts", "'*/*' covers the others")
 
 
@@ -151,8 +165,10 @@ def _check_egress_host(report: Report, path: str, host: str) -> None:
     named = namespace.removeprefix("~")
     if not (namespace == "~" or named in {"*", "."} or primitives.is_dns_label(named)):
         report.error(path, f"{namespace!r} is not a namespace")
-    if not (primitives.is_wildcard_domain(name) or primitives.is_ip(name)):
+    if not primitives.is_wildcard_domain(name):
         report.error(path, f"{name!r} is not a host name or wildcard")
+    elif primitives.is_partial_wildcard(name):
+        report.error(path, f"{name!r}: a wildcard stands for whole parts (*.example.com)")
     elif name != "*" and "." not in name:
         report.error(path, f"{name!r} must be a full host name")
 

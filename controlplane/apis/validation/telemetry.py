@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from controlplane.apis.validation import cel, primitives
+from controlplane.apis.validation.formats import format_problem
 from controlplane.apis.validation.report import Findings, Report, Subject
 
 if TYPE_CHECKING:
@@ -22,8 +23,13 @@ def problems(spec: Telemetry, _subject: Subject) -> Findings:
             report.warn(f"spec.tracing[{index}].providers", "only one provider is used")
         if "" in tracing.custom_tags:
             report.error(f"spec.tracing[{index}].customTags", "a tag must have a name")
+        for name, tag in tracing.custom_tags.items():
+            report.spend()
+            if tag.formatter is not None and (problem := format_problem(tag.formatter.value)):
+                report.error(f"spec.tracing[{index}].customTags[{name}].formatter.value", problem)
     for index, logging in enumerate(spec.access_logging):
-        expression = logging.filter.expression if logging.filter is not None else ""
-        if expression and (problem := cel.problem(expression)):
-            report.error(f"spec.accessLogging[{index}].filter.expression", f"is not a CEL expression: {problem}")
+        report.spend()
+        if logging.filter is not None and (problem := cel.envoy_problem(logging.filter.expression)):
+            path = f"spec.accessLogging[{index}].filter.expression"
+            report.error(path, f"is not a CEL expression that Envoy takes: {problem}")
     return report.findings

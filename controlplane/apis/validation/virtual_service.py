@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 from controlplane.apis.validation import primitives
 from controlplane.apis.validation.http_route import check_destination, check_http_route, check_weights
+from controlplane.apis.validation.overlaps import CoveringHosts, overlapping_hosts
 from controlplane.apis.validation.primitives import MESH_GATEWAY
 from controlplane.apis.validation.reachability import check_reachability
 from controlplane.apis.validation.report import Findings, Report, Subject
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
         VirtualService,
     )
 
-_SNI_ROUTE_HOST = re.compile(r"outbound_\.\d+_\._\..+")
+_SNI_ROUTE = "outbound_."
 
 
 def problems(spec: VirtualService, subject: Subject) -> Findings:
@@ -34,8 +33,9 @@ def problems(spec: VirtualService, subject: Subject) -> Findings:
         report.error("spec", "http, tcp or tls must be set")
     for index, http in enumerate(spec.http):
         check_http_route(report, f"spec.http[{index}]", http, is_delegate=not spec.hosts, on_mesh=on_mesh)
+    hosts = CoveringHosts(spec.hosts)
     for index, tls in enumerate(spec.tls):
-        _check_tls(report, f"spec.tls[{index}]", tls, spec)
+        _check_tls(report, f"spec.tls[{index}]", tls, spec, hosts)
     for index, tcp in enumerate(spec.tcp):
         path = f"spec.tcp[{index}]"
         for position, match in enumerate(tcp.match):
@@ -57,30 +57,40 @@ def _check_binding(report: Report, spec: VirtualService, *, on_mesh: bool) -> No
         return
     for index, host in enumerate(spec.hosts):
         path = f"spec.hosts[{index}]"
-        sni_route = spec.gateways and _SNI_ROUTE_HOST.fullmatch(host)
-        if not (primitives.is_wildcard_domain(host) or primitives.is_ip(host) or sni_route):
+        if not (primitives.is_wildcard_domain(host) or primitives.is_ip(host) or _is_sni_route(spec, host)):
             report.error(path, f"{host!r} is not a host name, wildcard or IP address")
         elif host == "*" and on_mesh:
             report.error(path, "'*' is not allowed for sidecars (gateway mesh)")
-    for one, other in combinations(range(len(spec.hosts)), 2):
-        if primitives.hosts_overlap(spec.hosts[one], spec.hosts[other]):
-            report.error(f"spec.hosts[{other}]", f"{spec.hosts[other]!r} overlaps {spec.hosts[one]!r}: duplicate hosts")
+    for later, earlier in sorted(overlapping_hosts(spec.hosts).items()):
+        reason = f"{spec.hosts[later]!r} overlaps {spec.hosts[earlier]!r}: duplicate hosts"
+        report.error(f"spec.hosts[{later}]", reason)
 
 
-def _check_tls(report: Report, path: str, route: TLSRoute, spec: VirtualService) -> None:
+def _is_sni_route(spec: VirtualService, host: str) -> bool:
+    """Whether a host is how another gateway calls a cluster in a server name, ``outbound_.80_._.HOST``."""
+    port, separator, name = host.removeprefix(_SNI_ROUTE).partition("_._.")
+    named = host.startswith(_SNI_ROUTE) and separator and name and port.isascii() and port.isdecimal()
+    return bool(spec.gateways and named)
+
+
+def _check_tls(report: Report, path: str, route: TLSRoute, spec: VirtualService, hosts: CoveringHosts) -> None:
     if not route.match:
         report.error(f"{path}.match", "at least one match is required")
     for index, match in enumerate(route.match):
         where = f"{path}.match[{index}]"
         if not match.sni_hosts:
             report.error(f"{where}.sniHosts", "at least one is required")
+        report.spend()
         for position, sni in enumerate(match.sni_hosts):
             at = f"{where}.sniHosts[{position}]"
             if primitives.is_ip(sni):
                 report.warn(at, f"{sni!r}: clients send no IP address as server name")
-            elif not primitives.is_wildcard_domain(sni):
+                continue
+            if not (primitives.is_wildcard_domain(sni) or _is_sni_route(spec, sni)):
                 report.error(at, f"{sni!r} is not a host name or wildcard")
-            if not any(primitives.covers(host, sni) for host in spec.hosts):
+            elif primitives.is_partial_wildcard(sni):
+                report.error(at, f"{sni!r}: {primitives.NO_PARTIAL_NAME}")
+            if not hosts.cover(sni):
                 report.error(at, f"{sni!r} is not covered by spec.hosts")
         _check_l4(report, where, match)
     _check_choices(report, path, route.route)
@@ -88,7 +98,7 @@ def _check_tls(report: Report, path: str, route: TLSRoute, spec: VirtualService)
 
 def _check_l4(report: Report, path: str, match: L4MatchAttributes | TLSMatchAttributes) -> None:
     primitives.check_subnets(report, f"{path}.destinationSubnets", match.destination_subnets)
-    if match.has("port"):
+    if match.port:  # in protobuf an explicit 0 says nothing
         primitives.check_port(report, f"{path}.port", match.port)
     primitives.check_labels(report, f"{path}.sourceLabels", match.source_labels)
     primitives.check_gateway_names(report, f"{path}.gateways", match.gateways)

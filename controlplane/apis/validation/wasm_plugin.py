@@ -22,6 +22,8 @@ def problems(spec: WasmPlugin, _subject: Subject) -> Findings:
 def check_wasm(report: Report, path: str, config: WasmConfig) -> None:
     """Variables are named once."""
     names = [each.name for each in config.vm_config.env] if config.vm_config is not None else []
+    seen: set[str] = set()
     for index, name in enumerate(names):
-        if name in names[:index]:
+        if name in seen:
             report.error(f"{path}.vmConfig.env[{index}].name", f"{name!r} is a duplicate")
+        seen.add(name)

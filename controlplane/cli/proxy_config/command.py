@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import typer
 from controlplane.cli.fetch import (
     CONTROL_PLANE,
     ENVOY_ADMIN,
+    MAX_DUMP,
     BesideAddressOption,
     ControlPlaneOption,
     Unanswered,
@@ -23,7 +23,7 @@ from controlplane.cli.fetch import (
     fetch_json,
     split_address,
 )
-from controlplane.cli.output import print_text, print_value, table
+from controlplane.cli.output import print_aside, print_text, print_value, table
 from controlplane.cli.plain import PlainCommand, PlainGroup
 from controlplane.cli.proxy_config import clusters, endpoints, listeners, routes
 from controlplane.cli.proxy_config.difference import difference
@@ -41,6 +41,8 @@ from controlplane.cli.proxy_config.filters import (
     TypeOption,
 )
 from controlplane.cli.proxy_config.names import shown
+from controlplane.documents.json_reader import json_value
+from controlplane.printable import printable
 
 LISTENER_PADDING = 1
 PADDING = 5
@@ -141,11 +143,11 @@ def _dump(read: Callable[[], Any], where: str) -> Dump:
 
 def _read(file: Path) -> Any:  # noqa: ANN401 - any JSON value
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text()
+        text = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()  # JSON is UTF-8 in every locale
     except OSError as error:
         raise Unanswered(f"{file} cannot be read: {error.strerror}") from error
     try:
-        return json.loads(text)
+        return json_value(text, limit=MAX_DUMP)
     except ValueError as error:
         raise Unanswered(f"{file} is not JSON: {error}") from error
 
@@ -160,9 +162,9 @@ def _differ(origin: Origin, kinds: Sequence[str], *filters: object) -> None:
     differences = {kind: difference(kind, wanted, held) for kind in kinds}
     for kind, lines in differences.items():
         print(f"{kind} Don't Match" if lines else f"{kind} Match")
-        print("".join(f"{line}\n" for line in lines), end="")
+        print("".join(f"{printable(line)}\n" for line in lines), end="")
     if warming := held.warming():
-        print(f"Warning: Envoy does not use these yet, it is still warming: {', '.join(warming)}", file=sys.stderr)
+        print_aside(f"Warning: Envoy does not use these yet, it is still warming: {', '.join(warming)}")
     if any(differences.values()):
         raise typer.Exit(1)
 

@@ -5,7 +5,7 @@ Shape: ``envoy.admin.v3.ConfigDump`` as JSON, or ``envoy.admin.v3.Clusters`` whe
 
 from __future__ import annotations
 
-import re
+import re  # noqa: TID251 - names of fields
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any

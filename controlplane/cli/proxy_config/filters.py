@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import re  # noqa: TID251 - an option of who runs it
 from enum import Enum
 from ipaddress import ip_address
 from typing import Annotated

@@ -5,7 +5,7 @@ No message is loaded for it, so it must be known where keys are no names of fiel
 
 from __future__ import annotations
 
-import re
+import re  # noqa: TID251 - names of fields
 from collections.abc import Mapping
 from typing import Any
 

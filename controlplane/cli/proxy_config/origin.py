@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import re  # noqa: TID251 - names of our own resources
 
 from controlplane.cli.proxy_config.dump import Json
 

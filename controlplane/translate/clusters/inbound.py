@@ -8,17 +8,18 @@ from typing import Any, NamedTuple
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 
 from controlplane.apis.mesh import MeshConfig
+from controlplane.engine.recording import Query
+from controlplane.model.cluster_names import inbound_name
 from controlplane.model.proxy_class import InboundScope
 from controlplane.model.service import Protocol, Service, ServicePort
 from controlplane.registry.destination_rules import Policy, Rule, inbound_rule_for, policy_for
-from controlplane.registry.memo import Query
-from controlplane.registry.proxy_settings import mesh_for, preserves_header_case
+from controlplane.registry.mesh import mesh_config
+from controlplane.registry.proxy_settings import preserves_header_case
 from controlplane.registry.scopes import EgressKey, ReachKey, reaches
 from controlplane.registry.services import services_of
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
 from controlplane.translate.clusters.metadata import config_metadata, put_services
-from controlplane.translate.clusters.names import inbound_name
 from controlplane.translate.clusters.policies import (
     bind_address,
     circuit_breakers,
@@ -29,6 +30,7 @@ from controlplane.translate.clusters.policies import (
 )
 from controlplane.translate.clusters.special import SpecialKey, inbound_sources
 from controlplane.translate.clusters.stat_names import stat_name
+from controlplane.translate.sound import is_sound
 
 FOREVER_SECONDS = 9223372035
 UNIX = "unix://"
@@ -68,7 +70,7 @@ def _build(view: View, key: InboundKey) -> Resource | None:
     """
     listener = next((one for one in _ingress(view, key.scope) if one.port.number == key.port), None)
     cluster = _service_cluster(view, key) if listener is None else _ingress_cluster(view, key, listener)
-    if cluster is None:
+    if cluster is None or not is_sound(view, cluster, f"cluster {key.name}"):
         return None
     return Resource.of(ResourceType.CLUSTER, key.name, cluster.SerializeToString(deterministic=True))
 
@@ -90,7 +92,7 @@ def _targets(view: View, key: InboundKey) -> list[tuple[Service, ServicePort]]:
 
 
 def _service_cluster(view: View, key: InboundKey) -> Cluster | None:
-    mesh = mesh_for(view, key.scope.settings)
+    mesh = mesh_config(view)
     targets = _targets(view, key)
     if not targets:
         return None
@@ -98,7 +100,7 @@ def _service_cluster(view: View, key: InboundKey) -> Cluster | None:
     rule = _rule(view, key.scope, service)
     policy = policy_for(mesh, rule, "", port.number)
     pool = _sidecar_pool(view, key.scope) or policy.connection_pool
-    cluster = _cluster(mesh, key, port.protocol, pool)
+    cluster = _cluster(view, key, port.protocol, pool)
     _count(cluster, mesh, key, service, port)
     if str(getattr(mesh.inbound_traffic_policy, "mode", None) or "PASSTHROUGH") == "LOCALHOST":
         _static(cluster, "127.0.0.1" if key.scope.ipv4 else "::1", key.port)
@@ -124,13 +126,13 @@ def _describe(cluster: Cluster, services: list[Service], rule: Rule | None) -> N
 
 
 def _ingress_cluster(view: View, key: InboundKey, listener: Any) -> Cluster:  # noqa: ANN401 - an apis model
-    mesh = mesh_for(view, key.scope.settings)
+    mesh = mesh_config(view)
     pool = listener.connection_pool or _sidecar_pool(view, key.scope)
     targets = _targets(view, key)
     rule = _rule(view, key.scope, targets[0][0]) if targets else None
     if pool is None:
         pool = policy_for(mesh, rule, "", targets[0][1].number if targets else 0).connection_pool
-    cluster = _cluster(mesh, key, Protocol.parse(listener.port.protocol or ""), pool)
+    cluster = _cluster(view, key, Protocol.parse(listener.port.protocol or ""), pool)
     if targets:
         _count(cluster, mesh, key, *targets[0])
     _ingress_endpoint(cluster, key, listener.default_endpoint or "")
@@ -171,15 +173,16 @@ def _ingress_endpoint(cluster: Cluster, key: InboundKey, endpoint: str) -> None:
     _bind(cluster, key)
 
 
-def _cluster(mesh: MeshConfig, key: InboundKey, protocol: Protocol, pool: Any) -> Cluster:  # noqa: ANN401 - apis model
+def _cluster(view: View, key: InboundKey, protocol: Protocol, pool: Any) -> Cluster:  # noqa: ANN401 - apis model
     cluster = Cluster(name=key.name, alt_stat_name=f"{key.name};")
+    mesh = mesh_config(view)
     cluster.connect_timeout.FromTimedelta(mesh.connect_timeout)
     policy = Policy(connection_pool=pool)
     circuit_breakers(cluster, policy)
     tcp_settings(cluster, policy, mesh.tcp_keepalive)
     cluster.common_lb_config.SetInParent()
     options = http_options(protocol, policy, None)
-    if preserves_header_case(mesh):
+    if preserves_header_case(view, key.scope.settings):
         options = preserve_header_case(options, protocol)
     put_http_options(cluster, options)
     return cluster
@@ -194,7 +197,8 @@ def _original_destination(cluster: Cluster, key: InboundKey) -> None:
 
 def _bind(cluster: Cluster, key: InboundKey) -> None:
     scope = key.scope
-    bind_address(cluster, inbound_sources(SpecialKey("", scope.istio, scope.ipv4, scope.ipv6))[0])
+    first, *extra = inbound_sources(SpecialKey("", scope.istio, scope.ipv4, scope.ipv6))
+    bind_address(cluster, first, tuple(extra) if scope.dual_stack else ())
 
 
 def _static(cluster: Cluster, address: str, port: int) -> None:

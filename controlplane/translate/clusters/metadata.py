@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 
+from controlplane.model.cluster_names import config_path
 from controlplane.model.objects import ObjectKey
 from controlplane.model.service import Service
-from controlplane.translate.clusters.names import config_path
 
 
 def put_services(cluster: Cluster, services: Iterable[Service]) -> None:

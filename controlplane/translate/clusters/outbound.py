@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
+import re2
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
+from controlplane.apis.destination_rule import ClientTLSMode
 from controlplane.apis.mesh import MeshConfig
-from controlplane.model.proxy_class import ClientScope
+from controlplane.engine.recording import Query, query
+from controlplane.model.cluster_names import outbound_name, sni
+from controlplane.model.objects import ObjectKey
+from controlplane.model.proxy_class import NO_FILES, ClientScope, FileCertificates
 from controlplane.model.service import Resolution, Service, ServicePort
 from controlplane.registry.destination_rules import Policy, Rule, is_direct, policy_for
-from controlplane.registry.endpoints import PERSISTENT_SESSION, PERSISTENT_SESSION_HEADER, endpoints
-from controlplane.registry.memo import Query, query
+from controlplane.registry.endpoints import PERSISTENT_SESSION, PERSISTENT_SESSION_HEADER, endpoints, known_endpoints
+from controlplane.registry.environment import EXTERNAL_BY_RULE, disabled
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.peer_authentication import namespace_mode
-from controlplane.registry.proxy_settings import mesh_for, preserves_header_case
+from controlplane.registry.proxy_settings import preserves_header_case
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
 from controlplane.translate.clusters.metadata import config_metadata, put_services
-from controlplane.translate.clusters.names import outbound_name
 from controlplane.translate.clusters.policies import (
     circuit_breakers,
     http_options,
@@ -43,24 +46,33 @@ from controlplane.translate.endpoints import LoadKey, load_assignment
 from controlplane.translate.istio_proxy import metadata_exchange_upstream
 from controlplane.translate.locality import locality_setting
 from controlplane.translate.proxy_protocol import wrap_proxy_protocol
+from controlplane.translate.secrets import referenced
+from controlplane.translate.sound import is_sound
 
-_WORKLOAD_ID = re.compile(r"spiffe://[^/]+/(ns/[^/]+/sa/[^/]+)")
+_KEEPS_ALPN = frozenset({ClientTLSMode.SIMPLE, ClientTLSMode.MUTUAL})
+"""Modes in which the protocols that are offered are the rule's business, not the mesh's."""
+_WORKLOAD_ID = re2.compile(r"spiffe://[^/]+/(ns/[^/]+/sa/[^/]+)")
 """The SPIFFE id of a workload, of whatever trust domain."""
 
 
 class ClusterKey(NamedTuple):
-    """One outbound cluster. ``client`` is projected to what cluster bytes may depend on."""
+    """One outbound cluster. ``client`` is projected to what cluster bytes may depend on.
+
+    ``forwards`` is set where a gateway passes mutual TLS through to the service, without ending or adding any.
+    """
 
     service: Service
     port: int
     subset: str
     rule: Rule | None
     client: ClientScope
+    forwards: bool = False
 
     @property
     def name(self) -> str:
         """The cluster's name."""
-        return outbound_name(self.port, self.subset, self.service.hostname)
+        name = sni if self.forwards else outbound_name
+        return name(self.port, self.subset, self.service.hostname)
 
 
 @query
@@ -68,7 +80,8 @@ def service_accounts(view: View, service: Service) -> tuple[str, ...]:
     """Return the SPIFFE ids that servers of a service may present, sorted, trust domain aliases included."""
     mesh = mesh_config(view)
     stated = set(service.accounts)
-    stated.update(e.account for e in endpoints(view, (service.hostname, service.namespace)) if e.account)
+    known = known_endpoints(view, service.hostname, service.namespace)  # where they cannot be read, none is served
+    stated.update(endpoint.account for endpoint in known if endpoint.account)
     paths = {found[1] for name in stated if (found := _WORKLOAD_ID.fullmatch(name)) is not None}
     aliases = {f"spiffe://{alias}/{path}" for alias in mesh.trust_domain_aliases for path in paths}
     return tuple(sorted(stated | aliases))
@@ -87,9 +100,14 @@ def direct_peers_disabled(view: View, key: tuple[Service, int]) -> bool:
 def _build(view: View, key: ClusterKey) -> Resource | None:
     """Build one outbound cluster; ``None`` for a DNS cluster without endpoints, which Envoy would not resolve."""
     cluster = outbound_cluster(view, key)
-    if cluster is None:
+    if cluster is None or not is_sound(view, cluster, f"cluster {key.name}", lambda _: _sources(key)):
         return None
-    return Resource.of(ResourceType.CLUSTER, key.name, cluster.SerializeToString(deterministic=True))
+    refs = referenced((cluster.transport_socket,)) if cluster.HasField("transport_socket") else {}
+    return Resource.of(ResourceType.CLUSTER, key.name, cluster.SerializeToString(deterministic=True), refs)
+
+
+def _sources(key: ClusterKey) -> tuple[ObjectKey, ...]:
+    return (key.service.key.object, *(key.rule.sources if key.rule is not None else ()))
 
 
 cds_resource: Query[ClusterKey, Resource | None] = Query(_build, isolated=True)
@@ -98,7 +116,7 @@ cds_resource.name = "cluster"
 
 def outbound_cluster(view: View, key: ClusterKey) -> Cluster | None:
     """Return an outbound cluster. Reference: envoy.config.cluster.v3.Cluster."""
-    mesh = mesh_for(view, key.client.settings)
+    mesh = mesh_config(view)
     service, rule = key.service, key.rule
     port = service.port(key.port)
     if port is None:
@@ -121,7 +139,8 @@ def outbound_cluster(view: View, key: ClusterKey) -> Cluster | None:
     setting = locality_setting(mesh, service, policy)
     if setting is not None:
         locality_balancing(cluster, setting)
-    if service.labels.get(PERSISTENT_SESSION) or service.labels.get(PERSISTENT_SESSION_HEADER):
+    sessions = service.labels.get(PERSISTENT_SESSION) or service.labels.get(PERSISTENT_SESSION_HEADER)
+    if sessions and not key.forwards:
         cluster.common_lb_config.override_host_status.statuses.extend([1, 3, 0, 5])
     put_services(cluster, [service])
     if not key.subset and service.mesh_external:
@@ -144,7 +163,7 @@ def _discovery(view: View, cluster: Cluster, key: ClusterKey, mesh: MeshConfig, 
         logical = resolution is Resolution.DNS_ROUND_ROBIN or service.race_first_connect
         cluster.type = Cluster.LOGICAL_DNS if logical else Cluster.STRICT_DNS
         _dns(cluster, key.client, mesh, race=service.race_first_connect)
-        assignment = load_assignment(view, LoadKey(service, key.port, key.subset, key.rule, key.client))
+        assignment = load_assignment(view, LoadKey(service, key.port, key.subset, key.rule, key.client, key.forwards))
         if not any(part.lb_endpoints for part in assignment.endpoints):
             return False
         cluster.load_assignment.CopyFrom(_single(assignment) if logical else assignment)
@@ -175,7 +194,7 @@ def _single(assignment: ClusterLoadAssignment) -> ClusterLoadAssignment:
 
 
 def _dns(cluster: Cluster, client: ClientScope, mesh: MeshConfig, *, race: bool) -> None:
-    if race:
+    if race or client.dual_stack:
         cluster.dns_lookup_family = Cluster.ALL
     elif client.ipv6 and not client.ipv4:
         cluster.dns_lookup_family = Cluster.V6_ONLY
@@ -194,13 +213,16 @@ def _transport(  # noqa: PLR0913, PLR0917 - the inputs of one cluster
     service = key.service
     upgrade = str(mesh.h2_upgrade_policy or "")
     options = http_options(port.protocol, policy, upgrade, detects=not key.client.router)
-    if preserves_header_case(mesh):
+    if preserves_header_case(view, key.client.settings):
         options = preserve_header_case(options, port.protocol)
     http2 = (
         options is not None
         and options.WhichOneof("upstream_protocol_options") == "explicit_http_config"
         and (options.explicit_http_config.HasField("http2_protocol_options"))
     )
+    if key.forwards:
+        put_http_options(cluster, options)
+        return
     decision = decide(
         mesh,
         service,
@@ -209,22 +231,32 @@ def _transport(  # noqa: PLR0913, PLR0917 - the inputs of one cluster
         policy,
         peers_disabled=_peers_disabled(view, key, policy),
         accounts=service_accounts(view, service),
+        files=_files(view, key.client, service),
     )
-    if decision.mode == "ISTIO_MUTUAL":
+    if decision.mutual:
         socket = istio_mutual(decision, http2=http2, istio=key.client.istio)
         if decision.auto and cluster.type != Cluster.ORIGINAL_DST:
             put_auto_mutual(cluster, socket)
         else:
             cluster.transport_socket.CopyFrom(socket)
-    elif decision.mode:
-        selected = key.rule is not None and key.rule.selector is not None
-        honoured = selected or key.client.router
-        stated, options = stated_tls(mesh, policy.tls, service, options, http2=http2, selected=honoured)
-        cluster.metadata.filter_metadata["istio"].fields["alpn_override"].string_value = "false"
+    elif decision.stated is not None:
+        selected = (key.rule is not None and key.rule.selector is not None) or key.client.router
+        apart = key.client.files.apart
+        stated, options = stated_tls(
+            mesh, decision.stated, service, options, http2=http2, selected=selected, apart=apart
+        )
         if stated is not None:
             cluster.transport_socket.CopyFrom(stated)
+    if policy.tls is not None and policy.tls.mode in _KEEPS_ALPN:
+        cluster.metadata.filter_metadata["istio"].fields["alpn_override"].string_value = "false"
     put_http_options(cluster, options)
     wrap_proxy_protocol(cluster, policy.proxy_protocol)
+
+
+def _files(view: View, client: ClientScope, service: Service) -> FileCertificates:
+    """Return the certificates of its own that a client uses for a service: outside the mesh rules decide."""
+    by_rule = service.mesh_external and not disabled(view, EXTERNAL_BY_RULE)
+    return NO_FILES if by_rule else client.files
 
 
 def _peers_disabled(view: View, key: ClusterKey, policy: Policy) -> bool:

@@ -8,13 +8,13 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions as HttpOptions
 
 from controlplane.apis.mesh import MeshConfig
+from controlplane.engine.recording import Query
+from controlplane.model.cluster_names import BLACK_HOLE, DYNAMIC_DNS, INBOUND_PASSTHROUGH, PASSTHROUGH
 from controlplane.model.service import Protocol
 from controlplane.registry.destination_rules import Policy
-from controlplane.registry.memo import Query
-from controlplane.registry.mesh import mesh_config
+from controlplane.registry.mesh import MESH_KEY, mesh_config
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
-from controlplane.translate.clusters.names import BLACK_HOLE, DYNAMIC_DNS, INBOUND_PASSTHROUGH, PASSTHROUGH
 from controlplane.translate.clusters.policies import (
     bind_address,
     circuit_breakers,
@@ -25,6 +25,7 @@ from controlplane.translate.clusters.policies import (
 )
 from controlplane.translate.dynamic_dns import resolve_dynamically
 from controlplane.translate.istio_proxy import metadata_exchange_upstream
+from controlplane.translate.sound import is_sound
 
 IDLE_TIMEOUT_SECONDS = 300
 INBOUND_SOURCE = {False: "127.0.0.6", True: "::6"}
@@ -49,13 +50,15 @@ def inbound_sources(key: SpecialKey) -> tuple[str, ...]:
     return tuple(found + ([INBOUND_SOURCE[True]] if key.ipv6 else [])) or (INBOUND_SOURCE[False],)
 
 
-def _build(view: View, key: SpecialKey) -> Resource:
+def _build(view: View, key: SpecialKey) -> Resource | None:
     """Build one special cluster."""
     mesh = mesh_config(view)
     if key.name == BLACK_HOLE:
         cluster = black_hole(mesh)
     else:
         cluster = _dynamic(mesh, key) if key.name == DYNAMIC_DNS else _passthrough(mesh, key)
+    if not is_sound(view, cluster, f"cluster {key.name}", lambda _: (MESH_KEY,)):
+        return None
     return Resource.of(ResourceType.CLUSTER, key.name, cluster.SerializeToString(deterministic=True))
 
 

@@ -13,24 +13,37 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2, tls_pb2
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions as HttpOptions
 from envoy.type.matcher.v3 import string_pb2
 
-from controlplane.apis.destination_rule import ClientTLSSettings
+from controlplane.apis.destination_rule import ClientTLSMode, ClientTLSSettings
 from controlplane.apis.mesh import MeshConfig
+from controlplane.model.cluster_names import sni as auto_sni
+from controlplane.model.proxy_class import NO_FILES, FileCertificates
 from controlplane.model.service import Service, ServicePort
 from controlplane.registry.destination_rules import Policy
-from controlplane.translate.clusters.names import sni as auto_sni
-from controlplane.translate.tls_context import ads_secret_config, known_ciphers, sds_secret_config, tls_socket
+from controlplane.translate.secrets import authority_config, certificate_config
+from controlplane.translate.tls_context import (
+    FILE_CERTIFICATE,
+    FILE_ROOT,
+    known_ciphers,
+    known_curves,
+    sds_secret_config,
+    tls_socket,
+)
 
 RAW_BUFFER = "envoy.transport_sockets.raw_buffer"
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamTls:
-    """The decision for one cluster. ``mode`` is empty for plaintext; ``auto`` marks mutual TLS nobody asked for."""
+    """The decision for one cluster: in plain text, or with the mutual TLS of the mesh, or as ``stated``.
 
-    mode: str = ""
+    ``accounts`` are whom mutual TLS may lead to; ``auto`` marks mutual TLS that nobody asked for.
+    """
+
+    mutual: bool = False
     auto: bool = False
     sni: str = ""
     accounts: tuple[str, ...] = ()
+    stated: ClientTLSSettings | None = None
 
 
 def decide(  # noqa: PLR0913 - the inputs of one decision
@@ -42,20 +55,43 @@ def decide(  # noqa: PLR0913 - the inputs of one decision
     *,
     peers_disabled: bool,
     accounts: tuple[str, ...],
+    files: FileCertificates = NO_FILES,
 ) -> UpstreamTls:
-    """Return how to speak to this cluster. ``peers_disabled``: the servers are known not to accept mutual TLS."""
+    """Return how to speak to this cluster. ``peers_disabled``: the servers are known not to accept mutual TLS.
+
+    A client with ``files`` of its own uses them, whatever files a rule names.
+    """
     name = auto_sni(port.number, subset, service.hostname)
     if policy.tls is not None:
-        mode = str(policy.tls.mode or "DISABLE")
-        if mode == "DISABLE":
-            return UpstreamTls()
-        if mode == "ISTIO_MUTUAL":
-            stated = tuple(policy.tls.subject_alt_names or ())
-            return UpstreamTls(mode, sni=policy.tls.sni or name, accounts=stated or accounts)
-        return UpstreamTls(mode, sni=policy.tls.sni or "")
+        return _as_ruled(policy.tls, name, accounts, files)
     if service.mesh_external or not mesh.enable_auto_mtls or peers_disabled:
         return UpstreamTls()
-    return UpstreamTls("ISTIO_MUTUAL", auto=True, sni=name, accounts=accounts)
+    if files.chain:
+        return UpstreamTls(stated=_by_own_files(files, name, accounts))
+    return UpstreamTls(mutual=True, auto=True, sni=name, accounts=accounts)
+
+
+def _as_ruled(
+    settings: ClientTLSSettings, name: str, accounts: tuple[str, ...], files: FileCertificates
+) -> UpstreamTls:
+    if settings.mode is ClientTLSMode.DISABLE:
+        return UpstreamTls()
+    if files.chain and settings.mode is not ClientTLSMode.SIMPLE:
+        return UpstreamTls(stated=_by_own_files(files, settings.sni, settings.subject_alt_names))
+    if settings.mode is ClientTLSMode.ISTIO_MUTUAL:
+        return UpstreamTls(mutual=True, sni=settings.sni or name, accounts=settings.subject_alt_names or accounts)
+    return UpstreamTls(stated=settings)
+
+
+def _by_own_files(files: FileCertificates, sni: str, names: tuple[str, ...]) -> ClientTLSSettings:
+    return ClientTLSSettings(
+        mode=ClientTLSMode.MUTUAL,
+        client_certificate=files.chain,
+        private_key=files.key,
+        ca_certificates=files.root,
+        subject_alt_names=names,
+        sni=sni,
+    )
 
 
 def istio_mutual(decision: UpstreamTls, *, http2: bool, istio: bool) -> base_pb2.TransportSocket:
@@ -108,12 +144,13 @@ def stated_tls(  # noqa: PLR0913 - the inputs of one decision
     *,
     http2: bool,
     selected: bool,
+    apart: bool = False,
 ) -> tuple[base_pb2.TransportSocket | None, HttpOptions | None]:
     """Return the socket for modes SIMPLE and MUTUAL, and the HTTP options with what SNI needs of them.
 
     ``selected``: the rule selects workloads; only then (or for a ConfigMap) does a sidecar honour ``credentialName``,
     else the cluster stays plaintext, as a certificate file that is missing leaves it. Ciphers and curves are those of
-    the mesh's ``tlsDefaults``.
+    the mesh's ``tlsDefaults``. ``apart`` is as in ``FileCertificates``.
     """
     mode = str(settings.mode)
     credential = settings.credential_name or ""
@@ -124,7 +161,7 @@ def stated_tls(  # noqa: PLR0913 - the inputs of one decision
     _versions(common)
     if mesh.tls_defaults is not None:
         common.tls_params.cipher_suites.extend(known_ciphers(mesh.tls_defaults.cipher_suites))
-        common.tls_params.ecdh_curves.extend(mesh.tls_defaults.ecdh_curves)
+        common.tls_params.ecdh_curves.extend(known_curves(mesh.tls_defaults.ecdh_curves))
     if http2:
         common.alpn_protocols.append("h2")
     stated = tuple(settings.subject_alt_names or ())
@@ -137,7 +174,7 @@ def stated_tls(  # noqa: PLR0913 - the inputs of one decision
     names = stated or (service.accounts if not service.kubernetes else ())
     if credential:
         _by_credential(common, credential, mode, names, insecure=insecure)
-    elif not _by_files(common, settings, mode, names, insecure=insecure):
+    elif not _by_files(common, settings, names, insecure=insecure, apart=apart):
         return None, options
     return tls_socket(context), options
 
@@ -145,30 +182,29 @@ def stated_tls(  # noqa: PLR0913 - the inputs of one decision
 def _by_credential(
     common: tls_pb2.CommonTlsContext, credential: str, mode: str, names: tuple[str, ...], *, insecure: bool
 ) -> None:
-    uri = credential if "://" in credential else f"kubernetes://{credential}"
     if mode == "MUTUAL":
-        common.tls_certificate_sds_secret_configs.append(ads_secret_config(uri))
+        common.tls_certificate_sds_secret_configs.append(certificate_config(credential))
     if insecure:
         return
     validation = common.combined_validation_context
     validation.default_validation_context.SetInParent()
     validation.default_validation_context.match_subject_alt_names.extend(exact_names(names))
-    validation.validation_context_sds_secret_config.CopyFrom(ads_secret_config(f"{uri}-cacert"))
+    validation.validation_context_sds_secret_config.CopyFrom(authority_config(credential))
 
 
 def _by_files(
     common: tls_pb2.CommonTlsContext,
     settings: ClientTLSSettings,
-    mode: str,
     names: tuple[str, ...],
     *,
     insecure: bool,
+    apart: bool,
 ) -> bool:
-    if mode == "MUTUAL":
+    if settings.mode is ClientTLSMode.MUTUAL:
         if not settings.client_certificate or not settings.private_key:
             return False
-        name = f"file-cert:{settings.client_certificate}~{settings.private_key}"
-        common.tls_certificate_sds_secret_configs.append(sds_secret_config(name))
+        name = f"{FILE_CERTIFICATE}{settings.client_certificate}~{settings.private_key}"
+        common.tls_certificate_sds_secret_configs.append(sds_secret_config(name, apart=apart))
     if insecure:
         common.validation_context.SetInParent()
         return True
@@ -178,7 +214,8 @@ def _by_files(
     if settings.ca_crl:
         validation.default_validation_context.crl.filename = settings.ca_crl
     root = settings.ca_certificates or "system"
-    validation.validation_context_sds_secret_config.CopyFrom(sds_secret_config(f"file-root:{root}"))
+    roots = sds_secret_config(f"{FILE_ROOT}{root}", apart=apart)
+    validation.validation_context_sds_secret_config.CopyFrom(roots)
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import NamedTuple
 
 from controlplane.model.proxy_class import ClientScope
 from controlplane.model.service import Service
@@ -10,24 +11,39 @@ from controlplane.model.service import Service
 UNSPECIFIED = "0.0.0.0"  # noqa: S104 - stands for "no address" in Istio's model
 
 
-def service_addresses(service: Service, client: ClientScope) -> tuple[str, ...]:
-    """Return the addresses listeners are made for, ``0.0.0.0`` where the service has none.
+class Place(NamedTuple):
+    """Where one listener for a service listens: ``address``, and the ``additional`` ones that lead to the same."""
 
-    A Kubernetes service has one, of the first family the client knows; a ServiceEntry each it states. Addresses that
-    were allocated count only for clients that capture DNS: others never hear of them.
+    address: str
+    additional: tuple[str, ...] = ()
+
+
+def service_places(service: Service, client: ClientScope, shared: tuple[str, ...] = ()) -> tuple[Place, ...]:
+    """Return the places listeners are made for, one of address ``0.0.0.0`` where the service has no address.
+
+    A Kubernetes service has one, at its first address of a family the client knows, and at the others too for a client
+    of both families that wants that. A ServiceEntry has one for each address that it states. Addresses that were
+    allocated count only for clients that capture DNS: others never hear of them. ``shared`` are those of all
+    ServiceEntries of the host name, any of which such a client may be told.
     """
     if service.addresses:
         if not service.kubernetes:
-            return service.addresses
-        fitting = (address for address in service.addresses if _reachable(address, client))
-        return (next(fitting, service.addresses[0]),)
-    if client.dns_capture:
-        fitting = (address for address in service.auto_addresses if _reachable(address, client))
-        return (next(fitting, UNSPECIFIED),)
-    return (UNSPECIFIED,)
+            return tuple(Place(address) for address in service.addresses)
+        fitting = [address for address in service.addresses if reachable(address, client)]
+        return (
+            (Place(fitting[0], tuple(fitting[1:]) if client.dual_stack else ()),)
+            if fitting
+            else (Place(service.addresses[0]),)
+        )
+    fitting = [address for address in service.auto_addresses if client.dns_capture and reachable(address, client)]
+    if not fitting:
+        return (Place(UNSPECIFIED),)
+    every = dict.fromkeys((*fitting, *shared))
+    return (Place(fitting[0], tuple(every)[1:]),)
 
 
-def _reachable(address: str, client: ClientScope) -> bool:
+def reachable(address: str, client: ClientScope) -> bool:
+    """Whether an address is of a family that the client has."""
     return client.ipv6 if ":" in address else client.ipv4
 
 

@@ -88,8 +88,10 @@ class Chain:
 
     @property
     def wanted_names(self) -> tuple[str, ...]:
-        """The server names to match, sorted; none where any will do."""
-        return () if "*" in self.server_names else tuple(sorted(self.server_names))
+        """The server names to match, sorted; none where any will do. Of names that differ in case only one counts."""
+        if "*" in self.server_names:
+            return ()
+        return tuple(sorted({name.lower(): name for name in reversed(self.server_names)}.values()))
 
     @property
     def is_http(self) -> bool:
@@ -114,12 +116,12 @@ class Matched:
     def add(self, chain: Chain) -> Chain | None:
         """Return the chain with what nobody has yet, ``None`` where nothing is left; an empty name or range is any."""
         names, ranges = chain.wanted_names or ("",), _masked(chain.prefixes) or ("",)
-        asked = {(chain.transport, chain.alpn, name, within) for name in names for within in ranges}
+        asked = {(chain.transport, chain.alpn, name.lower(), within) for name in names for within in ranges}
         clash = asked & self._taken
         if not clash:
             self._taken |= asked
             return chain
-        free = tuple(name for name in chain.wanted_names if not any(name == each[2] for each in clash))
+        free = tuple(name for name in chain.wanted_names if not any(name.lower() == each[2] for each in clash))
         if free:
             return self.add(replace(chain, server_names=free))
         busy = {each[3] for each in clash}
@@ -143,12 +145,13 @@ def plain_http_alpn(*, http10: bool = False) -> tuple[str, ...]:
 
 
 def chain_match(chain: Chain) -> FilterChainMatch:
-    """Return the match of a chain, names and address ranges sorted."""
+    """Return the match of a chain, names and address ranges sorted, each once: Envoy refuses one that repeats."""
+    ranges = {network: text for text in sorted(chain.prefixes, reverse=True) if (network := _network(text)) is not None}
     return FilterChainMatch(
         transport_protocol=chain.transport,
         application_protocols=chain.alpn,
         server_names=chain.wanted_names,
-        prefix_ranges=[cidr_range(text) for text in sorted(chain.prefixes) if _network(text) is not None],
+        prefix_ranges=[cidr_range(text) for text in sorted(ranges.values())],
     )
 
 

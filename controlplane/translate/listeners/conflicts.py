@@ -25,13 +25,17 @@ _EXCLUSIVE = frozenset({Protocol.MONGO, Protocol.MYSQL})
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What the services so far make of one address and port. A ``locked`` claim takes nothing more."""
+    """What the services so far make of one address and port. A ``locked`` claim takes nothing more.
+
+    ``additional`` are further addresses at which the same is wanted.
+    """
 
     kind: Kind
     protocol: Protocol
     chains: tuple[Chain, ...]
     bind_to_port: bool = False
     locked: bool = False
+    additional: tuple[str, ...] = ()
 
 
 def kind_of(protocol: Protocol) -> Kind:

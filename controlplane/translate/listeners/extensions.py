@@ -15,6 +15,8 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 from udpa.type.v1.typed_struct_pb2 import TypedStruct
 
+from controlplane.apis.common import duration_text
+from controlplane.registry.metrics import MetricChange, Stats
 from controlplane.translate.istio_proxy import METADATA_EXCHANGE, metadata_exchange
 from controlplane.translate.tls_context import typed
 
@@ -73,10 +75,25 @@ ALPN_OVERRIDE = http_filter(
         },
     ),
 )
-_STATS_SERVER = typed_struct(_STATS, {"disable_host_header_fallback": True})
-_STATS_CLIENT = typed_struct(_STATS, {})
+STATS = "istio.stats"
 
 
-def stats_config(*, inbound: bool) -> Any:
-    """Return the settings of istio-proxy's own metrics; servers must not trust the host header for names."""
-    return _STATS_SERVER if inbound else _STATS_CLIENT
+def stats_config(stats: Stats) -> Any:
+    """Return the settings of istio-proxy's own metrics."""
+    config: dict[str, Json] = {} if stats.trusts_host else {"disable_host_header_fallback": True}
+    if stats.reporting is not None:
+        config["tcp_reporting_duration"] = duration_text(stats.reporting)
+    if stats.changes:
+        config["metrics"] = [_metric(each) for each in stats.changes]
+    return typed_struct(_STATS, config)
+
+
+def _metric(change: MetricChange) -> dict[str, Json]:
+    metric: dict[str, Json] = {"name": change.name}
+    if change.tags:
+        metric["dimensions"] = dict(change.tags)
+    if change.removed:
+        metric["tags_to_remove"] = list(change.removed)
+    if change.drop:
+        metric["drop"] = True
+    return metric

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from controlplane.apis.mesh import MeshConfig
 from controlplane.apis.tls import ServerTLSMode, ServerTLSSettings
+from controlplane.model.cluster_names import sni
 from controlplane.model.proxy_class import ClientScope
 from controlplane.model.service import Protocol, Resolution, Service
 from controlplane.registry.destination_rules import rule_for
@@ -15,18 +15,21 @@ from controlplane.registry.gateways import GatewayServer, ServerPort
 from controlplane.registry.scopes import EgressKey, covers, resolves_by_request, router_scope
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import ResolvedVirtualService, gateway_virtual_services
-from controlplane.translate.clusters.names import sni
 from controlplane.translate.listeners.chains import ALL_ISTIO_ALPN, Chain, HttpTarget, TcpTarget
 from controlplane.translate.listeners.tcp_routes import Client, Port, route_target
 
 
 @dataclass(frozen=True, slots=True)
 class ServerChain:
-    """One chain of a gateway. ``tls`` is set where TLS ends; ``stat_prefix`` empty means the listener's."""
+    """One chain of a gateway. ``tls`` is set where TLS ends; ``stat_prefix`` empty means the listener's.
+
+    ``forwards`` is set where mutual TLS passes through to a workload of the mesh: its own policies apply, no others.
+    """
 
     chain: Chain
     tls: ServerTLSSettings | None = None
     stat_prefix: str = ""
+    forwards: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +37,12 @@ class GatewayClient:
     """The gateway proxy whose chains are planned."""
 
     view: View
-    mesh: MeshConfig
     scope: ClientScope
 
     def routing(self, gateway: str) -> Client:
         """Return the client of TCP routing, bound to one Gateway (``namespace/name``)."""
         by_host = router_scope(self.view, self.scope.namespace).by_host
-        return Client(self.view, self.mesh, self.scope, by_host, gateway)
+        return Client.of(self.view, self.scope, by_host, gateway)
 
 
 def server_chains(
@@ -112,11 +114,11 @@ def _service_chains(client: GatewayClient, service: Service) -> Iterator[ServerC
     rule = rule_for(client.view, client.scope, service)
     subsets = [subset.name for subset in rule.subsets] if rule is not None else []
     for port in service.ports:
-        if port.protocol is Protocol.UDP:
+        if not service.handles(port):
             continue
         for subset in ("", *subsets):
             name = sni(port.number, subset, service.hostname)
-            yield ServerChain(Chain(TcpTarget.of(name), alpn=ALL_ISTIO_ALPN, server_names=(name,)))
+            yield ServerChain(Chain(TcpTarget.of(name), alpn=ALL_ISTIO_ALPN, server_names=(name,)), forwards=True)
 
 
 def _routing(client: GatewayClient, server: GatewayServer) -> Iterator[ResolvedVirtualService]:

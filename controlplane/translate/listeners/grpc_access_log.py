@@ -14,7 +14,7 @@ from envoy.extensions.access_loggers.grpc.v3.als_pb2 import (
 from envoy.extensions.access_loggers.open_telemetry.v3.logs_service_pb2 import OpenTelemetryAccessLogConfig
 
 from controlplane.apis.mesh_providers import EnvoyGrpcV3LogProvider, EnvoyOpenTelemetryLogProvider, ServiceProvider
-from controlplane.translate.clusters.names import outbound_name
+from controlplane.model.cluster_names import outbound_name
 from controlplane.translate.tls_context import typed
 
 HTTP_LOG = "http_envoy_accesslog"

@@ -13,24 +13,24 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpFilter,
 )
 from envoy.extensions.request_id.uuid.v3.uuid_pb2 import UuidRequestIdConfig
+from google.protobuf.any_pb2 import Any
 
-from controlplane.apis.mesh import MeshConfig
+from controlplane.apis.mesh import NormalizationType
 from controlplane.apis.mesh_proxy import DisabledHeader, ProxyHeaders, Topology
-from controlplane.registry.proxy_settings import preserves_header_case
+from controlplane.model.side import Side
+from controlplane.registry.listener_settings import Headers, ListenerSettings
 from controlplane.translate.header_case import PRESERVE_CASE
 from controlplane.translate.listeners.access_log import access_logs
 from controlplane.translate.listeners.connection_settings import limit_connections
 from controlplane.translate.listeners.extensions import network_filter
-from controlplane.translate.listeners.http_filters import Side, http_filters
+from controlplane.translate.listeners.http_filters import http_filters
 from controlplane.translate.listeners.network_filters import proxy_idle_timeout
-from controlplane.translate.listeners.tracing import tracing
+from controlplane.translate.listeners.phases import Placed
+from controlplane.translate.listeners.tracing import trace
 from controlplane.translate.tls_context import typed
 
 HCM = "envoy.filters.network.http_connection_manager"
 SERVER_NAME = "istio-envoy"
-_UUID = UuidRequestIdConfig()
-_UUID.use_request_id_for_trace_sampling.value = True
-_REQUEST_ID = typed(_UUID)
 _CERT_DETAILS = frozenset({"APPEND_FORWARD", "SANITIZE_SET"})
 _UNESCAPE = "DECODE_AND_MERGE_SLASHES"
 _UNDEFINED = "UNDEFINED"
@@ -41,8 +41,8 @@ class Manager:
     """What tells one connection manager from another.
 
     ``routes`` is the name of a route configuration, or the configuration itself. ``http2`` is set where the
-    application is known to speak it; ``absolute_urls`` where the proxy is called as an HTTP proxy; ``resolves`` where
-    routes may lead to hosts that are resolved when a request names them.
+    application is known to speak it, ``http3`` where clients speak that, ``absolute_urls`` where the proxy is called as
+    an HTTP proxy, ``resolves`` where routes may lead to hosts that are resolved when a request names them.
     """
 
     side: Side
@@ -51,42 +51,51 @@ class Manager:
     istio: bool = False
     http2: bool = False
     grpc_web: bool = False
+    http3: bool = False
     http10: bool = False
     absolute_urls: bool = False
     resolves: bool = False
     idle_timeout: str = ""
-    policies: tuple[HttpFilter, ...] = ()
+    policies: tuple[Placed[HttpFilter], ...] = ()
 
 
-def http_connection_manager(mesh: MeshConfig, manager: Manager) -> Filter:
-    """Return the network filter that speaks HTTP as described, with the mesh's settings."""
+def http_connection_manager(settings: ListenerSettings, manager: Manager) -> Filter:
+    """Return the network filter that speaks HTTP as described, with these settings."""
     hcm = HttpConnectionManager(
-        codec_type=HttpConnectionManager.AUTO,
+        codec_type=HttpConnectionManager.HTTP3 if manager.http3 else HttpConnectionManager.AUTO,
         stat_prefix=manager.stat_prefix.lower() if manager.side is Side.GATEWAY else manager.stat_prefix,
         upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
         proxy_100_continue=True,
         http_filters=http_filters(
-            mesh,
+            settings,
             manager.side,
             istio=manager.istio,
             grpc_web=manager.grpc_web,
             resolves=manager.resolves,
             policies=manager.policies,
         ),
-        access_log=access_logs(mesh),
+        access_log=access_logs(settings.logs),
     )
     hcm.use_remote_address.value = manager.side is Side.GATEWAY
     hcm.stream_idle_timeout.SetInParent()
-    hcm.request_id_extension.typed_config.CopyFrom(_REQUEST_ID)
+    hcm.request_id_extension.typed_config.CopyFrom(_request_id(settings))
     _routes(hcm, manager.routes)
     _protocols(hcm, manager)
-    if preserves_header_case(mesh):
+    if settings.headers.proxy.preserve_http1_header_case:
         hcm.http_protocol_options.header_key_format.CopyFrom(PRESERVE_CASE)
-    _paths(hcm, mesh)
-    tracing(hcm, mesh, gateway=manager.side is Side.GATEWAY)
-    _headers(hcm, mesh, manager.side)
-    limit_connections(hcm, mesh.default_config.connection_settings, gateway=manager.side is Side.GATEWAY)
+    _paths(hcm, settings.headers.paths)
+    if settings.tracing is not None:
+        trace(hcm, settings.tracing, gateway=manager.side is Side.GATEWAY)
+    _headers(hcm, settings.headers, manager.side)
+    limit_connections(hcm, settings.limits.connections, gateway=manager.side is Side.GATEWAY)
     return network_filter(HCM, hcm)
+
+
+def _request_id(settings: ListenerSettings) -> Any:
+    """Return how request ids are made, and whether they show that a request is traced."""
+    config = UuidRequestIdConfig()
+    config.use_request_id_for_trace_sampling.value = settings.tracing is None or settings.tracing.by_request_id
+    return typed(config)
 
 
 def _routes(hcm: HttpConnectionManager, routes: str | RouteConfiguration) -> None:
@@ -112,11 +121,13 @@ def _protocols(hcm: HttpConnectionManager, manager: Manager) -> None:
         hcm.http_protocol_options.allow_absolute_url.value = True
     if manager.http2:
         hcm.http2_protocol_options.SetInParent()
+    if manager.http3:
+        hcm.http3_protocol_options.SetInParent()
 
 
-def _paths(hcm: HttpConnectionManager, mesh: MeshConfig) -> None:
+def _paths(hcm: HttpConnectionManager, normalization: NormalizationType) -> None:
     """Apply the mesh's path normalisation. Reference: MeshConfig.pathNormalization."""
-    kind = str(mesh.path_normalization.normalization)
+    kind = str(normalization)
     hcm.normalize_path.value = kind != "NONE"
     hcm.merge_slashes = kind in {"MERGE_SLASHES", _UNESCAPE}
     hcm.path_with_escaped_slashes_action = (
@@ -124,9 +135,9 @@ def _paths(hcm: HttpConnectionManager, mesh: MeshConfig) -> None:
     )
 
 
-def _headers(hcm: HttpConnectionManager, mesh: MeshConfig, side: Side) -> None:
+def _headers(hcm: HttpConnectionManager, settings: Headers, side: Side) -> None:
     """Set what is said of proxy and caller in headers. Reference: ProxyConfig.proxyHeaders, gatewayTopology."""
-    stated = mesh.default_config.proxy_headers or ProxyHeaders()
+    stated = settings.proxy
     if side is not Side.OUTBOUND:
         hcm.server_name = SERVER_NAME
     if stated.server is not None and stated.server.disabled:
@@ -138,7 +149,7 @@ def _headers(hcm: HttpConnectionManager, mesh: MeshConfig, side: Side) -> None:
         hcm.generate_request_id.value = False
     if stated.x_forwarded_port is not None and stated.x_forwarded_port.enabled:
         hcm.append_x_forwarded_port = True
-    topology = mesh.default_config.gateway_topology
+    topology = settings.topology
     if side is Side.GATEWAY and topology is not None:
         hcm.xff_num_trusted_hops = topology.num_trusted_proxies
     if side is Side.GATEWAY:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
-from controlplane.apis.mesh import MeshConfig
 from controlplane.model.proxy_class import InboundScope
 from controlplane.model.service import Protocol
+from controlplane.model.side import Side
+from controlplane.registry.listener_settings import InboundSettings
 from controlplane.registry.peer_authentication import MtlsMode
 from controlplane.translate.listeners.chains import (
     ALL_ISTIO_ALPN,
@@ -22,12 +23,15 @@ from controlplane.translate.listeners.chains import (
     TLS,
     TcpTarget,
     origin_metadata,
+    plain_http_alpn,
 )
 from controlplane.translate.listeners.extensions import TCP_METADATA_EXCHANGE
+from controlplane.translate.listeners.gateway_tls import ServerDefaults, server_tls_context
 from controlplane.translate.listeners.hcm import Manager, http_connection_manager
-from controlplane.translate.listeners.http_filters import Side
 from controlplane.translate.listeners.inbound_ports import InboundPort
 from controlplane.translate.listeners.network_filters import tcp_filters
+from controlplane.translate.listeners.phases import in_order
+from controlplane.translate.policies.filters import NO_POLICIES, PolicyFilters
 from controlplane.translate.tls_context import PEER_EXCHANGE, mesh_downstream_context, tls_socket
 
 _HTTP_ALPN = ("h2", "http/1.1")
@@ -38,12 +42,13 @@ _RETRY_ON = "reset-before-request"
 
 @dataclass(frozen=True, slots=True)
 class InboundMatch:
-    """Which connections to a port a chain takes, and whether it speaks HTTP and ends mutual TLS."""
+    """Which connections to a port a chain takes, and whether it speaks HTTP and ends mutual TLS, or the port's own."""
 
     transport: str
     alpn: tuple[str, ...] = ()
     http: bool = False
     mtls: bool = False
+    own_tls: bool = False
 
 
 _HTTP_CHAINS = {
@@ -72,54 +77,67 @@ _AUTO_CHAINS = {
 }
 
 
-def matches(protocol: Protocol, mode: MtlsMode) -> tuple[InboundMatch, ...]:
+def matches(protocol: Protocol, mode: MtlsMode, *, http10: bool = False) -> tuple[InboundMatch, ...]:
     """Return the matches of a port's chains, in Istio's order; Envoy takes the most specific whatever the order."""
     if protocol is Protocol.AUTO:
-        return _AUTO_CHAINS[mode]
+        plain = plain_http_alpn(http10=http10)
+        return tuple(replace(each, alpn=plain) if each.alpn == PLAIN_HTTP_ALPN else each for each in _AUTO_CHAINS[mode])
     return _HTTP_CHAINS[mode] if protocol.is_http else _TCP_CHAINS[mode]
 
 
-def inbound_chains(mesh: MeshConfig, scope: InboundScope, port: InboundPort) -> Iterator[FilterChain]:
+def inbound_chains(
+    settings: InboundSettings, scope: InboundScope, port: InboundPort, policies: PolicyFilters = NO_POLICIES
+) -> Iterator[FilterChain]:
     """Yield the chains of one port. A port with a listener of its own needs no match of the port."""
-    for match in matches(port.protocol, port.mode):
+    stated = (InboundMatch(TLS, http=port.protocol.is_http, own_tls=True),) if port.tls is not None else ()
+    for match in stated or matches(port.protocol, port.mode, http10=scope.detects_http10):
         chain = FilterChain(name=port.http_name if match.http else port.name)
         if port.number and not port.bind:
             chain.filter_chain_match.destination_port.value = port.number
         chain.filter_chain_match.transport_protocol = match.transport
         chain.filter_chain_match.application_protocols.extend(match.alpn)
         if match.mtls:
-            chain.transport_socket.CopyFrom(_mtls_socket(mesh, scope, http=match.http))
+            chain.transport_socket.CopyFrom(_mtls_socket(settings, scope, http=match.http))
+        elif match.own_tls and port.tls is not None:
+            defaults = ServerDefaults(settings.own_tls, files=scope.files)
+            context = server_tls_context(defaults, port.tls, http=match.http, istio=scope.istio)
+            chain.transport_socket.CopyFrom(tls_socket(context))
         if port.origin:
             chain.metadata.CopyFrom(origin_metadata(port.origin))
-        chain.filters.extend(_filters(mesh, scope, port, http=match.http))
+        chain.filters.extend(_filters(settings, scope, port, policies, http=match.http))
         yield chain
 
 
-def _mtls_socket(mesh: MeshConfig, scope: InboundScope, *, http: bool) -> TransportSocket:
+def _mtls_socket(settings: InboundSettings, scope: InboundScope, *, http: bool) -> TransportSocket:
     """End mutual TLS. Only istio-proxy may offer metadata exchange: a client that negotiates it sends a preamble."""
     alpn = _HTTP_ALPN if http or not scope.istio else (PEER_EXCHANGE, *_HTTP_ALPN)
-    return tls_socket(mesh_downstream_context(mesh, alpn))
+    return tls_socket(mesh_downstream_context(settings.tls, alpn, scope.files))
 
 
-def _filters(mesh: MeshConfig, scope: InboundScope, port: InboundPort, *, http: bool) -> list[Filter]:
+def _filters(
+    settings: InboundSettings, scope: InboundScope, port: InboundPort, policies: PolicyFilters, *, http: bool
+) -> list[Filter]:
     filters = [TCP_METADATA_EXCHANGE] if scope.istio else []
     if not http:
         target = TcpTarget(port.tcp_stat_prefix, ((port.cluster, 1),), protocol=port.protocol)
-        return filters + tcp_filters(mesh, target, istio=scope.istio, inbound=True, idle_timeout=scope.idle_timeout)
+        idle = scope.idle_timeout
+        others = tcp_filters(settings.listener, target, istio=scope.istio, idle_timeout=idle, others=policies.tcp)
+        return filters + others
     manager = Manager(
         side=Side.INBOUND,
         stat_prefix=port.http_stat_prefix,
-        routes=inbound_routes(mesh, port),
+        routes=inbound_routes(settings, port),
         istio=scope.istio,
         http2=port.protocol.is_http2,
         grpc_web=port.protocol is Protocol.GRPC_WEB,
         http10=scope.http10,
         idle_timeout=scope.idle_timeout,
+        policies=policies.http,
     )
-    return [*filters, http_connection_manager(mesh, manager)]
+    return [*filters, *in_order(policies.before_http), http_connection_manager(settings.listener, manager)]
 
 
-def inbound_routes(mesh: MeshConfig, port: InboundPort) -> RouteConfiguration:
+def inbound_routes(settings: InboundSettings, port: InboundPort) -> RouteConfiguration:
     """Return the one route of an inbound port, without limits of time: the caller's proxy has set those."""
     configuration = RouteConfiguration(name=port.cluster)
     configuration.validate_clusters.value = False
@@ -133,7 +151,7 @@ def inbound_routes(mesh: MeshConfig, port: InboundPort) -> RouteConfiguration:
     route.route.max_stream_duration.grpc_timeout_header_max.SetInParent()
     if port.protocol in {Protocol.GRPC, Protocol.GRPC_WEB}:
         return configuration
-    stated = mesh.default_inbound_http_retry_policy
+    stated = settings.retry
     attempts = _DEFAULT_RETRIES if stated is None else stated.attempts
     if attempts > 0:
         policy = route.route.retry_policy

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controlplane.apis.sidecar import CaptureMode, IstioIngressListener
+from controlplane.apis.tls import ServerTLSSettings
+from controlplane.model.cluster_names import INBOUND_PASSTHROUGH, config_path, inbound_name
 from controlplane.model.proxy_class import InboundScope, InboundTarget
 from controlplane.model.service import Protocol, Service
-from controlplane.registry.peer_authentication import MtlsMode, WorkloadKey, WorkloadMtls, workload_mode
+from controlplane.registry.environment import SIDECAR_TLS, enabled
+from controlplane.registry.peer_authentication import MtlsMode, WorkloadMtls, workload_mode
+from controlplane.registry.policies import WorkloadKey
 from controlplane.registry.services import services_of
 from controlplane.registry.store import View
-from controlplane.translate.clusters.names import INBOUND_PASSTHROUGH, config_path, inbound_name
 from controlplane.translate.clusters.stat_names import stat_name
 
 PASSTHROUGH_NAME = "virtualInbound"
@@ -25,7 +28,7 @@ class InboundPort:
 
     ``number`` 0 is every port that no other entry names. ``host`` and ``service_port`` name the service in
     operations and statistics; ``origin`` is the API path of the object behind the port. ``bind`` is set where the
-    port has a listener of its own.
+    port has a listener of its own, ``tls`` where TLS that is not the mesh's ends there.
     """
 
     number: int
@@ -40,6 +43,7 @@ class InboundPort:
     service_port: int = 0
     origin: str = ""
     bind: str = ""
+    tls: ServerTLSSettings | None = None
 
 
 def passthrough(number: int, mode: MtlsMode) -> InboundPort:
@@ -71,7 +75,10 @@ def inbound_ports(view: View, scope: InboundScope, stat_pattern: str) -> tuple[I
     if obj is not None and obj.spec.ingress:
         origin = config_path("sidecar", obj.meta.namespace, obj.meta.name)
         host = f"{obj.meta.name}.{scope.namespace}"
-        return tuple(_ingress_port(scope, ingress, modes, host, origin) for ingress in obj.spec.ingress)
+        ports = (_ingress_port(scope, ingress, modes, host, origin) for ingress in obj.spec.ingress)
+        if not enabled(view, SIDECAR_TLS):
+            return tuple(ports)
+        return tuple(_ending_tls(port, ingress) for port, ingress in zip(ports, obj.spec.ingress, strict=True))
     if scope.interception == "NONE":
         return ()
     found: dict[int, InboundPort] = {}
@@ -137,6 +144,17 @@ def _ingress_port(
         origin=origin,
         bind=bind if own_listener else "",
     )
+
+
+_INSIDE_TLS = {Protocol.HTTPS: Protocol.HTTP, Protocol.TLS: Protocol.TCP}
+
+
+def _ending_tls(port: InboundPort, ingress: IstioIngressListener) -> InboundPort:
+    """Return a port with the TLS that its listener states, which has effect where callers use none of the mesh's."""
+    inside = _INSIDE_TLS.get(port.protocol)
+    if ingress.tls is None or inside is None or port.mode is not MtlsMode.DISABLE:
+        return port
+    return replace(port, protocol=inside, tls=ingress.tls)
 
 
 def wildcard(scope: InboundScope) -> str:

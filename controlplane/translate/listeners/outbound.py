@@ -10,17 +10,19 @@ from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
-from controlplane.apis.mesh import MeshConfig
-from controlplane.registry.memo import Query
-from controlplane.registry.providers import listener_mesh
+from controlplane.engine.recording import Query
+from controlplane.model.cluster_names import BLACK_HOLE, DYNAMIC_DNS
+from controlplane.model.side import Side
+from controlplane.registry.listener_settings import ListenerSettings, SettingsKey, listener_settings, settings_clusters
 from controlplane.registry.scopes import OutboundPolicy
 from controlplane.registry.store import View
+from controlplane.registry.traffic_extensions import Traffic
 from controlplane.snapshots import Resource, ResourceType
-from controlplane.translate.clusters.names import BLACK_HOLE, DYNAMIC_DNS
 from controlplane.translate.listeners.access_log import listener_access_logs
-from controlplane.translate.listeners.chains import PLAIN_HTTP_ALPN, Chain, TcpTarget, chain_match, origin_metadata
+from controlplane.translate.listeners.behind import behind_chain
+from controlplane.translate.listeners.chains import Chain, TcpTarget, chain_match, origin_metadata, plain_http_alpn
+from controlplane.translate.listeners.extension_filters import NO_EXTENSIONS, ExtensionFilters, extension_filters
 from controlplane.translate.listeners.hcm import Manager, http_connection_manager
-from controlplane.translate.listeners.http_filters import Side
 from controlplane.translate.listeners.listener_filters import HTTP_INSPECTOR, TLS_INSPECTOR
 from controlplane.translate.listeners.network_filters import tcp_filters
 from controlplane.translate.listeners.outbound_plan import (
@@ -29,7 +31,9 @@ from controlplane.translate.listeners.outbound_plan import (
     ListenerKey,
     outbound_listener_keys,
 )
-from controlplane.translate.routes.defaults import catch_all, defaults_of
+from controlplane.translate.listeners.phases import in_order
+from controlplane.translate.routes.defaults import RouteDefaults, catch_all, route_defaults
+from controlplane.translate.sound import is_sound
 
 __all__ = ["ListenerKey", "outbound_listener", "outbound_listener_keys", "service_listener", "virtual_outbound"]
 
@@ -39,19 +43,30 @@ HANDSHAKE_SECONDS = 15
 
 
 def _outbound_listener(view: View, key: ListenerKey) -> Resource | None:
-    mesh = listener_mesh(view, key.scope.settings)
-    listener = virtual_outbound(mesh, key) if key.virtual else service_listener(mesh, key)
+    scope = key.scope
+    whose = SettingsKey(Side.OUTBOUND, scope.settings, scope.telemetry, scope.spans, http=key.has_http)
+    settings = listener_settings(view, whose)
+    extensions = extension_filters(view, scope.extensions)
+    if key.virtual:
+        listener = virtual_outbound(settings, key, route_defaults(view, "") if key.resolves else RouteDefaults())
+    else:
+        listener = service_listener(settings, key, extensions)
+    if not is_sound(view, listener, f"listener {key.name}", lambda part: behind_chain(view, key, part)):
+        return None
     return Resource.of(
         ResourceType.LISTENER,
         key.name,
         listener.SerializeToString(deterministic=True),
-        clusters=_clusters(key),
-        route_configurations=key.route_configurations,
+        {
+            ResourceType.CLUSTER: {*_clusters(key), *settings_clusters(view, whose)},
+            ResourceType.ROUTE: key.route_configurations,
+            ResourceType.EXTENSION: extensions.modules,
+        },
     )
 
 
 outbound_listener: Query[ListenerKey, Resource | None] = Query(_outbound_listener, isolated=True)
-"""One outbound listener. It depends on the key and the mesh's settings, on nothing else."""
+"""One outbound listener. It depends on the key and the settings of listeners, on nothing else."""
 
 
 def _clusters(key: ListenerKey) -> Iterable[str]:
@@ -77,7 +92,15 @@ def socket_address(bind: str, port: int) -> Address:
     return address
 
 
-def service_listener(mesh: MeshConfig, key: ListenerKey) -> Listener:
+def add_addresses(listener: Listener, additional: Iterable[str], port: int) -> None:
+    """Let a listener listen at further addresses too."""
+    for address in additional:
+        listener.additional_addresses.add().address.CopyFrom(socket_address(address, port))
+
+
+def service_listener(
+    settings: ListenerSettings, key: ListenerKey, extensions: ExtensionFilters = NO_EXTENSIONS
+) -> Listener:
     """Return a listener for services: chains, what is detected to tell them apart, and what becomes of the rest."""
     listener = Listener(
         name=key.name,
@@ -85,8 +108,7 @@ def service_listener(mesh: MeshConfig, key: ListenerKey) -> Listener:
         traffic_direction=TrafficDirection.OUTBOUND,
         continue_on_listener_filters_timeout=True,
     )
-    if key.dual:
-        listener.additional_addresses.add().address.CopyFrom(socket_address("::", key.port))
+    add_addresses(listener, key.additional, key.port)
     if key.bind_to_port:
         listener.max_connections_to_accept_per_socket_event.value = 1
     else:
@@ -95,24 +117,30 @@ def service_listener(mesh: MeshConfig, key: ListenerKey) -> Listener:
         listener.connection_balance_config.exact_balance.SetInParent()
     explicit = [chain for chain in key.chains if not chain.matches_all]
     rest = next((chain for chain in key.chains if chain.matches_all), None)
-    listener.filter_chains.extend(_filter_chain(mesh, key, chain) for chain in explicit)
+    first = next((chain for chain in key.chains if chain.is_http), None)
+
+    def made(chain: Chain) -> FilterChain:
+        counts = chain is first or not chain.is_http
+        return _filter_chain(chain, _filters(settings, key, chain, extensions, first=counts))
+
+    listener.filter_chains.extend(made(chain) for chain in explicit)
     if rest is not None and explicit:
-        listener.default_filter_chain.CopyFrom(_filter_chain(mesh, key, rest))
+        listener.default_filter_chain.CopyFrom(made(rest))
     elif rest is not None:
-        listener.filter_chains.append(_filter_chain(mesh, key, rest))
+        listener.filter_chains.append(made(rest))
     else:
-        listener.default_filter_chain.CopyFrom(_passthrough_chain(mesh, key))
+        listener.default_filter_chain.CopyFrom(_passthrough_chain(settings, key))
     if any(chain.wanted_names for chain in explicit):
         listener.listener_filters.append(TLS_INSPECTOR)
     listener.listener_filters_timeout.SetInParent()
     if any(chain.alpn for chain in explicit):
         listener.listener_filters.append(HTTP_INSPECTOR)
-        listener.listener_filters_timeout.FromTimedelta(mesh.protocol_detection_timeout)
+        listener.listener_filters_timeout.FromTimedelta(settings.limits.detection)
     return listener
 
 
-def _filter_chain(mesh: MeshConfig, key: ListenerKey, chain: Chain) -> FilterChain:
-    message = FilterChain(filters=_filters(mesh, key, chain))
+def _filter_chain(chain: Chain, filters: Iterable[Filter]) -> FilterChain:
+    message = FilterChain(filters=filters)
     if not chain.matches_all:
         message.filter_chain_match.CopyFrom(chain_match(chain))
     if chain.origin:
@@ -121,10 +149,14 @@ def _filter_chain(mesh: MeshConfig, key: ListenerKey, chain: Chain) -> FilterCha
     return message
 
 
-def _filters(mesh: MeshConfig, key: ListenerKey, chain: Chain) -> list[Filter]:
-    target = chain.target
+def _filters(
+    settings: ListenerSettings, key: ListenerKey, chain: Chain, extensions: ExtensionFilters, *, first: bool
+) -> list[Filter]:
+    """Return a chain's filters; extensions that see bytes stand on the ``first`` chain of HTTP alone, as in Istio."""
+    target, traffic = chain.target, Traffic(Side.OUTBOUND, frozenset({key.port}))
+    network = extensions.network(traffic) if first else ()
     if isinstance(target, TcpTarget):
-        return tcp_filters(mesh, target, istio=key.scope.istio, idle_timeout=key.scope.idle_timeout)
+        return tcp_filters(settings, target, istio=key.scope.istio, idle_timeout=key.scope.idle_timeout, others=network)
     manager = Manager(
         side=Side.OUTBOUND,
         stat_prefix=f"outbound_{key.name};",
@@ -135,18 +167,21 @@ def _filters(mesh: MeshConfig, key: ListenerKey, chain: Chain) -> list[Filter]:
         http10=key.scope.http10,
         absolute_urls=key.proxy,
         idle_timeout=key.scope.idle_timeout,
+        policies=extensions.http(traffic),
     )
-    return [http_connection_manager(mesh, manager)]
+    return [*in_order(network), http_connection_manager(settings, manager)]
 
 
-def _passthrough_chain(mesh: MeshConfig, key: ListenerKey) -> FilterChain:
-    filters = tcp_filters(mesh, TcpTarget.of(key.unmatched), istio=key.scope.istio, idle_timeout=key.scope.idle_timeout)
+def _passthrough_chain(settings: ListenerSettings, key: ListenerKey) -> FilterChain:
+    filters = tcp_filters(
+        settings, TcpTarget.of(key.unmatched), istio=key.scope.istio, idle_timeout=key.scope.idle_timeout
+    )
     chain = FilterChain(name=PASSTHROUGH_CHAIN, filters=filters)
     chain.filter_chain_match.SetInParent()
     return chain
 
 
-def virtual_outbound(mesh: MeshConfig, key: ListenerKey) -> Listener:
+def virtual_outbound(settings: ListenerSettings, key: ListenerKey, defaults: RouteDefaults) -> Listener:
     """Return the listener that captured connections arrive at; it hands them to the listener of their destination.
 
     Connections to its own port would go round for ever: they end here.
@@ -155,28 +190,29 @@ def virtual_outbound(mesh: MeshConfig, key: ListenerKey) -> Listener:
         name=key.name,
         address=socket_address(key.bind, key.port),
         traffic_direction=TrafficDirection.OUTBOUND,
-        access_log=listener_access_logs(mesh),
+        access_log=listener_access_logs(settings.logs),
     )
+    add_addresses(listener, key.additional, key.port)
     listener.use_original_dst.value = True
     listener.max_connections_to_accept_per_socket_event.value = 1
     if key.transparent:
         listener.transparent.value = True
     black_hole = listener.filter_chains.add(name="virtualOutbound-blackhole")
     black_hole.filter_chain_match.destination_port.value = key.port
-    black_hole.filters.extend(tcp_filters(mesh, TcpTarget.of(BLACK_HOLE), istio=key.scope.istio))
+    black_hole.filters.extend(tcp_filters(settings, TcpTarget.of(BLACK_HOLE), istio=key.scope.istio))
     if key.resolves:
         listener.listener_filters.append(HTTP_INSPECTOR)
-        listener.filter_chains.append(_dynamic_chain(mesh, key))
+        listener.filter_chains.append(_dynamic_chain(settings, key, defaults))
     rest = listener.filter_chains.add(name="virtualOutbound-catchall-tcp")
     rest.filters.extend(
-        tcp_filters(mesh, TcpTarget.of(key.unmatched), istio=key.scope.istio, idle_timeout=key.scope.idle_timeout)
+        tcp_filters(settings, TcpTarget.of(key.unmatched), istio=key.scope.istio, idle_timeout=key.scope.idle_timeout)
     )
     return listener
 
 
-def _dynamic_chain(mesh: MeshConfig, key: ListenerKey) -> FilterChain:
+def _dynamic_chain(settings: ListenerSettings, key: ListenerKey, defaults: RouteDefaults) -> FilterChain:
     """Return the chain for plain HTTP to an address nobody knows: to the host that the request names."""
-    host = catch_all(OutboundPolicy(ALLOW_ANY_DYNAMIC_DNS), defaults_of(mesh))
+    host = catch_all(OutboundPolicy(ALLOW_ANY_DYNAMIC_DNS), defaults)
     routes = RouteConfiguration(name=host.name, virtual_hosts=[host])
     routes.validate_clusters.value = False
     manager = Manager(
@@ -187,6 +223,6 @@ def _dynamic_chain(mesh: MeshConfig, key: ListenerKey) -> FilterChain:
         idle_timeout=key.scope.idle_timeout,
         resolves=True,
     )
-    chain = FilterChain(name="virtualOutbound-catchall-tcp-http", filters=[http_connection_manager(mesh, manager)])
-    chain.filter_chain_match.application_protocols.extend(PLAIN_HTTP_ALPN)
+    chain = FilterChain(name="virtualOutbound-catchall-tcp-http", filters=[http_connection_manager(settings, manager)])
+    chain.filter_chain_match.application_protocols.extend(plain_http_alpn(http10=key.scope.detects_http10))
     return chain

@@ -11,14 +11,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from controlplane.apis.mesh import MeshConfig
 from controlplane.apis.sidecar import CaptureMode, IstioEgressListener
-from controlplane.model.proxy_class import ClientScope
+from controlplane.engine.recording import query
+from controlplane.model.cluster_names import BLACK_HOLE, PASSTHROUGH
+from controlplane.model.objects import ObjectKey
+from controlplane.model.proxy import LISTENER_PORTS, OWN_PORTS
+from controlplane.model.proxy_class import NO_SPANS, ClientScope, SpanSource
 from controlplane.model.service import Protocol, Resolution, Service, ServicePort
+from controlplane.registry.aliases import aliases
 from controlplane.registry.audience import listening
-from controlplane.registry.endpoints import endpoints
-from controlplane.registry.memo import query
-from controlplane.registry.mesh import mesh_config
+from controlplane.registry.endpoints import known_endpoints
+from controlplane.registry.mesh import Ports, ports
 from controlplane.registry.scopes import (
     EgressKey,
     EgressListener,
@@ -27,17 +30,14 @@ from controlplane.registry.scopes import (
     egress_scope,
     resolves_by_request,
 )
-from controlplane.registry.services import aliases
 from controlplane.registry.store import View
+from controlplane.registry.traffic_extensions import ExtensionKeys
 from controlplane.registry.virtual_services import ResolvedVirtualService
-from controlplane.translate.clusters.names import BLACK_HOLE, PASSTHROUGH
-from controlplane.translate.listeners.addresses import UNSPECIFIED, alternate_names, is_ip, service_addresses
+from controlplane.translate.listeners.addresses import UNSPECIFIED, alternate_names, is_ip, reachable, service_places
 from controlplane.translate.listeners.chains import Chain, HttpTarget, apart
 from controlplane.translate.listeners.conflicts import Claim, Kind, kind_of, settled
 from controlplane.translate.listeners.tcp_routes import Client, Port, routing, service_chains
 
-#: ports of the proxy itself: health, metrics; its two capture ports are the mesh's
-PROXY_PORTS = frozenset({15021, 15090})
 UNIX = "unix://"
 HTTP_PROXY_ROUTES = "http_proxy"
 ALLOW_ANY_DYNAMIC_DNS = "ALLOW_ANY_DYNAMIC_DNS"
@@ -53,6 +53,10 @@ class ListenerScope:
     idle_timeout: str = ""
     exact_balance: bool = False
     settings: str = ""
+    detects_http10: bool = False
+    telemetry: tuple[ObjectKey, ...] = ()
+    spans: SpanSource = NO_SPANS
+    extensions: ExtensionKeys = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class ListenerKey:
     ``unmatched`` is the cluster for connections that no chain takes, empty where one takes all. ``virtual`` is set
     for the listener that captured traffic arrives at (``transparent``: by TPROXY), ``proxy`` for the HTTP proxy,
     ``of_endpoint`` where ``bind`` is the address of one endpoint of a headless service. Where ``resolves`` is set, HTTP
-    that nobody takes goes to the host it names. ``dual`` is set where a listener for any address takes IPv6 as well.
+    that nobody takes goes to the host it names. ``additional`` are addresses that the listener has beside ``bind``.
     """
 
     name: str
@@ -77,11 +81,16 @@ class ListenerKey:
     proxy: bool = False
     of_endpoint: bool = False
     resolves: bool = False
-    dual: bool = False
+    additional: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
         """Hash what nearly always tells listeners apart; hashing the chains would cost more than comparing them."""
         return hash((self.name, self.unmatched))
+
+    @property
+    def has_http(self) -> bool:
+        """Whether some chain speaks HTTP."""
+        return self.resolves or any(chain.is_http for chain in self.chains)
 
     @property
     def route_configurations(self) -> tuple[str, ...]:
@@ -101,10 +110,10 @@ def outbound_listener_keys(view: View, client: ClientScope) -> tuple[ListenerKey
 @query
 def _planned_keys(view: View, client: ClientScope) -> tuple[ListenerKey, ...]:
     """Return the keys of a client's outbound listeners; only what listeners depend on may be set in the scope."""
-    mesh = mesh_config(view)
-    if mesh.proxy_listen_port <= 0:
+    places = ports(view, ())
+    if places.outbound <= 0:
         return ()
-    plan = _Plan(view, mesh, client)
+    plan = _Plan(view, places, client)
     keys = [*plan.service_listeners(), *plan.proxy_listener()]
     if client.interception != "NONE":
         keys.append(plan.virtual_outbound())
@@ -131,24 +140,34 @@ class _Wanted(NamedTuple):
     bind_to_port: bool
     prefixes: tuple[str, ...] = ()
     address: str = UNSPECIFIED
+    additional: tuple[str, ...] = ()
 
 
 class _Plan:
     """The claims on addresses and ports, one service after the other."""
 
-    def __init__(self, view: View, mesh: MeshConfig, client: ClientScope) -> None:
+    def __init__(self, view: View, places: Ports, client: ClientScope) -> None:
         self.view = view
-        self.mesh = mesh
+        self.ports = places
         self.client = client
         self.egress: EgressScope = egress_scope(view, EgressKey(client.namespace, client.sidecar))
-        self.routing = Client(view, mesh, client, self.egress.by_host)
+        self.routing = Client.of(view, client, self.egress.by_host)
         self.resolves = resolves_by_request(view, EgressKey(client.namespace, client.sidecar))
         self.claims: dict[tuple[str, int], Claim] = {}
         self.endpoint_places: set[tuple[str, int]] = set()
         self.scope = ListenerScope(
-            client.istio, client.http10, client.idle_timeout, client.exact_balance, client.settings
+            client.istio,
+            client.http10,
+            client.idle_timeout,
+            client.exact_balance,
+            client.settings,
+            client.detects_http10,
+            client.telemetry,
+            client.spans,
+            extensions=client.extensions,
         )
-        self.reserved = PROXY_PORTS | {mesh.proxy_listen_port, mesh.proxy_inbound_listen_port}
+        self.reserved = LISTENER_PORTS | {places.outbound, places.inbound}
+        self._allocated = self._allocated_by_host() if client.dns_capture else {}
 
     def service_listeners(self) -> Iterator[ListenerKey]:
         for listener in self.egress.listeners:
@@ -158,8 +177,20 @@ class _Plan:
                 self.claims = {address: replace(claim, locked=True) for address, claim in self.claims.items()}
                 self._claim_all(listener)
         unmatched = unmatched_cluster(self.egress.outbound_policy)
+        taken = set(self.claims)
         for (bind, port), claim in self.claims.items():
-            yield self._key(bind, port, claim, unmatched)
+            additional = tuple(address for address in self._additional(bind, claim) if (address, port) not in taken)
+            taken.update((address, port) for address in additional)  # Envoy takes each address of a port once
+            yield self._key(bind, port, replace(claim, additional=additional), unmatched)
+
+    def _additional(self, bind: str, claim: Claim) -> tuple[str, ...]:
+        """Return the addresses of a listener beside the one it is named after: of the other family, of one host."""
+        both = self.client.ipv4 and self.client.ipv6
+        if bind == self.client.wildcard and both and not claim.bind_to_port:
+            return ("::",)
+        if bind == self.client.localhost and self.client.dual_stack:
+            return ("::1",)
+        return claim.additional
 
     def _key(self, bind: str, port: int, claim: Claim, unmatched: str) -> ListenerKey:
         chains = apart(claim.chains) if len(claim.chains) > 1 else claim.chains
@@ -173,13 +204,27 @@ class _Plan:
             unmatched="" if takes_all else unmatched,
             bind_to_port=claim.bind_to_port,
             of_endpoint=(bind, port) in self.endpoint_places,
-            dual=bind == self.client.wildcard and not claim.bind_to_port and self.client.ipv4 and self.client.ipv6,
+            additional=claim.additional,
         )
+
+    def _allocated_by_host(self) -> dict[str, tuple[str, ...]]:
+        """Return the automatic addresses of each host name: a client is told those of all its ServiceEntries."""
+        found: dict[str, dict[str, None]] = {}
+        for listener in self.egress.listeners:
+            for service in listener.services:
+                if service.auto_addresses and not service.addresses:
+                    fitting = (address for address in service.auto_addresses if reachable(address, self.client))
+                    found.setdefault(service.hostname, {}).update(dict.fromkeys(fitting))
+        return {host: tuple(addresses) for host, addresses in found.items()}
 
     def _scope(self, claim: Claim) -> ListenerScope:
         """Leave out what the listener's chains do not depend on, so that more proxies share it."""
         has_http = any(chain.is_http for chain in claim.chains)
-        return self.scope if has_http else replace(self.scope, http10=False, settings="")
+        return (
+            self.scope
+            if has_http
+            else replace(self.scope, http10=False, settings="", detects_http10=False, spans=NO_SPANS)
+        )
 
     def _claim_stated(self, listener: EgressListener, spec: IstioEgressListener) -> None:
         """Claim the one port that a Sidecar's egress listener states, for each service behind it."""
@@ -222,6 +267,8 @@ class _Plan:
         """Whether the port can be listened on: not privileged without the right, not one of the proxy's own."""
         if bind_to_port and self.client.unprivileged and 0 < port.number <= _LAST_PRIVILEGED_PORT:
             return False
+        if bind_to_port and port.number in OWN_PORTS:
+            return False
         everywhere = bind == self.client.wildcard or (not bind and port.protocol.is_http)
         return not (everywhere and port.number in self.reserved)
 
@@ -229,13 +276,13 @@ class _Plan:
         """Whether the service has no address, so that bytes for it are told apart by the address of each endpoint."""
         if service.resolution is not Resolution.PASSTHROUGH or port.protocol.is_http:
             return False
-        if service_addresses(service, self.client) != (UNSPECIFIED,):
+        if service_places(service, self.client)[0].address != UNSPECIFIED:
             return False
         stays_wildcard = not service.kubernetes and service.selector is None
         return not stays_wildcard or bool(self._endpoint_addresses(service, port))
 
     def _endpoint_addresses(self, service: Service, port: ServicePort) -> list[str]:
-        found = endpoints(self.view, (service.hostname, service.namespace))
+        found = known_endpoints(self.view, service.hostname, service.namespace)
         return [endpoint.address for endpoint in found if endpoint.serves(port)]
 
     def _claim_endpoints(self, wanted: _Wanted) -> None:
@@ -250,15 +297,18 @@ class _Plan:
         if not wanted.bind and wanted.port.protocol.is_http:
             self._settle(wanted._replace(bind=self.client.wildcard))
             return
-        for address in service_addresses(wanted.service, self.client):
+        shared = self._allocated.get(wanted.service.hostname, ())
+        for address, additional in service_places(wanted.service, self.client, shared):
             ranged = "/" in address
             if wanted.bind:
                 self._settle(wanted._replace(address=address))
             elif ranged or address == UNSPECIFIED:
+                if wanted.port.number in self.reserved:
+                    continue  # the listener would have the address of one of the proxy's own
                 prefixes = (address,) if ranged else ()
                 self._settle(wanted._replace(bind=self.client.wildcard, prefixes=prefixes, address=address))
             else:
-                self._settle(wanted._replace(bind=address, address=address))
+                self._settle(wanted._replace(bind=address, address=address, additional=additional))
 
     def _settle(self, wanted: _Wanted) -> None:
         port = wanted.port
@@ -275,10 +325,14 @@ class _Plan:
             chains = service_chains(self.routing, wanted.service, stated, level4, self._server_names(wanted))
         if kind is not Kind.TCP:
             http = self._http_chain(wanted.service, port, wanted.bind)
-            chains = (*chains, http.for_plain_http() if kind is Kind.AUTO or wildcard else http)
+            if kind is Kind.AUTO or wildcard:
+                http = http.for_plain_http(http10=self.client.detects_http10)
+            chains = (*chains, http)
         if held is None and wildcard and kind is Kind.HTTP:
             kind = Kind.AUTO  # what is not HTTP passes on, so bytes may join
-        self.claims[place] = settled(held, Claim(kind, port.protocol, chains, wanted.bind_to_port))
+        claim = settled(held, Claim(kind, port.protocol, chains, wanted.bind_to_port))
+        additional = dict.fromkeys((*(held.additional if held is not None else ()), *wanted.additional))
+        self.claims[place] = replace(claim, additional=tuple(additional)) if additional else claim
 
     def _http_chain(self, service: Service, port: ServicePort, bind: str) -> Chain:
         if port.number == 0:
@@ -310,21 +364,37 @@ class _Plan:
 
     def proxy_listener(self) -> Iterator[ListenerKey]:
         """The listener that applications use as an HTTP proxy, where the mesh or the proxy asks for one."""
-        port = self.client.http_proxy_port or self.mesh.proxy_http_port
+        port = self.client.http_proxy_port or self.ports.http_proxy
         if port > 0:
             bind = self.client.localhost
             chain = Chain(HttpTarget(HTTP_PROXY_ROUTES, resolves=self.resolves))
-            yield ListenerKey(f"{bind}_{port}", bind, port, self.scope, (chain,), bind_to_port=True, proxy=True)
+            yield ListenerKey(
+                name=f"{bind}_{port}",
+                bind=bind,
+                port=port,
+                scope=self.scope,
+                chains=(chain,),
+                bind_to_port=True,
+                proxy=True,
+                additional=("::1",) if self.client.dual_stack else (),
+            )
 
     def virtual_outbound(self) -> ListenerKey:
         """The listener that all captured connections arrive at, and those nobody else takes stay in."""
         return ListenerKey(
             name="virtualOutbound",
             bind=self.client.wildcard,
-            port=self.mesh.proxy_listen_port,
-            scope=ListenerScope(self.scope.istio, idle_timeout=self.scope.idle_timeout),
+            port=self.ports.outbound,
+            scope=ListenerScope(
+                self.scope.istio,
+                idle_timeout=self.scope.idle_timeout,
+                detects_http10=self.resolves and self.client.detects_http10,
+                telemetry=self.scope.telemetry,
+                spans=self.scope.spans if self.resolves else NO_SPANS,
+            ),
             unmatched=unmatched_cluster(self.egress.outbound_policy),
             virtual=True,
+            additional=("::",) if self.client.dual_stack else (),
             transparent=self.client.interception == "TPROXY",
             resolves=self.egress.outbound_policy.mode == ALLOW_ANY_DYNAMIC_DNS,
         )

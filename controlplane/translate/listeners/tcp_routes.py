@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controlplane.apis.destination_rule import ConsistentHashLB
-from controlplane.apis.mesh import MeshConfig
 from controlplane.apis.virtual_service import Destination, RouteDestination
+from controlplane.model.cluster_names import BLACK_HOLE, outbound_name
 from controlplane.model.proxy_class import ClientScope
-from controlplane.model.service import Protocol, Resolution, Service, ServicePort
+from controlplane.model.service import Protocol, Service, ServicePort
+from controlplane.registry.aliases import AliasEnd, alias_ends
 from controlplane.registry.destination_rules import Rule, destination_rules, rule_for
+from controlplane.registry.mesh import outbound_stat_name, root_namespace
 from controlplane.registry.scopes import covers
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import MESH_GATEWAY, ResolvedVirtualService
-from controlplane.translate.clusters.names import BLACK_HOLE, outbound_name
 from controlplane.translate.clusters.stat_names import stat_name
 from controlplane.translate.listeners.chains import Chain, TcpSettings, TcpTarget
 
@@ -24,21 +25,30 @@ _NO_SETTINGS = TcpSettings()
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who connects, and what it may reach by host name: all that TCP routing asks of a proxy."""
+    """Who connects, and what it may reach by host name: all that TCP routing asks of a proxy.
+
+    ``root`` is the mesh's root namespace, ``stat_name`` the pattern of statistics, empty for none.
+    """
 
     view: View
-    mesh: MeshConfig
+    root: str
+    stat_name: str
     scope: ClientScope
     by_host: Mapping[str, Service]
     gateway: str = MESH_GATEWAY
     _ruled: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, view: View, scope: ClientScope, by_host: Mapping[str, Service], gateway: str = MESH_GATEWAY) -> Client:
+        """Return a client with what the mesh says of all of them."""
+        return cls(view, root_namespace(view, ()), outbound_stat_name(view, ()), scope, by_host, gateway)
 
     def has_rules(self, namespace: str) -> bool:
         """Whether any DestinationRule may apply to services of a namespace; most have none to look for."""
         found = self._ruled.get(namespace)
         if found is None:
             own = destination_rules(self.view, self.scope.namespace)
-            levels = (namespace, self.mesh.root_namespace)
+            levels = (namespace, self.root)
             found = bool(own.local or own.private) or any(destination_rules(self.view, n).exported for n in levels)
             self._ruled[namespace] = found
         return found
@@ -81,7 +91,7 @@ def service_chains(
 def _default_chain(client: Client, service: Service, port: Port, server_names: tuple[str, ...]) -> Chain:
     number = service.ports[0].number if len(service.ports) == 1 else port.number
     target = TcpTarget(
-        stat_prefix=_counted(client.mesh, service, number, ""),
+        stat_prefix=_counted(client.stat_name, service, number, ""),
         clusters=((outbound_name(number, "", service.hostname), 1),),
         settings=tcp_settings(client, service, ""),
         protocol=port.protocol,
@@ -152,15 +162,15 @@ def route_target(
     """
     weighted = list(routes)
     first = weighted[0].destination
-    reached = client.by_host.get(first.host)
+    reached = client.by_host.get(_end(client, first).host)
     one = len(weighted) == 1
     settings = tcp_settings(client, reached, first.subset if one else "") if reached is not None else _NO_SETTINGS
     if one:
-        cluster = destination_cluster(client.by_host, first, port.number)
+        cluster = destination_cluster(client, first, port.number)
         prefix = _stat_prefix(client, first, port) or cluster
         return TcpTarget(prefix, ((cluster, 1),), settings, port.protocol)
     clusters = tuple(
-        (destination_cluster(client.by_host, each.destination, port.number), each.weight)
+        (destination_cluster(client, each.destination, port.number), each.weight)
         for each in weighted
         if each.weight > 0
     )
@@ -169,34 +179,38 @@ def route_target(
     return TcpTarget(f"{held.key.name}.{held.key.namespace}", clusters, settings, port.protocol)
 
 
-def destination_cluster(by_host: Mapping[str, Service], destination: Destination, listener_port: int) -> str:
+def destination_cluster(client: Client, destination: Destination, listener_port: int) -> str:
     """Return the cluster of a destination: its port, else the service's only one, else the listener's."""
-    service = by_host.get(destination.host)
-    host = destination.host
-    if service is not None and service.resolution is Resolution.ALIAS:
-        host = service.external_name.lower()
-    return outbound_name(_destination_port(service, destination, listener_port), destination.subset, host)
+    port = _destination_port(client, destination, listener_port)
+    return outbound_name(port, destination.subset, _end(client, destination).host)
 
 
-def _destination_port(service: Service | None, destination: Destination, listener_port: int) -> int:
+def _end(client: Client, destination: Destination) -> AliasEnd:
+    """Return the host a destination leads to; one that is no ExternalName service leads to itself."""
+    ends = alias_ends(client.view, client.scope.namespace)
+    return ends.get(destination.host) or AliasEnd(destination.host, (), 0)
+
+
+def _destination_port(client: Client, destination: Destination, listener_port: int) -> int:
     if destination.port is not None and destination.port.number:
         return destination.port.number
-    if service is not None and len(service.ports) == 1:
-        return service.ports[0].number
-    return listener_port
+    end = _end(client, destination)
+    if end.host != destination.host:
+        return end.port(end.stated or listener_port)
+    service = client.by_host.get(destination.host)
+    return service.ports[0].number if service is not None and len(service.ports) == 1 else listener_port
 
 
 def _stat_prefix(client: Client, destination: Destination, port: Port) -> str:
-    service = client.by_host.get(destination.host)
-    if service is None or not client.mesh.outbound_cluster_stat_name:
+    service = client.by_host.get(_end(client, destination).host)
+    if service is None or not client.stat_name:
         return ""
-    number = _destination_port(service, destination, port.number)
-    return _counted(client.mesh, service, number, destination.subset)
+    number = _destination_port(client, destination, port.number)
+    return _counted(client.stat_name, service, number, destination.subset)
 
 
-def _counted(mesh: MeshConfig, service: Service, number: int, subset: str) -> str:
+def _counted(pattern: str, service: Service, number: int, subset: str) -> str:
     """Return the statistics name of a cluster as the mesh's pattern has it, else the cluster's name."""
-    pattern = mesh.outbound_cluster_stat_name
     if not pattern:
         return outbound_name(number, subset, service.hostname)
     return stat_name(pattern, service, service.port(number) or ServicePort(number, "", Protocol.TCP), subset)

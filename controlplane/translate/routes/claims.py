@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from controlplane.apis.virtual_service import Destination, HTTPMatchRequest
+from controlplane.engine.recording import query
+from controlplane.model import kinds
 from controlplane.model.objects import ObjectKey
 from controlplane.model.proxy_class import ClientScope, LabelPairs
 from controlplane.model.service import Resolution, Service
+from controlplane.registry.aliases import AliasEnd, alias_ends
 from controlplane.registry.destination_rules import rule_for
-from controlplane.registry.memo import query
+from controlplane.registry.environment import SESSIONS, enabled
 from controlplane.registry.scopes import EgressKey, EgressListener, egress_scope, router_scope
-from controlplane.registry.services import alias_target, visible_by_host
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import (
     MESH_GATEWAY,
@@ -23,6 +25,7 @@ from controlplane.registry.virtual_services import (
 )
 from controlplane.translate.routes.hash_policy import destination_hash, hashed_hosts
 from controlplane.translate.routes.http_routes import Resolved, RoutesKey
+from controlplane.translate.routes.sessions import Sessions, session
 
 
 class ListenerKey(NamedTuple):
@@ -57,14 +60,10 @@ def virtual_service_hosts(view: View, key: ListenerKey) -> tuple[HostsOf, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ListenerServices:
-    """The services of a listener by port, in order.
-
-    ``aliases`` maps the ExternalName services among them to the host name they end at, known or not.
-    """
+    """The services of a listener by port, in order; ExternalName services have the ports of what they lead to."""
 
     by_port: Mapping[int, tuple[Service, ...]]
     every: tuple[Service, ...]
-    aliases: Mapping[str, str]
 
 
 @query
@@ -72,30 +71,25 @@ def listener_services(view: View, key: ListenerKey) -> ListenerServices:
     """Return the listener's services by port."""
     listener = egress_listener(view, key)
     if listener is None:
-        return ListenerServices({}, (), {})
+        return ListenerServices({}, ())
     by_port: dict[int, list[Service]] = {}
-    found: dict[str, str] = {}
-    for service in listener.services:
+    ends = alias_ends(view, key.egress.namespace)
+    services = listener.services
+    if ends:
+        services = tuple(_with_ports(service, ends) for service in services)
+    for service in services:
         for port in service.ports:
             held = by_port.get(port.number)
             if held is None:
                 held = by_port[port.number] = []
             held.append(service)
-        if service.resolution is Resolution.ALIAS:
-            index = visible_by_host(view, key.egress.namespace).by_host
-            found[service.hostname] = alias_target(index, service) or service.external_name.lower()
-    return ListenerServices({port: tuple(held) for port, held in by_port.items()}, listener.services, found)
+    return ListenerServices({port: tuple(held) for port, held in by_port.items()}, services)
 
 
-@query
-def listener_aliases(view: View, key: tuple[ListenerKey, int]) -> Mapping[str, str]:
-    """Return the ExternalName services that have a port (0: any) with their targets; most meshes have none."""
-    listener, port = key
-    held = listener_services(view, listener)
-    if not held.aliases:
-        return {}
-    here = held.by_port.get(port, ()) if port else held.every
-    return {service.hostname: held.aliases[service.hostname] for service in here if service.hostname in held.aliases}
+def _with_ports(service: Service, ends: Mapping[str, AliasEnd]) -> Service:
+    """Return an ExternalName service with the ports of what it leads to, where that is known; any other as it is."""
+    end = ends.get(service.hostname) if service.resolution is Resolution.ALIAS else None
+    return service if end is None or not end.ports else replace(service, ports=end.ports)
 
 
 class BindingKey(NamedTuple):
@@ -125,6 +119,7 @@ def bound_routes(view: View, key: BindingKey) -> RoutesKey | None:
         matches,
         _resolved(view, key, named),
         destination_hashes(view, client, named),
+        sessions=destination_sessions(view, client, named),
     )
 
 
@@ -159,7 +154,7 @@ def _applies(match: HTTPMatchRequest, gateway: str, port: int, namespace: str, l
 @query
 def source_labels(view: View, key: ObjectKey) -> LabelPairs:
     """Return the labels by which a VirtualService, or a delegate, tells the sources of requests apart."""
-    held = undelegated(view, key)
+    held: ResolvedVirtualService | None = undelegated.outcome(view, key).value  # what is unread routes nobody yet
     rules = held.http if held is not None else ()
     return frozenset(pair for rule in rules for match in rule.match for pair in match.source_labels.items())
 
@@ -167,7 +162,7 @@ def source_labels(view: View, key: ObjectKey) -> LabelPairs:
 @query
 def routing_labels(view: View, _key: tuple[()]) -> LabelPairs:
     """Return all labels that any route can depend on; clients different in others only share their routes."""
-    found = (source_labels(view, key) for key in view.keys("VirtualService"))
+    found = (source_labels(view, key) for key in view.keys(kinds.VIRTUAL_SERVICE))
     return hashed_hosts(view, ()).labels.union(*found)
 
 
@@ -185,14 +180,19 @@ def destinations(held: ResolvedVirtualService, rules: Iterable[int]) -> tuple[De
 
 def _resolved(view: View, key: BindingKey, named: Iterable[Destination]) -> tuple[Resolved, ...]:
     """Return the hosts that are aliases, or that have one port of their own where the listener has none."""
-    targets = listener_aliases(view, (key.listener, key.port))
-    if key.port and not targets:
+    aliases = alias_ends(view, key.listener.egress.namespace)
+    if key.port and not aliases:
         return ()
     sole: dict[str, int] = {}
     if not key.port:
         sole = {s.hostname: s.ports[0].number for s in listener_services(view, key.listener).every if len(s.ports) == 1}
     hosts = sorted({destination.host for destination in named})
-    found = (Resolved(host, targets.get(host, host), sole.get(host, key.port)) for host in hosts)
+    found = (
+        Resolved(host, end.host, end.port(key.port))
+        if (end := aliases.get(host))
+        else Resolved(host, host, sole.get(host, key.port))
+        for host in hosts
+    )
     return tuple(entry for entry in found if entry != (entry.host, entry.host, key.port))
 
 
@@ -202,15 +202,31 @@ def destination_hashes(
     """Return the encoded hash policies of the destinations that have one, as the client's DestinationRules say."""
     candidates = hashed_hosts(view, ())
     found: dict[tuple[str, str, int], bytes] = {}
+    ends = alias_ends(view, client.namespace) if candidates else {}
     for destination in named:
-        if not candidates or not candidates.may_hash(destination.host):
+        host = ends[destination.host].host if destination.host in ends else destination.host
+        if not candidates or not candidates.may_hash(host):
             continue
-        service = _reachable(view, client, destination.host)
+        service = _reachable(view, client, host)
         policy = destination_hash(rule_for(view, client, service), destination) if service is not None else b""
         if policy:
             port = destination.port.number if destination.port is not None else 0
             found[destination.host, destination.subset, port] = policy
     return tuple(sorted(found.items()))
+
+
+def destination_sessions(view: View, client: ClientScope, named: Iterable[Destination]) -> Sessions:
+    """Return the sessions of the destinations' services; none where sessions are not asked for."""
+    if not enabled(view, SESSIONS):
+        return ()
+    ends = alias_ends(view, client.namespace)
+    found: dict[str, bytes] = {}
+    for host in sorted({destination.host for destination in named}):
+        service = _reachable(view, client, ends[host].host if host in ends else host)
+        stated = session(view, service) if service is not None else b""
+        if stated:
+            found[host] = stated
+    return tuple(found.items())
 
 
 def _reachable(view: View, client: ClientScope, host: str) -> Service | None:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from envoy.config.route.v3.route_components_pb2 import Route, RouteAction, RouteMatch, VirtualHost
 
-from controlplane.apis.mesh import MeshConfig
 from controlplane.apis.virtual_service import HTTPRetry
-from controlplane.registry.memo import query
-from controlplane.registry.proxy_settings import mesh_for
+from controlplane.engine.recording import query
+from controlplane.model.cluster_names import DYNAMIC_DNS, PASSTHROUGH, outbound_name
+from controlplane.registry.mesh import mesh_config
+from controlplane.registry.proxy_settings import proxy_config
 from controlplane.registry.scopes import OutboundPolicy
 from controlplane.registry.store import View
-from controlplane.translate.clusters.names import DYNAMIC_DNS, PASSTHROUGH, outbound_name
 from controlplane.translate.routes.retries import DEFAULT_RETRY, retry_policy
 
 _BAD_GATEWAY = 502
@@ -37,16 +37,11 @@ def route_defaults(view: View, settings: str) -> RouteDefaults:
 
     ``settings`` are the proxy's own.
     """
-    return defaults_of(mesh_for(view, settings))
-
-
-def defaults_of(mesh: MeshConfig) -> RouteDefaults:
-    """Return what routes take from a mesh configuration."""
-    headers = mesh.default_config.proxy_headers
+    headers = proxy_config(view, settings).proxy_headers
     attempts = headers.attempt_count if headers is not None else None
     forwarded = headers.x_forwarded_host if headers is not None else None
     return RouteDefaults(
-        retry=mesh.default_http_retry_policy or DEFAULT_RETRY,
+        retry=mesh_config(view).default_http_retry_policy or DEFAULT_RETRY,
         attempt_count=attempts is None or not attempts.disabled,
         forwarded_host=forwarded is not None and bool(forwarded.enabled),
     )

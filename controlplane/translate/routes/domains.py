@@ -18,7 +18,7 @@ NONE, OWN, OTHER = "", "=", "+"
 _TWO_LABELS = 2
 
 
-class Sight(NamedTuple):
+class DomainOptions(NamedTuple):
     """What of a service's names and addresses one kind of client uses.
 
     ``with_port`` adds each name with the port too, ``only_with_port`` keeps just those. ``auto`` clients resolve
@@ -102,14 +102,16 @@ def short_names(hostname: str, how: str) -> list[str]:
     return [short, f"{short}.{labels[len(unique)]}"] if len(unique) == _TWO_LABELS else [short]
 
 
-def service_domains(service: Service, port: int, how: str, sight: Sight, aliases: Iterable[Alias] = ()) -> Domains:
+def service_domains(
+    service: Service, port: int, how: str, options: DomainOptions, aliases: Iterable[Alias] = ()
+) -> Domains:
     """Return the domains of a service at one port for one kind of client."""
     names: list[str] = []
     alternates: list[str] = []
 
     def add(name: str, to: list[str] = names) -> None:
         text = bracketed(name)
-        for form in (text, f"{text}:{port}") if sight.with_port else (text,):
+        for form in (text, f"{text}:{port}") if options.with_port else (text,):
             names.append(form)
             if to is not names:
                 to.append(form)
@@ -119,15 +121,15 @@ def service_domains(service: Service, port: int, how: str, sight: Sight, aliases
         is_ip = _is_ip(hostname)
         if not is_ip:
             names.append(f"{hostname}.")
-        if sight.with_port:
+        if options.with_port:
             names.append(f"{hostname}.:{port}")
         for name in short_names(hostname, shortened):
             add(name, alternates)
     if service.headless:
         names += [f"*.{name}" for name in names]
-    for address in addresses(service, sight):
+    for address in addresses(service, options):
         add(address)
-    kept = dict.fromkeys(name for name in names if not sight.only_with_port or ":" in name)
+    kept = dict.fromkeys(name for name in names if not options.only_with_port or ":" in name)
     return Domains(tuple(kept), frozenset(alternates))
 
 
@@ -138,14 +140,14 @@ class Domains(NamedTuple):
     alternates: frozenset[str]
 
 
-def addresses(service: Service, sight: Sight) -> tuple[str, ...]:
+def addresses(service: Service, options: DomainOptions) -> tuple[str, ...]:
     """Return the virtual addresses of a service that a client can use.
 
     Where no family fits, it is the first one of those a ServiceEntry states: they stand for hosts, not for families.
     """
-    held = service.addresses or (service.auto_addresses if sight.auto else ())
+    held = service.addresses or (service.auto_addresses if options.auto else ())
     held = tuple(address for address in held if address not in {"0.0.0.0", "::"})  # noqa: S104 - unset
-    fitting = tuple(address for address in held if (sight.ipv6 if ":" in address else sight.ipv4))
+    fitting = tuple(address for address in held if (options.ipv6 if ":" in address else options.ipv4))
     return fitting or (held[:1] if service.addresses and not service.kubernetes else ())
 
 

@@ -11,24 +11,25 @@ from typing import NamedTuple
 
 from envoy.config.route.v3.route_components_pb2 import VirtualHost
 
+from controlplane.engine.recording import query
 from controlplane.model.objects import ObjectKey
 from controlplane.model.proxy_class import ClientScope, LabelPairs
 from controlplane.model.service import Resolution
+from controlplane.registry.aliases import alias_ends
 from controlplane.registry.gateways import GatewayKey, GatewayServer, merged_gateway
-from controlplane.registry.memo import query
 from controlplane.registry.proxy_settings import route_settings
 from controlplane.registry.scopes import covers, router_scope
-from controlplane.registry.services import alias_target, foremost, visible_by_host
+from controlplane.registry.services import foremost, visible_by_host
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import gateway_virtual_services, virtual_service
 from controlplane.snapshots import Resource
 from controlplane.translate.listeners.gateway import GatewayScope
-from controlplane.translate.routes.claims import destination_hashes, destinations, static_matches
+from controlplane.translate.routes.claims import destination_hashes, destination_sessions, destinations, static_matches
 from controlplane.translate.routes.defaults import route_defaults
 from controlplane.translate.routes.domains import bracketed
 from controlplane.translate.routes.http_routes import EncodedRoute, Resolved, RoutesKey, http_routes
 from controlplane.translate.routes.sidecar import empty, joined
-from controlplane.translate.routes.virtual_hosts import EncodedVirtualHost, encoded
+from controlplane.translate.routes.virtual_hosts import EncodedHosts, EncodedVirtualHost, encoded
 
 
 class MergedRouteKey(NamedTuple):
@@ -48,6 +49,7 @@ class BoundKey(NamedTuple):
     tls: bool
     namespace: str
     labels: LabelPairs
+    http3: bool = False
 
 
 class Origin(NamedTuple):
@@ -96,7 +98,7 @@ def merged_route_configuration(view: View, key: MergedRouteKey) -> Resource:
                 gathered.host(host.rpartition("/")[2].lower(), server).require_tls = True
     keys = gathered.keys() or [GatewayHostKey(f"blackhole:{servers[0].server.port.number}", ("*",), (), False)]
     hosts = [gateway_virtual_host(view, each._replace(settings=key.settings)) for each in keys]
-    return joined(key.name, hosts, frozenset().union(*[host.clusters for host in hosts]), None)
+    return joined(key.name, EncodedHosts.of(hosts), frozenset().union(*[host.clusters for host in hosts]), None)
 
 
 def _redirects(server: GatewayServer) -> bool:
@@ -112,7 +114,9 @@ def _gather(view: View, gateway: GatewayKey, server: GatewayServer, gathered: _H
         routes = gathered.routes.get((server.name, held.key))
         if routes is None:
             port, tls = server.server.port.number, server.server.tls is not None
-            routes = gateway_routes(view, BoundKey(held.key, server.name, port, tls, gateway.namespace, gateway.labels))
+            http3 = server.speaks_http3(gateway.udp)
+            key = BoundKey(held.key, server.name, port, tls, gateway.namespace, gateway.labels, http3)
+            routes = gateway_routes(view, key)
         if routes is None:
             continue
         gathered.routes[server.name, held.key] = routes
@@ -175,7 +179,7 @@ def gateway_virtual_host(view: View, key: GatewayHostKey) -> EncodedVirtualHost:
         require_tls=VirtualHost.ALL if key.require_tls else VirtualHost.NONE,
         include_request_attempt_count=defaults.attempt_count and bool(key.origins or key.require_tls),
     )
-    return encoded(head, routes)
+    return encoded(view, head, routes)
 
 
 @query
@@ -190,36 +194,36 @@ def gateway_routes(view: View, key: BoundKey) -> RoutesKey | None:
     named = destinations(held, {rule for rule, _ in matches})
     client = ClientScope(key.namespace, router=True, labels=key.labels)
     home = held.key.namespace
-    found = {name.host: gateway_destination(view, GatewayDestination(key.namespace, home, name.host)) for name in named}
-    resolved = [
-        Resolved(host, target, port or key.port)
-        for host, (target, port) in sorted(found.items())
-        if target != host or port not in {0, key.port}
-    ]
-    hashes = destination_hashes(view, client, named)
-    return RoutesKey(key.virtual_service, key.port, matches, tuple(resolved), hashes, key.tls)
+    hosts = sorted({name.host for name in named})
+    found = ((host, GatewayDestination(key.namespace, home, host, key.port)) for host in hosts)
+    resolved = [Resolved(host, *gateway_destination(view, each)) for host, each in found]
+    resolved = [each for each in resolved if each != (each.host, each.host, key.port)]
+    hashes, sessions = destination_hashes(view, client, named), destination_sessions(view, client, named)
+    return RoutesKey(
+        key.virtual_service, key.port, matches, tuple(resolved), hashes, key.tls, http3=key.http3, sessions=sessions
+    )
 
 
 class GatewayDestination(NamedTuple):
-    """A destination host as a VirtualService of ``home`` means it at a gateway of ``namespace``."""
+    """A destination host as a VirtualService of ``home`` means it at a port of a gateway of ``namespace``."""
 
     namespace: str
     home: str
     host: str
+    port: int
 
 
 @query
 def gateway_destination(view: View, key: GatewayDestination) -> tuple[str, int]:
-    """Return the host a destination ends at, and its port where the service has only one (else 0)."""
+    """Return the host a destination ends at, and its port: the only one that the service has, else the gateway's."""
     index = visible_by_host(view, key.namespace).by_host
     service = foremost(service for service in index.get(key.host, ()) if service.namespace == key.home)
     service = service or router_scope(view, key.namespace).by_host.get(key.host)
     if service is None:
-        return key.host, 0
-    host = key.host
-    if service.resolution is Resolution.ALIAS:
-        host = alias_target(index, service) or service.external_name.lower()
-    return host, service.ports[0].number if len(service.ports) == 1 else 0
+        return key.host, key.port
+    if service.resolution is Resolution.ALIAS and (end := alias_ends(view, key.namespace).get(key.host)):
+        return end.host, end.port(end.stated or key.port)
+    return key.host, service.ports[0].number if len(service.ports) == 1 else key.port
 
 
 def server_hosts(hosts: Iterable[str], namespace: str) -> tuple[str, ...]:

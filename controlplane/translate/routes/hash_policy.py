@@ -9,9 +9,10 @@ from envoy.config.route.v3.route_components_pb2 import RouteAction
 
 from controlplane.apis.destination_rule import ConsistentHashLB, LoadBalancerSettings, TrafficPolicy
 from controlplane.apis.virtual_service import Destination
+from controlplane.engine.recording import query
+from controlplane.model import kinds
 from controlplane.model.proxy_class import LabelPairs
 from controlplane.registry.destination_rules import Rule, full_host
-from controlplane.registry.memo import query
 from controlplane.registry.store import View
 
 
@@ -39,7 +40,7 @@ def hashed_hosts(view: View, _key: tuple[()]) -> HashedHosts:
     """Return the hosts that DestinationRules with a consistent hash are for."""
     hosts: set[str] = set()
     labels: set[tuple[str, str]] = set()
-    for key in view.keys("DestinationRule"):
+    for key in view.keys(kinds.DESTINATION_RULE):
         obj = view.get(key)
         if obj is None:
             continue

@@ -1,21 +1,23 @@
 """The virtual hosts of one port together: each domain in one of them, sorted by name, most of them shared.
 
 Clients without configuration of their own see the same as a *neutral* client, one that lives in no namespace, except
-for the short names of the services of their namespace. So the neutral set is made once, and theirs are copies of it
-with those few virtual hosts replaced; whoever has more of its own gets a set built from the start, with equal result.
+for the short names of the services of their namespace. So the neutral set is made once, and theirs are that one with
+those few virtual hosts replaced, which costs as much as there are of them; whoever has more of its own gets a set built
+from the start, with equal result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from controlplane.engine.recording import query
 from controlplane.model.objects import ObjectKey
 from controlplane.model.proxy_class import ClientScope
+from controlplane.registry.aliases import aliases
 from controlplane.registry.destination_rules import rule_for
-from controlplane.registry.memo import query
 from controlplane.registry.scopes import EgressKey
-from controlplane.registry.services import aliases
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import virtual_service
 from controlplane.translate.routes.claims import (
@@ -29,32 +31,87 @@ from controlplane.translate.routes.claims import (
 from controlplane.translate.routes.domains import OTHER, OWN, neutral_domain
 from controlplane.translate.routes.hash_policy import hashed_hosts, service_hash
 from controlplane.translate.routes.selection import HostsKey, virtual_host_keys
-from controlplane.translate.routes.virtual_hosts import EncodedVirtualHost, VirtualHostKey, service_stated, virtual_host
+from controlplane.translate.routes.virtual_hosts import (
+    EncodedHosts,
+    EncodedVirtualHost,
+    VirtualHostKey,
+    service_stated,
+    virtual_host,
+)
 
 NEUTRAL = ListenerKey(EgressKey("", None), 0)
 
 
 @dataclass(frozen=True, slots=True)
-class HostSet:
+class BuiltHosts:
     """Virtual hosts without clashing domains, sorted by name, and the keys they were made from.
 
-    ``clusters`` are all clusters of all of them; ``catches_all`` says whether one is for every host there is.
+    ``catches_all`` says whether one is for every host there is.
     """
 
     keys: tuple[VirtualHostKey, ...]
     hosts: tuple[EncodedVirtualHost, ...]
-    clusters: frozenset[str]
     catches_all: bool
+    encoded: EncodedHosts = field(compare=False, repr=False)  # by the hosts
+
+
+class OwnHost(NamedTuple):
+    """A virtual host that a client has in place of a neutral one: for the same host, with more domains."""
+
+    neutral: EncodedVirtualHost
+    key: VirtualHostKey
+    host: EncodedVirtualHost
+
+
+@dataclass(frozen=True, slots=True)
+class HostSet:
+    """Virtual hosts that others share, and those that a client has of its own in place of some, by position.
+
+    ``clusters`` are all clusters of all of them: own ones differ in their domains alone.
+    """
+
+    shared: BuiltHosts
+    own: Mapping[int, OwnHost]
+    clusters: frozenset[str]
+    encoded: EncodedHosts = field(compare=False, repr=False)  # by the others
+
+    @classmethod
+    def of(cls, shared: BuiltHosts, own: Mapping[int, OwnHost], clusters: frozenset[str]) -> HostSet:
+        """Replace some of the shared ones."""
+        swaps = {position: (each.neutral, each.host) for position, each in own.items()}
+        return cls(shared, own, clusters, shared.encoded.swapping(swaps) if swaps else shared.encoded)
+
+    @property
+    def catches_all(self) -> bool:
+        """Whether one is for every host there is."""
+        return self.shared.catches_all
+
+    def key(self, position: int) -> VirtualHostKey:
+        """Return what the virtual host at a position was made from."""
+        return self.own[position].key if position in self.own else self.shared.keys[position]
+
+    def host(self, position: int) -> EncodedVirtualHost:
+        """Return the virtual host at a position."""
+        return self.own[position].host if position in self.own else self.shared.hosts[position]
+
+    def __len__(self) -> int:
+        return len(self.shared.hosts)
 
 
 @query
 def host_set(view: View, key: HostsKey) -> HostSet:
     """Return the virtual hosts of one port for one kind of client."""
-    return _derived(view, key) or built(view, key)
+    return _derived(view, key) or HostSet.of(built(view, key), {}, host_clusters(view, key))
 
 
 @query
-def built(view: View, key: HostsKey) -> HostSet:
+def host_clusters(view: View, key: HostsKey) -> frozenset[str]:
+    """Return all clusters of a set that is built; the same object as long as they are the same."""
+    return frozenset().union(*[host.clusters for host in built(view, key).hosts])
+
+
+@query
+def built(view: View, key: HostsKey) -> BuiltHosts:
     """Return the virtual hosts of one port, nothing shared but the encoded virtual hosts themselves."""
     keys = list(virtual_host_keys(view, key))
     hosts = [virtual_host(view, each) for each in keys]
@@ -64,18 +121,19 @@ def built(view: View, key: HostsKey) -> HostSet:
         keys, hosts = _without_duplicates(view, keys, hosts)
     order = sorted(range(len(hosts)), key=[host.name for host in hosts].__getitem__)
     kept = [index for index in order if hosts[index].domains]
-    return HostSet(
+    held = tuple([hosts[index] for index in kept])
+    return BuiltHosts(
         keys=tuple([keys[index] for index in kept]),
-        hosts=tuple([hosts[index] for index in kept]),
-        clusters=frozenset().union(*[host.clusters for host in hosts]),
+        hosts=held,
         catches_all="*" in domains,
+        encoded=EncodedHosts.of(held),
     )
 
 
 def _real_names(keys: Sequence[VirtualHostKey]) -> set[str]:
     """Return the names no other service may take by a generated short name."""
     real = {key.host for key in keys if key.service is not None}
-    if keys and keys[0].sight.with_port:
+    if keys and keys[0].options.with_port:
         real |= {f"{key.host}:{key.port}" for key in keys if key.service is not None}
     return real
 
@@ -112,7 +170,8 @@ def _without_duplicates(
 @query
 def hosts_by_domain(view: View, key: HostsKey) -> Mapping[str, int]:
     """Return the position in ``host_set`` of each domain's virtual host."""
-    return {name: index for index, host in enumerate(host_set(view, key).hosts) for name in host.domains}
+    held = host_set(view, key)
+    return {name: index for index in range(len(held)) for name in held.host(index).domains}
 
 
 @query
@@ -145,7 +204,7 @@ class Sensitive:
 @query
 def sensitive(view: View, key: HostsKey) -> Sensitive:
     """Return what of a neutral host set depends on the client."""
-    held = host_set(view, key)
+    held = built(view, key)
     candidates = hashed_hosts(view, ())
     bound = virtual_service_hosts(view, key.listener)
     by_domain: dict[str, list[int]] = {}
@@ -183,6 +242,52 @@ def depends_on_client(view: View, key: ObjectKey) -> bool:
     return any(candidates.may_hash(destination.host) for destination in named)
 
 
+class OwnKey(NamedTuple):
+    """A neutral host set, and the DNS domain of clients that have it but for their short names."""
+
+    neutral: HostsKey
+    domain: str
+
+
+@query
+def own_keys(view: View, key: OwnKey) -> tuple[VirtualHostKey, ...]:
+    """Return the neutral keys of the services of a DNS domain; a change to any others stops here."""
+    keys = built(view, key.neutral).keys
+    return tuple([keys[index] for index in sensitive(view, key.neutral).by_domain.get(key.domain, ())])
+
+
+@dataclass(frozen=True, slots=True)
+class OwnHosts:
+    """The virtual hosts that clients of a DNS domain have in place of neutral ones.
+
+    ``added`` are the domains that these have beyond the others, ``alternates`` all their generated short names.
+    ``shareable`` is false where they do not fit together, or not in the place of the neutral ones.
+    """
+
+    hosts: tuple[OwnHost, ...]
+    added: frozenset[str]
+    alternates: frozenset[str]
+    shareable: bool
+
+
+@query
+def own_hosts(view: View, key: OwnKey) -> OwnHosts:
+    """Return the virtual hosts of clients of a DNS domain for the services of that domain."""
+    hosts: list[OwnHost] = []
+    added: set[str] = set()
+    alternates: set[str] = set()
+    shareable = True
+    for neutral in own_keys(view, key):
+        own = neutral._replace(shortening=OWN)
+        held = OwnHost(virtual_host(view, neutral), own, virtual_host(view, own))
+        fresh = set(held.host.domains).difference(held.neutral.domains)
+        shareable = shareable and neutral.only is None and not neutral.dropped and fresh.isdisjoint(added)
+        added |= fresh
+        alternates |= held.host.alternates
+        hosts.append(held)
+    return OwnHosts(tuple(hosts), frozenset(added), frozenset(alternates), shareable)
+
+
 def _derived(view: View, key: HostsKey) -> HostSet | None:
     """Return the neutral set with the client's short names; ``None`` where the client has more of its own."""
     neutral = key._replace(listener=NEUTRAL, domain=neutral_domain(key.domain), labels=frozenset())
@@ -191,21 +296,12 @@ def _derived(view: View, key: HostsKey) -> HostSet | None:
     shared = sensitive(view, neutral)
     if shared.rigid or aliases(view, key.listener.egress.namespace) or not _alike(view, key, neutral, shared):
         return None
-    held = host_set(view, neutral)
+    own = own_hosts(view, OwnKey(neutral, key.domain))
+    if not own.shareable or not own.added.isdisjoint(shared.domains) or not own.alternates.isdisjoint(shared.real):
+        return None
     positions = shared.by_domain.get(key.domain, ())
-    if not positions:
-        return held
-    keys, hosts, added = list(held.keys), list(held.hosts), set[str]()
-    for index in positions:
-        if keys[index].only is not None or keys[index].dropped:
-            return None
-        keys[index] = keys[index]._replace(shortening=OWN)
-        hosts[index] = virtual_host(view, keys[index])
-        fresh = set(hosts[index].domains).difference(held.hosts[index].domains)
-        if fresh & shared.domains or fresh & added or hosts[index].alternates & shared.real:
-            return None
-        added |= fresh
-    return HostSet(tuple(keys), tuple(hosts), held.clusters, held.catches_all)
+    hosts = dict(zip(positions, own.hosts, strict=True))
+    return HostSet.of(built(view, neutral), hosts, host_clusters(view, neutral))
 
 
 def _alike(view: View, key: HostsKey, neutral: HostsKey, shared: Sensitive) -> bool:
@@ -216,7 +312,7 @@ def _alike(view: View, key: HostsKey, neutral: HostsKey, shared: Sensitive) -> b
         if bound_routes(view, own) != bound_routes(view, binding):
             return False
     client = ClientScope(egress.namespace, sidecar=egress.sidecar, labels=key.labels)
-    keys = host_set(view, neutral).keys
+    keys = built(view, neutral).keys
     for index in shared.hashed:
         each = keys[index]
         service = service_stated(view, each.service, each.host) if each.service is not None else None

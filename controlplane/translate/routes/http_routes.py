@@ -14,11 +14,11 @@ from envoy.config.route.v3.route_components_pb2 import Route, RouteAction, Route
 from google.protobuf.message import Message
 
 from controlplane.apis.virtual_service import Destination, HTTPMatchRequest, HTTPRoute, HTTPRouteDestination
+from controlplane.engine.recording import query
+from controlplane.model.cluster_names import outbound_name
 from controlplane.model.objects import ObjectKey
-from controlplane.registry.memo import query
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import ResolvedVirtualService, virtual_service
-from controlplane.translate.clusters.names import outbound_name
 from controlplane.translate.routes.cors import CORS_FILTER, cors_policy
 from controlplane.translate.routes.defaults import RouteDefaults, route_defaults, unlimited
 from controlplane.translate.routes.fault import FAULT_FILTER, fault
@@ -28,8 +28,11 @@ from controlplane.translate.routes.mirrors import mirror_policies
 from controlplane.translate.routes.redirects import direct_response_action, redirect_action
 from controlplane.translate.routes.retries import retry_policy
 from controlplane.translate.routes.rewrites import add_path_rewrite
+from controlplane.translate.routes.sessions import SESSION_FILTER, Sessions, first_session, session_settings
+from controlplane.translate.sound import is_sound
 
 _NO_DESTINATION = 503
+_ADVERTISED_SECONDS = 86400
 
 
 class Resolved(NamedTuple):
@@ -45,8 +48,9 @@ class RoutesKey(NamedTuple):
 
     ``matches`` are (index of the rule, index of the match or -1 for none) that pass the static filters, in order.
     ``resolved`` names the destination hosts that are aliases or lead to another default port, ``hashes`` the encoded
-    hash policies by (host, subset, port). ``tls`` says whether the listener terminates TLS. ``settings`` are of the
-    proxy's own ProxyConfig, as in ``ClientScope``.
+    hash policies by (host, subset, port). ``tls`` says whether the listener terminates TLS, ``http3`` whether its
+    port takes HTTP/3 too. ``sessions`` are those of the destinations that have any. ``settings`` are of the proxy's
+    own ProxyConfig, as in ``ClientScope``.
     """
 
     virtual_service: ObjectKey
@@ -56,15 +60,22 @@ class RoutesKey(NamedTuple):
     hashes: tuple[tuple[tuple[str, str, int], bytes], ...] = ()
     tls: bool = False
     settings: str = ""
+    http3: bool = False
+    sessions: Sessions = ()
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedRoute:
-    """One Envoy route as bytes; ``catch_all`` where no request passes it by."""
+    """One Envoy route as bytes; ``catch_all`` where no request passes it by.
+
+    ``rule`` and ``match`` are where it was made from, as in ``RoutesKey.matches``; -1 where no rule did.
+    """
 
     body: bytes
     catch_all: bool
     clusters: frozenset[str]
+    rule: int = -1
+    match: int = -1
 
 
 @query
@@ -81,13 +92,20 @@ def http_routes(view: View, key: RoutesKey) -> tuple[EncodedRoute, ...]:
         rule = held.http[rule_index]
         match = rule.match[match_index] if 0 <= match_index < len(rule.match) else None
         route = builder.route(rule, match)
-        if route is None:
+        described = _described(key, rule_index, match_index)
+        if route is None or not is_sound(view, route, described, lambda _: (key.virtual_service,)):
             continue
         catch_all = is_catch_all(route.match)
-        routes.append(EncodedRoute(route.SerializeToString(deterministic=True), catch_all, _clusters(route)))
+        body = route.SerializeToString(deterministic=True)
+        routes.append(EncodedRoute(body, catch_all, _clusters(route), rule_index, match_index))
         if catch_all:
             break
     return tuple(routes)
+
+
+def _described(key: RoutesKey, rule: int, match: int) -> str:
+    at = f".match[{match}]" if match >= 0 else ""
+    return f"route spec.http[{rule}]{at} of {key.virtual_service}"
 
 
 def _clusters(route: Route) -> frozenset[str]:
@@ -125,8 +143,12 @@ class _Builder:
             route.direct_response.CopyFrom(direct_response_action(rule.direct_response))
         elif rule.route:
             self._forward(route, rule)
+            if self._key.sessions:
+                self._keep_session(route, rule)
         else:
             return None
+        if self._key.http3:
+            _advertise_http3(route, self._key.port)
         if rule.fault is not None:
             _add_filter(route, FAULT_FILTER, fault(rule.fault))
         if rule.cors_policy is not None:
@@ -134,6 +156,11 @@ class _Builder:
         route.metadata.filter_metadata["istio"].update({"config": self._held.config_path})
         route.decorator.operation = self._operation(route)
         return route
+
+    def _keep_session(self, route: Route, rule: HTTPRoute) -> None:
+        found = first_session(self._key.sessions, (entry.destination for entry in rule.route))
+        if found:
+            route.typed_per_filter_config[SESSION_FILTER].CopyFrom(session_settings(found))
 
     def _forward(self, route: Route, rule: HTTPRoute) -> None:
         chosen = [entry for entry in rule.route if entry.weight > 0] if len(rule.route) > 1 else list(rule.route)
@@ -197,6 +224,12 @@ class _Builder:
 
 def _hash_key(destination: Destination) -> tuple[str, str, int]:
     return (destination.host, destination.subset, destination.port.number if destination.port is not None else 0)
+
+
+def _advertise_http3(route: Route, port: int) -> None:
+    """Tell clients that the same port takes HTTP/3. Reference: RFC 7838, section 3."""
+    header = route.response_headers_to_add.add().header
+    header.key, header.value = "alt-svc", f'h3=":{port}"; ma={_ADVERTISED_SECONDS}'
 
 
 def _name(rule: HTTPRoute, match: HTTPMatchRequest | None) -> str:

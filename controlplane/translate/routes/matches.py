@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
-
 from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, QueryParameterMatcher, RouteMatch
 from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.matcher.v3.value_pb2 import ListMatcher, OrMatcher, ValueMatcher
 
+from controlplane.apis.claims import claim_path
 from controlplane.apis.virtual_service import HTTPMatchRequest, StringMatch
 
-CLAIMS = "@request.auth.claims"
 _JWT_FILTER = "envoy.filters.http.jwt_authn"
 _PSEUDO_HEADERS = ("method", "authority", "scheme")
 
@@ -31,7 +29,7 @@ def route_match(match: HTTPMatchRequest | None, *, derived: bool = False) -> Rou
     stated = [(name, value, False) for name, value in match.headers.items()]
     stated += [(name, value, True) for name, value in match.without_headers.items()]
     for name, value, inverted in sorted(stated, key=lambda entry: (entry[0], entry[2])):
-        if name.lower().startswith(CLAIMS):
+        if claim_path(name):
             out.dynamic_metadata.append(claim_matcher(name, value, inverted=inverted))
         else:
             out.headers.append(header_matcher(name, value, inverted=inverted))
@@ -89,18 +87,15 @@ def query_parameter_matcher(name: str, value: StringMatch) -> QueryParameterMatc
 def claim_matcher(name: str, value: StringMatch, *, inverted: bool) -> MetadataMatcher:
     """Translate the condition on a claim of the validated token: the claim itself, or any item of a list claim.
 
-    ``name`` is ``@request.auth.claims.a.b`` (dots separate) or ``@request.auth.claims[a][b]`` (dots are kept).
+    ``name`` stands for the claim as ``claim_path`` has it.
     """
-    rest = name[len(CLAIMS) :]
-    bracketed = rest.startswith("[")
-    keys = re.findall(r"\[([^\]]*)\]", rest) if bracketed else [key for key in rest.split(".") if key]
     if _asks_presence(value):
         found = ValueMatcher(present_match=True)
     else:
         text = ValueMatcher(string_match=string_matcher(value))
         items = ValueMatcher(list_match=ListMatcher(one_of=text))
         found = ValueMatcher(or_match=OrMatcher(value_matchers=[items, text]))
-    path = [MetadataMatcher.PathSegment(key=key) for key in ("payload", *keys)]
+    path = [MetadataMatcher.PathSegment(key=key) for key in ("payload", *claim_path(name))]
     return MetadataMatcher(filter=_JWT_FILTER, path=path, value=found, invert=inverted)
 
 

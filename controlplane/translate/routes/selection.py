@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from controlplane.engine.recording import query
 from controlplane.model.objects import ObjectKey
 from controlplane.model.proxy_class import ClientScope, LabelPairs
 from controlplane.model.service import Resolution, Service
+from controlplane.registry.aliases import aliases
 from controlplane.registry.destination_rules import rule_for
-from controlplane.registry.memo import query
 from controlplane.registry.scopes import covers
-from controlplane.registry.services import aliases
 from controlplane.registry.store import View
 from controlplane.translate.routes.claims import (
     BindingKey,
@@ -21,7 +21,7 @@ from controlplane.translate.routes.claims import (
     listener_services,
     virtual_service_hosts,
 )
-from controlplane.translate.routes.domains import Alias, Shortening, Sight, shortening
+from controlplane.translate.routes.domains import Alias, DomainOptions, Shortening, shortening
 from controlplane.translate.routes.hash_policy import hashed_hosts, service_hash
 from controlplane.translate.routes.http_routes import RoutesKey
 from controlplane.translate.routes.virtual_hosts import VirtualHostKey
@@ -38,7 +38,7 @@ class HostsKey(NamedTuple):
     listener: ListenerKey
     port: int
     domain: str
-    sight: Sight
+    options: DomainOptions
     labels: LabelPairs
 
 
@@ -48,27 +48,108 @@ def virtual_host_keys(view: View, key: HostsKey) -> tuple[VirtualHostKey, ...]:
 
     No two have the same host and port.
     """
-    services = listener_services(view, key.listener)
-    here = services.by_port.get(key.port, ()) if key.port else services.every
-    selection = _Selection(view, key, {service.hostname: service for service in here})
+    selection = _Selection(view, key)
     for held in selection.virtual_services:
         selection.claim(held)
     selection.rest()
     return tuple(selection.keys.values())
 
 
+class ServicesKey(NamedTuple):
+    """One port (0: all ports) of an egress listener."""
+
+    listener: ListenerKey
+    port: int
+
+
+@query
+def services_by_host(view: View, key: ServicesKey) -> Mapping[str, Service]:
+    """Return the services of a port by host name."""
+    services = listener_services(view, key.listener)
+    here = services.by_port.get(key.port, ()) if key.port else services.every
+    return {service.hostname: service for service in here}
+
+
+class _ServiceKeys:
+    """The virtual hosts that services have, for one kind of client."""
+
+    def __init__(self, view: View, key: HostsKey) -> None:
+        self._view = view
+        self._key = key
+        self._shortening: Shortening = shortening(key.domain)
+        self._aliases = self._alias_names()
+
+    def http_ports(self, service: Service) -> tuple[int, ...]:
+        """Return the ports of a service that are meant and that requests are routed for."""
+        wanted = service.port(self._key.port) if self._key.port else None
+        ports = service.ports if not self._key.port else (wanted,) if wanted is not None else ()
+        return tuple([port.number for port in ports if port.protocol.routes_http])
+
+    def options(self, port: int) -> DomainOptions:
+        """Return how domains are written for a port."""
+        options = self._key.options
+        return options._replace(only_with_port=True) if options.with_port and port != HTTP_PORT else options
+
+    def of(self, service: Service, port: int, routes: RoutesKey | None) -> VirtualHostKey:
+        """Return the virtual host of a service at a port."""
+        host = service.hostname
+        return VirtualHostKey(
+            host,
+            port,
+            service.key.object,
+            self.options(port),
+            self._shortening.of(host),
+            self._aliases.get(host, ()),
+            routes,
+        )
+
+    def _alias_names(self) -> dict[str, tuple[Alias, ...]]:
+        found = aliases(self._view, self._key.listener.egress.namespace)
+        if not found:
+            return {}
+        imported = {service.key for service in listener_services(self._view, self._key.listener).every}
+        return {
+            host: tuple(
+                Alias(service.hostname, self._shortening.of(service.hostname))
+                for service in held
+                if service.key in imported
+            )
+            for host, held in found.items()
+        }
+
+
+@query
+def own_routes(view: View, key: HostsKey) -> Mapping[tuple[str, int], VirtualHostKey]:
+    """Return the virtual hosts that services have where no VirtualService routes them, by host and port.
+
+    A change to VirtualServices makes no difference to it.
+    """
+    keys, found = _ServiceKeys(view, key), dict[tuple[str, int], VirtualHostKey]()
+    hashed = hashed_hosts(view, ())
+    may_hash = bool(hashed)
+    egress = key.listener.egress
+    client = ClientScope(egress.namespace, sidecar=egress.sidecar, labels=key.labels)
+    for host, service in services_by_host(view, ServicesKey(key.listener, key.port)).items():
+        if service.resolution is Resolution.ALIAS:
+            continue
+        rule = rule_for(view, client, service) if may_hash and hashed.may_hash(host) else None
+        for port in keys.http_ports(service):
+            each = keys.of(service, port, None)
+            found[host, port] = each if rule is None else each._replace(hash_policy=service_hash(rule, port))
+    return found
+
+
 class _Selection:
     """Gathers the virtual hosts of one route configuration."""
 
-    def __init__(self, view: View, key: HostsKey, by_host: Mapping[str, Service]) -> None:
+    def __init__(self, view: View, key: HostsKey) -> None:
         self._view = view
         self._key = key
-        self._by_host = by_host
-        self._shortening: Shortening = shortening(key.domain)
-        self._aliases = self._alias_names()
+        self._by_host = services_by_host(view, ServicesKey(key.listener, key.port))
+        self._services = _ServiceKeys(view, key)
         self._claimed: set[str] = set()
         self.virtual_services = virtual_service_hosts(view, key.listener)
-        self._wildcards = wildcard_claims(self.virtual_services, by_host)
+        self._wildcards = wildcard_claims(self.virtual_services, self._by_host)
         self.keys: dict[tuple[str, int], VirtualHostKey] = {}
 
     def claim(self, held: HostsOf) -> None:
@@ -80,29 +161,23 @@ class _Selection:
         routes = bound_routes(self._view, BindingKey(held.key, key.port, key.listener, key.labels))
         if routes is None:
             return
-        ports = {number: None for service in matched for number in self._http_ports(service)}
+        ports = {number: None for service in matched for number in self._services.http_ports(service)}
         if not ports and key.port == HTTP_PORT:
             ports = {HTTP_PORT: None}
         for port in ports:
             for host in extra:
-                self._add(VirtualHostKey(host, port, None, self._sight(port), routes=routes))
+                self._add(VirtualHostKey(host, port, None, self._services.options(port), routes=routes))
             for service in matched:
-                if port in self._http_ports(service):
-                    self._add(self._service_key(service, port, routes))
+                if port in self._services.http_ports(service):
+                    self._add(self._services.of(service, port, routes))
         self._claimed.update(service.hostname for service in matched)
 
     def rest(self) -> None:
         """Add the virtual hosts of all services that no VirtualService claimed."""
-        hashed = hashed_hosts(self._view, ())
-        egress = self._key.listener.egress
-        client = ClientScope(egress.namespace, sidecar=egress.sidecar, labels=self._key.labels)
-        for host, service in self._by_host.items():
-            if host in self._claimed or service.resolution is Resolution.ALIAS:
-                continue
-            rule = rule_for(self._view, client, service) if hashed and hashed.may_hash(host) else None
-            for port in self._http_ports(service):
-                key = self._service_key(service, port, None)
-                self._add(key if rule is None else key._replace(hash_policy=service_hash(rule, port)))
+        claimed = self._claimed
+        for place, key in own_routes(self._view, self._key).items():
+            if key.host not in claimed:
+                self.keys.setdefault(place, key)
 
     def _divided(self, held: HostsOf) -> tuple[list[str], list[Service]]:
         """Divide the hosts of a VirtualService into names that are no service here, and services."""
@@ -125,42 +200,8 @@ class _Selection:
         kept = [service for service in matched.values() if namespace in {service.namespace, client}]
         return ([], []) if matched and not kept else (extra, kept)
 
-    def _http_ports(self, service: Service) -> tuple[int, ...]:
-        wanted = self._key.port
-        return tuple(port.number for port in service.ports if port.protocol.routes_http and wanted in (0, port.number))
-
-    def _sight(self, port: int) -> Sight:
-        sight = self._key.sight
-        return sight._replace(only_with_port=True) if sight.with_port and port != HTTP_PORT else sight
-
-    def _service_key(self, service: Service, port: int, routes: RoutesKey | None) -> VirtualHostKey:
-        host = service.hostname
-        return VirtualHostKey(
-            host,
-            port,
-            service.key.object,
-            self._sight(port),
-            self._shortening.of(host),
-            self._aliases.get(host, ()),
-            routes,
-        )
-
     def _add(self, key: VirtualHostKey) -> None:
         self.keys.setdefault((key.host, key.port), key)
-
-    def _alias_names(self) -> dict[str, tuple[Alias, ...]]:
-        found = aliases(self._view, self._key.listener.egress.namespace)
-        if not found:
-            return {}
-        imported = {service.key for service in listener_services(self._view, self._key.listener).every}
-        return {
-            host: tuple(
-                Alias(service.hostname, self._shortening.of(service.hostname))
-                for service in held
-                if service.key in imported
-            )
-            for host, held in found.items()
-        }
 
 
 def wildcard_claims(

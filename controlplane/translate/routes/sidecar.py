@@ -6,31 +6,40 @@ listener (``unix:///path``) or ``http_proxy``. Whatever is asked for is answered
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
+from controlplane.engine.recording import query
 from controlplane.model.proxy_class import ClientScope
 from controlplane.model.service import Protocol
-from controlplane.registry.memo import query
 from controlplane.registry.proxy_settings import route_settings
 from controlplane.registry.scopes import EgressKey, OutboundPolicy, egress_scope
 from controlplane.registry.store import View
+from controlplane.rope import Strand, tied
 from controlplane.snapshots import Resource, ResourceType, content_version
 from controlplane.translate.routes.claims import ListenerKey, routing_labels
 from controlplane.translate.routes.defaults import catch_all, route_defaults
-from controlplane.translate.routes.domains import Sight
+from controlplane.translate.routes.domains import DomainOptions
 from controlplane.translate.routes.host_sets import host_set, hosts_by_domain
 from controlplane.translate.routes.selection import HostsKey
-from controlplane.translate.routes.virtual_hosts import VIRTUAL_HOSTS_FIELD, EncodedVirtualHost, virtual_host
+from controlplane.translate.routes.virtual_hosts import (
+    VIRTUAL_HOSTS_FIELD,
+    EncodedHosts,
+    EncodedVirtualHost,
+    virtual_host,
+)
 from controlplane.translate.routes.wire import delimited
 
 HTTP_PROXY = "http_proxy"
 UNIX = "unix://"
 _NAME_FIELD = 1
 _MAX_DIRECT_RESPONSE_BYTES = 1_048_576
+_LARGEST_PIECE = 8 << 10
+"""Bytes of a route configuration up to which it is held in one piece."""
 
 
 class RouteKey(NamedTuple):
@@ -102,7 +111,9 @@ def route_configuration(view: View, key: RouteKey) -> Resource:
             key.name,
             EgressKey(client.namespace, client.sidecar),
             client.domain,
-            Sight(client.ipv4, client.ipv6, auto=client.dns_capture, settings=route_settings(view, client.settings)),
+            DomainOptions(
+                client.ipv4, client.ipv6, auto=client.dns_capture, settings=route_settings(view, client.settings)
+            ),
             client.labels & routing_labels(view, ()),
         ),
     )
@@ -114,7 +125,7 @@ class SharedRouteKey(NamedTuple):
     name: str
     egress: EgressKey
     domain: str
-    sight: Sight
+    options: DomainOptions
     labels: frozenset[tuple[str, str]]
 
 
@@ -125,21 +136,21 @@ def shared_route_configuration(view: View, key: SharedRouteKey) -> Resource:
     if port is None:
         return empty(key.name)
     detected = ":" in key.name and not key.name.startswith(UNIX)
-    rest = None if detected else catch_all_host(view, CatchAllKey(key.egress, key.sight.settings))
+    rest = None if detected else catch_all_host(view, CatchAllKey(key.egress, key.options.settings))
     listener = _chosen(egress_ports(view, key.egress), port, key.name)
     if listener is None:
-        return joined(key.name, (), frozenset(), rest)
+        return joined(key.name, EncodedHosts.of(()), frozenset(), rest)
     index, proxy = listener
     port = 0 if proxy else port
     hosts_key = HostsKey(
-        ListenerKey(key.egress, index), port, key.domain, key.sight._replace(with_port=port == 0), key.labels
+        ListenerKey(key.egress, index), port, key.domain, key.options._replace(with_port=port == 0), key.labels
     )
     if detected:
         hosts = _detected_hosts(view, hosts_key, key.name)
-        return joined(key.name, hosts, frozenset().union(*[host.clusters for host in hosts]), None)
+        return joined(key.name, EncodedHosts.of(hosts), frozenset().union(*[host.clusters for host in hosts]), None)
     held = host_set(view, hosts_key)
     # a VirtualService for every host leaves nothing to the catch-all
-    return joined(key.name, held.hosts, held.clusters, rest if not held.catches_all else None)
+    return joined(key.name, held.encoded, held.clusters, rest if not held.catches_all else None)
 
 
 def listening_port(name: str) -> int | None:
@@ -164,26 +175,30 @@ def _detected_hosts(view: View, key: HostsKey, name: str) -> tuple[EncodedVirtua
     found = {by_domain[domain] for domain in (name, name.partition(":")[0]) if domain in by_domain}
     held = host_set(view, key)
     if len(found) != 1:
-        return tuple(held.hosts[index] for index in sorted(found))
-    return (virtual_host(view, held.keys[found.pop()]._replace(only=("*",))),)
+        return tuple(held.host(index) for index in sorted(found))
+    return (virtual_host(view, held.key(found.pop())._replace(only=("*",))),)
 
 
-def joined(
-    name: str, hosts: Collection[EncodedVirtualHost], clusters: frozenset[str], rest: CatchAll | None
-) -> Resource:
+def joined(name: str, hosts: EncodedHosts, clusters: frozenset[str], rest: CatchAll | None) -> Resource:
     """Return a route configuration put together from encoded virtual hosts, the one for unknown hosts last.
 
-    Its version is made of theirs: as good as a hash of all bytes, which would cost more than putting them together.
+    Its version is made of those of all its pieces: as good as a hash of all bytes, which would cost more than putting
+    them together.
     """
-    parts = [delimited(_NAME_FIELD, name.encode()), *[host.body for host in hosts]]
-    versions = [name, *[host.version for host in hosts]]
+    parts: list[bytes | Strand] = [delimited(_NAME_FIELD, name.encode()), hosts.strand, _SETTINGS]
+    versions = [name, content_version(_SETTINGS), f"{hosts.digest:x}"]
     if rest is not None:
-        parts.append(rest.body)
+        parts.insert(2, rest.body)
         versions.append(rest.version)
-        clusters |= rest.clusters
-    parts.append(_SETTINGS)
-    version = content_version("".join(versions).encode())
-    return Resource(ResourceType.ROUTE, name, version, b"".join(parts), clusters)
+        clusters = _union(clusters, rest.clusters)
+    version = content_version("\n".join(versions).encode())
+    return Resource(ResourceType.ROUTE, name, version, tied(parts, _LARGEST_PIECE), {ResourceType.CLUSTER: clusters})
+
+
+@lru_cache(maxsize=16)
+def _union(many: frozenset[str], few: frozenset[str]) -> frozenset[str]:
+    """Return both sets in one, which those share who share the first: it may be as large as the mesh."""
+    return many | few
 
 
 def empty(name: str) -> Resource:

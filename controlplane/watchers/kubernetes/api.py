@@ -7,7 +7,6 @@ The ``kubernetes`` package finds and authenticates the server; what it answers s
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import socket
 import time
@@ -17,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import structlog
+import yaml
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import ConfigException
 
-from controlplane.watchers.kubernetes.errors import ConfigurationError, RefusedError, UnreachableError
+from controlplane.documents.json_reader import json_value
+from controlplane.watchers.kubernetes.errors import ConfigurationError, NoClusterError, RefusedError, UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -36,7 +37,7 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 """Longest event that is believed; etcd holds objects of 1.5 MB at most, which escapes can make some times longer."""
 
 _BROKEN = (aiohttp.ClientError, asyncio.TimeoutError, OSError, EOFError, ConfigException)
-_UNUSABLE = (ConfigException, OSError, ValueError, TypeError, KeyError)
+_UNUSABLE = (ConfigException, OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError)
 _IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
 _HTTP_SERVER_ERROR = 500
 _NOT_MODIFIED = 304
@@ -124,6 +125,22 @@ class Api:
             self.contact.heard()
             return body, response.headers.get("ETag", "")
 
+    async def send(
+        self, method: str, path: str, parameters: Mapping[str, str], forms: tuple[str, str], body: object
+    ) -> bytes:
+        """Ask with any method and return the body of the answer; ``forms`` are what is accepted and what is sent.
+
+        The body is a value of JSON; ``None`` for none.
+
+        Raises as ``get`` does.
+        """
+        headers = {"Accept": forms[0]} | ({"Content-Type": forms[1]} if body is not None else {})
+        limits = aiohttp.ClientTimeout(
+            total=self._timing.answer, sock_connect=self._timing.connect, sock_read=self._timing.answer
+        )
+        async with self._request(path, parameters, headers, limits, (method, body)) as response:
+            return await response.read()
+
     @asynccontextmanager
     async def lines(
         self, path: str, parameters: Mapping[str, str], accept: str = JSON
@@ -154,9 +171,14 @@ class Api:
 
     @asynccontextmanager
     async def _request(
-        self, path: str, parameters: Mapping[str, str], headers: dict[str, str], limits: aiohttp.ClientTimeout
+        self,
+        path: str,
+        parameters: Mapping[str, str],
+        headers: dict[str, str],
+        limits: aiohttp.ClientTimeout,
+        asked: tuple[str, object] = ("GET", None),
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        response = await self._open(path, parameters, headers, limits)
+        response = await self._open(path, parameters, headers, limits, asked)
         try:
             yield response
         except _BROKEN as error:
@@ -165,14 +187,23 @@ class Api:
             response.close()  # gives the connection back where everything was read, and ends it otherwise
 
     async def _open(
-        self, path: str, parameters: Mapping[str, str], headers: dict[str, str], limits: aiohttp.ClientTimeout
+        self,
+        path: str,
+        parameters: Mapping[str, str],
+        headers: dict[str, str],
+        limits: aiohttp.ClientTimeout,
+        asked: tuple[str, object],
     ) -> aiohttp.ClientResponse:
-        """Send a request and return its answer, unless that is a refusal."""
+        """Send a request - its method and its body, if there is one - and return its answer, unless it is a refusal."""
         try:
             method, url, sent, _, _ = await self.client.param_serialize(
-                "GET", path, query_params=list(parameters.items()), header_params=headers, auth_settings=["BearerToken"]
+                asked[0],
+                path,
+                query_params=list(parameters.items()),
+                header_params=headers,
+                auth_settings=["BearerToken"],
             )
-            answer = await self.client.call_api(method, url, sent, _request_timeout=limits)
+            answer = await self.client.call_api(method, url, sent, body=asked[1], _request_timeout=limits)
             response: aiohttp.ClientResponse = answer.response
             if response.ok:
                 self.contact.heard()
@@ -209,7 +240,7 @@ async def _refusal(response: aiohttp.ClientResponse) -> RefusedError:
     finally:
         response.close()
     try:
-        message = json.loads(body)["message"]
+        message = json_value(body)["message"]
     except (ValueError, KeyError, TypeError):
         message = body[:300].decode(errors="replace").strip() or response.reason
     try:
@@ -222,6 +253,12 @@ async def _refusal(response: aiohttp.ClientResponse) -> RefusedError:
 def _reason(error: BaseException) -> str:
     if isinstance(error, asyncio.TimeoutError):
         return "no answer in time"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text"
+    if isinstance(error, yaml.YAMLError):
+        return f"it is not YAML: {' '.join(str(error).split())}"
+    if isinstance(error, (TypeError, AttributeError)):  # the package takes the file's form on trust
+        return "it does not have the form of a kubeconfig"
     return str(error) or type(error).__name__
 
 
@@ -261,7 +298,7 @@ async def connect(kubeconfig: str, context: str, timing: Timing) -> Api:
             renew = partial(config.load_kube_config, file, context or None, configuration, persist_config=False)
             await renew()
         else:
-            raise ConfigurationError(
+            raise NoClusterError(
                 "this does not run in a Kubernetes cluster; name one with --kubeconfig,"
                 " or a directory of YAML with --config-dir"
             )

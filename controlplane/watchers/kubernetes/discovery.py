@@ -8,13 +8,13 @@ report sooner, but transfers every schema in the cluster, and tells of a definit
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from controlplane.backoff import Backoff
+from controlplane.documents.json_reader import json_value
 from controlplane.watchers.kubernetes.errors import NonsenseError, RefusedError, UnreachableError
-from controlplane.watchers.kubernetes.timing import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_ACCEPT = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+ACCEPT = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 
 Served = dict[tuple[str, str], list[str]]
 """The API versions in which (group, plural) is served, in the server's order of preference."""
@@ -48,7 +48,7 @@ class Discovery:
         now: Served = {}
         while True:
             try:
-                body, new_etag = await self._api.probe("/apis", _ACCEPT, etag)
+                body, new_etag = await self._api.probe("/apis", ACCEPT, etag)
                 now = served(body) if body else now
                 etag = new_etag
                 self._tell(now)
@@ -84,7 +84,7 @@ def served(body: bytes) -> Served:
         NonsenseError: it is none that this server should give.
     """
     try:
-        groups = json.loads(body)
+        groups = json_value(body)
         found: Served = {}
         if groups["kind"] != "APIGroupDiscoveryList":
             raise NonsenseError("no aggregated discovery, which Kubernetes has since 1.27")

@@ -7,6 +7,10 @@ class ConfigurationError(RuntimeError):
     """There is no usable way to the cluster; the message is a sentence for the user."""
 
 
+class NoClusterError(ConfigurationError):
+    """Nothing names a cluster: no kubeconfig, and no pod's service account."""
+
+
 class UnreachableError(Exception):
     """No answer, or one that broke off: the network or the server. The message says how."""
 

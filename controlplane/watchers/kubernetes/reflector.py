@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from controlplane.backoff import Backoff
+from controlplane.documents.json_reader import json_pruned
 from controlplane.model.feeds import Feed, Standing
 from controlplane.watchers.kubernetes.errors import NonsenseError, RefusedError, UnreachableError
-from controlplane.watchers.kubernetes.timing import Backoff
 
 if TYPE_CHECKING:
     from controlplane.watchers.kubernetes.api import Api
-    from controlplane.watchers.kubernetes.shelf import Held, Place, Shelf
+    from controlplane.watchers.kubernetes.cache import Cache, Held, Place
     from controlplane.watchers.kubernetes.timing import Timing
 
 log = structlog.get_logger()
 
 _BUSY_SECONDS = 0.005
 """How long one feed works before it lets others: proxies are served by the same loop."""
+_LARGE_BYTES = 64 * 1024
+"""Size of an object whose reading may take longer than that."""
 _FORBIDDEN, _NOT_FOUND, _GONE = 403, 404, 410
 _SERVER_ERROR = 500
 _JSON = "application/json"
@@ -35,15 +38,16 @@ class Reflector:
     It never ends by itself. What the server or the network do wrong is in ``state``, and is tried again.
     """
 
-    def __init__(self, api: Api, shelf: Shelf, timing: Timing, *, namespace: str = "", named: str = "") -> None:
-        self.resource = shelf.resource
-        self.shelf = shelf
+    def __init__(self, api: Api, cache: Cache, timing: Timing, *, namespace: str = "", named: str = "") -> None:
+        self.resource = cache.resource
+        self.cache = cache
         self.ready = asyncio.Event()
-        """The first list is complete and is being followed, or the resource is not served."""
+        """The first list is complete and is being followed, or the resource is not served, or none of it is needed."""
         self._api = api
         self._timing = timing
         self._namespace = namespace
-        self._filter = {"fieldSelector": f"metadata.name={named}"} if named else {}
+        selector = f"metadata.name={named}" if named else self.resource.selector
+        self._filter = {"fieldSelector": selector} if selector else {}
         self._backoff = Backoff(timing.first_pause, timing.longest_pause)
         self._forbidden_backoff = Backoff(timing.first_pause, timing.forbidden)
         self._version = self.resource.versions[0]
@@ -56,7 +60,7 @@ class Reflector:
         self._verb = "list"
         self._standing = Standing.LISTING
         self._problem = self._logged = ""
-        self._events = self._lists = self._size_bytes = 0
+        self._events = self._lists = self._size_bytes = self._page_bytes = 0
         self._last_event = 0.0
         self._current_at = time.time()
         self._busy_since = 0.0
@@ -69,7 +73,7 @@ class Reflector:
             resource=str(self.resource),
             namespace=self._namespace,
             standing=self._standing,
-            objects=len(self.shelf),
+            objects=len(self.cache),
             events=self._events,
             lists=self._lists,
             size_bytes=self._size_bytes,
@@ -105,7 +109,7 @@ class Reflector:
                 await asyncio.sleep(self._backoff.pause())
 
     async def _round(self) -> None:
-        """Bring the shelf up to date, then follow the watch until the server ends it."""
+        """Bring the cache up to date, then follow the watch until the server ends it."""
         self._busy_since = time.monotonic()
         self._verb = "list"
         if self._doubtful and not self._list_next:
@@ -140,7 +144,7 @@ class Reflector:
     async def _list(self) -> None:
         """Read everything and tell what differs; nothing is told while a page is missing."""
         position, held = await self._everything()
-        self.shelf.replace(held)
+        self.cache.replace(held)
         self._position, self._list_next, self._doubtful = position, False, False
         self._lists += 1
         self._heard()
@@ -166,8 +170,11 @@ class Reflector:
             metadata, version = page["metadata"], self._version
             position: str = metadata["resourceVersion"]
             same_history = not _older(position, self._position)
-            for raw in page.get("items") or ():
-                place, read = self.shelf.staged(raw, version, same_history=same_history)
+            items = page.get("items") or ()
+            large = self._is_large(self._page_bytes)  # so one of them may be
+            for raw in items:
+                stage = partial(self.cache.staged, raw, version, same_history=same_history)
+                place, read = await asyncio.to_thread(stage) if large else stage()
                 held[place] = read
                 await self._breathe()
             if not metadata.get("continue"):
@@ -178,6 +185,7 @@ class Reflector:
         accept = _METADATA.format("List") if self.resource.metadata_only else _JSON
         path = self.resource.path(self._version, self._namespace)
         body = await self._api.get(path, {**self._filter, **parameters}, accept)
+        self._page_bytes = len(body)
         self._size_bytes += len(body)
         page = _json(body)
         metadata = page.get("metadata")
@@ -203,13 +211,13 @@ class Reflector:
                     self._heard()
                     for line in lines:
                         self._size_bytes += len(line)
-                        self._event(_json(line), version)
+                        await self._event(_json(line), version, len(line))
                         await self._breathe()
         finally:
             if self._standing is Standing.CURRENT:
                 self._standing, self._current_at = Standing.BEHIND, time.time()
 
-    def _event(self, event: dict[str, Any], version: str) -> None:
+    async def _event(self, event: dict[str, Any], version: str, size: int) -> None:
         kind, raw = event.get("type"), event.get("object")
         if not isinstance(raw, dict):
             raise NonsenseError("an event without an object")
@@ -217,13 +225,21 @@ class Reflector:
             raise RefusedError(int(raw.get("code") or 0), str(raw.get("message")))
         if kind in ("ADDED", "MODIFIED"):
             self._events += 1
-            self.shelf.put(raw, version)
+            if self._is_large(size):
+                stage = partial(self.cache.staged, raw, version, same_history=False)
+                self.cache.take(*await asyncio.to_thread(stage))
+            else:
+                self.cache.put(raw, version)
         elif kind == "DELETED":
             self._events += 1
-            self.shelf.drop(raw)
+            self.cache.drop(raw)
         metadata = raw.get("metadata")
         if isinstance(metadata, dict):
             self._position = metadata.get("resourceVersion") or self._position
+
+    def _is_large(self, size: int) -> bool:
+        """Whether an object of this many bytes is read beside the loop: one with free text that rules apply to."""
+        return bool(self.resource.definition) and size > _LARGE_BYTES
 
     # what became of it
 
@@ -257,9 +273,9 @@ class Reflector:
 
     def _absent(self) -> None:
         """The resource is served in no version: nobody has installed it, or somebody has removed it."""
-        if len(self.shelf):
-            log.info("watchers.kind_left", resource=str(self.resource), objects=len(self.shelf))
-        self.shelf.replace({})
+        if len(self.cache):
+            log.info("watchers.kind_left", resource=str(self.resource), objects=len(self.cache))
+        self.cache.replace({})
         self._position, self._list_next = "", True
         self._standing, self._problem, self._logged = Standing.ABSENT, "", ""
         self._served.clear()
@@ -279,6 +295,8 @@ class Reflector:
                 reason=refused.message,
             )
             self._logged = problem
+        if self.resource.optional:
+            self.ready.set()
         await asyncio.sleep(self._forbidden_backoff.pause())
 
     async def _pause(self, problem: str, at_least: float = 0.0) -> None:
@@ -300,7 +318,7 @@ class Reflector:
 
 def _json(text: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = json_pruned(text)
     except ValueError:
         raise NonsenseError("an answer that is not JSON") from None
     if not isinstance(value, dict):

@@ -56,7 +56,7 @@ def _selectors(mesh: Object | None, before: tuple[LabelSelector, ...]) -> tuple[
         return ()
     try:
         return MeshConfig.parse(mesh.spec.data.get("mesh", "")).discovery_selectors
-    except ValueError:
+    except Exception:  # noqa: BLE001 - whatever it is, nothing may end the reading of a cluster
         return before  # reported by whoever puts the mesh configuration in force
 
 

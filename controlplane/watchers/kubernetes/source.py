@@ -8,31 +8,35 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from controlplane.model.objects import Warned
 from controlplane.watchers.kubernetes.api import Api, connect
-from controlplane.watchers.kubernetes.bell import Bell
+from controlplane.watchers.kubernetes.broadcast import Broadcast
+from controlplane.watchers.kubernetes.cache import Cache, Scope
+from controlplane.watchers.kubernetes.change_buffer import ChangeBuffer
 from controlplane.watchers.kubernetes.discovery import Discovery
-from controlplane.watchers.kubernetes.outbox import Outbox
+from controlplane.watchers.kubernetes.named_secrets import NamedSecrets
 from controlplane.watchers.kubernetes.reflector import Reflector
 from controlplane.watchers.kubernetes.resources import CONFIG_MAPS, CORE, ISTIO, NAMESPACES
 from controlplane.watchers.kubernetes.selection import Selection
-from controlplane.watchers.kubernetes.shelf import Scope, Shelf
 from controlplane.watchers.kubernetes.timing import Timing
-from controlplane.watchers.reading import Warned
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Collection, Coroutine, Iterator, Mapping
 
     from kubernetes.aio.client import ApiClient
 
     from controlplane.model.feeds import Feed
+    from controlplane.model.kinds import GroupKind
     from controlplane.model.objects import ChangeSet, ObjectKey, Rejected
     from controlplane.model.status import Received
+    from controlplane.watchers.kubernetes.cache import Place
     from controlplane.watchers.kubernetes.resources import Resource
 
 log = structlog.get_logger()
 
 DEFAULT_REVISION = "default"
 _MESH_CONFIG_MAP = "istio"
+_INJECTOR_CONFIG_MAP = "istio-sidecar-injector"
 _REMIND_SECONDS = 30.0
 """How often the log says what is still missing before the first list is complete."""
 
@@ -65,15 +69,20 @@ class KubernetesSource:
         self._options = options
         self._timing = timing or Timing()
         self._arrived = asyncio.Event()
-        self.statuses = Bell()
-        """Rings when something that ``received`` yields is another."""
-        self._outbox = Outbox(self._arrived, self.statuses)
+        self.statuses = Broadcast()
+        """Sent when something that ``received`` yields is another."""
+        self._buffer = ChangeBuffer(self._arrived, self.statuses)
         self._selection = Selection()
+        self._everything = Scope(Selection(), options.revision, options.name)
+        self._own_places: set[Place] = set()
         self._reflectors: list[Reflector] = []
         self._namespaces: list[Reflector] = []
-        self._shelves: dict[str, list[Shelf]] = {}
+        self._caches: dict[GroupKind, list[Cache]] = {}
         """Those whose objects have a status that is kept, by kind."""
         self._mesh: Reflector | None = None
+        self._secrets: list[NamedSecrets] = []
+        self._config_maps: dict[Place, tuple[Reflector, asyncio.Task[None]]] = {}
+        """Those that are read because something names them."""
         self._discovery: Discovery | None = None
         self._api: Api | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -81,7 +90,7 @@ class KubernetesSource:
     @property
     def rejected(self) -> Mapping[str, Rejected]:
         """Everything that is refused now, by key."""
-        found = (held.rejected for reflector in self._reflectors for held in reflector.shelf.counted())
+        found = (held.rejected for reflector in self._reflectors for held in reflector.cache.odd())
         return {str(rejected.key): rejected for rejected in found if rejected is not None}
 
     @property
@@ -90,22 +99,22 @@ class KubernetesSource:
         return frozenset(
             Warned(held.object.key, text)
             for reflector in self._reflectors
-            for held in reflector.shelf.counted()
+            for held in reflector.cache.odd()
             if held.object is not None
             for text in held.warnings
         )
 
     def received(self) -> Iterator[Received]:
         """Yield the newest version of every object that counts and whose status is kept, good or not."""
-        for shelves in self._shelves.values():
-            for shelf in shelves:
-                yield from shelf.received()
+        for caches in self._caches.values():
+            for cache in caches:
+                yield from cache.received()
 
     def find(self, key: ObjectKey) -> Received | None:
         """Return one of those, or ``None``."""
         place = (key.namespace, key.name)
-        shelves = self._shelves.get(key.kind, ())
-        return next((found for shelf in shelves if (found := shelf.find(place)) is not None), None)
+        caches = self._caches.get(key.kind, ())
+        return next((found for cache in caches if (found := cache.find(place)) is not None), None)
 
     @property
     def away_since(self) -> float | None:
@@ -123,8 +132,8 @@ class KubernetesSource:
         unknown = self._discovery.problem if self._discovery is not None else ""
         return tuple(
             f"{feed.resource}: {problem}" if (problem := feed.problem or unknown) else feed.resource
-            for feed in self.feeds
-            if not feed.listed
+            for reflector in self._reflectors
+            if not (feed := reflector.state).listed and not reflector.ready.is_set()
         )
 
     @property
@@ -143,16 +152,65 @@ class KubernetesSource:
         self._discovery = Discovery(
             self._api, [each for each in self._reflectors if each.resource.definition], self._timing
         )
-        work = [self._discovery.run(), *(reflector.run() for reflector in self._reflectors)]
-        self._tasks = [asyncio.create_task(each) for each in work]
-        for task in self._tasks:
-            task.add_done_callback(lambda _: self._arrived.set())
+        feeds = [reflector.run() for reflector in self._reflectors]
+        work = [self._discovery.run(), *feeds, *(secrets.run() for secrets in self._secrets)]
+        self._tasks = [self._started(each) for each in work]
         try:
             await self._all_ready()
         except BaseException:
             await self.close()
             raise
         return replace(self._collect(), deletes=())
+
+    def want(self, secrets: Collection[Place], config_maps: Collection[Place]) -> None:
+        """Read these Secrets and ConfigMaps from now on, and no others, beside those of the mesh itself.
+
+        Of a Secret the namespace may be empty, which stands for any. What they hold comes with ``changes``.
+        """
+        for cache in self._secrets:
+            cache.want(frozenset(secrets))
+        wanted = set(config_maps) - self._own_places
+        for place in self._config_maps.keys() - wanted:
+            reflector, task = self._config_maps.pop(place)
+            task.cancel()
+            self._tasks.remove(task)
+            self._reflectors.remove(reflector)
+            reflector.cache.replace({})
+        for place in wanted - self._config_maps.keys():
+            self._config_maps[place] = self._reading(place)
+
+    async def settled(self) -> None:
+        """Return once all that is wanted has been read."""
+        await asyncio.gather(
+            *(cache.settled() for cache in self._secrets),
+            *(reflector.ready.wait() for reflector, _ in self._config_maps.values()),
+        )
+
+    def arrived(self) -> ChangeSet:
+        """Return what ``changes`` would give now, and give it no more."""
+        return self._collect()
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Why Secrets that are wanted were not read, one sentence each."""
+        return tuple(cache.problem for cache in self._secrets if cache.problem)
+
+    def _reading(self, place: Place) -> tuple[Reflector, asyncio.Task[None]]:
+        """Begin to read a ConfigMap."""
+        if self._api is None:
+            raise RuntimeError("nothing is read before `load`")
+        namespace, name = place
+        cache = Cache(CONFIG_MAPS, self._everything, self._buffer)
+        reflector = Reflector(self._api, cache, self._timing, namespace=namespace, named=name)
+        self._reflectors.append(reflector)
+        task = self._started(reflector.run())
+        self._tasks.append(task)
+        return reflector, task
+
+    def _started(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        task.add_done_callback(lambda _: self._arrived.set())
+        return task
 
     async def changes(self) -> AsyncIterator[ChangeSet]:
         """Yield what differs from all that ``load`` and this have returned before.
@@ -183,28 +241,35 @@ class KubernetesSource:
         options = self._options
         default = options.revision == DEFAULT_REVISION
         name = _MESH_CONFIG_MAP if default else f"{_MESH_CONFIG_MAP}-{options.revision}"
-        everything = Scope(Selection(), options.revision, options.name)
-        mesh = Shelf(CONFIG_MAPS, everything, self._outbox, {name: _MESH_CONFIG_MAP})
+        mesh = Cache(CONFIG_MAPS, self._everything, self._buffer, {name: _MESH_CONFIG_MAP})
         self._mesh = Reflector(api, mesh, self._timing, namespace=options.system_namespace, named=name)
+        injector = _INJECTOR_CONFIG_MAP if default else f"{_INJECTOR_CONFIG_MAP}-{options.revision}"
+        self._own_places = {(options.system_namespace, name), (options.system_namespace, injector)}
+        held = Cache(CONFIG_MAPS, self._everything, self._buffer, {injector: _INJECTOR_CONFIG_MAP})
         scope = Scope(self._selection, options.revision, options.name)
         for resource in (*CORE, *ISTIO):
             for namespace in options.namespaces or ("",):
                 self._reflectors += self._feeds(api, resource, scope, namespace)
+        for namespace in options.namespaces or ("",):
+            secrets = NamedSecrets(api, self._everything, self._buffer, self._timing)
+            self._secrets.append(secrets)
+            self._reflectors.append(Reflector(api, secrets, self._timing, namespace=namespace))
         for reflector in self._reflectors:
             if reflector.resource.status:
-                self._shelves.setdefault(reflector.resource.kind, []).append(reflector.shelf)
+                self._caches.setdefault(reflector.resource.group_kind, []).append(reflector.cache)
         self._namespaces = [each for each in self._reflectors if each.resource is NAMESPACES]
-        self._reflectors.append(self._mesh)
+        injector_feed = Reflector(api, held, self._timing, namespace=options.system_namespace, named=injector)
+        self._reflectors += (injector_feed, self._mesh)
 
     def _feeds(self, api: Api, resource: Resource, scope: Scope, namespace: str) -> Iterator[Reflector]:
         """Yield the feed of a resource for one watched namespace; of those without namespaces there is only one."""
-        shelf = Shelf(resource, scope, self._outbox)
+        cache = Cache(resource, scope, self._buffer)
         if resource.namespaced:
-            yield Reflector(api, shelf, self._timing, namespace=namespace)
+            yield Reflector(api, cache, self._timing, namespace=namespace)
         elif resource is NAMESPACES:
-            yield Reflector(api, shelf, self._timing, named=namespace)
+            yield Reflector(api, cache, self._timing, named=namespace)
         elif not namespace or namespace == self._options.namespaces[0]:
-            yield Reflector(api, shelf, self._timing)
+            yield Reflector(api, cache, self._timing)
 
     async def _all_ready(self) -> None:
         ready = asyncio.gather(*(reflector.ready.wait() for reflector in self._reflectors))
@@ -226,16 +291,16 @@ class KubernetesSource:
                 raise error
 
     def _collect(self) -> ChangeSet:
-        if self._outbox.kinds & {NAMESPACES.kind, CONFIG_MAPS.kind}:
+        if self._buffer.kinds & {NAMESPACES.group_kind, CONFIG_MAPS.group_kind}:
             self._select()
-        return self._outbox.take()
+        return self._buffer.take()
 
     def _select(self) -> None:
         """Take the selectors of the mesh configuration, and the namespaces, as they are now."""
-        mesh = next(self._mesh.shelf.objects(), None) if self._mesh is not None else None
-        labels = {obj.meta.name: obj.meta.labels for each in self._namespaces for obj in each.shelf.objects()}
+        mesh = next(self._mesh.cache.objects(), None) if self._mesh is not None else None
+        labels = {obj.meta.name: obj.meta.labels for each in self._namespaces for obj in each.cache.objects()}
         before = self._selection.admitted
         if self._selection.update(mesh, labels):
             for reflector in self._reflectors:
                 if reflector is not self._mesh:
-                    reflector.shelf.select(before)
+                    reflector.cache.select(before)

@@ -1,8 +1,7 @@
-"""How long things may take, and how long to wait before the next try."""
+"""How long things may take."""
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 
 
@@ -31,26 +30,3 @@ class Timing:
     discovery: float = 2.0
     settled: float = 1.0
     renewal: float = 5.0
-
-
-class Backoff:
-    """Pauses that double from ``first`` up to ``longest`` seconds, each between half and all of that at random."""
-
-    def __init__(self, first: float, longest: float) -> None:
-        self._first = first
-        self._longest = longest
-        self._failures = 0
-
-    def reset(self) -> None:
-        """Begin anew: something worked."""
-        self._failures = 0
-
-    def pause(self, at_least: float = 0.0) -> float:
-        """Return the seconds to wait after one more failure.
-
-        ``at_least`` is what the server asked for; a tenth is added at random, so that not all clients come back at
-        the same moment.
-        """
-        full = min(self._first * 2.0 ** min(self._failures, 30), self._longest)
-        self._failures += 1
-        return max(full * random.uniform(0.5, 1.0), at_least * random.uniform(1.0, 1.1))  # noqa: S311 - no secret

@@ -336,6 +336,13 @@ def test_endpoints_without_a_pod_are_known_by_their_cluster() -> None:
     assert found["outbound|80|there|bare.default.svc.cluster.local"] == {}
 
 
+ALL_HIDDEN = "applyToSidecars: true, defaultVisibility: NONE"
+TEAM_A = "matchingRules: [{namespaceSelector: {matchLabels: {team: a}}}]"
+TEAM_B = "matchingRules: [{namespaceSelector: {matchExpressions: [{key: team, operator: NotIn, values: [a]}]}}]"
+BOTH_TEAMS = f"{TEAM_A[:-1]}, {TEAM_B.removeprefix('matchingRules: [')}"
+DEFAULT_IS_OF_TEAM_A = "---\n{apiVersion: v1, kind: Namespace, metadata: {name: default, labels: {team: a}}}\n"
+
+
 @pytest.mark.parametrize(
     ("visibility", "export_to", "seen"),
     [
@@ -344,6 +351,32 @@ def test_endpoints_without_a_pod_are_known_by_their_cluster() -> None:
         pytest.param("applyToSidecars: true, defaultVisibility: NONE", "['*']", (), id="none"),
         pytest.param("applyToSidecars: true, defaultVisibility: PUBLIC", "[other]", ("other",), id="never-widens"),
         pytest.param("defaultVisibility: NONE", "['*']", ("default", "other"), id="not-for-sidecars"),
+        pytest.param(
+            f"{ALL_HIDDEN}, policies: [{{visibility: PUBLIC, {TEAM_A}}}]",
+            "['*']",
+            ("default", "other"),
+            id="a-policy-fits",
+        ),
+        pytest.param(
+            f"{ALL_HIDDEN}, policies: [{{visibility: NAMESPACE, {TEAM_A}}}, {{visibility: PUBLIC}}]",
+            "['*']",
+            ("default",),
+            id="the-first-policy-that-fits",
+        ),
+        pytest.param(f"{ALL_HIDDEN}, policies: [{{visibility: PUBLIC, {TEAM_B}}}]", "['*']", (), id="none-fits"),
+        pytest.param(
+            f"{ALL_HIDDEN}, policies: [{{visibility: PUBLIC, {TEAM_B}}}, {{visibility: NAMESPACE}}]",
+            "['*']",
+            ("default",),
+            id="no-rules-fit-all",
+        ),
+        pytest.param(
+            f"{ALL_HIDDEN}, policies: [{{visibility: PUBLIC, matchingRules: [{{}}]}}]",
+            "['*']",
+            (),
+            id="a-rule-without-a-condition-fits-nothing",
+        ),
+        pytest.param(f"{ALL_HIDDEN}, policies: [{{visibility: PUBLIC, {BOTH_TEAMS}}}]", "['*']", (), id="all-must-fit"),
     ],
 )
 def test_visibility_of_service_entries(visibility: str, export_to: str, seen: tuple[str, ...]) -> None:
@@ -351,7 +384,7 @@ def test_visibility_of_service_entries(visibility: str, export_to: str, seen: tu
         "---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: istio, namespace: istio-system},"
         f" data: {{mesh: 'serviceEntryVisibility: {{{visibility}}}'}}}}\n"
     )
-    yaml = ENTRY.replace("hosts: [db.com]", f"hosts: [db.com]\n  exportTo: {export_to}") + mesh
+    yaml = ENTRY.replace("hosts: [db.com]", f"hosts: [db.com]\n  exportTo: {export_to}") + mesh + DEFAULT_IS_OF_TEAM_A
     assert tuple(ns for ns in ("default", "other") if DB in clusters(yaml, sidecar(ns))) == seen
 
 

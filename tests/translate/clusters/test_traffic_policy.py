@@ -166,6 +166,7 @@ def test_a_field(policy: dict[str, Any], path: str, expected: Any, level: str) -
         assert at(MessageToDict(found[other]), path) == expected, "a subset that states nothing has its host's"
 
 
+@pytest.mark.slow
 def test_envoy_takes_them_all() -> None:
     worlds = [world(policy, "HTTP", "host", f"db-{number}.com") for number, (policy, _, _) in enumerate(FIELDS)]
     assert validate(snapshot("---\n".join(worlds), PLAIN)) is None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
@@ -16,22 +18,24 @@ from controlplane.watchers.reading import read
 from tests.translate.listeners.world import sidecar
 
 
-def snapshot(yaml: str, proxy: Proxy | None = None) -> Snapshot:
+def snapshot(yaml: str, proxy: Proxy | None = None, environment: Mapping[str, str] = MappingProxyType({})) -> Snapshot:
     """Return what a proxy (a sidecar of namespace ``default`` where none is given) holds."""
     reading = read(yaml.encode(), "world.yaml")
     assert not reading.rejections, reading.rejections
 
     async def build() -> Snapshot:
-        compiler = Compiler(Registry())
+        compiler = Compiler(Registry(environment=environment))
         await compiler.apply(ChangeSet(upserts=tuple(reading.objects.values())))
         return (await compiler.open(proxy or sidecar(), lambda: None)).snapshot
 
     return asyncio.run(build())
 
 
-def clusters(yaml: str, proxy: Proxy | None = None) -> dict[str, Cluster]:
+def clusters(
+    yaml: str, proxy: Proxy | None = None, environment: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Cluster]:
     """Return a proxy's clusters by name."""
-    held = snapshot(yaml, proxy).of(ResourceType.CLUSTER)
+    held = snapshot(yaml, proxy, environment).of(ResourceType.CLUSTER)
     return {name: Cluster.FromString(resource.body) for name, resource in held.items()}
 
 

@@ -13,10 +13,10 @@ from envoy.extensions.access_loggers.grpc.v3.als_pb2 import HttpGrpcAccessLogCon
 from envoy.extensions.access_loggers.open_telemetry.v3.logs_service_pb2 import OpenTelemetryAccessLogConfig
 from google.protobuf.json_format import MessageToDict
 
-from controlplane.apis.mesh import MeshConfig
+from controlplane.registry.access_logs import AccessLogs
 from controlplane.translate.listeners.access_log import DEFAULT_TEXT, access_logs, listener_access_logs
 from tests.envoy.validate import validate
-from tests.translate.listeners.world import World, connection_manager, sidecar
+from tests.translate.listeners.world import World, connection_manager, mesh_yaml, settings_of, sidecar
 
 ALS = {
     "name": "als",
@@ -50,8 +50,8 @@ spec: {clusterIP: 10.0.0.8, ports: [{name: http, port: 80}, {name: tcp, port: 90
 """
 
 
-def mesh_of(**fields: Any) -> MeshConfig:
-    return MeshConfig.parse(yaml.safe_dump(fields))
+def mesh_of(**fields: Any) -> AccessLogs:
+    return settings_of(yaml.safe_dump(fields)).logs
 
 
 def world(**fields: Any) -> World:
@@ -61,12 +61,7 @@ def world(**fields: Any) -> World:
 
 
 def config(**fields: Any) -> str:
-    return yaml.safe_dump({
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "istio", "namespace": "istio-system"},
-        "data": {"mesh": yaml.safe_dump(fields)},
-    })  # fmt: skip
+    return mesh_yaml(yaml.safe_dump(fields))
 
 
 def logs_of(held: World) -> list[AccessLog]:

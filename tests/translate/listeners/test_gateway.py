@@ -292,7 +292,7 @@ FILES = "serverCertificate: /c, privateKey: /k"
             "OPTIONAL_MUTUAL", "credentialName: x", ["kubernetes://x"], "kubernetes://x-cacert", False, id="optional"
         ),
         pytest.param(
-            "SIMPLE", "credentialNames: [x, y]", ["kubernetes://x", "kubernetes://y"], "", False, id="two-certificates"
+            "SIMPLE", "credentialNames: [x, z]", ["kubernetes://x", "kubernetes://z"], "", False, id="two-certificates"
         ),
         pytest.param("SIMPLE", FILES, ["file-cert:/c~/k"], "", False, id="files"),
         pytest.param(
@@ -310,6 +310,47 @@ def test_certificates(mode: str, more: str, certificates: list[str], root: str, 
     assert list(common.alpn_protocols) == ["h2", "http/1.1"]
     for secret in common.tls_certificate_sds_secret_configs:
         assert secret.sds_config.HasField("ads") is secret.name.startswith("kubernetes://")
+
+
+SECRETS = """
+---
+apiVersion: v1
+kind: Service
+metadata: {name: secrets, namespace: spire}
+spec: {clusterIP: 10.0.0.9, ports: [{name: grpc, port: 8443}]}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data: {mesh: "{extensionProviders: [{name: vault, sds: {service: SERVICE, port: 8443}}]}"}
+"""
+HOST = "secrets.spire.svc.cluster.local"
+
+
+@pytest.mark.parametrize(
+    ("provider", "names"),
+    [
+        pytest.param(f"spire/{HOST}", ["x", "x-cacert"], id="namespace-and-host"),
+        pytest.param(HOST, ["x", "x-cacert"], id="host"),
+        pytest.param("spire/gone.com", ["kubernetes://x", "kubernetes://x-cacert"], id="unknown-service"),
+        pytest.param("", ["kubernetes://x", "kubernetes://x-cacert"], id="no-provider"),
+    ],
+)
+def test_secrets_of_a_provider(provider: str, names: list[str]) -> None:
+    """``sds://x`` names a secret of the mesh's SDS server; without one it is a Secret like any other."""
+    yaml = gateway_resource(server(443, "HTTPS", "hosts: [a.com]", more=tls("MUTUAL", "credentialName: 'sds://x'")))
+    yaml += SECRETS.replace("SERVICE", provider) if provider else ""
+    (chain,) = chains(World(yaml).listeners(gateway())["0.0.0.0_443"])
+    common = DownstreamTlsContext.FromString(chain.transport_socket.typed_config.value).common_tls_context
+    (certificate,) = common.tls_certificate_sds_secret_configs
+    root = common.combined_validation_context.validation_context_sds_secret_config
+    assert [certificate.name, root.name] == names
+    for secret in (certificate, root):
+        if names[0] == "x":
+            (grpc,) = secret.sds_config.api_config_source.grpc_services
+            assert (grpc.envoy_grpc.cluster_name, grpc.envoy_grpc.authority) == (f"outbound|8443||{HOST}", HOST)
+        else:
+            assert secret.sds_config.HasField("ads")
 
 
 def test_tls_parameters() -> None:

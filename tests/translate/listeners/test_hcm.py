@@ -13,17 +13,16 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from google.protobuf.json_format import MessageToDict
 
-from controlplane.apis.mesh import MeshConfig
+from controlplane.model.side import Side
 from controlplane.translate.listeners.access_log import DEFAULT_TEXT, access_logs, listener_access_logs
 from controlplane.translate.listeners.hcm import Manager, http_connection_manager
-from controlplane.translate.listeners.http_filters import Side
-from tests.translate.listeners.world import World, sidecar
+from tests.translate.listeners.world import World, settings_of, sidecar
 
 OUTBOUND, INBOUND, GATEWAY = Side.OUTBOUND, Side.INBOUND, Side.GATEWAY
 
 
 def manager(side: Side, mesh: str = "", **more: Any) -> HttpConnectionManager:
-    made = http_connection_manager(MeshConfig.parse(mesh), Manager(side, "Prefix", "80", **more))
+    made = http_connection_manager(settings_of(mesh, side), Manager(side, "Prefix", "80", **more))
     return HttpConnectionManager.FromString(made.typed_config.value)
 
 
@@ -79,7 +78,6 @@ def test_defaults(side: Side, path: str, expected: Any) -> None:
         ),
         ("enableTracing: false", OUTBOUND, "tracing", None),
         ("defaultConfig: {tracing: {sampling: 10}}", OUTBOUND, "tracing.random_sampling.value", 10.0),
-        ("defaultConfig: {tracing: {sampling: 0}}", OUTBOUND, "tracing.random_sampling.value", 1.0),
         ("defaultConfig: {proxyHeaders: {server: {disabled: true}}}", INBOUND, "server_name", None),
         (
             "defaultConfig: {proxyHeaders: {server: {disabled: true}}}",
@@ -179,7 +177,7 @@ def test_debug_headers() -> None:
 
 
 def file_log(mesh: str) -> FileAccessLog:
-    (log,) = access_logs(MeshConfig.parse(mesh))
+    (log,) = access_logs(settings_of(mesh).logs)
     return FileAccessLog.FromString(log.typed_config.value)
 
 
@@ -218,9 +216,9 @@ def test_formatter_for_paths_without_query() -> None:
 
 
 def test_no_log() -> None:
-    assert access_logs(MeshConfig()) == []
-    assert listener_access_logs(MeshConfig()) == []
-    assert listener_access_logs(MeshConfig.parse("{accessLogFile: /x, disableEnvoyListenerLog: true}")) == []
+    assert access_logs(settings_of().logs) == []
+    assert listener_access_logs(settings_of().logs) == []
+    assert listener_access_logs(settings_of("{accessLogFile: /x, disableEnvoyListenerLog: true}").logs) == []
 
 
 def test_where_logs_are() -> None:

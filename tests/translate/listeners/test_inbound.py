@@ -9,6 +9,7 @@ from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 
+from controlplane.snapshots import ResourceType
 from controlplane.translate.listeners.inbound import inspectors
 from tests.translate.listeners.world import World, chains, connection_manager, leads_to, sidecar
 
@@ -146,7 +147,7 @@ def test_worked_example() -> None:
     """The route of an inbound HTTP port names the service's port, the cluster the workload's."""
     world = World(WEB % "http")
     resource = world.resources(WEB_PROXY)["virtualInbound"]
-    assert resource.clusters == {"inbound|8080||", "InboundPassthroughCluster", "BlackHoleCluster"}
+    assert resource.named(ResourceType.CLUSTER) == {"inbound|8080||", "InboundPassthroughCluster", "BlackHoleCluster"}
     manager = connection_manager(on_port(Listener.FromString(resource.body), 8080)[1])
     assert manager.stat_prefix == "inbound_0.0.0.0_8080;"
     assert (manager.server_name, manager.use_remote_address.value) == ("istio-envoy", False)

@@ -63,6 +63,7 @@ PROXIES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_incremental_equals_from_scratch(seed: int) -> None:
     rng = random.Random(seed)

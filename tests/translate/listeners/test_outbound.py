@@ -9,6 +9,7 @@ import pytest
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
+from controlplane.snapshots import ResourceType
 from tests.translate.listeners.world import World, chains, connection_manager, leads_to, sidecar
 
 PLAIN_HTTP = ["http/1.1", "h2c"]
@@ -442,13 +443,13 @@ def test_unknown_destinations(spec: str, cluster: str) -> None:
     found = World(yaml).resources(sidecar("ns1"))
     virtual = Listener.FromString(found["virtualOutbound"].body)
     assert [leads_to(chain) for chain in virtual.filter_chains] == ["tcp:BlackHoleCluster", f"tcp:{cluster}"]
-    assert found["virtualOutbound"].clusters == {"BlackHoleCluster", cluster}
+    assert found["virtualOutbound"].named(ResourceType.CLUSTER) == {"BlackHoleCluster", cluster}
     assert [chain.name for chain in virtual.filter_chains] == [
         "virtualOutbound-blackhole",
         "virtualOutbound-catchall-tcp",
     ]
     assert leads_to(Listener.FromString(found["0.0.0.0_80"].body).default_filter_chain) == f"tcp:{cluster}"
-    assert found["0.0.0.0_80"].route_configurations == {"80"}
+    assert found["0.0.0.0_80"].named(ResourceType.ROUTE) == {"80"}
 
 
 def test_http_proxy() -> None:

@@ -6,11 +6,11 @@ import pytest
 
 from controlplane.registry.peer_authentication import (
     MtlsMode,
-    WorkloadKey,
     WorkloadMtls,
     namespace_mode,
     workload_mode,
 )
+from controlplane.registry.policies import WorkloadKey
 from tests.translate.listeners.world import World
 
 WEB = WorkloadKey("ns1", frozenset({("app", "web")}))

@@ -38,6 +38,7 @@ SERVICES = [
     ),
 ]
 GRPC = {"envoyGrpc": {"clusterName": CLUSTER, "authority": HOST}}
+CONTEXT, WITH_W3C = "trace_context_option", "USE_B3_WITH_W3C_PROPAGATION"
 TOKEN = "of-the-control-plane"
 OVERWRITE = {"appendAction": "OVERWRITE_IF_EXISTS_OR_ADD"}
 ENVIRONMENT = {
@@ -47,6 +48,28 @@ ENVIRONMENT = {
         "resource_detectors.v3.EnvironmentResourceDetectorConfig"
     },
 }
+DYNATRACE = {
+    "name": "envoy.tracers.opentelemetry.resource_detectors.dynatrace",
+    "typedConfig": {
+        "@type": "type.googleapis.com/envoy.extensions.tracers.opentelemetry."
+        "resource_detectors.v3.DynatraceResourceDetectorConfig"
+    },
+}
+WITH_TOKEN: dict[str, Any] = {"requestHeadersToAdd": [{"header": {"key": "a", "value": TOKEN}} | OVERWRITE]}
+
+
+def sampler(uri: dict[str, str], more: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": "envoy.tracers.opentelemetry.samplers.dynatrace",
+        "typedConfig": {
+            "@type": "type.googleapis.com/envoy.extensions.tracers.opentelemetry.samplers.v3.DynatraceSamplerConfig",
+            "tenant": "t",
+            "clusterId": -7,
+            "httpService": {"httpUri": {"cluster": CLUSTER, "timeout": "3s"} | uri} | more,
+        },
+    }
+
+
 NAMED = replace(sidecar(istio=False), service_cluster="web.default")
 
 
@@ -70,16 +93,17 @@ def tracing(mesh: dict[str, Any], proxy: Proxy = NAMED) -> HttpConnectionManager
     [
         pytest.param(
             "zipkin", {}, ZipkinConfig,
-            {"collectorCluster": CLUSTER, "collectorEndpoint": "/api/v2/spans", "collectorEndpointVersion": "HTTP_JSON",
-             "collectorHostname": HOST, "traceId128bit": True, "sharedSpanContext": False},
+            {"collectorEndpointVersion": "HTTP_JSON", "traceId128bit": True, "sharedSpanContext": False,
+             "collectorService": {
+                 "httpUri": {"uri": f"http://{HOST}/api/v2/spans", "cluster": CLUSTER, "timeout": "5s"}}},
             id="zipkin",
         ),
         pytest.param(
             "zipkin",
             {"path": "/mine", "enable64bitTraceId": True, "traceContextOption": "USE_B3_WITH_W3C_PROPAGATION"},
             ZipkinConfig,
-            {"collectorCluster": CLUSTER, "collectorEndpoint": "/mine", "collectorEndpointVersion": "HTTP_JSON",
-             "collectorHostname": HOST, "sharedSpanContext": False,
+            {"collectorEndpointVersion": "HTTP_JSON", "sharedSpanContext": False,
+             "collectorService": {"httpUri": {"uri": f"http://{HOST}/mine", "cluster": CLUSTER, "timeout": "5s"}},
              "traceContextOption": "USE_B3_WITH_W3C_PROPAGATION"},
             id="zipkin-stated",
         ),
@@ -121,6 +145,25 @@ def tracing(mesh: dict[str, Any], proxy: Proxy = NAMED) -> HttpConnectionManager
             id="otel-http",
         ),
         pytest.param(
+            "opentelemetry",
+            {"http": {"path": "/v1/traces", "headers": [{"name": "a", "envName": "SPANS_TOKEN"}]},
+             "resourceDetectors": {"dynatrace": {}}, "dynatraceSampler": {"tenant": "t", "clusterId": -7}},
+            OpenTelemetryConfig,
+            {"httpService": {"httpUri": {"uri": f"{HOST}/v1/traces", "cluster": CLUSTER, "timeout": "3s"}} | WITH_TOKEN,
+             "serviceName": "web.default",
+             "resourceDetectors": [DYNATRACE],
+             "sampler": sampler({"uri": f"{HOST}/api/v2/samplingConfiguration"}, WITH_TOKEN)},
+            id="dynatrace-asks-the-collector",
+        ),
+        pytest.param(
+            "opentelemetry",
+            {"dynatraceSampler": {"tenant": "t", "clusterId": -7,
+                                  "httpService": {"service": f"obs/{HOST}", "port": 9000, "http": {"path": "/ask"}}}},
+            OpenTelemetryConfig,
+            {"grpcService": GRPC, "serviceName": "web.default", "sampler": sampler({"uri": f"{HOST}/ask"}, {})},
+            id="dynatrace-asks-another",
+        ),
+        pytest.param(
             "skywalking", {"accessToken": "t"}, SkyWalkingConfig,
             {"grpcService": GRPC, "clientConfig": {"backendToken": "t"}}, id="skywalking",
         ),
@@ -156,6 +199,47 @@ def test_which_provider(mesh: dict[str, Any], traced: bool, provider: bool) -> N
     found = tracing(mesh)
     assert (found is not None) == traced
     assert (found is not None and found.HasField("provider")) == provider
+
+
+@pytest.mark.parametrize(
+    ("proxy", "fields"),
+    [
+        ({"istio_version": "1.27.3"}, {"collector_cluster", "collector_endpoint", "collector_hostname"}),
+        ({"istio_version": "1.28.0"}, {"collector_cluster", "collector_endpoint", "collector_hostname", CONTEXT}),
+        ({"istio_version": "1.29.0-beta.1"}, {"collector_service", CONTEXT}),
+        ({"istio_version": "mine"}, {"collector_service", CONTEXT}),
+        ({"envoy_minor": 36}, {"collector_cluster", "collector_endpoint", "collector_hostname", CONTEXT}),
+        ({"envoy_minor": 37}, {"collector_service", CONTEXT}),
+        ({}, {"collector_service", CONTEXT}),
+    ],
+)
+def test_a_proxy_is_told_what_its_envoy_knows(proxy: dict[str, Any], fields: set[str]) -> None:
+    found = tracing(config("zipkin", provider={"traceContextOption": WITH_W3C}), replace(NAMED, **proxy))
+    assert found is not None
+    known = {field.name for field, _ in ZipkinConfig.FromString(found.provider.typed_config.value).ListFields()}
+    assert known - {"collector_endpoint_version", "trace_id_128bit", "shared_span_context"} == fields
+
+
+@pytest.mark.parametrize(("minor", "told"), [(37, False), (38, True)])
+def test_requests_that_do_not_carry_the_trace_on(minor: int, *, told: bool) -> None:
+    """The library of messages does not know the field; Envoy does."""
+    spec = {"tracing": [{"providers": [{"name": "spans"}], "disableContextPropagation": True}]}
+    stated = manifest("telemetry.istio.io/v1", "Telemetry", "default", "t", spec=spec)
+    proxy = replace(NAMED, envoy_minor=minor)
+    held = World(yaml.safe_dump_all([*SERVICES, config("zipkin"), stated]))
+    hcm = connection_manager(held.listeners(proxy)["0.0.0.0_80"].filter_chains[0])
+    assert (b"\x68\x01" in hcm.tracing.SerializeToString()) == told
+    assert validate(snapshot(yaml.safe_dump_all([*SERVICES, config("zipkin"), stated]), proxy)) is None
+
+
+def test_a_sampler_that_has_nobody_to_ask_leaves_nothing_traced() -> None:
+    assert tracing(config("opentelemetry", provider={"dynatraceSampler": {"tenant": "t"}})) is None
+    unknown = {"dynatraceSampler": {"tenant": "t", "httpService": {"service": "unknown", "port": 1}}}
+    assert tracing(config("opentelemetry", provider=unknown)) is None
+    known = {"dynatraceSampler": {"tenant": "t", "httpService": {"service": HOST, "port": 9000}}}
+    found = tracing(config("opentelemetry", provider=known, defaultConfig={"tracing": {"sampling": 3}}))
+    assert found is not None
+    assert found.random_sampling.value == 100
 
 
 def test_the_providers_longest_path_goes_before_the_meshs() -> None:

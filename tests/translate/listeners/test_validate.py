@@ -32,6 +32,8 @@ from tests.translate.listeners.test_outbound import (
 )
 from tests.translate.listeners.world import World, gateway, sidecar
 
+pytestmark = pytest.mark.slow
+
 MESH = """
 ---
 apiVersion: v1

@@ -6,16 +6,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+import yaml
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
+from controlplane.engine.recording import query
+from controlplane.frontends import FRONTENDS
 from controlplane.model.objects import ChangeSet
 from controlplane.model.proxy import Proxy
-from controlplane.model.proxy_class import ProxyClass
-from controlplane.registry.memo import query
+from controlplane.model.proxy_class import GatewayClass, ProxyClass
+from controlplane.model.side import Side
+from controlplane.registry.listener_settings import ListenerSettings, SettingsKey, listener_settings
 from controlplane.registry.store import Registry, View
 from controlplane.registry.workloads import classify
 from controlplane.snapshots import Resource
@@ -28,14 +32,14 @@ from controlplane.watchers.reading import read
 class World:
     """One registry; ``listeners`` are those of one proxy, by name."""
 
-    def __init__(self, yaml: str = "", environment: Mapping[str, str] = MappingProxyType({})) -> None:
-        self.registry = Registry(environment=environment)
-        if yaml:
-            self.apply(yaml)
+    def __init__(self, text: str = "", environment: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.registry = Registry(environment=environment, frontends=FRONTENDS)
+        if text:
+            self.apply(text)
 
-    def apply(self, yaml: str) -> None:
+    def apply(self, text: str) -> None:
         """Store the objects of a YAML text; all of them must be good."""
-        reading = read(yaml.encode(), "world.yaml")
+        reading = read(text.encode(), "world.yaml")
         assert not reading.rejections, reading.rejections
         self.registry.memo.invalidate(self.registry.apply(ChangeSet(upserts=tuple(reading.objects.values()))))
 
@@ -53,12 +57,23 @@ class World:
 
 @query
 def _listeners(view: View, held: ProxyClass) -> tuple[Resource, ...]:
-    if held.inbound is None:
-        scope = GatewayScope(held.client, held.gateway_targets)
+    if isinstance(held, GatewayClass):
+        scope = GatewayScope(held.client, held.targets)
         made = [gateway_listener(view, key) for key in gateway_listener_keys(view, scope)]
         return tuple(resource for resource in made if resource is not None)
     made = [outbound_listener(view, key) for key in outbound_listener_keys(view, held.client)]
     return (*(resource for resource in made if resource is not None), *inbound_listeners(view, held.inbound))
+
+
+def mesh_yaml(mesh: str) -> str:
+    """Return the ConfigMap with this mesh configuration."""
+    meta = {"name": "istio", "namespace": "istio-system"}
+    return yaml.safe_dump({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"mesh": mesh}})
+
+
+def settings_of(mesh: str = "", side: Side = Side.OUTBOUND) -> ListenerSettings:
+    """Return what the listeners of one side take of a mesh configuration."""
+    return World(mesh_yaml(mesh)).registry.memo.get(listener_settings, SettingsKey(side))
 
 
 def sidecar(namespace: str = "default", ip: str = "10.9.0.1", **more: Any) -> Proxy:

@@ -6,15 +6,16 @@ from dataclasses import replace
 
 import pytest
 
+from controlplane.model import kinds
 from controlplane.model.objects import ObjectKey
 from controlplane.model.service import Protocol, Resolution, Service, ServiceKey, ServicePort
-from controlplane.translate.routes.domains import Alias, Sight, service_domains, shortening
+from controlplane.translate.routes.domains import Alias, DomainOptions, service_domains, shortening
 from tests.translate.routes.world import World, client, istio, names, service, virtual_host
 
 
 def stated(hostname: str, *addresses: str, headless: bool = False) -> Service:
     return Service(
-        key=ServiceKey(hostname, ObjectKey("Service", "default", hostname)),
+        key=ServiceKey(hostname, ObjectKey(kinds.SERVICE, "default", hostname)),
         name=hostname,
         kubernetes=True,
         ports=(ServicePort(80, "http", Protocol.HTTP),),
@@ -57,43 +58,43 @@ FIVE = [ECHO, f"{ECHO}.", "echo", "echo.default.svc", "echo.default"]
     ],
 )
 def test_names(domain: str, host: str, expected: list[str]) -> None:
-    found = service_domains(stated(host), 80, shortening(domain).of(host), Sight())
+    found = service_domains(stated(host), 80, shortening(domain).of(host), DomainOptions())
     assert list(found.names) == expected
 
 
 def test_headless_names_are_wildcards_too() -> None:
-    found = service_domains(stated(ECHO, headless=True), 80, "=", Sight())
+    found = service_domains(stated(ECHO, headless=True), 80, "=", DomainOptions())
     assert list(found.names) == FIVE + [f"*.{name}" for name in FIVE]
 
 
 @pytest.mark.parametrize(
-    ("sight", "expected"),
+    ("options", "expected"),
     [
-        pytest.param(Sight(), ["1.2.3.4"], id="ipv4"),
-        pytest.param(Sight(ipv4=False, ipv6=True), ["[2001:db8::1]"], id="ipv6"),
-        pytest.param(Sight(ipv6=True), ["1.2.3.4", "[2001:db8::1]"], id="both"),
+        pytest.param(DomainOptions(), ["1.2.3.4"], id="ipv4"),
+        pytest.param(DomainOptions(ipv4=False, ipv6=True), ["[2001:db8::1]"], id="ipv6"),
+        pytest.param(DomainOptions(ipv6=True), ["1.2.3.4", "[2001:db8::1]"], id="both"),
     ],
 )
-def test_addresses(sight: Sight, expected: list[str]) -> None:
-    found = service_domains(stated(ECHO, "1.2.3.4", "2001:db8::1"), 80, "=", sight)
+def test_addresses(options: DomainOptions, expected: list[str]) -> None:
+    found = service_domains(stated(ECHO, "1.2.3.4", "2001:db8::1"), 80, "=", options)
     assert list(found.names[5:]) == expected
 
 
 def test_an_address_of_a_family_that_the_client_lacks() -> None:
     """A Kubernetes service has none then; that of a ServiceEntry stands for its hosts, whatever its family."""
     inside, outside = stated(ECHO, "1.2.3.4"), replace(stated("ext.com", "1.2.3.4"), kubernetes=False)
-    sight = Sight(ipv4=False, ipv6=True)
-    assert "1.2.3.4" not in service_domains(inside, 80, "=", sight).names
-    assert "1.2.3.4" in service_domains(outside, 80, "", sight).names
+    options = DomainOptions(ipv4=False, ipv6=True)
+    assert "1.2.3.4" not in service_domains(inside, 80, "=", options).names
+    assert "1.2.3.4" in service_domains(outside, 80, "", options).names
 
 
 def test_address_ranges_stand_as_they_are() -> None:
-    found = service_domains(stated("ext.com", "10.0.0.0/8", "2001:db8::/32"), 80, "", Sight(ipv6=True))
+    found = service_domains(stated("ext.com", "10.0.0.0/8", "2001:db8::/32"), 80, "", DomainOptions(ipv6=True))
     assert list(found.names) == ["ext.com", "ext.com.", "10.0.0.0/8", "[2001:db8::/32]"]
 
 
 def test_port_mode_adds_each_name_with_the_port() -> None:
-    found = service_domains(stated("bookinfo.com", "1.2.3.4"), 9999, "", Sight(with_port=True))
+    found = service_domains(stated("bookinfo.com", "1.2.3.4"), 9999, "", DomainOptions(with_port=True))
     assert list(found.names) == [
         "bookinfo.com",
         "bookinfo.com:9999",
@@ -105,11 +106,13 @@ def test_port_mode_adds_each_name_with_the_port() -> None:
 
 
 def test_no_address_is_no_domain() -> None:
-    assert service_domains(stated("ext.com", "0.0.0.0"), 80, "", Sight()).names == ("ext.com", "ext.com.")
+    assert service_domains(stated("ext.com", "0.0.0.0"), 80, "", DomainOptions()).names == ("ext.com", "ext.com.")
 
 
 def test_alias_names_come_before_addresses() -> None:
-    found = service_domains(stated(ECHO, "1.2.3.4"), 80, "+", Sight(), [Alias("old.default.svc.cluster.local", "=")])
+    found = service_domains(
+        stated(ECHO, "1.2.3.4"), 80, "+", DomainOptions(), [Alias("old.default.svc.cluster.local", "=")]
+    )
     assert list(found.names) == [
         *[ECHO, f"{ECHO}.", "echo.default", "echo.default.svc"],
         *["old.default.svc.cluster.local", "old.default.svc.cluster.local.", "old", "old.default.svc", "old.default"],

@@ -7,6 +7,8 @@ import pytest
 from tests.envoy.validate import validate
 from tests.translate.routes.world import World, istio, service, virtual_service
 
+pytestmark = pytest.mark.slow
+
 EVERYTHING = r"""
 hosts: [a, nobody.com, '*.wild.com']
 http:

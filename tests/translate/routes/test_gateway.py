@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from envoy.config.route.v3.route_components_pb2 import VirtualHost
 
-from controlplane.compiler.inventory import outbound_clusters
+from controlplane.compiler.clusters import outbound_clusters
+from controlplane.model import kinds
 from controlplane.model.objects import ObjectKey
 from controlplane.model.proxy_class import ClientScope, InboundTarget
 from controlplane.model.service import ServiceKey
@@ -132,7 +133,7 @@ def test_https_server() -> None:
 )
 def test_static_matches(match: str, expected: list[str]) -> None:
     """The server's own port counts where the proxy listens on another; the source is the gateway itself."""
-    key = ServiceKey("gw.istio-system.svc.cluster.local", ObjectKey("Service", "istio-system", "gw"))
+    key = ServiceKey("gw.istio-system.svc.cluster.local", ObjectKey(kinds.SERVICE, "istio-system", "gw"))
     world = World(service("gw", "istio-system"), gateway(), bound("v", "example.org", match=match))
     targets = (InboundTarget(key, 80, 8080),)
     assert names(world.gateway_routes("http.8080", targets=targets)) == expected
@@ -180,20 +181,22 @@ def test_oldest_of_one_host_is_a_gateways_own_is_a_sidecars() -> None:
     assert clusters(world.gateway_routes("http.80"), "example.org:80") == ["outbound|81||ext.com"]
 
     get = world.registry.memo.get
-    assert [*get(outbound_clusters, ClientScope("istio-system", router=True))] == ["outbound|81||ext.com"]
-    assert [*get(outbound_clusters, ClientScope("istio-system"))] == ["outbound|82||ext.com"]
+    assert [*get(outbound_clusters, ClientScope("istio-system", router=True)).targets] == ["outbound|81||ext.com"]
+    assert [*get(outbound_clusters, ClientScope("istio-system")).targets] == ["outbound|82||ext.com"]
 
 
 @pytest.mark.parametrize(
     ("target", "cluster"),
     [
         pytest.param("a.default.svc.cluster.local", "outbound|80||a.default.svc.cluster.local", id="known"),
+        pytest.param("b.default.svc.cluster.local", "outbound|81||b.default.svc.cluster.local", id="its-only-port"),
         pytest.param("nobody.com", "outbound|80||nobody.com", id="unknown"),
     ],
 )
-def test_alias_destination(target: str, cluster: str) -> None:
-    alias = service("old", type="ExternalName", externalName=target)
-    world = World(gateway(), service("a"), alias, bound("v", "example.org", "old"))
+@pytest.mark.parametrize("ports", [(80,), ()])
+def test_alias_destination(ports: tuple[int, ...], target: str, cluster: str) -> None:
+    alias = service("old", type="ExternalName", externalName=target, ports=ports)
+    world = World(gateway(), service("a"), service("b", ports=(81,)), alias, bound("v", "example.org", "old"))
     assert clusters(world.gateway_routes("http.80"), "example.org:80") == [cluster]
 
 
@@ -205,7 +208,7 @@ def test_redirect_only_host_is_named_after_the_server_that_redirects() -> None:
     )
     both = istio("Gateway", "gw", f"{{selector: {{istio: ingressgateway}}, servers: [{servers}]}}")
     edge = service("edge", "istio-system", ports=[80, 81])
-    key = ServiceKey("edge.istio-system.svc.cluster.local", ObjectKey("Service", "istio-system", "edge"))
+    key = ServiceKey("edge.istio-system.svc.cluster.local", ObjectKey(kinds.SERVICE, "istio-system", "edge"))
     targets = tuple(InboundTarget(key, number, 8080) for number in (80, 81))
     world = World(both, edge, bound("v", "example.org", match="match: [{port: 81}],"))
     (host,) = world.gateway_routes("http.8080", targets=targets).virtual_hosts

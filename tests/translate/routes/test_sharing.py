@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 
 import pytest
 
 from controlplane.registry.scopes import EgressKey
-from controlplane.translate.routes import host_sets
+from controlplane.rope import Rope
+from controlplane.snapshots import Resource
+from controlplane.translate.routes import host_sets, sidecar
 from controlplane.translate.routes.claims import ListenerKey
-from controlplane.translate.routes.domains import Sight
+from controlplane.translate.routes.domains import DomainOptions
 from controlplane.translate.routes.selection import HostsKey
+from controlplane.translate.routes.virtual_hosts import EncodedHosts
 from tests.translate.routes.world import World, client, istio, service, virtual_service
 
 SPACES = ["default", "shop", "bank"]
@@ -56,6 +60,46 @@ def test_changed_routes_are_encoded_once() -> None:
     world.add(routed("s1", 20, "shop"))
     everyone(world)
     assert cost(world, before, "http_routes", "virtual_host", "shared_route_configuration") == [1, 2, 3]
+
+
+def held(resources: Iterable[Resource]) -> dict[int, int]:
+    """Return the bytes that these hold: the size of each piece, by the object."""
+    found: dict[int, int] = {}
+    for resource in resources:
+        strands = resource.content.strands if isinstance(resource.content, Rope) else ()
+        for strand in strands:
+            found.update((id(piece), len(piece)) for piece in (*strand.pieces, *strand.swaps.values()))
+    return found
+
+
+def test_namespaces_share_the_bytes_of_their_virtual_hosts() -> None:
+    """All together hold what one does, and the virtual hosts with short names; a change brings a few new ones."""
+    spaces = [f"space{number}" for number in range(20)]
+    world = World(*(service(f"s{number}", space) for number in range(10) for space in spaces))
+    before = [world.resource("80", client(space)) for space in spaces]
+    assert min(len(resource.content) for resource in before) > 50_000
+    assert sum(held(before).values()) < 2.2 * len(before[0].content)
+    world.add(routed("s1", 20, "space3"))
+    after = [world.resource("80", client(space)) for space in spaces]
+    assert all(new.version != old.version for new, old in zip(after, before, strict=True))
+    fresh = [size for piece, size in held(after).items() if piece not in held(before)]
+    assert sum(fresh) < 5_000, "with its name and settings, once a namespace"
+
+
+def test_equal_routes_have_one_version_however_they_came_to_be() -> None:
+    """Another control plane built it at once; this one replaced virtual hosts in what it had, and put them back."""
+    world = world_of_many()
+    first = world.resource("80", client("shop"))
+    world.add(routed("s1", 20, "shop"))
+    assert world.resource("80", client("shop")).version != first.version
+    world.add(routed("s1", 10, "shop"))
+    assert world.resource("80", client("shop")).version == first.version
+    assert world.again().resource("80", client("shop")).version == first.version
+    neutral = HostsKey(
+        ListenerKey(EgressKey("shop", None), 0), 80, "shop.svc.cluster.local", DomainOptions(), frozenset()
+    )
+    alone = EncodedHosts.of(world.registry.memo.get(host_sets.built, neutral).hosts)
+    assert alone.digest == world.registry.memo.get(host_sets.host_set, neutral).encoded.digest
 
 
 def test_new_service_is_encoded_once() -> None:
@@ -124,6 +168,7 @@ def random_document(rng: random.Random) -> str:
     return virtual_service(f"v{rng.randrange(3)}", f"{{hosts: [{host}], {export}, http: [{rule}]}}", space)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(25))
 def test_derived_sets_equal_those_built_from_the_start(seed: int) -> None:
     """After any history, what is shared or kept is what a fresh registry builds alone."""
@@ -136,8 +181,24 @@ def test_derived_sets_equal_those_built_from_the_start(seed: int) -> None:
             ListenerKey(EgressKey(space, None), 0),
             port,
             f"{space}.svc.cluster.local",
-            Sight(with_port=port == 0),
+            DomainOptions(with_port=port == 0),
             frozenset(),
         )
         kept = world.registry.memo.get(host_sets.host_set, key)
-        assert kept == world.again().registry.memo.get(host_sets.built, key)
+        again = world.again()
+        fresh = again.registry.memo.get(host_sets.built, key)
+        assert [kept.key(position) for position in range(len(kept))] == list(fresh.keys)
+        assert [kept.host(position) for position in range(len(kept))] == list(fresh.hosts)
+        assert kept.clusters == again.registry.memo.get(host_sets.host_clusters, key)
+        assert kept.catches_all == fresh.catches_all
+        assert kept.encoded.digest == fresh.encoded.digest
+        assert b"".join(kept.encoded.strand.runs()) == b"".join(host.body for host in fresh.hosts)
+
+
+def test_the_version_of_a_route_configuration_covers_all_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is the same in every configuration too: a newer control plane may write something else there."""
+    before = world_of_many().resource()
+    monkeypatch.setattr(sidecar, "_SETTINGS", b"")
+    after = world_of_many().resource()
+    assert before.body != after.body
+    assert before.version != after.version

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from controlplane.model import kinds
 from controlplane.model.objects import ObjectKey
 from controlplane.model.proxy_class import ClientScope
+from controlplane.registry.scopes import EgressKey, egress_scope
 from tests.translate.routes.world import (
     CLIENT,
     World,
@@ -92,7 +96,7 @@ def test_unknown_hosts(mesh_mode: str, sidecar: str, expected: list[str]) -> Non
         world.add(mesh(f"outboundTrafficPolicy: {{mode: {mesh_mode}}}"))
     if sidecar:
         world.add(istio("Sidecar", "s", f"{{outboundTrafficPolicy: {sidecar}, egress: [{{hosts: ['*/*']}}]}}"))
-        who = client("default", sidecar=ObjectKey("Sidecar", "default", "s"))
+        who = client("default", sidecar=ObjectKey(kinds.SIDECAR, "default", "s"))
     last = world.routes("9000", who).virtual_hosts[-1]
     assert [last.name, last.routes[0].route.cluster] == expected
     assert list(last.domains) == ["*"]
@@ -250,6 +254,49 @@ def test_alias_destination_leads_to_its_target() -> None:
     assert clusters(world.routes(), "front.default.svc.cluster.local:80") == ["outbound|80||nobody.com"]
 
 
+CLUSTER_DOMAIN = "cluster.local"
+PORTS_OF_ALIASES = [
+    pytest.param([80], "", "81", "outbound|80||", id="port-that-the-alias-lacks"),
+    pytest.param([], "", "80", "outbound|80||", id="alias-without-ports"),
+    pytest.param([], "port: {number: 80}", "81", "outbound|80||", id="stated-port"),
+    pytest.param([81], "", "81", "outbound|80||", id="port-that-only-the-alias-has"),
+]
+
+
+@pytest.mark.parametrize("ports", [[], [80]])
+@pytest.mark.parametrize("listener", ["80", "81"])
+def test_virtual_service_for_an_alias(ports: list[int], listener: str) -> None:
+    """It holds at each port of what the alias leads to, and for each of the alias's names."""
+    world = World(service("known", ports=[80, 81]), service("other"))
+    world.add(service("old", ports=ports, type="ExternalName", externalName=f"known.default.svc.{CLUSTER_DOMAIN}"))
+    world.add(virtual_service("v", "{hosts: [old], http: [{route: [{destination: {host: other}}]}]}"))
+    host = virtual_host(world.routes(listener), f"old.default.svc.{CLUSTER_DOMAIN}:{listener}")
+    assert {"old", "old.default", f"old.default.svc.{CLUSTER_DOMAIN}"} <= set(host.domains)
+    assert clusters(world.routes(listener), host.name) == [f"outbound|{listener}||other.default.svc.{CLUSTER_DOMAIN}"]
+
+
+@pytest.mark.parametrize(
+    ("ports", "stated", "listener", "cluster"),
+    PORTS_OF_ALIASES,
+)
+def test_ports_of_an_alias_have_no_effect(ports: list[int], stated: str, listener: str, cluster: str) -> None:
+    """A destination that is an ExternalName service leads to what is behind it, at every port of every client."""
+    known = service("known", ports=[80])
+    second = service("again", ports=ports, type="ExternalName", externalName="old.default.svc.cluster.local")
+    old = service("old", ports=ports, type="ExternalName", externalName="known.default.svc.cluster.local")
+    route = f"{{destination: {{host: again, {stated}}}}}"
+    world = World(known, old, second, service("front", ports=[80, 81]))
+    world.add(virtual_service("v", f"{{hosts: [front], http: [{{route: [{route}]}}]}}"))
+    world.add(istio("Sidecar", "narrow", "{egress: [{hosts: [./front.default.svc.cluster.local]}]}"))
+    expected = [f"{cluster}known.default.svc.cluster.local"]
+    front = f"front.default.svc.cluster.local:{listener}"
+    assert clusters(world.routes(listener), front) == expected
+    narrow = replace(CLIENT, sidecar=ObjectKey(kinds.SIDECAR, "default", "narrow"))
+    assert clusters(world.routes(listener, narrow), front) == expected
+    scope = world.registry.memo.get(egress_scope, EgressKey("default", narrow.sidecar))
+    assert "known.default.svc.cluster.local" in scope.by_host
+
+
 @pytest.mark.parametrize(
     ("policy", "expected"),
     [
@@ -272,6 +319,10 @@ def test_hash_policy(policy: str, expected: dict[str, object]) -> None:
     action = virtual_host(world.routes(), f"{HOST}:80").routes[0].route
     assert [plain(held) for held in action.hash_policy] == [expected]
     assert len(action.retry_policy.retry_host_predicate) == 0
+    world.add(service("old", ports=(), type="ExternalName", externalName=HOST))
+    world.add(virtual_service("v", "{hosts: [known], http: [{route: [{destination: {host: old}}]}]}"))
+    action = virtual_host(world.routes(), f"{HOST}:80").routes[0].route
+    assert [plain(held) for held in action.hash_policy] == [expected], "by another name too"
 
 
 def test_hash_policy_of_a_subset_and_of_a_port() -> None:
@@ -334,7 +385,7 @@ def sidecar_world() -> tuple[World, ClientScope]:
     entry = istio("ServiceEntry", "bookinfo", f"{{hosts: [bookinfo.com], ports: {ports}}}")
     world = World(service("a", ports=[80, 8080]), service("b", "shop", ports=[8080]), entry)
     world.add(istio("Sidecar", "s", EGRESS))
-    return world, client("default", sidecar=ObjectKey("Sidecar", "default", "s"))
+    return world, client("default", sidecar=ObjectKey(kinds.SIDECAR, "default", "s"))
 
 
 def test_egress_listener_with_a_port(sidecar_world: tuple[World, ClientScope]) -> None:

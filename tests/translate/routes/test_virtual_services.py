@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from controlplane.model import kinds
 from controlplane.model.objects import ObjectKey
 from controlplane.registry.virtual_services import (
     ResolvedVirtualService,
@@ -20,7 +21,7 @@ from tests.translate.routes.world import World
 
 
 def resolved(held: World, name: str = "v", namespace: str = "default") -> ResolvedVirtualService:
-    found = held.registry.memo.get(virtual_service, ObjectKey("VirtualService", namespace, name))
+    found = held.registry.memo.get(virtual_service, ObjectKey(kinds.VIRTUAL_SERVICE, namespace, name))
     assert found is not None
     return found
 
@@ -181,4 +182,4 @@ def test_delegate_change_reaches_the_root() -> None:
     assert resolved(held).http[0].route[0].destination.host == "a.default.svc.cluster.local"
     held.add(world.virtual_service("leaf", "{http: [{route: [{destination: {host: b}}]}]}"))
     assert resolved(held).http[0].route[0].destination.host == "b.default.svc.cluster.local"
-    assert resolved(held).sources == tuple(ObjectKey("VirtualService", "default", name) for name in ("v", "leaf"))
+    assert resolved(held).sources == tuple(ObjectKey(kinds.VIRTUAL_SERVICE, "default", name) for name in ("v", "leaf"))

@@ -13,15 +13,17 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
+from controlplane.frontends import FRONTENDS
 from controlplane.model.objects import ChangeSet, Object, ObjectKey
 from controlplane.model.parse import Parsed
 from controlplane.model.proxy_class import ClientScope, InboundTarget
 from controlplane.registry.gateways import GatewayKey
 from controlplane.registry.store import Registry
-from controlplane.snapshots import Resource
+from controlplane.snapshots import Resource, ResourceType
 from controlplane.translate.routes.gateway import MergedRouteKey, merged_route_configuration
 from controlplane.translate.routes.sidecar import RouteKey, route_configuration
 from controlplane.watchers.kinds import parse
+from tests.kinds import kind_of
 
 CLIENT = ClientScope("default", domain="default.svc.cluster.local")
 
@@ -76,7 +78,7 @@ class World:
     """One registry; objects go in, route configurations come out."""
 
     def __init__(self, *documents: str) -> None:
-        self.registry = Registry()
+        self.registry = Registry(frontends=FRONTENDS)
         self.add(*documents)
 
     def add(self, *documents: str) -> None:
@@ -92,7 +94,7 @@ class World:
 
     def remove(self, kind: str, name: str, namespace: str = "default") -> None:
         """Drop an object."""
-        changes = ChangeSet(deletes=(ObjectKey(kind, namespace, name),))
+        changes = ChangeSet(deletes=(ObjectKey(kind_of(kind), namespace, name),))
         self.registry.memo.invalidate(self.registry.apply(changes))
 
     def resource(self, name: str = "80", client: ClientScope = CLIENT) -> Resource:
@@ -129,7 +131,7 @@ def decoded(resource: Resource) -> RouteConfiguration:
             named.add(route.route.cluster)
             named.update(cluster.name for cluster in route.route.weighted_clusters.clusters)
             named.update(policy.cluster for policy in route.route.request_mirror_policies)
-    assert resource.clusters == named - {""}
+    assert resource.named(ResourceType.CLUSTER) == named - {""}
     assert out.name == resource.name
     return out
 

@@ -13,6 +13,7 @@ from controlplane.registry.store import Registry
 from controlplane.snapshots import ResourceType
 from controlplane.watchers.kubernetes.source import ClusterOptions, KubernetesSource
 from controlplane.watchers.kubernetes.timing import Timing
+from tests.kinds import kind_of
 
 FAST = Timing(
     first_pause=0.02, longest_pause=0.2, forbidden=0.2, connect=2, answer=5, silence=20, discovery=0.05, settled=0.0
@@ -47,11 +48,11 @@ class Followed:
 
     def has(self, kind: str, name: str, namespace: str = "shop") -> bool:
         """Whether an object is in force."""
-        return ObjectKey(kind, namespace, name) in self.objects
+        return ObjectKey(kind_of(kind), namespace, name) in self.objects
 
     def named(self, kind: str) -> list[str]:
         """Return the names of the objects of a kind."""
-        return [key.name for key in self.compiler.registry.keys(kind)]
+        return [key.name for key in self.compiler.registry.keys(kind_of(kind))]
 
     async def load(self) -> None:
         """Take the first list, and connect the proxy."""

@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
+from controlplane.model import kinds
 from controlplane.watchers.kubernetes.api import Api, connect
 from controlplane.watchers.kubernetes.errors import ConfigurationError
 from controlplane.watchers.kubernetes.source import ClusterOptions
 from tests.watchers.kubernetes.following import FAST, followed, fresh
 from tests.watchers.kubernetes.recorded_api import SERVICES, RecordedApi, status
 from tests.watchers.kubernetes.test_faults import service
+
+pytestmark = pytest.mark.slow
 
 IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
 
@@ -37,7 +40,7 @@ async def clusters(tmp_path: Path) -> AsyncIterator[Path]:
         merged |= {"clusters": [], "users": [], "contexts": []}
         for name, api in (("one", one), ("two", two)):
             api.put(SERVICES, service(f"in-{name}"))
-            config = json.loads(Path(api.kubeconfig).read_text())  # noqa: ASYNC240 - a small file
+            config = json.loads(Path(api.kubeconfig).read_text(encoding="utf-8"))  # noqa: ASYNC240 - a small file
             merged["clusters"].append({**config["clusters"][0], "name": name})
             merged["users"].append({**config["users"][0], "name": name})
             merged["contexts"].append({"name": name, "context": {"cluster": name, "user": name}})
@@ -47,7 +50,7 @@ async def clusters(tmp_path: Path) -> AsyncIterator[Path]:
 
 
 async def services(options: ClusterOptions) -> list[str]:
-    return [key.name for key in await fresh(options) if key.kind == "Service"]
+    return [key.name for key in await fresh(options) if key.kind == kinds.SERVICE]
 
 
 @pytest.mark.parametrize(("context", "name"), [("", "in-one"), ("one", "in-one"), ("two", "in-two")])
@@ -87,6 +90,29 @@ async def test_what_cannot_be_used_is_named(clusters: Path, tmp_path: Path) -> N
     nonsense.write_text("clusters: 7")
     assert (await problem(str(nonsense))).startswith(f"{nonsense} cannot be used: ")
     assert "name one with --kubeconfig, or a directory of YAML with --config-dir" in await problem()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        pytest.param(b"\xff\xfe", "it is not UTF-8 text", id="binary"),
+        pytest.param(b"a: [b\n", "it is not YAML: while parsing a flow sequence", id="no-yaml"),
+        pytest.param(b"", "it does not have the form of a kubeconfig", id="empty"),
+        pytest.param(b"- a\n", "it does not have the form of a kubeconfig", id="list"),
+        pytest.param(
+            b"current-context: a\ncontexts: [{name: a, context: {cluster: c, user: u}}]\n"
+            b"clusters: [{name: c, cluster: {server: http://127.0.0.1}}]\nusers: [{name: u, user: x}]\n",
+            "it does not have the form of a kubeconfig",
+            id="user",
+        ),
+    ],
+)
+async def test_a_file_that_is_no_kubeconfig_is_refused_with_the_reason(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    file = tmp_path / "config"
+    file.write_bytes(content)
+    assert (await problem(str(file))).startswith(f"{file} cannot be used: {reason}")
 
 
 async def test_a_token_that_ended_is_read_again(tmp_path: Path) -> None:

@@ -13,11 +13,14 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from controlplane.model import kinds
 from controlplane.model.feeds import Standing
 from controlplane.watchers.kubernetes.source import ClusterOptions, KubernetesSource
 from tests.watchers.kubernetes import recorded_api
 from tests.watchers.kubernetes.following import FAST, Followed, compiled, followed, fresh
 from tests.watchers.kubernetes.recorded_api import PODS, SERVICES, VIRTUAL_SERVICES, RawObject, RecordedApi, event
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -65,6 +68,27 @@ async def test_a_list_comes_in_pages_and_events_follow(api: RecordedApi, options
         await follower.until(lambda: not follower.has("Service", "s2"))
         assert api.asked(SERVICES, "watch")[0].query["resourceVersion"] == position
         assert await same(follower, options)
+
+
+async def test_an_object_nested_too_deep_is_refused_alone(api: RecordedApi, options: ClusterOptions) -> None:
+    """In a list as in a watch: a poison object never keeps the others away, and is named."""
+
+    def deep(name: str, levels: int) -> RawObject:
+        return virtual_service(name) | {"status": {"conditions": [{"deep": recorded_api.deep(levels)}]}}
+
+    for name, levels in (("deepest", 5000), ("deep", 500)):
+        api.put(VIRTUAL_SERVICES, deep(name, levels))
+    api.put(VIRTUAL_SERVICES, virtual_service("good"))
+    async with followed(options) as follower:
+        assert follower.named("VirtualService") == ["good"]
+        assert sorted(follower.source.rejected) == ["VirtualService shop/deep", "VirtualService shop/deepest"]
+        api.put(VIRTUAL_SERVICES, deep("later", 5000))
+        api.put(VIRTUAL_SERVICES, virtual_service("after"))
+        await follower.until(lambda: follower.has("VirtualService", "after"))
+        (problem,) = follower.source.rejected["VirtualService shop/later"].problems
+        assert problem == "nested deeper than 100 levels"
+        api.put(VIRTUAL_SERVICES, virtual_service("later"))
+        await follower.until(lambda: follower.has("VirtualService", "later"))
 
 
 async def test_nothing_is_given_before_every_kind_is_complete(api: RecordedApi, options: ClusterOptions) -> None:
@@ -315,7 +339,9 @@ async def test_a_kind_joins_and_leaves_with_its_definition(api: RecordedApi, opt
         api.put("/apis/networking.istio.io/v1beta1/virtualservices", virtual_service("a"))
         api.served[where] = ["v1beta1", "v1alpha3"]
         await follower.until(lambda: follower.has("VirtualService", "a"))
-        source = follower.objects[next(key for key in follower.objects if key.kind == "VirtualService")].meta.source
+        source = follower.objects[
+            next(key for key in follower.objects if key.kind == kinds.VIRTUAL_SERVICE)
+        ].meta.source
         assert source == "Kubernetes networking.istio.io/v1beta1"
         del api.served[where]
         api.end_watches("/apis/networking.istio.io/v1beta1/virtualservices")
@@ -401,7 +427,7 @@ async def test_an_unknown_field_is_a_warning(api: RecordedApi, options: ClusterO
         async with followed(options) as follower:
             assert follower.has("VirtualService", "a")
             (warned,) = follower.source.warnings
-            meta = next(obj.meta for key, obj in follower.objects.items() if key.kind == "VirtualService")
+            meta = next(obj.meta for key, obj in follower.objects.items() if key.kind == kinds.VIRTUAL_SERVICE)
     assert (meta.created, meta.generation) == ("2026-01-02T03:04:05Z", 4)
     assert warned.text.startswith("spec.brandNew")
     assert [entry["object"] for entry in logs if entry["event"] == "watchers.warned"] == ["VirtualService shop/a"]

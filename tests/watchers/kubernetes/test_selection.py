@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from controlplane.apis.mesh import LabelSelector
+from controlplane.backoff import Backoff
+from controlplane.model import kinds
 from controlplane.model.label_selector import matches
 from controlplane.watchers.kubernetes.source import ClusterOptions
-from controlplane.watchers.kubernetes.timing import Backoff
 from tests.watchers.kubernetes.following import followed, fresh
 from tests.watchers.kubernetes.recorded_api import MESH, NAMESPACES, SERVICES, VIRTUAL_SERVICES, RawObject, RecordedApi
 from tests.watchers.kubernetes.test_faults import service, virtual_service
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -70,7 +73,7 @@ async def test_objects_of_another_revision_do_not_count(api: RecordedApi) -> Non
     options = ClusterOptions(kubeconfig=api.kubeconfig, revision="blue")
     label = "istio.io/rev"
     api.put(MESH, mesh("rootNamespace: x", "istio"))
-    api.put(MESH, mesh("rootNamespace: y", "istio-blue"))
+    api.put(MESH, mesh("rootNamespace: z", "istio-blue"))
     api.put(VIRTUAL_SERVICES, virtual_service("for-all"))
     api.put(VIRTUAL_SERVICES, virtual_service("mine", labels={label: "blue"}))
     api.put(VIRTUAL_SERVICES, virtual_service("other", labels={label: "green"}))
@@ -80,8 +83,8 @@ async def test_objects_of_another_revision_do_not_count(api: RecordedApi) -> Non
         assert follower.named("VirtualService") == ["for-all", "mine"]
         assert follower.named("Service") == ["a"]
         assert not follower.source.rejected
-        (config,) = [obj for key, obj in follower.objects.items() if key.kind == "ConfigMap"]
-        assert (config.meta.name, config.spec.data) == ("istio", {"mesh": "rootNamespace: y"})
+        (config,) = [obj for key, obj in follower.objects.items() if key.kind == kinds.CONFIG_MAP]
+        assert (config.meta.name, config.spec.data) == ("istio", {"mesh": "rootNamespace: z"})
         api.put(VIRTUAL_SERVICES, virtual_service("mine", labels={label: "green"}))
         api.put(VIRTUAL_SERVICES, virtual_service("other", labels={label: "blue"}))
         await follower.until(lambda: follower.named("VirtualService") == ["for-all", "other"])

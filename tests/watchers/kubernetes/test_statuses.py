@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from controlplane.model import kinds
 from controlplane.model.objects import ObjectKey
 from controlplane.model.status import Condition
 from controlplane.watchers.kubernetes.source import ClusterOptions
@@ -15,9 +16,11 @@ from tests.watchers.kubernetes.following import followed
 from tests.watchers.kubernetes.recorded_api import SERVICES, VIRTUAL_SERVICES, RecordedApi
 from tests.watchers.kubernetes.test_faults import service, virtual_service
 
+pytestmark = pytest.mark.slow
+
 WORKLOAD_ENTRIES = VIRTUAL_SERVICES.replace("virtualservices", "workloadentries")
 INGRESSES = "/apis/networking.k8s.io/v1/ingresses"
-KEY = ObjectKey("VirtualService", "shop", "a")
+KEY = ObjectKey(kinds.VIRTUAL_SERVICE, "shop", "a")
 OURS = {
     "type": "Reconciled",
     "status": "True",
@@ -46,11 +49,11 @@ async def test_a_status_alone_changes_no_object(api: RecordedApi) -> None:
     async with followed(ClusterOptions(kubeconfig=api.kubeconfig)) as follower:
         source = follower.source
         other = {"type": "Other", "status": "False"}
-        with source.statuses.listen() as rung:
+        with source.statuses.subscribe() as told:
             api.put(VIRTUAL_SERVICES, virtual_service("a", generation=4) | status(other, OURS))
             api.put(WORKLOAD_ENTRIES, entry | status(OURS))
             await follower.until(lambda: all(each.written.condition is not None for each in source.received()))
-            assert rung.is_set()
+            assert told.is_set()
         found = source.find(KEY)
         assert found is not None
         assert (found.generation, found.version, found.problems) == (4, "v1", ())
@@ -66,9 +69,9 @@ async def test_other_peoples_conditions_are_told_too(api: RecordedApi) -> None:
     """They make a newer version of the object: what was refused for the one before can be written now."""
     api.put(VIRTUAL_SERVICES, virtual_service("a") | status({"type": "Other", "message": "1"}, OURS))
     async with followed(ClusterOptions(kubeconfig=api.kubeconfig)) as follower:
-        with follower.source.statuses.listen() as rung:
+        with follower.source.statuses.subscribe() as told:
             newer = api.put(VIRTUAL_SERVICES, virtual_service("a") | status({"type": "Other", "message": "2"}, OURS))
-            await follower.until(rung.is_set)
+            await follower.until(told.is_set)
         found = follower.source.find(KEY)
         assert found is not None
         assert found.resource_version == newer["metadata"]["resourceVersion"]
@@ -80,10 +83,10 @@ async def test_where_an_ingress_is_reached_is_kept_and_changes_no_object(api: Re
     reached = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}, {"hostname": "lb.test"}]}}}
     api.put(INGRESSES, ingress)
     async with followed(ClusterOptions(kubeconfig=api.kubeconfig)) as follower:
-        key = ObjectKey("Ingress", "shop", "a")
-        with follower.source.statuses.listen() as rung:
+        key = ObjectKey(kinds.INGRESS, "shop", "a")
+        with follower.source.statuses.subscribe() as told:
             api.put(INGRESSES, ingress | reached)
-            await follower.until(rung.is_set)
+            await follower.until(told.is_set)
         found = follower.source.find(key)
         assert found is not None
         assert found.version == "v1"
@@ -94,9 +97,9 @@ async def test_where_an_ingress_is_reached_is_kept_and_changes_no_object(api: Re
 async def test_a_refused_object_has_the_generation_that_is_refused(api: RecordedApi) -> None:
     api.put(VIRTUAL_SERVICES, virtual_service("a", generation=4))
     async with followed(ClusterOptions(kubeconfig=api.kubeconfig)) as follower:
-        with follower.source.statuses.listen() as rung:
+        with follower.source.statuses.subscribe() as told:
             api.put(VIRTUAL_SERVICES, virtual_service("a", hosts=5, generation=5) | status(OURS))
-            await follower.until(rung.is_set)
+            await follower.until(told.is_set)
         found = follower.source.find(KEY)
         assert found is not None
         assert found.generation == 5
@@ -110,9 +113,9 @@ async def test_somebody_elses_status_is_news_too(api: RecordedApi) -> None:
     api.put(VIRTUAL_SERVICES, virtual_service("a", generation=4) | status(OURS, other))
     async with followed(ClusterOptions(kubeconfig=api.kubeconfig)) as follower:
         before = follower.source.find(KEY)
-        with follower.source.statuses.listen() as rung:
+        with follower.source.statuses.subscribe() as told:
             api.put(VIRTUAL_SERVICES, virtual_service("a", generation=4) | status(OURS, other | {"status": "True"}))
-            await follower.until(rung.is_set)
+            await follower.until(told.is_set)
         after = follower.source.find(KEY)
         assert before is not None
         assert after is not None
@@ -125,9 +128,9 @@ async def test_a_newer_generation_that_is_refused_for_the_same_is_news(api: Reco
     """The status names the generation, and nothing else differs."""
     api.put(VIRTUAL_SERVICES, virtual_service("a", hosts=5, generation=5) | status(OURS))
     async with followed(ClusterOptions(kubeconfig=api.kubeconfig)) as follower:
-        with follower.source.statuses.listen() as rung:
+        with follower.source.statuses.subscribe() as told:
             api.put(VIRTUAL_SERVICES, virtual_service("a", hosts=5, generation=6) | status(OURS))
-            await follower.until(rung.is_set)
+            await follower.until(told.is_set)
         found = follower.source.find(KEY)
         assert found is not None
         assert found.generation == 6
@@ -142,4 +145,4 @@ async def test_what_does_not_count_has_no_status_of_ours(api: RecordedApi) -> No
     async with followed(ClusterOptions(kubeconfig=api.kubeconfig)) as follower:
         assert [each.key.name for each in follower.source.received()] == ["b"]
         assert follower.source.find(KEY) is None
-        assert follower.source.find(ObjectKey("Service", "shop", "s")) is None
+        assert follower.source.find(ObjectKey(kinds.SERVICE, "shop", "s")) is None

@@ -1,0 +1,152 @@
+"""What Envoy gets for the name of a secret: the workload's certificate, the mesh's roots, or what files hold.
+
+``default`` is the workload's certificate and ``ROOTCA`` the roots. ``file-cert:CHAIN~KEY`` and ``file-root:PATH`` name
+files. Any other name is answered with the workload's certificate, unless it says where it is from (``kubernetes://``):
+such secrets come from the control plane. What is not there yet is answered when it comes, so
+Envoy waits; a pair of files that is of no use leaves the last good one in place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import structlog
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+
+from controlplane.agent.certificate_files import (
+    CERTIFICATE_PREFIX,
+    ROOT_PREFIX,
+    Files,
+    PairFiles,
+    RootFile,
+    Signature,
+    UnusableFileError,
+    certificates_of,
+    named_files,
+    signature,
+)
+from controlplane.agent.identity import WorkloadIdentity
+
+CERTIFICATE = "default"
+ROOT = "ROOTCA"
+LOOK_AGAIN_SECONDS = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class Secrets:
+    """The secrets of one workload. ``crl`` is a file of revoked certificates that goes with every set of roots.
+
+    ``pair`` and ``root`` are files that hold the workload's own certificate and roots instead of an authority's answer.
+    """
+
+    def __init__(
+        self,
+        identity: WorkloadIdentity | None = None,
+        *,
+        pair: PairFiles | None = None,
+        root: RootFile | None = None,
+        crl: Path | None = None,
+    ) -> None:
+        self._identity = identity
+        self._pair = pair
+        self._root = root
+        self._crl = crl
+        self._further_roots: tuple[bytes, ...] = ()
+        self._read: dict[str, tuple[Signature, Secret | None]] = {}
+        self._listeners: set[Callable[[], None]] = set()
+        self._asked = asyncio.Event()
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call a listener at every change; return what ends that."""
+        self._listeners.add(listener)
+        return lambda: self._listeners.discard(listener)
+
+    def use(self, identity: WorkloadIdentity) -> None:
+        """Have another identity from now on."""
+        self._identity = identity
+        self._tell()
+
+    def trust(self, roots: Iterable[str]) -> bool:
+        """Trust these roots too (PEM), which the control plane sent; return whether they are others than before."""
+        further = tuple(each for text in roots for each in certificates_of(text.encode()))
+        if further == self._further_roots:
+            return False
+        self._further_roots = further
+        self._tell()
+        return True
+
+    def find(self, name: str) -> Secret | None:
+        """Return the secret of a name, ``None`` while there is none."""
+        files = self._files(name)
+        if files is not None:
+            secret = self._from_files(name, files)
+        elif name == ROOT:
+            secret = self._roots(self._identity.root_certificate) if self._identity is not None else None
+        else:
+            secret = self._certificate(name)
+        if secret is not None and name == ROOT and files is not None:
+            secret = self._roots(secret.validation_context.trusted_ca.inline_bytes)
+        if secret is not None and secret.HasField("validation_context") and self._crl is not None:
+            secret.validation_context.crl.filename = str(self._crl)
+        return secret
+
+    async def watch(self) -> None:
+        """Look at the files that were asked for, again and again, until cancelled; nothing is done before that."""
+        await self._asked.wait()
+        while True:
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+            if any(self._changed(name) for name in self._read):
+                self._tell()
+
+    def _changed(self, name: str) -> bool:
+        files = self._files(name)
+        return files is not None and signature(files) != self._read[name][0]
+
+    def _files(self, name: str) -> Files | None:
+        if self._root is not None and name == ROOT:
+            return self._root
+        if self._pair is not None and name == CERTIFICATE:
+            return self._pair
+        return named_files(name)
+
+    def _from_files(self, name: str, files: Files) -> Secret | None:
+        """Return what files hold; of files that are of no use now, what they held when they were."""
+        self._asked.set()
+        before = self._read.get(name)
+        state = signature(files)
+        if before is None or before[0] != state:
+            try:
+                secret = files.secret(name)
+            except UnusableFileError as error:
+                log.warning("agent.file_unusable", name=name, reason=str(error))
+                secret = before[1] if before is not None else None
+            self._read[name] = (state, secret)
+        kept = self._read[name][1]
+        if kept is None:
+            return None
+        copy = Secret()
+        copy.CopyFrom(kept)
+        return copy
+
+    def _certificate(self, name: str) -> Secret | None:
+        if self._identity is None or "://" in name or name.startswith((CERTIFICATE_PREFIX, ROOT_PREFIX)):
+            return None
+        secret = Secret(name=name)
+        secret.tls_certificate.certificate_chain.inline_bytes = self._identity.certificate_chain
+        secret.tls_certificate.private_key.inline_bytes = self._identity.private_key
+        return secret
+
+    def _roots(self, pem: bytes) -> Secret:
+        """Return the mesh's roots, and those that the control plane added, each once."""
+        if self._further_roots:
+            pem = b"".join(sorted({*certificates_of(pem), *self._further_roots}))
+        secret = Secret(name=ROOT)
+        secret.validation_context.trusted_ca.inline_bytes = pem
+        return secret
+
+    def _tell(self) -> None:
+        for listener in tuple(self._listeners):
+            listener()

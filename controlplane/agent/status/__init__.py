@@ -1,0 +1,1 @@
+"""What the kubelet, Prometheus and operators ask the agent on its status port (15020)."""

@@ -1,0 +1,132 @@
+"""What is wrong with the configuration, from all who judge it: for the log and for those who ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from controlplane.analysis.findings import Finding, findings, prepared_findings
+from controlplane.analysis.left_out import LeftOutParts
+from controlplane.apis.mesh import InvalidMeshConfigError, MeshConfig
+from controlplane.apis.mesh_fields import read
+from controlplane.apis.mesh_networks import MeshNetworks
+from controlplane.model.objects import ChangeSet, Object, ObjectKey, Rejected, Warned
+from controlplane.registry.mesh import MESH_KEY
+
+if TYPE_CHECKING:
+    from controlplane.registry.store import Registry
+
+log = structlog.get_logger(__name__)
+
+
+class Judge(Protocol):
+    """A source of objects, which refuses some of them and wonders about others."""
+
+    @property
+    def rejected(self) -> Mapping[str, Rejected]:
+        """What is refused now, by where it comes from."""
+        ...
+
+    @property
+    def warnings(self) -> Collection[Warned]:
+        """What is odd in objects that are used all the same."""
+        ...
+
+
+class Problems:
+    """Problems of single objects, which the source knows, of objects together, and of the mesh configuration."""
+
+    def __init__(self, source: Judge, registry: Registry) -> None:
+        """Look at what a source gives and a registry holds."""
+        self._source = source
+        self._registry = registry
+        self._mesh: Rejected | None = None
+        self.findings: tuple[Finding, ...] = ()
+        """What was found when it was last looked for, sorted by object."""
+        self._unjudged: set[ObjectKey] = set()
+        self._judging: set[ObjectKey] = set()
+        self.left_out = LeftOutParts(registry)
+        """What Envoy would refuse, and is not served therefore."""
+        registry.memo.keep(findings, ())
+
+    def __iter__(self) -> Iterator[Rejected]:
+        """Yield all there are now, in no order; a step takes a moment only, however many there are."""
+        yield from self._source.rejected.values()
+        if self._mesh is not None:
+            yield self._mesh
+        yield from self.left_out
+        warned: dict[ObjectKey, list[str]] = {}
+        for warning in self._source.warnings:
+            warned.setdefault(warning.key, []).append(warning.text)
+        for key, texts in warned.items():
+            yield Rejected(key, tuple(sorted(texts)), self._where(key))
+        for key, found in groupby(self.findings, key=lambda finding: finding.key):  # used, but worth a look too
+            problems = tuple(f"{finding.path}: {finding.reason}" for finding in found)
+            yield Rejected(key, problems, self._where(key))
+
+    def checked(self, changes: ChangeSet) -> ChangeSet:
+        """Keep the last good mesh configuration where a new one cannot be read."""
+        stated = next((obj for obj in changes.upserts if obj.key == MESH_KEY), None)
+        if stated is None:
+            if MESH_KEY in changes.deletes:
+                self._mesh = None
+            return changes
+        self._mesh = _mesh_problem(stated)
+        if self._mesh is None:
+            return changes
+        log.warning("registry.rejected", object=str(MESH_KEY), problems=list(self._mesh.problems))
+        return replace(changes, upserts=tuple(obj for obj in changes.upserts if obj is not stated))
+
+    def changed(self, changes: ChangeSet) -> None:
+        """Hear of objects that are in force by now, or no more, and that nobody has looked at since."""
+        self._unjudged.update(obj.key for obj in changes.upserts)
+        self._unjudged.update(changes.deletes)
+
+    def in_force(self, key: ObjectKey) -> Object | None:
+        """Return an object that is in force and that has been looked at since it is."""
+        unknown = key in self._unjudged or key in self._judging
+        return None if unknown else self._registry.objects.get(key)
+
+    def find(self) -> Iterator[None]:
+        """Look for mistakes between objects, step by step; each is logged when it appears.
+
+        What changes meanwhile is for the next time.
+        """
+        self._judging |= self._unjudged
+        self._unjudged = set()
+        if self._registry.memo.is_stale(findings, ()):
+            yield from prepared_findings(self._registry)
+        before = self.findings
+        self.findings = self._registry.memo.outcome(findings, ()).value or ()
+        self._judging = set()
+        if self.findings is not before:
+            for new in sorted(set(self.findings) - set(before)):
+                log.warning("registry.finding", object=str(new.key), path=new.path, reason=new.reason, code=new.code)
+
+    def _where(self, key: ObjectKey) -> str:
+        obj = self._registry.objects.get(key)
+        return obj.meta.source if obj is not None else ""
+
+
+def _mesh_problem(obj: Object) -> Rejected | None:
+    texts: dict[str, str] = obj.spec.data
+    problems = [
+        *_reasons("mesh", lambda: MeshConfig.parse(texts.get("mesh", ""))),
+        *_reasons("meshNetworks", lambda: read(MeshNetworks, texts.get("meshNetworks", ""))),
+    ]
+    return Rejected(MESH_KEY, tuple(problems), obj.meta.source) if problems else None
+
+
+def _reasons(key: str, parse: Callable[[], object]) -> list[str]:
+    try:
+        parse()
+    except InvalidMeshConfigError as error:
+        return [f"data.{key}: {error}"]
+    except Exception as error:  # our bug: what is in force stays, as with any other text that cannot be read
+        log.exception("registry.mesh_unreadable", key=key)
+        return [f"data.{key}: cannot be read ({type(error).__name__}: {error})"]
+    return []

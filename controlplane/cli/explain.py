@@ -1,0 +1,119 @@
+"""``explain``: what becomes of a request, step by step, and which object decides each step."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+import typer
+
+from controlplane.cli.fetch import CONTROL_PLANE, ControlPlaneOption, Unanswered, fail, fetch_json
+from controlplane.cli.plain import PlainCommand
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+FAILS = 3
+"""The exit code where the request, or some of such requests, fail."""
+
+
+class Output(StrEnum):
+    """How the explanation is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+FilesOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "-f", "--filename", metavar="FILE", help="A file, a directory or -: the mesh, without a control plane."
+    ),
+]
+
+
+@app.command(cls=PlainCommand)
+def explain(
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="[METHOD] URL", help="The request."),
+    ],
+    origin: Annotated[
+        str,
+        typer.Option(
+            "--from", metavar="PROXY", help="pod/NAMESPACE/NAME, gateway/NAMESPACE/NAME or namespace/NAMESPACE."
+        ),
+    ] = "",
+    header: Annotated[
+        list[str] | None, typer.Option("-H", "--header", metavar="NAME: VALUE", help="A header; repeatable.")
+    ] = None,
+    identity: Annotated[
+        str, typer.Option("--as", metavar="sa/NAMESPACE/NAME", help="Whose certificate the caller shows.")
+    ] = "",
+    source: Annotated[str, typer.Option("--source-ip", metavar="IP", help="The address that it comes from.")] = "",
+    filename: FilesOption = None,
+    output: Annotated[Output, typer.Option("-o", "--output", help="How it is printed.")] = Output.TEXT,
+    address: ControlPlaneOption = CONTROL_PLANE,
+) -> None:
+    """Tell what becomes of a request, and which field of which object decides each step.
+
+    The lines are in Envoy's order; each names its object on the right. What was not chosen is shown with the reason.
+    Nothing is sent: the configuration that the proxy has, or would have, is looked at. With -f it is made from files;
+    a Deployment stands for one ready pod.
+
+    Exit codes: 0 the request gets where its configuration leads it, 3 it fails, 2 wrong usage, 1 anything
+    else.
+    """
+    from controlplane.cli.explain_text import explanation_text
+    from controlplane.cli.output import print_text, print_value
+
+    asked = _query(words, origin, header or [], identity, source)
+    try:
+        answer = _of_files(filename, asked) if filename else _of_server(address, asked)
+    except Unanswered as error:
+        fail(str(error))
+    if output is Output.JSON:
+        print_value(answer, "json")
+    else:
+        print_text(explanation_text(answer))
+    if answer["fails"]:
+        raise typer.Exit(FAILS)
+
+
+def _query(words: list[str], origin: str, headers: list[str], identity: str, source: str) -> list[tuple[str, str]]:
+    """Return what is asked as the parameters of a query.
+
+    Raises:
+        typer.BadParameter: it is neither a request nor an object.
+    """
+    if len(words) > 2 or "://" not in words[-1]:  # noqa: PLR2004 - method and URL
+        raise typer.BadParameter("give METHOD and URL (GET http://reviews:9080/)")
+    if not origin:
+        raise typer.BadParameter("--from is needed: whose request it is")
+    for each in headers:
+        if not each.partition(":")[0].strip() or ":" not in each:
+            raise typer.BadParameter(f"{each!r} is not NAME: VALUE", param_hint="-H")
+    method = words[0].upper() if len(words) > 1 else "GET"
+    found = [("from", origin), ("method", method), ("url", words[-1])]
+    found += [("header", each) for each in headers]
+    return [*found, *((name, value) for name, value in (("as", identity), ("source", source)) if value)]
+
+
+def _of_server(address: str, asked: list[tuple[str, str]]) -> Any:  # noqa: ANN401 - JSON
+    return fetch_json(address, f"/debug/explain?{urlencode(asked)}", "control plane")
+
+
+def _of_files(paths: list[Path], asked: list[tuple[str, str]]) -> Any:  # noqa: ANN401 - JSON
+    from controlplane.cli.mesh_files import completed
+    from controlplane.simulate.built import mesh_of
+    from controlplane.simulate.questions import WrongQuestionError, explained_request
+
+    async def answer() -> Any:  # noqa: ANN401 - JSON
+        return await explained_request(await mesh_of(completed(paths).change_set()), asked)
+
+    try:
+        return asyncio.run(answer())
+    except WrongQuestionError as error:
+        raise typer.BadParameter(str(error)) from error

@@ -1,0 +1,1 @@
+"""The commands that install, verify and remove a control plane."""

@@ -1,0 +1,82 @@
+"""What the spans of a proxy say of the workload they come from, as far as somebody wants to know it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from controlplane.apis.mesh_providers import OpenTelemetryTracingProvider
+from controlplane.model.proxy import Proxy
+from controlplane.model.proxy_class import NO_SPANS, SpanSource
+from controlplane.registry.proxy_settings import stated_annotations
+from controlplane.registry.store import View
+from controlplane.registry.tracing import TracingKey, tracing
+
+SERVICE_NAME = "resource.opentelemetry.io/service.name"
+"""The annotation by which a pod says what its spans call it."""
+CANONICAL_NAME = "service.istio.io/canonical-name"
+CANONICAL_REVISION = "service.istio.io/canonical-revision"
+
+FIRST_RELEASE, LAST_RELEASE = 27, 30
+"""The releases of Istio (1.27, 1.30) before and after which nothing in the configuration of tracers is different."""
+_ENVOY_AHEAD = 8
+"""How much higher the minor version of Envoy is than that of the release of Istio that has it."""
+
+
+def span_source(
+    view: View, proxy: Proxy, labels: Mapping[str, str], annotations: Mapping[str, str], key: TracingKey
+) -> SpanSource:
+    """Return what spans of one side say of a proxy; ``labels`` are its workload's, ``annotations`` its pod's.
+
+    Only what is wanted is there, since proxies whose spans say something else share no listener.
+    """
+    found = tracing(view, key)
+    if found is None:
+        return NO_SPANS
+    service = ""
+    if found.provider is not None and found.names_service:
+        conventional = follows_conventions(found.provider.opentelemetry)
+        service = _workload_name(proxy, labels, annotations) if conventional else proxy.service_cluster
+    tags = _istio_tags(proxy, labels) if found.istio_tags else ()
+    return SpanSource(service, tags, _release(proxy) if found.provider is not None else 0)
+
+
+def follows_conventions(provider: OpenTelemetryTracingProvider | None) -> bool:
+    """Whether a provider wants services called, and described, as OpenTelemetry's semantic conventions have it."""
+    return provider is not None and provider.service_attribute_enrichment == "OTEL_SEMANTIC_CONVENTIONS"
+
+
+def _istio_tags(proxy: Proxy, labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    metadata = proxy.metadata
+    return (
+        ("istio.canonical_revision", labels.get(CANONICAL_REVISION) or "latest"),
+        ("istio.canonical_service", labels.get(CANONICAL_NAME) or "unknown"),
+        ("istio.cluster_id", str(metadata.get("CLUSTER_ID") or "unknown")),
+        ("istio.mesh_id", str(metadata.get("MESH_ID") or "unknown")),
+        ("istio.namespace", proxy.namespace or "default"),
+    )
+
+
+def _release(proxy: Proxy) -> int:
+    """Return the release of Istio whose Envoy a proxy has, the newest for one that says nothing of it."""
+    release = LAST_RELEASE
+    if proxy.istio_version:
+        major, _, rest = proxy.istio_version.partition(".")
+        minor = rest.partition(".")[0]
+        release = int(minor) if major == "1" and minor.isascii() and minor.isdigit() else LAST_RELEASE
+    elif proxy.envoy_minor is not None:
+        release = proxy.envoy_minor - _ENVOY_AHEAD
+    return min(max(release, FIRST_RELEASE), LAST_RELEASE)
+
+
+def _workload_name(proxy: Proxy, labels: Mapping[str, str], annotations: Mapping[str, str]) -> str:
+    """Return what OpenTelemetry calls the service. Reference: its semantic conventions, Kubernetes attributes."""
+    containers = str(proxy.metadata.get("APP_CONTAINERS") or "")
+    names = (
+        annotations.get(SERVICE_NAME) or stated_annotations(proxy).get(SERVICE_NAME),
+        labels.get("app.kubernetes.io/instance"),
+        labels.get("app.kubernetes.io/name"),
+        proxy.metadata.get("WORKLOAD_NAME"),
+        proxy.id.partition(".")[0],
+        containers if "," not in containers else "",
+    )
+    return next((str(name) for name in names if name), "unknown_service")

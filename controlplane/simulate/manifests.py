@@ -1,0 +1,192 @@
+"""Manifests as people write them, completed by what a cluster would add: pods, their addresses, EndpointSlices.
+
+A Deployment becomes one ready pod from its template, a Service without ``clusterIP`` gets an address, and a Service
+with a selector and no EndpointSlice gets one of the pods that it selects. What is written is never changed. Addresses
+are of the range for benchmarks (RFC 2544), given in the order of the names, so that equal manifests give equal ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
+from typing import Any
+
+from controlplane.model.kubernetes import KubeService, Pod
+from controlplane.model.objects import ChangeSet, Object, Rejected
+from controlplane.model.parse import Parsed
+from controlplane.registry.labels import TLS_MODE, selects
+from controlplane.watchers.kinds import Unused, parse
+
+_POD_RANGE = IPv4Address("198.18.0.0")
+_SERVICE_RANGE = IPv4Address("198.19.0.0")
+_WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job"})
+_DISABLED = frozenset({"false", "disabled"})
+_MOST = 65_000
+
+Raw = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One object as it was read, and where (``file:line``)."""
+
+    value: Any
+    source: str
+
+
+@dataclass(slots=True)
+class Manifests:
+    """Objects as the control plane takes them, refused ones with every reason, and what nothing here reads."""
+
+    objects: list[Object] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    assumed: int = 0
+
+    @classmethod
+    def of(cls, manifests: Iterable[Manifest]) -> Manifests:
+        """Read manifests and complete them; of two with one name the first counts."""
+        held, found = list(manifests), cls()
+        taken: set[Any] = set()
+        for each in held:
+            result = parse(each.value, each.source)
+            if isinstance(result, Parsed) and result.object.key not in taken:
+                taken.add(result.object.key)
+                found.objects.append(result.object)
+            elif isinstance(result, Parsed):
+                reason = "metadata.name: already defined in what was read before, which is used"
+                found.rejected.append(Rejected(result.object.key, (reason,), each.source))
+            elif isinstance(result, Rejected):
+                found.rejected.append(result)
+        workloads = [each for each in held if _is_workload(each.value) and _is_new(each)]
+        found._complete(workloads)
+        return found
+
+    def change_set(self) -> ChangeSet:
+        """Return all objects as one change."""
+        return ChangeSet(tuple(self.objects), (), tuple(self.rejected))
+
+    def _complete(self, workloads: list[Manifest]) -> None:
+        injected = {obj.meta.name: _injects(obj.meta.labels) for obj in self.objects if obj.kind.name == "Namespace"}
+        every = sorted(workloads, key=lambda each: (_namespace(each.value), each.value["metadata"]["name"]))
+        for number, each in enumerate(every[:_MOST], 1):
+            raw = _pod(each.value, str(_POD_RANGE + number), injected)
+            self._add(raw, each.source)
+        self._address_services()
+        self._fill_services()
+
+    def _add(self, raw: Raw, source: str) -> None:
+        result = parse(raw, source)
+        if isinstance(result, Parsed):
+            self.objects.append(result.object)
+            self.assumed += 1
+        elif isinstance(result, Rejected):
+            self.rejected.append(result)
+
+    def _address_services(self) -> None:
+        """Give each Service that wants an address and states none one."""
+        wanting = sorted(
+            (obj.meta.namespace, obj.meta.name)
+            for obj in self.objects
+            if isinstance(obj.spec, KubeService) and not obj.spec.cluster_ips and obj.spec.type != "ExternalName"
+        )
+        addresses = {key: str(_SERVICE_RANGE + number) for number, key in enumerate(wanting[:_MOST], 1)}
+        self.objects = [_addressed(obj, addresses) for obj in self.objects]
+
+    def _fill_services(self) -> None:
+        """Give each Service with a selector and without EndpointSlices one of the pods that it selects."""
+        filled = {(obj.meta.namespace, obj.spec.service) for obj in self.objects if obj.kind.name == "EndpointSlice"}
+        pods: dict[str, list[Object]] = {}
+        for obj in self.objects:
+            if isinstance(obj.spec, Pod) and obj.spec.ips:
+                pods.setdefault(obj.meta.namespace, []).append(obj)
+        for obj in tuple(self.objects):
+            spec = obj.spec
+            if not isinstance(spec, KubeService) or not spec.selector:
+                continue
+            if (obj.meta.namespace, obj.meta.name) in filled:
+                continue
+            chosen = [pod for pod in pods.get(obj.meta.namespace, ()) if selects(spec.selector, pod.meta.labels)]
+            if chosen:
+                self._add(_slice(obj, chosen), obj.meta.source)
+
+
+def _is_workload(value: Any) -> bool:  # noqa: ANN401 - unread YAML
+    if not isinstance(value, dict) or value.get("kind") not in _WORKLOADS:
+        return False
+    template = (value.get("spec") or {}).get("template") if isinstance(value.get("spec"), dict) else None
+    meta = value.get("metadata")
+    return isinstance(template, dict) and isinstance(meta, dict) and isinstance(meta.get("name"), str)
+
+
+def _is_new(manifest: Manifest) -> bool:
+    return isinstance(parse(manifest.value, manifest.source), Unused)
+
+
+def _namespace(raw: Raw) -> str:
+    return str(raw["metadata"].get("namespace") or "default")
+
+
+def _injects(labels: Mapping[str, str]) -> bool:
+    return labels.get("istio-injection") == "enabled" or bool(labels.get("istio.io/rev"))
+
+
+def _pod(workload: Raw, address: str, injected: Mapping[str, bool]) -> Raw:
+    """Return one ready pod of a workload, as its controller and the sidecar injector would make it."""
+    template = workload["spec"]["template"]
+    meta, namespace = dict(template.get("metadata") or {}), _namespace(workload)
+    labels = {str(name): str(value) for name, value in (meta.get("labels") or {}).items()}
+    asked = labels.get("sidecar.istio.io/inject", (meta.get("annotations") or {}).get("sidecar.istio.io/inject", ""))
+    proxied = asked == "true" or (injected.get(namespace, True) and asked not in _DISABLED)
+    if proxied:
+        labels.setdefault(TLS_MODE, "istio")
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {**meta, "name": f"{workload['metadata']['name']}-0", "namespace": namespace, "labels": labels},
+        "spec": template.get("spec") or {},
+        "status": {
+            "phase": "Running",
+            "podIP": address,
+            "podIPs": [{"ip": address}],
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    }
+
+
+def _addressed(obj: Object, addresses: Mapping[tuple[str, str], str]) -> Object:
+    address = addresses.get((obj.meta.namespace, obj.meta.name)) if isinstance(obj.spec, KubeService) else None
+    return replace(obj, spec=replace(obj.spec, cluster_ips=(address,))) if address else obj
+
+
+def _slice(service: Object, pods: list[Object]) -> Raw:
+    spec: KubeService = service.spec
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": f"{service.meta.name}-assumed",
+            "namespace": service.meta.namespace,
+            "labels": {"kubernetes.io/service-name": service.meta.name},
+        },
+        "addressType": "IPv6" if ":" in pods[0].spec.ips[0] else "IPv4",
+        "ports": list(_ports(spec, pods[0].spec)),
+        "endpoints": [
+            {
+                "addresses": [pod.spec.ips[0]],
+                "conditions": {"ready": pod.spec.ready},
+                "targetRef": {"kind": "Pod", "name": pod.meta.name, "namespace": pod.meta.namespace},
+            }
+            for pod in pods
+        ],
+    }
+
+
+def _ports(service: KubeService, pod: Pod) -> Iterator[Raw]:
+    """Yield the ports of a Service as its pods have them; one whose name no container has is left out."""
+    for port in service.ports:
+        number = port.target_port or port.number
+        if isinstance(number, str):
+            number = next((held.number for held in pod.ports if held.name == port.target_port), 0)
+        if number:
+            yield {"name": port.name, "port": number, "protocol": port.protocol}

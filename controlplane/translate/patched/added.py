@@ -1,0 +1,21 @@
+"""Whole messages that patches add: listeners, clusters, settings of filters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from controlplane.apis.envoy_filter import ApplyTo, PatchOperation
+from controlplane.model.patches import PatchRef
+from controlplane.registry.store import View
+from controlplane.translate.patched.reading import read_patch
+from controlplane.translate.sound import is_sound
+
+
+def added_message(view: View, ref: PatchRef, apply_to: ApplyTo) -> Any:  # noqa: ANN401 - a generated message, or None
+    """Return a copy of what a patch adds; ``None`` where it adds no such thing, or one that Envoy would refuse."""
+    patch = read_patch(view, ref)
+    if patch is None or patch.apply_to is not apply_to or patch.operation is not PatchOperation.ADD:
+        return None
+    message: Any = patch.copied()
+    element = f"{ref.path} ({apply_to} {patch.operation})"
+    return message if is_sound(view, message, element, lambda _: (ref.filter,)) else None

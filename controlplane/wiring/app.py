@@ -1,0 +1,396 @@
+"""Wires the packages together; the only file that sees all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import structlog
+import uvloop
+from google.protobuf.internal import api_implementation
+
+from controlplane import __version__, logs, metrics
+from controlplane.admin.server import AdminServer
+from controlplane.admin.sources import AdminSources
+from controlplane.ads.server import AdsServer, Environment
+from controlplane.analysis.problems import Problems
+from controlplane.apis.kinds import KINDS
+from controlplane.backoff import Backoff
+from controlplane.compiler.compiler import Compiler
+from controlplane.compiler.holdoff import Holdoff
+from controlplane.frontends import FRONTENDS
+from controlplane.model import kinds
+from controlplane.model.feeds import Feed
+from controlplane.model.kinds import GroupKind
+from controlplane.model.objects import ChangeSet, Object, ObjectKey
+from controlplane.model.service import Endpoint, Service
+from controlplane.registry.endpoints import endpoints
+from controlplane.registry.mesh import MESH_KEY, SYSTEM_NAMESPACE, mesh
+from controlplane.registry.services import service_table
+from controlplane.registry.store import Registry
+from controlplane.settings import Settings
+from controlplane.snapshots import ResourceType
+from controlplane.watchers.files.source import FileSource
+from controlplane.watchers.kubernetes.errors import ConfigurationError
+from controlplane.webhooks.injection import injection
+from controlplane.wiring.analysis import Analysis
+from controlplane.wiring.change_log import ChangeLog
+from controlplane.wiring.counting import CountStreams, count_changes
+from controlplane.wiring.expiry import ExpiryRadar
+from controlplane.wiring.from_settings import identity, server_options, source, trust
+from controlplane.wiring.injection import InjectionSettings
+from controlplane.wiring.jwks import JwksResolver
+from controlplane.wiring.process import probe_lag, settle_memory
+from controlplane.wiring.questions import Questions
+from controlplane.wiring.secrets import Secrets
+from controlplane.wiring.tasks import (
+    StartError,
+    Supervisor,
+    WorkEndedError,
+    ended,
+    opened,
+    tell_unawaited,
+    unless,
+)
+
+if TYPE_CHECKING:
+    from controlplane.ads.credential import Credential
+    from controlplane.ads.debug import DebugAnswer
+    from controlplane.wiring.identity import Trust
+
+log = structlog.get_logger(__name__)
+
+AUTHORITY_PAUSES = (0.5, 10.0)
+"""Seconds between attempts to open an authority that cannot sign: the first pause and the longest."""
+
+
+def run(settings: Settings) -> None:
+    """Run the control plane until SIGTERM or SIGINT.
+
+    Raises:
+        SystemExit: it cannot start, or one of its essential tasks has ended; the reason was logged.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+    if api_implementation.Type() == "python":
+        log.error("app.slow_protobuf", reason="protobuf runs in pure Python here, 14 to 270 times slower; install upb")
+        sys.exit(1)
+    metrics.set_version(__version__)
+    try:
+        uvloop.run(_serve(settings))
+    except (StartError, ConfigurationError) as error:
+        log.error("app.failed", reason=str(error))  # noqa: TRY400 - the reason is for the user, no traceback
+        sys.exit(1)
+    except Exception as error:  # a mistake of ours: whoever repairs it needs to know where it is
+        log.exception("app.failed", reason=str(error) or type(error).__name__)
+        sys.exit(1)
+
+
+async def _serve(settings: Settings) -> None:
+    await ControlPlane(settings).serve()
+
+
+class ControlPlane:
+    """One running control plane; made on the event loop it runs on."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        written = settings.config_dir is None and settings.secures  # by the leader, in a cluster
+        self._registry = Registry(
+            settings.domain_suffix,
+            settings.cluster_id,
+            allocates=not written,
+            environment=os.environ,
+            frontends=FRONTENDS,
+        )
+        self._compiler = Compiler(self._registry)
+        self._registry.memo.keep(mesh, ())
+        self._registry.memo.get(mesh, ())  # made now: it takes a moment that the first proxy need not wait
+        self._waiting_for = "the first list of objects is not complete"  # nothing once it serves
+        self._stopping = False
+        self._stop = asyncio.Event()
+        self._supervisor = Supervisor()
+        self._source = source(settings)
+        self._cluster = None if isinstance(self._source, FileSource) else self._source
+        self._problems = Problems(self._source, self._registry)
+        self._analysis = Analysis(self._problems, lambda: self._ads.pushed())  # noqa: PLW0108 - it is made below
+        self._holdoff = Holdoff(self._push, settings.holdoff, settings.max_holdoff)
+        self._jwks = JwksResolver(self._registry, self._holdoff.add, os.environ)
+        self._secrets = Secrets(self._registry, self._holdoff.add, self._cluster)
+        self._observer = CountStreams()
+        self._injection = InjectionSettings(self._registry, settings.revision, os.environ)
+        self._trust = trust(
+            settings,
+            lambda: self._registry.memo.get(mesh, ()),
+            injection(self._injection.of),
+            self._supervisor,
+            self._take_signals,
+        )
+        self._expiry = ExpiryRadar(self._registry, self._trust.certificates if self._trust is not None else tuple)
+        environment = Environment(ready=lambda: not self._waiting_for, observer=self._observer)
+        if self._trust is not None:
+            environment = replace(
+                environment, identify=self._trust.identify, debug=self._debug, services=self._trust.handlers
+            )
+        self._ads = AdsServer(self._compiler, server_options(settings), environment)
+        self._questions = Questions(self._compiler, self._ads.connections.proxies)
+        self._admin = AdminServer(self._sources())
+        self._probes = AdminServer(self._sources(), ready_only=True)
+        self._change_log = ChangeLog(lambda: (held.snapshot for held in self._ads.connections.streams.values()))
+        self._ports: dict[str, str] = {}
+
+    async def serve(self) -> None:
+        """Serve until told to stop; readiness goes first, then streams are drained, then the ports close."""
+        asyncio.get_running_loop().set_exception_handler(tell_unawaited)
+        self._take_signals()
+        stop, settings = self._stop, self._settings
+        if settings.plaintext:
+            adding = self._ads.add_port(settings.xds_host, settings.xds_port)
+            self._ports["xds"] = f"{settings.xds_host}:{await opened('--xds-port', settings.xds_port, adding)}"
+        starting = asyncio.create_task(self._monitor())
+        try:
+            begun = await unless(stop, self._begin(), starting)
+            self._ports |= await starting
+        except BaseException:
+            await self._close()
+            raise
+        if not begun:
+            await self._close()
+            return
+        log.info("app.serving", **self._ports)
+        metrics.VIRTUAL_SERVICES.set_function(lambda: len(self._registry.keys(kinds.VIRTUAL_SERVICE)))
+        metrics.LEFT_OUT.set_function(lambda: len(self._problems.left_out))
+        metrics.CLASSES.set_function(lambda: self._compiler.class_count)
+        metrics.CONNECTIONS.set_function(lambda: self._ads.server.connection_count)
+        metrics.PENDING_CONNECTIONS.set_function(lambda: self._ads.server.pending_count)
+        metrics.UNFINISHED.set_function(lambda: self._ads.server.held_bytes)
+        self._start_work()
+        essential = [asyncio.create_task(work) for work in (self._watch(), self._holdoff.run())]
+        stopped = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait([*essential, stopped], return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await self._end(essential, stopped)
+        finally:
+            _raise_end(done - {stopped})
+
+    def _take_signals(self) -> None:
+        """Have the signals that ask for an end lead to one."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+
+    async def _monitor(self) -> dict[str, str]:
+        """Open the monitoring port, and the one of readiness if it is wanted; return them as they are logged."""
+        settings = self._settings
+        host, monitoring, ready = settings.monitoring_bind, settings.monitoring_port, settings.ready_port
+        port = await opened("--monitoring-port", monitoring, self._admin.start(host, monitoring))
+        found = {"monitoring": f"{host}:{port}"}
+        if ready is not None:
+            found["ready"] = f"{host}:{await opened('--ready-port', ready, self._probes.start(host, ready))}"
+        return found
+
+    def _start_work(self) -> None:
+        """Begin what is supervised."""
+        self._supervisor.start("event loop probe", probe_lag)
+        self._supervisor.start("ends of certificates", self._expiry.run)
+        self._supervisor.start("findings", self._analysis.run)
+        if self._trust is None:
+            return
+        self._supervisor.start("authority", partial(self._keep_trust, self._trust))
+        if self._cluster is not None:
+            from controlplane.wiring.status_writers import status_writers  # noqa: PLC0415 - the Kubernetes client loads slowly
+
+            broadcasts, signals = self._analysis.broadcasts, self._take_signals
+            for writer in status_writers(self._cluster, self._registry, self._problems, broadcasts, signals):
+                self._trust.lead(writer.name, writer.lease, writer.work)
+
+    async def _end(self, essential: Sequence[asyncio.Task[None]], stopped: asyncio.Task[Any]) -> None:
+        """Stop in the order in which nobody misses what is gone."""
+        self._stopping = True
+        settings = self._settings
+        log.info("app.stopping", streams=len(self._ads.connections))
+        await self._supervisor.stop()  # first of all: leases are given back, through the source's client
+        await self._ads.stop(settings.drain_period if len(self._ads.connections) else settings.drain_period * 0)
+        await ended(*essential, stopped)
+        await self._close()
+
+    async def _begin(self) -> bool:
+        """Apply the first complete list, serve it, and open what needs the authority if that can sign."""
+        objects = self._source
+        await self._apply(objects.load() if isinstance(objects, FileSource) else await objects.load())
+        await self._apply(await self._secrets.first())
+        try:
+            self._analysis.once()
+        except Exception:  # what is served does not depend on it
+            log.exception("app.analysis_failed")
+        settle_memory()
+        self._supervisor.start("key sets of issuers", self._jwks.run)
+        self._supervisor.start("certificates and the clock", self._secrets.run)
+        await self._jwks.first()
+        self._waiting_for = ""
+        await self._ads.start()
+        if self._trust is not None:
+            self._trust.connect(self._cluster.client if self._cluster is not None else None, self._away)
+            try:
+                await self._secured(self._trust)
+            except StartError:
+                raise
+            except Exception:  # it is tried again, beside what needs no authority
+                log.exception("app.authority_failed")
+        return True
+
+    async def _secured(self, authority: Trust) -> bool:
+        """Open the ports that need the authority, if it can sign; return whether they are open.
+
+        Raises:
+            StartError: one of them cannot be opened.
+        """
+        serving, settings = await authority.open(), self._settings
+        if serving is None:
+            return False
+        if settings.tls_port is not None and "secure" not in self._ports:
+            adding = self._ads.add_port(settings.xds_host, settings.tls_port, serving.grpc_context())
+            self._ports["secure"] = f"{settings.xds_host}:{await opened('--secure-port', settings.tls_port, adding)}"
+            await self._ads.start()
+        if settings.https_port is not None and "webhooks" not in self._ports:
+            webhooks = await opened("--webhook-port", settings.https_port, authority.start_webhooks())
+            self._ports["webhooks"] = f"{settings.xds_host}:{webhooks}"
+        return True
+
+    async def _keep_trust(self, authority: Trust) -> None:
+        """Wait for an authority that can sign, open what needs it, and keep it right."""
+        backoff, late = Backoff(*AUTHORITY_PAUSES), authority.serving is None
+        while not await self._secured(authority):  # noqa: ASYNC110 - what changes there tells nobody
+            await asyncio.sleep(backoff.pause())
+        if late:
+            log.info("app.serving", **self._ports)
+        await authority.keep()
+
+    async def _close(self) -> None:
+        await self._probes.stop()
+        await self._admin.stop()
+        if self._trust is not None:
+            await self._trust.stop()
+        if self._cluster is not None:
+            await self._cluster.close()
+
+    async def _debug(self, type_url: str, names: Sequence[str], credential: Credential) -> DebugAnswer:
+        from controlplane.admin.debug_over_xds import DebugOverXds  # noqa: PLC0415 - aiohttp, for few
+
+        return await DebugOverXds(self._sources(), self._page, SYSTEM_NAMESPACE)(type_url, names, credential)
+
+    async def _page(self, page: str) -> bytes:
+        """Return what the monitoring port answers."""
+        import aiohttp  # noqa: PLC0415 - for few
+
+        host, _, port = self._ports.get("monitoring", "").rpartition(":")
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - to ask, not to listen
+        url = f"http://[{host}]:{port}/debug/{page}" if ":" in host else f"http://{host}:{port}/debug/{page}"
+        timeout = aiohttp.ClientTimeout(total=10)
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+            return await response.read()
+
+    async def _watch(self) -> None:
+        async for changes in self._source.changes():
+            count_changes(changes)
+            self._change_log.accepted(changes)
+            self._holdoff.add(changes)
+        raise WorkEndedError("the source of objects has ended by itself")
+
+    async def _push(self, changes: ChangeSet) -> None:
+        waited = asyncio.get_running_loop().time() - self._holdoff.changed_at
+        metrics.DEBOUNCE_TIME.observe(waited)
+        self._observer.changed_at = perf_counter() - waited
+        await self._apply(changes)
+
+    async def _apply(self, changes: ChangeSet) -> None:
+        started, built = perf_counter(), self._compiler.builds
+        checked = self._secrets.checked(self._problems.checked(changes))
+        if await self._compiler.apply(checked):
+            seconds, built = perf_counter() - started, self._compiler.builds - built
+            metrics.PUSH_TRIGGERS.labels("config").inc()
+            metrics.COMPILE_TIME.observe(seconds)
+            self._change_log.pushed(checked, built, seconds, self._registry.revision)
+            self._analysis.changed(checked)
+            self._jwks.changed()
+            self._secrets.changed()
+        else:
+            self._analysis.renewed()
+        self._injection.changed(checked)
+        about_mesh = MESH_KEY in checked.deletes or any(obj.key == MESH_KEY for obj in checked.upserts)
+        if about_mesh and self._trust is not None:
+            self._trust.mesh_changed()
+
+    def _sources(self) -> AdminSources:
+        return AdminSources(
+            ready=self._ready,
+            proxies=self._ads.connections.proxies,
+            status=self._ads.connections.status,
+            snapshot=self._ads.connections.snapshot,
+            services=self._services,
+            endpoints=self._endpoints,
+            objects=self._objects,
+            behind=self._behind,
+            explain=self._questions.explain,
+            rejected=lambda: self._problems,
+            identity=identity(),
+            version=__version__,
+            cluster_id=self._settings.cluster_id,
+            feeds=self._feeds,
+            tasks=lambda: self._supervisor.states,
+            troubles=self._troubles,
+            away_since=lambda: self._cluster.away_since if self._cluster is not None else None,
+        )
+
+    def _feeds(self) -> tuple[Feed, ...]:
+        return self._cluster.feeds if self._cluster is not None else ()
+
+    def _away(self) -> bool:
+        """Whether the API server answers nobody: its watches say so."""
+        return self._cluster is not None and self._cluster.away_since is not None
+
+    def _ready(self) -> tuple[bool, str]:
+        if self._stopping:
+            return False, "stopping"
+        if self._waiting_for:
+            missing = self._cluster.waiting if self._cluster is not None else ()
+            return False, "; ".join((self._waiting_for, *missing))
+        missing_trust = self._trust.missing if self._trust is not None else ""
+        return not missing_trust, missing_trust
+
+    def _troubles(self) -> tuple[str, ...]:
+        """Return what does not work beside tasks that fail, one sentence each."""
+        problem = self._trust.problem if self._trust is not None else ""
+        return (*((problem,) if problem else ()), *self._jwks.problems, *self._secrets.unread, *self._expiry.problems)
+
+    def _services(self) -> Iterator[Service]:
+        return self._registry.memo.get(service_table, ()).each()
+
+    def _objects(self) -> Iterator[Object]:
+        for name, kind in KINDS.items():
+            for key in self._registry.keys(GroupKind(name, kind.group)):
+                obj = self._registry.objects.get(key)  # it may be gone since
+                if obj is not None:
+                    yield obj
+
+    def _endpoints(self, service: Service) -> tuple[Endpoint, ...]:
+        found: tuple[Endpoint, ...] | None = self._registry.memo.outcome(
+            endpoints, (service.hostname, service.namespace)
+        ).value
+        return found or ()
+
+    def _behind(self, connection_id: str, type_: ResourceType, name: str) -> Iterator[ObjectKey | None]:
+        stream = self._ads.connections.streams.get(connection_id)
+        return self._compiler.behind(stream.proxy, type_, name) if stream is not None else iter(())
+
+
+def _raise_end(done: Iterable[asyncio.Future[Any]]) -> None:
+    """Raise why an essential task has ended, which it never should."""
+    for task in done:
+        task.result()
+        raise WorkEndedError("an essential task has ended by itself")

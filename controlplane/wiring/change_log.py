@@ -1,0 +1,120 @@
+"""Answers "I saved; what happened?" in the log, with one event for each accepted change and one for each push.
+
+| event | its keys |
+|---|---|
+| ``registry.accepted`` | ``objects``: how many were changed or removed; ``changed``, ``removed``: the first of them
+by name; ``changes``: how many change sets this is about | | ``compiler.pushed`` | ``objects``; ``targets``: how many
+resources were built; ``classes`` and ``proxies`` that got something new; ``milliseconds`` from the beginning of the
+work until it went out; ``revision``: what ``status PROXY`` shows once a proxy has it; ``pushes``: how many this is
+about |
+
+A few are written at once, then one a second, which is about all since the last one: a burst of changes is not a burst
+of lines, and the last change of it is told of too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from controlplane.model.objects import ChangeSet
+from controlplane.snapshots import Snapshot
+
+log = structlog.get_logger(__name__)
+
+BURST, PER_SECOND = 5, 1.0
+MOST_NAMES = 10
+"""Of the objects of one event."""
+
+
+class _Pace:
+    """Calls ``tell`` at once after a quiet time, else once a second, and always after the last ``due``."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self._tell = tell
+        self._tokens, self._at = float(BURST), time.monotonic()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def due(self) -> None:
+        """There is something to tell."""
+        if self._timer is not None:
+            return
+        now = time.monotonic()
+        self._tokens = min(float(BURST), self._tokens + (now - self._at) * PER_SECOND)
+        self._at = now
+        if self._tokens >= 1:
+            self._tokens -= 1
+            self._tell()
+        else:
+            pause = (1 - self._tokens) / PER_SECOND
+            self._timer = asyncio.get_running_loop().call_later(pause, self._late)
+
+    def _late(self) -> None:
+        self._timer = None
+        self.due()
+
+
+class ChangeLog:
+    """Writes both events; ``snapshots`` gives what each connected proxy has to be served now."""
+
+    def __init__(self, snapshots: Callable[[], Iterable[Snapshot]]) -> None:
+        self._snapshots = snapshots
+        self._accepting, self._pushing = _Pace(self._tell_accepted), _Pace(self._tell_pushed)
+        self._changed: dict[str, None] = {}
+        self._removed: dict[str, None] = {}
+        self._changes = self._accepted = 0
+        self._pushes = self._objects = self._targets = 0
+        self._seconds = 0.0
+        self._since = self._revision = 0
+
+    def accepted(self, changes: ChangeSet) -> None:
+        """A change set of the source has objects that count."""
+        if not (changes.upserts or changes.deletes):
+            return
+        self._changes += 1
+        self._accepted += len(changes.upserts) + len(changes.deletes)
+        for obj in changes.upserts[:MOST_NAMES]:
+            self._changed[str(obj.key)] = None
+        for key in changes.deletes[:MOST_NAMES]:
+            self._removed[str(key)] = None
+        self._accepting.due()
+
+    def pushed(self, changes: ChangeSet, targets: int, seconds: float, revision: int) -> None:
+        """A change set is compiled; from now on proxies are sent what is new for them."""
+        if not self._pushes:
+            self._since = self._revision
+        self._pushes += 1
+        self._objects += len(changes.upserts) + len(changes.deletes)
+        self._targets += targets
+        self._seconds = max(self._seconds, seconds)
+        self._revision = revision
+        self._pushing.due()
+
+    def _tell_accepted(self) -> None:
+        log.info(
+            "registry.accepted",
+            objects=self._accepted,
+            changed=list(self._changed)[:MOST_NAMES],
+            removed=list(self._removed)[:MOST_NAMES],
+            changes=self._changes,
+        )
+        self._changed, self._removed = {}, {}
+        self._changes = self._accepted = 0
+
+    def _tell_pushed(self) -> None:
+        new = [each for each in self._snapshots() if each.revision > self._since]
+        log.info(
+            "compiler.pushed",
+            objects=self._objects,
+            targets=self._targets,
+            classes=len({id(each) for each in new}),
+            proxies=len(new),
+            milliseconds=round(1000 * self._seconds, 1),
+            revision=self._revision,
+            pushes=self._pushes,
+        )
+        self._pushes = self._objects = self._targets = 0
+        self._seconds = 0.0

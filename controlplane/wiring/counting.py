@@ -1,0 +1,132 @@
+"""Counts what happens elsewhere: the packages tell observers of theirs, and these count it as metrics."""
+
+from __future__ import annotations
+
+from controlplane import metrics
+from controlplane.ads.observer import Observer
+from controlplane.apis.kinds import KINDS
+from controlplane.model import kinds
+from controlplane.model.objects import ChangeSet
+from controlplane.security.observer import SecurityObserver
+from controlplane.webhooks.injection import SKIPPED
+from controlplane.webhooks.review import Request, Response, Reviewer
+
+_UPDATES = {kinds.SERVICE: "svc", kinds.ENDPOINT_SLICE: "eds"}
+_RESOURCES = frozenset((kind.group, version, kind.plural) for kind in KINDS.values() for version in kind.versions)
+_OTHER = ("", "", "")
+
+
+def count_limit(limit: str) -> None:
+    """Count that a peer ran into a limit, by its name."""
+    metrics.LIMITS_REACHED.labels(limit).inc()
+
+
+class CountStreams(Observer):
+    """Counts what happens on streams of proxies."""
+
+    def sent(self, type_url: str, size_bytes: int) -> None:
+        """Count a response."""
+        metrics.PUSHES.count(type_url, size_bytes)
+
+    def converged(self, seconds: float) -> None:
+        """Count how long a change took."""
+        metrics.CONVERGENCE_TIME.observe(seconds)
+
+    def refused(self, type_url: str) -> None:
+        """Count a response that a proxy refused."""
+        if type_url in metrics.REJECTS:
+            metrics.REJECTS[type_url].inc()
+
+    def expired(self, type_url: str) -> None:
+        """Count an answer to a replaced response."""
+        if type_url in metrics.EXPIRED_NONCES:
+            metrics.EXPIRED_NONCES[type_url].inc()
+
+    def failed(self) -> None:
+        """Count an error of ours."""
+        metrics.INTERNAL_ERRORS.inc()
+
+    def limit_reached(self, limit: str) -> None:
+        """Count that a peer ran into a limit."""
+        count_limit(limit)
+
+
+class CountCertificates(SecurityObserver):
+    """Counts requests for certificates."""
+
+    def requested(self) -> None:
+        """Count a request."""
+        metrics.CSRS.inc()
+
+    def unauthenticated(self) -> None:
+        """Count a caller that was not identified."""
+        metrics.CSR_UNAUTHENTICATED.inc()
+
+    def not_signed(self, error: str) -> None:
+        """Count a refusal."""
+        metrics.CSR_SIGN_ERRORS.labels(error).inc()
+
+    def signed(self) -> None:
+        """Count a certificate."""
+        metrics.CSR_SIGNED.inc()
+
+
+def counted(reviewer: Reviewer) -> Reviewer:
+    """Return the same reviewer, whose findings are counted as istiod counts them.
+
+    Everybody may ask, so resources that nobody knows count as one.
+    """
+
+    def review(request: Request) -> Response:
+        response = reviewer(request)
+        resource = request.resource if request.resource in _RESOURCES else _OTHER
+        if not response.failure:
+            metrics.VALIDATION_PASSED.labels(*resource).inc()
+        elif not request.dry_run:
+            metrics.VALIDATION_FAILED.labels(*resource, response.failure).inc()
+        return response
+
+    return review
+
+
+def counted_injection(reviewer: Reviewer) -> Reviewer:
+    """Return the same reviewer of pods, whose answers are counted as istiod counts them."""
+
+    def review(request: Request) -> Response:
+        metrics.INJECTION_REQUESTS.inc()
+        with metrics.INJECTION_TIME.time():
+            response = reviewer(request)
+        if response.failure == SKIPPED:
+            metrics.INJECTION_SKIPS.inc()
+        elif response.failure:
+            metrics.INJECTION_FAILURES.inc()
+        else:
+            metrics.INJECTION_SUCCESSES.inc()
+        return response
+
+    return review
+
+
+def count_http_error(status: int) -> None:
+    """Count a request to the webhooks that was no review."""
+    metrics.VALIDATION_HTTP_ERRORS.labels(str(status)).inc()
+
+
+def count_configuration(refusal: str) -> None:
+    """Count a change of the webhook's configuration; ``refusal`` is empty where it was made."""
+    if refusal:
+        metrics.WEBHOOK_CONFIG_ERRORS.labels(refusal).inc()
+    else:
+        metrics.WEBHOOK_CONFIG_UPDATES.inc()
+
+
+def count_changes(changes: ChangeSet) -> None:
+    """Count what came in, by istiod's words for it."""
+    for obj in changes.upserts:
+        metrics.INBOUND_UPDATES.labels(_UPDATES.get(obj.key.kind, "config")).inc()
+    for key in changes.deletes:
+        metrics.INBOUND_UPDATES.labels(
+            "svcdelete" if key.kind == kinds.SERVICE else _UPDATES.get(key.kind, "config")
+        ).inc()
+    for rejected in changes.rejections:
+        metrics.REJECTED_CONFIGS.count(rejected.key.kind.name, rejected.key.name)

@@ -1,0 +1,273 @@
+"""Questions for names over UDP and TCP, with a real name server behind: what is answered here, and what is not."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import cast
+
+import dns.asyncquery
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+import pytest
+
+from controlplane.agent.addresses import TcpAddress
+from controlplane.agent.dns import answers
+from controlplane.agent.dns.forward import Forwarder, Resolver
+from controlplane.agent.dns.server import NameServer
+from controlplane.agent.dns.settings import listening
+from controlplane.agent.dns.table import names
+from controlplane.agent.environment import StartError
+from controlplane.messages.name_table_pb2 import NameTable
+
+SEARCH = "shop.svc.cluster.local"
+KUBERNETES = {
+    "web.shop.svc.cluster.local": ("web", "shop", ["10.1.0.1"]),
+    "db.data.svc.cluster.local": ("db", "data", ["10.1.0.2", "fd00::2"]),
+}
+EXTERNAL = {
+    "Api.example.com": ["10.2.0.1"],
+    "*.wild.com": ["10.2.0.2"],
+    "*.b.wild.com": ["10.2.0.3"],
+    "many.example.com": [f"10.3.{n // 256}.{n % 256}" for n in range(700)],
+    "nowhere.example.com": ["no address"],
+}
+
+
+def table(external: Mapping[str, list[str]] = EXTERNAL) -> bytes:
+    message = NameTable()
+    for host, (short, namespace, ips) in KUBERNETES.items():
+        info = message.table[host]
+        info.registry, info.shortname, info.namespace = "Kubernetes", short, namespace
+        info.ips.extend(ips)
+    for host, ips in external.items():
+        message.table[host].registry = "External"
+        message.table[host].ips.extend(ips)
+    return bytes(message.SerializeToString())
+
+
+class Upstream(asyncio.DatagramProtocol):
+    """A name server that knows one name, and says NXDOMAIN of others."""
+
+    def __init__(self) -> None:
+        self.questions: list[str] = []
+        self.port = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self.transport.sendto(self.answer(data), addr)
+
+    def answer(self, wire: bytes) -> bytes:
+        question = dns.message.from_wire(wire)
+        name = question.question[0].name
+        self.questions.append(name.to_text())
+        answer = dns.message.make_response(question)
+        if name.to_text() == "outside.test.":
+            answer.answer.append(dns.rrset.from_text(name, 5, "IN", "A", "192.0.2.9"))
+        else:
+            answer.set_rcode(dns.rcode.NXDOMAIN)
+        return answer.to_wire()
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        length = int.from_bytes(await reader.readexactly(2))
+        answer = self.answer(await reader.readexactly(length))
+        writer.write(len(answer).to_bytes(2) + answer)
+        await writer.drain()
+        writer.close()
+
+
+def free() -> int:
+    """Return a port that is free for UDP and TCP."""
+    while True:
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            tcp.bind(("127.0.0.1", 0))
+            try:
+                udp.bind(tcp.getsockname())
+            except OSError:
+                continue
+            port: int = tcp.getsockname()[1]
+            return port
+
+
+@asynccontextmanager
+async def upstream() -> AsyncIterator[Upstream]:
+    server, port = Upstream(), free()
+    server.port = port
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: server, local_addr=("127.0.0.1", port)
+    )
+    tcp = await asyncio.start_server(server.connected, "127.0.0.1", port)
+    try:
+        yield server
+    finally:
+        transport.close()
+        tcp.close()
+
+
+class Client:
+    """Asks the name server under test."""
+
+    def __init__(self, server: NameServer, port: int, behind: Upstream) -> None:
+        self.server, self.port, self.behind = server, port, behind
+
+    async def ask(
+        self, name: str, kind: str = "A", *, tcp: bool = False, payload: int | None = None
+    ) -> dns.message.Message:
+        question = dns.message.make_query(name, kind, payload=payload, use_edns=0 if payload else None)
+        query = dns.asyncquery.tcp if tcp else dns.asyncquery.udp
+        return await query(question, "127.0.0.1", port=self.port, timeout=10)
+
+    async def addresses(self, name: str, kind: str = "A", *, tcp: bool = False) -> set[str]:
+        answer = await self.ask(name, kind, tcp=tcp)
+        assert answer.rcode() == dns.rcode.NOERROR
+        return {record.to_text() for rrset in answer.answer for record in rrset if rrset.rdtype != dns.rdatatype.CNAME}
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Client]:
+    async with upstream() as behind:
+        dead = TcpAddress("127.0.0.1", free())
+        forwarder = Forwarder([dead, TcpAddress("127.0.0.1", behind.port)], timedelta(seconds=5), at_once=False)
+        server = NameServer(forwarder, namespace="shop", domain=SEARCH, search=SEARCH)
+        port = free()
+        await server.start([TcpAddress("127.0.0.1", port)])
+        server.take(table())
+        try:
+            yield Client(server, port, behind)
+        finally:
+            await server.stop()
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+@pytest.mark.parametrize(
+    ("name", "kind", "expected"),
+    [
+        pytest.param("web.shop.svc.cluster.local.", "A", {"10.1.0.1"}, id="whole"),
+        pytest.param("web.", "A", {"10.1.0.1"}, id="short-of-own-namespace"),
+        pytest.param("web.shop.svc.", "A", {"10.1.0.1"}, id="svc"),
+        pytest.param("db.data.", "A", {"10.1.0.2"}, id="other-namespace"),
+        pytest.param("db.data.", "AAAA", {"fd00::2"}, id="v6"),
+        pytest.param("WEB.Shop.", "A", {"10.1.0.1"}, id="letters"),
+        pytest.param("api.example.com.", "A", {"10.2.0.1"}, id="external"),
+        pytest.param("api.example.com.shop.svc.cluster.local.", "A", {"10.2.0.1"}, id="searched"),
+        pytest.param("a.wild.com.", "A", {"10.2.0.2"}, id="wildcard"),
+        pytest.param("x.a.b.wild.com.", "A", {"10.2.0.3"}, id="longest-wildcard"),
+        pytest.param("web.", "AAAA", set(), id="no-address-of-that-family"),
+    ],
+)
+async def test_names_of_the_mesh(client: Client, name: str, kind: str, expected: set[str], tcp: bool) -> None:  # noqa: FBT001
+    assert await client.addresses(name, kind, tcp=tcp) == expected
+    assert client.behind.questions == []
+
+
+async def test_the_form_of_an_answer(client: Client) -> None:
+    """Authoritative, 30 seconds, the alias first; the answer to a searched wildcard belongs to the wildcard."""
+    answer = await client.ask("api.example.com.shop.svc.cluster.local.")
+    assert answer.flags & dns.flags.AA
+    assert not answer.flags & dns.flags.RA
+    alias, address = answer.answer
+    assert (alias.rdtype, alias[0].to_text(), alias.ttl) == (dns.rdatatype.CNAME, "api.example.com.", 30)
+    assert (address.name.to_text(), address.ttl) == ("api.example.com.", 30)
+    wild = await client.ask("x.wild.com.shop.svc.cluster.local.")
+    assert [rrset.name.to_text() for rrset in wild.answer] == ["x.wild.com.shop.svc.cluster.local.", "*.wild.com."]
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+async def test_all_others_are_passed_on(client: Client, tcp: bool) -> None:  # noqa: FBT001
+    """Over the same transport; a server that is dead is followed by the next; whatever is said there is the answer."""
+    assert await client.addresses("outside.test.", tcp=tcp) == {"192.0.2.9"}
+    assert (await client.ask("unknown.test.", tcp=tcp)).rcode() == dns.rcode.NXDOMAIN
+    assert (await client.ask("web.", "MX", tcp=tcp)).rcode() == dns.rcode.NXDOMAIN
+    assert (await client.ask("db.", tcp=tcp)).rcode() == dns.rcode.NXDOMAIN, "short names are of its own namespace"
+    assert (await client.ask("nowhere.example.com.", tcp=tcp)).rcode() == dns.rcode.NXDOMAIN, "without an address"
+    assert client.behind.questions == ["outside.test.", "unknown.test.", "web.", "db.", "nowhere.example.com."]
+
+
+@pytest.mark.parametrize(("payload", "most"), [(None, 512), (1232, 1232), (100, 512)])
+async def test_what_does_not_fit_is_cut(client: Client, payload: int | None, most: int) -> None:
+    answer = await client.ask("many.example.com.", payload=payload)
+    assert answer.flags & dns.flags.TC
+    assert len(answer.to_wire()) <= most
+    assert len(answer.answer[0]) > (most - 100) // 16 - 2, "as many as fit"
+    whole = await client.ask("many.example.com.", tcp=True)
+    assert (len(whole.answer[0]), whole.flags & dns.flags.TC) == (700, 0)
+
+
+def test_no_more_records_are_made_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name of thousands of addresses would hold up everything else that the agent answers."""
+    made = []
+    cut = answers._rrset  # noqa: SLF001 - where records are made
+
+    def counted(owner: dns.name.Name, kind: dns.rdatatype.RdataType, texts: list[str]) -> dns.rrset.RRset:
+        made.append(len(texts))
+        return cut(owner, kind, texts)
+
+    monkeypatch.setattr(answers, "_rrset", counted)
+    found = names(table({"many.example.com": [f"10.3.{n // 256}.{n % 256}" for n in range(5000)]}), "", "", "")
+    for size, most in ((512, 33), (4096, 257)):
+        answer = answers.local_answer(dns.message.make_query("many.example.com.", "A"), found, size)
+        assert answer is not None
+        assert made.pop() == most
+        message = dns.message.from_wire(answer)
+        assert message.flags & dns.flags.TC
+        assert len(message.answer[0]) > most * 0.8
+
+
+async def test_nobody_is_answered_before_there_is_a_table() -> None:
+    async with upstream() as behind:
+        forwarder = Forwarder([TcpAddress("127.0.0.1", behind.port)], timedelta(seconds=5), at_once=True)
+        server, port = NameServer(forwarder, namespace="shop", domain=SEARCH, search=SEARCH), free()
+        await server.start([TcpAddress("127.0.0.1", port)])
+        try:
+            client = Client(server, port, behind)
+            assert not server.ready
+            assert (await client.ask("outside.test.")).rcode() == dns.rcode.SERVFAIL
+            assert behind.questions == []
+            server.take(table())
+            assert await client.addresses("outside.test.") == {"192.0.2.9"}
+        finally:
+            await server.stop()
+
+
+async def test_nobody_behind_is_a_failure_and_garbage_is_nothing(client: Client) -> None:
+    forwarder = Forwarder([TcpAddress("127.0.0.1", free())], timedelta(seconds=5), at_once=False)
+    server, port = NameServer(forwarder, namespace="shop", domain=SEARCH, search=SEARCH), free()
+    await server.start([TcpAddress("127.0.0.1", port)])
+    server.take(table())
+    try:
+        lonely = Client(server, port, client.behind)
+        with socket.socket(type=socket.SOCK_DGRAM) as raw:
+            for garbage in (b"", b"\0" * 5, b"\xff" * 40, b"\0\1\x80\0" + b"\0" * 8):
+                raw.sendto(garbage, ("127.0.0.1", port))
+        assert (await lonely.ask("outside.test.")).rcode() == dns.rcode.SERVFAIL
+        assert (await lonely.ask("outside.test.", tcp=True)).rcode() == dns.rcode.SERVFAIL
+        with pytest.raises(Exception, match="Error parsing message"):
+            server.take(b"\xff\xff")
+        assert await lonely.addresses("web.") == {"10.1.0.1"}, "the former table stays"
+    finally:
+        await server.stop()
+
+
+def test_the_resolver_says_whom_to_ask(tmp_path: Path) -> None:
+    path = tmp_path / "resolv.conf"
+    path.write_text("# comment\nnameserver 10.96.0.10\nsearch Shop.svc.cluster.local svc.cluster.local\nnameserver x\n")
+    resolver = Resolver.read(path)
+    assert (resolver.servers, resolver.search) == (("10.96.0.10",), SEARCH)
+    assert listening("localhost:15053", resolver) == (TcpAddress("127.0.0.1", 15053),)
+    assert listening("10.0.0.7:5353", resolver) == (TcpAddress("10.0.0.7", 5353),)
+    both = Resolver(("10.96.0.10", "fd00::a"), "")
+    assert [where.host for where in listening("localhost:15053", both)] == ["127.0.0.1", "::1"]
+    with pytest.raises(StartError, match="DNS_PROXY_ADDR: 'x'"):
+        listening("x", resolver)
+    with pytest.raises(StartError, match="nowhere cannot be read"):
+        Resolver.read(tmp_path / "nowhere")

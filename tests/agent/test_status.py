@@ -1,0 +1,415 @@
+"""The status port: metrics put together, the kubelet's probes passed on, the workload's own health."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from aiohttp import web
+
+from controlplane.agent.addresses import TcpAddress
+from controlplane.agent.environment import Environment, StartError
+from controlplane.agent.http.client import NoAnswerError, Reply, ask
+from controlplane.agent.http.client import Request as Question
+from controlplane.agent.http.server import Answer, HttpServer, Request, Response
+from controlplane.agent.proxy_config import ProxyConfig
+from controlplane.agent.status.merged import (
+    MergedMetrics,
+    Target,
+    application_accept,
+    content_type,
+    envoy_accept,
+    targets,
+)
+from controlplane.agent.status.pages import Pages
+from controlplane.agent.status.probes import Probes, probes
+from controlplane.agent.workload_health import HealthProbe, WorkloadHealth
+
+LOOPBACK = "127.0.0.1"
+OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+class App:
+    """An application: answers every path as it is told to, and keeps what it was asked."""
+
+    def __init__(self, answers: Mapping[str, tuple[int, str, dict[str, str]]]) -> None:
+        self.answers = dict(answers)
+        self.asked: list[web.BaseRequest] = []
+        self.port = 0
+
+    async def answer(self, request: web.BaseRequest) -> web.Response:
+        self.asked.append(request)
+        status, text, headers = self.answers.get(request.path, (404, "", {}))
+        return web.Response(status=status, body=text.encode(), headers=headers)
+
+
+@asynccontextmanager
+async def app(**answers: Any) -> AsyncIterator[App]:
+    running = App({f"/{path}": (*answer, {})[:3] for path, answer in answers.items()})
+    server = web.Server(running.answer)
+    runner = web.ServerRunner(server)
+    await runner.setup()
+    site = web.TCPSite(runner, "0.0.0.0", 0)
+    await site.start()
+    running.port = runner.addresses[0][1]
+    try:
+        yield running
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def agent(pages: Pages) -> AsyncIterator[TcpAddress]:
+    server = HttpServer(pages.answer)
+    try:
+        yield await server.start(TcpAddress(LOOPBACK, 0))
+    finally:
+        await server.stop()
+
+
+async def get(where: TcpAddress, path: str, **headers: str) -> Reply:
+    return await ask(Question(where, path, headers=tuple(headers.items())))
+
+
+async def scraped(envoy: int | None, *applications: Target, accept: str = "", query: str = "") -> Reply:
+    merged = MergedMetrics(LOOPBACK, envoy, applications)
+    async with agent(Pages({"/stats/prometheus": merged.page})) as where:
+        return await get(where, f"/stats/prometheus{query}", accept=accept)
+
+
+async def test_metrics_of_agent_envoy_and_application_are_one_page() -> None:
+    async with app(**{"stats/prometheus": (200, "envoy_a 1")}) as envoy, app(metrics=(200, "app_a 1\n")) as application:
+        reply = await scraped(envoy.port, Target(application.port), query="?usedonly")
+        text = reply.body.decode()
+        assert reply.status == 200
+        assert reply.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+        assert text.index("istio_agent_scrapes_total") < text.index("envoy_a 1\n") < text.index("app_a 1\n")
+        assert envoy.asked[0].query_string == "usedonly"
+
+
+async def test_a_part_that_is_not_there_is_left_out_and_counted() -> None:
+    async with app(metrics=(500, "no")) as application, app(metrics=(200, "x" * (10 << 20) + "yy")) as large:
+        before = (await scraped(None)).body.decode()
+        reply = await scraped(1, Target(application.port), Target(large.port))
+        after = (await scraped(None)).body.decode()
+
+    def failures(text: str, part: str) -> int:
+        return int(text.split(f'istio_agent_scrape_failures_total{{type="{part}"}} ')[1].split("\n", maxsplit=1)[0])
+
+    assert (reply.status, len(reply.body) < 10 << 10) == (200, True)
+    assert failures(after, "envoy") == failures(before, "envoy") + 1
+    assert failures(after, "application") == failures(before, "application") + 2
+
+
+async def test_open_metrics_end_once() -> None:
+    kind = {"content-type": OPEN_METRICS}
+    async with app(a=(200, "a 1\n# EOF\n", kind), b=(200, "b 1\n# EOF", kind), c=(200, "c 1\n")) as application:
+        ports = [Target(application.port, path) for path in ("/a", "/b", "/c")]
+        same = await scraped(None, *ports[:2])
+        assert same.headers["content-type"] == OPEN_METRICS
+        assert same.body.decode().endswith("a 1\nb 1\n# EOF\n")
+        mixed = await scraped(None, *ports)
+        assert mixed.headers["content-type"].startswith("text/plain")
+        assert b"# EOF" not in mixed.body
+
+
+async def test_a_long_page_is_compressed_where_that_is_understood() -> None:
+    async with app(metrics=(200, "a 1\n" * 1000)) as application:
+        merged = MergedMetrics(LOOPBACK, None, [Target(application.port)])
+        async with agent(Pages({"/metrics": merged.page})) as where:
+            plain = await get(where, "/metrics")
+            small = await get(where, "/metrics", **{"accept-encoding": "zstd, gzip;q=0.5"})
+    assert "content-encoding" not in plain.headers
+    assert small.headers["content-encoding"] == "gzip"
+    assert len(small.body) < len(plain.body) / 2
+
+
+async def test_idle_connections_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has waited longest makes room: the kubelet is answered while somebody else holds all places."""
+    monkeypatch.setattr("controlplane.agent.http.server._MOST_CONNECTIONS", 3)
+    async with agent(Pages({"/a": page_of(b"a")})) as where:
+        idle = [await asyncio.open_connection(where.host, where.port) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        assert (await get(where, "/a")).body == b"a"
+        async with asyncio.timeout(5):
+            assert await idle[0][0].read() == b""
+        assert not idle[2][0].at_eof()
+        for _, writer in idle:
+            writer.close()
+
+
+async def test_a_page_that_nobody_reads_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controlplane.agent.http.server._IDLE_SECONDS", 0.3)
+    monkeypatch.setattr("controlplane.agent.http.server._MOST_CONNECTIONS", 1)
+    async with agent(Pages({"/long": page_of(b"a" * (32 << 20)), "/a": page_of(b"a")})) as where:
+        slow = socket.socket()
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(where)
+        reader, writer = await asyncio.open_connection(sock=slow, limit=1)
+        writer.write(b"GET /long HTTP/1.1\r\nHost: a\r\n\r\n")
+        await asyncio.sleep(1.0)
+        assert (await get(where, "/a")).body == b"a"
+        size = 0
+        while piece := await reader.read(1 << 16):
+            size += len(piece)
+        assert size < 32 << 20
+        writer.close()
+
+
+def page_of(body: bytes) -> Answer:
+    async def page(_request: Request) -> Response:
+        return Response(body=body)
+
+    return page
+
+
+@pytest.mark.parametrize("kind", ["text/plain; name=größe", "text/plain; name=gr\ufffd\ufffde", "text/plain; n=\udce4"])
+async def test_a_content_type_of_any_bytes_is_handed_on(kind: str) -> None:
+    async def page(_request: Request) -> Response:
+        return Response(body=b"well", content_type=kind)
+
+    server = HttpServer(page)
+    try:
+        answer = await get(await server.start(TcpAddress(LOOPBACK, 0)), "/")
+    finally:
+        await server.stop()
+    assert (answer.status, answer.body) == (200, b"well")
+    assert answer.headers["content-type"].startswith("text/plain; n")
+
+
+PROMETHEUS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1"
+
+
+@pytest.mark.parametrize(
+    ("accept", "envoy", "application"),
+    [
+        ("", "text/plain;version=0.0.4", "text/plain;version=0.0.4"),
+        ("image/png", "text/plain;version=0.0.4", "text/plain;version=0.0.4"),
+        (
+            PROMETHEUS,
+            "text/plain;version=0.0.4;q=0.3",
+            "application/openmetrics-text;version=1.0.0;q=0.2,text/plain;version=0.0.4;q=0.1",
+        ),
+        ("application/*", "text/plain;version=0.0.4", "application/openmetrics-text;version=0.0.1;q=0.1"),
+    ],
+)
+def test_who_is_asked_for_what(accept: str, envoy: str, application: str) -> None:
+    assert envoy_accept(accept) == envoy
+    assert application_accept(accept) == application
+
+
+def test_the_form_that_an_application_answered_in() -> None:
+    assert content_type(OPEN_METRICS) == OPEN_METRICS
+    assert content_type("application/openmetrics-text") == "application/openmetrics-text; version=0.0.1; charset=utf-8"
+    assert content_type("text/html").startswith("text/plain")
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"scrape": "true", "path": "/m", "port": "9000"}, (Target(9000, "/m"),)),
+        ({"scrape": "true"}, (Target(80, "/metrics"),)),
+        ({"scrape": "false", "port": "9000"}, ()),
+        (
+            {"port": "1", "targets": [{"port": "9001"}, {"port": "9002", "path": "x"}]},
+            (Target(9001), Target(9002, "/x")),
+        ),
+    ],
+)
+def test_what_injection_says_of_the_application(said: dict[str, Any], expected: tuple[Target, ...]) -> None:
+    environment = Environment({"ISTIO_PROMETHEUS_ANNOTATIONS": json.dumps(said)})
+    assert targets(environment, "sidecar", 15020) == expected
+    assert targets(environment, "router", 15020) == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"port": "15020"}', '{"port": "15090"}', '{"port": "x"}', '{"scrape": "x"}']
+)
+def test_what_injection_never_says(text: str) -> None:
+    with pytest.raises(StartError, match="ISTIO_PROMETHEUS_ANNOTATIONS"):
+        targets(Environment({"ISTIO_PROMETHEUS_ANNOTATIONS": text}), "sidecar", 15020)
+
+
+@asynccontextmanager
+async def prober(known: dict[str, Any], port: int = 15020) -> AsyncIterator[TcpAddress]:
+    found = probes(Environment({"ISTIO_KUBE_APP_PROBERS": json.dumps(known)}))
+    async with agent(Pages({}, Probes(found, LOOPBACK, port).find)) as where:
+        yield where
+
+
+async def test_http_probes_go_on_to_the_application() -> None:
+    """With the kubelet's headers and host, from an address that is not led to Envoy; leading elsewhere is success."""
+    async with app(
+        live=(200, "fine"), bad=(503, "x" * 20000), away=(302, "", {"location": "http://other.test/"})
+    ) as one:
+        one.answers["/moved"] = (301, "", {"location": "/live"})
+        known = {
+            f"/app-health/web/{name}": {"httpGet": {"port": one.port, "path": path}, "timeoutSeconds": 5}
+            for name, path in (("livez", "/live"), ("readyz", "/bad"), ("startupz", "away"))
+        }
+        known["/app-lifecycle/web/prestopz"] = {"httpGet": {"port": one.port, "path": "/moved"}}
+        async with prober(known) as where:
+            reply = await get(where, "/app-health/web/livez", host="10.0.0.7:15020", **{"X-Probe": "1"})
+            assert (reply.status, reply.body) == (200, b"fine")
+            assert one.asked[0].headers["x-probe"] == "1"
+            assert one.asked[0].host == f"10.0.0.7:{one.port}"
+            assert one.asked[0].remote == "127.0.0.6"
+            refused = await get(where, "/app-health/web/readyz")
+            assert (refused.status, len(refused.body)) == (503, 10 << 10)
+            assert (await get(where, "/app-health/web/startupz")).status == 200
+            assert (await get(where, "/app-lifecycle/web/prestopz")).body == b"fine"
+            unknown = await get(where, "/app-health/other/livez")
+            assert (unknown.status, b"/app-health/other/livez" in unknown.body) == (400, True)
+            assert (await get(where, "/elsewhere")).status == 404
+
+
+async def test_a_probe_that_is_not_answered_fails() -> None:
+    async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await ended.wait()
+        writer.close()
+
+    ended = asyncio.Event()
+    server = await asyncio.start_server(silent, "0.0.0.0", 0)
+    port = server.sockets[0].getsockname()[1]
+    known = {
+        "/app-health/a/livez": {"httpGet": {"port": port}, "timeoutSeconds": 1},
+        "/app-health/b/livez": {"tcpSocket": {"port": port}},
+        "/app-health/c/livez": {"tcpSocket": {"port": 1}},
+        "/app-health/d/livez": {"grpc": {"port": 1}, "timeoutSeconds": 5},
+    }
+    try:
+        async with prober(known) as where:
+            statuses = [(await get(where, path)).status for path in known]
+    finally:
+        ended.set()
+        server.close()
+    assert statuses == [500, 200, 500, 500]
+
+
+@pytest.mark.parametrize(("state", "status"), [(1, 200), (2, 500), (0, 500)])
+async def test_grpc_probes_ask_for_the_service(state: int, status: int) -> None:
+    asked: list[bytes] = []
+
+    async def check(request: bytes, _context: object) -> bytes:
+        asked.append(request)
+        return bytes([8, state]) if state else b""
+
+    server = grpc.aio.server()
+    handler = grpc.unary_unary_rpc_method_handler(check)
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": handler}),)
+    )
+    port = server.add_insecure_port(f"{LOOPBACK}:0")
+    await server.start()
+    try:
+        known = {"/app-health/web/readyz": {"grpc": {"port": port, "service": "shop"}, "timeoutSeconds": 5}}
+        async with prober(known) as where:
+            assert (await get(where, "/app-health/web/readyz")).status == status
+    finally:
+        await server.stop(None)
+    assert asked == [b"\n\x04shop"]
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"/elsewhere/web/livez": {"httpGet": {"port": 1}}},
+        {"/app-health/web/other": {"httpGet": {"port": 1}}},
+        {"/app-health/web/livez": {}},
+        {"/app-health/web/livez": {"httpGet": {"port": 1}, "tcpSocket": {"port": 1}}},
+        {"/app-health/web/livez": {"httpGet": {"port": "http"}}},
+        {"/app-health/web/livez": {"httpGet": {"port": 1}, "timeoutSeconds": "1"}},
+    ],
+)
+def test_probes_that_injection_never_writes(known: dict[str, Any]) -> None:
+    with pytest.raises(StartError, match="ISTIO_KUBE_APP_PROBERS: /"):
+        probes(Environment({"ISTIO_KUBE_APP_PROBERS": json.dumps(known)}))
+
+
+class Health:
+    """A workload's health with what it tells."""
+
+    def __init__(self, probe: dict[str, Any], proxy_problem: str = "") -> None:
+        found = HealthProbe.of(ProxyConfig({"readinessProbe": probe}))
+        assert found is not None
+        self.told: list[str | None] = []
+        self.proxy_problem = proxy_problem
+
+        async def problem() -> str:
+            return self.proxy_problem
+
+        async def tell(text: str | None) -> None:
+            self.told.append(text)
+
+        self.checks = WorkloadHealth(found, LOOPBACK, None, problem, tell)
+
+
+async def test_a_change_of_health_is_told_once_it_has_lasted() -> None:
+    async with app(ok=(200, "")) as one:
+        health = Health({"httpGet": {"path": "/ok", "port": one.port}, "failureThreshold": 2})
+        await health.checks.once()
+        await health.checks.once()
+        assert health.told == [None]
+        assert one.asked[0].headers["user-agent"] == "istio-probe/1.0"
+        one.answers["/ok"] = (500, "", {})
+        await health.checks.once()
+        assert health.told == [None]
+        await health.checks.once()
+        await health.checks.once()
+        assert health.told == [None, f"127.0.0.1:{one.port}/ok answered 500"]
+        one.answers["/ok"] = (204, "", {})
+        await health.checks.once()
+        assert health.told[2:] == [None]
+        health.proxy_problem = "Envoy is not there"
+        await health.checks.once()
+        await health.checks.once()
+        assert health.told[3:] == ["Envoy is not there"]
+
+
+@pytest.mark.parametrize(
+    ("code", "told"), [("0", None), ("3", f"{sys.executable} ended with 3")], ids=["healthy", "unhealthy"]
+)
+async def test_a_command_can_be_the_probe(code: str, told: str | None) -> None:
+    health = Health({"exec": {"command": [sys.executable, "-c", f"raise SystemExit({code})"]}, "timeoutSeconds": 20})
+    await health.checks.once()
+    assert health.told == [told]
+
+
+@pytest.mark.parametrize(
+    "probe",
+    [
+        {"periodSeconds": 1},
+        {"exec": {"command": []}},
+        {"httpGet": {"port": 0}},
+        {"tcpSocket": {"port": 1}, "periodSeconds": -1},
+    ],
+)
+def test_probes_of_health_that_cannot_be_used(probe: dict[str, Any]) -> None:
+    with pytest.raises(StartError, match="readinessProbe"):
+        HealthProbe.of(ProxyConfig({"readinessProbe": probe}))
+
+
+async def test_no_answer_says_why() -> None:
+    with pytest.raises(NoAnswerError, match=r"127\.0\.0\.1:1: "):
+        await ask(Question(TcpAddress(LOOPBACK, 1), "/"))
+
+    def nonsense(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"nonsense\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(nonsense, LOOPBACK, 0)
+    try:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(NoAnswerError, match=f"127.0.0.1:{port}: "):
+            await ask(Question(TcpAddress(LOOPBACK, port), "/", timeout=timedelta(seconds=10)))
+    finally:
+        server.close()

@@ -1,0 +1,109 @@
+"""``controlplane explain``: from files, and from a control plane that runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samples.control_plane import ControlPlane
+from tests.cli.command import ROOT, Result, run
+
+BOOKSHOP = str(ROOT / "docs" / "examples" / "bookshop")
+REVIEWS = "http://reviews:9080"
+
+
+async def explain(*arguments: str) -> Result:
+    return await run("explain", "-f", BOOKSHOP, *arguments)
+
+
+def found(answer: Any, step: str) -> list[Any]:
+    """Return all steps of a name, of the caller's proxy and of the servers'."""
+    waiting = [*answer["steps"], *(each for server in answer["servers"] for each in server["steps"])]
+    held = []
+    while waiting:
+        each = waiting.pop(0)
+        held += [each] if each["step"] == step else []
+        waiting = [*each.get("steps", ()), *waiting]
+    return held
+
+
+async def test_each_step_names_the_field_that_decides_it() -> None:
+    result = await explain(
+        "--from", "pod/shop/productpage", "GET", f"{REVIEWS}/api", "-H", "end-user: jason", "-o", "json"
+    )
+    assert result.code == 0, result.err
+    answer = json.loads(result.out)
+
+    def source(step: str, at: int = 0) -> str:
+        held = found(answer, step)[at]["source"]
+        return f"{held['kind']} {held['namespace']}/{held['name']} {held['field']}".strip()
+
+    assert source("listener") == "Service shop/reviews spec.ports[0]"
+    assert source("route") == "VirtualService shop/reviews spec.http[0].match[0]"
+    assert source("timeout") == "VirtualService shop/reviews spec.http[0].timeout"
+    assert source("cluster") == "DestinationRule shop/reviews spec.subsets[1]"
+    assert source("TLS") == "PeerAuthentication shop/default spec.mtls"
+    assert source("policy") == "AuthorizationPolicy shop/reviews-viewer spec.rules[0]"
+    assert source("lost") == "VirtualService shop/old-reviews spec.hosts[0]"
+    assert found(answer, "lost")[0]["code"] == "IST0109"
+    assert found(answer, "route")[1]["verdict"] == "not reached"
+    (destination,) = answer["outcome"]["destinations"]
+    assert (destination["service"], destination["subset"]) == ("reviews.shop.svc.cluster.local", "v2")
+    assert answer["servers"][0]["outcome"]["fate"] == "forwarded"
+    assert answer["fails"] is False
+
+
+async def test_a_failure_has_its_exit_code_and_last_line() -> None:
+    result = await explain("--from", "pod/shop/productpage", f"{REVIEWS}/preview")
+    last = "=> 503 UH (no healthy upstream): subset v3 selects no pod; subsets with endpoints: v1, v2"
+    assert (result.code, result.out.splitlines()[-1]) == (3, last), result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["--from", "pod/shop/productpg", "GET", REVIEWS],
+            "there is no pod productpg in namespace shop; nearest: prod",
+        ),
+        (["GET", REVIEWS], "--from is needed"),
+        (["--from", "namespace/shop", "GET", REVIEWS, "-H", "nothing"], "'nothing' is not NAME: VALUE"),
+        (["--from", "namespace/shop", "reviews"], "give METHOD and URL"),
+    ],
+)
+async def test_a_wrong_question_is_told_of(arguments: list[str], said: str) -> None:
+    result = await explain(*arguments)
+    assert result.code == 2
+    assert said in result.err
+
+
+async def test_an_object_that_is_refused_costs_itself_alone(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: bad, namespace: shop}\n"
+        "spec: {hosts: [reviews], http: [{route: [{destination: {host: reviews}, weight: -1}]}]}\n"
+    )
+    result = await explain("-f", str(bad), "--from", "pod/shop/productpage", f"{REVIEWS}/", "-H", "end-user: jason")
+    assert result.code == 0
+    assert f"{bad}:1: VirtualService shop/bad: spec.http[0].route[0].weight" in result.err
+
+
+async def test_a_control_plane_answers_the_same(tmp_path: Path) -> None:
+    """What it says of its own objects is what files say, when pods and endpoints are all written down."""
+    shop = ROOT / "samples" / "shop"
+    question = ["--from", "pod/shop/storefront", "GET", "http://catalog/items/7", "-o", "json"]
+    control_plane = ControlPlane(shop, tmp_path / "control-plane.log")
+    await control_plane.start()
+    try:
+        monitoring = f"127.0.0.1:{control_plane.monitoring.port}"
+        live = await run("explain", *question, "--address", monitoring)
+        wrong = await run("explain", "--from", "pod/shop/nobody", "GET", "http://catalog/", "--address", monitoring)
+    finally:
+        await control_plane.stop()
+    filed = await run("explain", "-f", str(shop), *question)
+    assert (live.code, json.loads(live.out)) == (0, json.loads(filed.out)), live.err
+    assert wrong.code == 1
+    assert "there is no pod nobody in namespace shop" in wrong.err

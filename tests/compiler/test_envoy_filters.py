@@ -1,0 +1,156 @@
+"""EnvoyFilters in the compiler: a change of one rebuilds what it touches, and nothing else is another than before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from controlplane.analysis.left_out import LeftOutParts
+from controlplane.compiler.compiler import Compiler, Session
+from controlplane.frontends import FRONTENDS
+from controlplane.model import kinds
+from controlplane.model.objects import ChangeSet, Object, ObjectKey
+from controlplane.model.proxy import Proxy
+from controlplane.registry.store import Registry
+from controlplane.snapshots import ResourceType
+from tests.compiler.histories import manifest, parsed
+from tests.compiler.scratch import contents
+from tests.compiler.test_laws import CLIENTS, _mesh, opened
+
+CLUSTER = "outbound|80||svc-7.ns-7.svc.cluster.local"
+GATEWAY = Proxy("router", "gw.ns-0", ("10.7.0.1",), "ns-0", "ns-0.svc.cluster.local", {"istio": "gw"})
+
+
+def envoy_filter(*patches: dict[str, Any], namespace: str = "istio-system", name: str = "f", **spec: Any) -> Object:
+    stated = {"configPatches": list(patches), **spec}
+    return parsed(manifest("networking.istio.io/v1alpha3", "EnvoyFilter", namespace, name, spec=stated))
+
+
+def patch(apply_to: str, operation: str, value: dict[str, Any] | None = None, **match: Any) -> dict[str, Any]:
+    change = {"operation": operation} | ({"value": value} if value is not None else {})
+    return {"applyTo": apply_to, "patch": change} | ({"match": match} if match else {})
+
+
+def slower(seconds: int) -> Object:
+    return envoy_filter(patch("CLUSTER", "MERGE", {"connect_timeout": f"{seconds}s"}, cluster={"name": CLUSTER}))
+
+
+def with_mesh(*proxies: Proxy) -> Callable[[Callable[[Compiler, list[Session]], Awaitable[None]]], None]:
+    """Run a test with a compiler of a small mesh, and sessions of these proxies."""
+
+    def run(test: Callable[[Compiler, list[Session]], Awaitable[None]]) -> None:
+        async def ran() -> None:
+            compiler = Compiler(Registry(frontends=FRONTENDS))
+            await compiler.apply(ChangeSet(upserts=tuple(_mesh(40))))
+            await test(compiler, await opened(compiler, proxies))
+
+        asyncio.run(ran())
+
+    return run
+
+
+def runs_of(compiler: Compiler) -> dict[str, int]:
+    return dict(compiler.registry.memo.runs)
+
+
+def test_a_changed_value_rebuilds_the_one_cluster_that_it_is_for() -> None:
+    @with_mesh(*CLIENTS)
+    async def changed(compiler: Compiler, sessions: list[Session]) -> None:
+        plain = [contents(session) for session in sessions]
+        await compiler.apply(ChangeSet(upserts=(slower(3),)))
+        runs, builds = runs_of(compiler), compiler.builds
+        await compiler.apply(ChangeSet(upserts=(slower(4),)))
+        after = runs_of(compiler)
+        assert compiler.builds == builds + 1
+        assert after["patched_cluster"] == runs["patched_cluster"] + 1
+        for name in ("cluster", "load_assignment", "_outbound_listener", "classify", "patched_clusters"):
+            assert after[name] == runs[name], name
+        for session, before in zip(sessions, plain, strict=True):
+            now = contents(session)
+            assert now[ResourceType.CLUSTER].pop(CLUSTER) != before[ResourceType.CLUSTER].pop(CLUSTER)
+            assert now == before
+
+
+def test_only_proxies_that_it_selects_are_other_than_before() -> None:
+    """Their classes alone change; the others keep the very same snapshots."""
+
+    @with_mesh(*CLIENTS)
+    async def selected(compiler: Compiler, sessions: list[Session]) -> None:
+        before = [session.snapshot for session in sessions]
+        other = patch("CLUSTER", "MERGE", {"connect_timeout": "3s"})
+        await compiler.apply(ChangeSet(upserts=(envoy_filter(other, namespace="ns-1"),)))
+        kept = [session.snapshot is old for session, old in zip(sessions, before, strict=True)]
+        assert kept == [True, False, True, True, True]
+
+
+def test_a_filter_that_goes_leaves_nothing_behind() -> None:
+    @with_mesh(*CLIENTS, GATEWAY)
+    async def gone(compiler: Compiler, sessions: list[Session]) -> None:
+        before = [contents(session) for session in sessions]
+        every = envoy_filter(
+            patch("CLUSTER", "REMOVE"),
+            patch("LISTENER", "REMOVE"),
+            patch("ROUTE_CONFIGURATION", "MERGE", {"request_headers_to_remove": ["a"]}),
+        )
+        await compiler.apply(ChangeSet(upserts=(every,)))
+        assert all(contents(session)[ResourceType.CLUSTER] == {} for session in sessions)
+        await compiler.apply(ChangeSet(deletes=(every.key,)))
+        assert [contents(session) for session in sessions] == before
+
+
+def test_a_patch_that_does_harm_is_left_out_alone_and_said_to_be() -> None:
+    @with_mesh(CLIENTS[0])
+    async def refused(compiler: Compiler, sessions: list[Session]) -> None:
+        left_out = LeftOutParts(compiler.registry)
+        good = patch("CLUSTER", "MERGE", {"connect_timeout": "3s"}, cluster={"name": CLUSTER})
+        bad = patch("CLUSTER", "MERGE", {"connect_timeout": "-3s"}, cluster={"name": CLUSTER})
+        another = patch("CLUSTER", "MERGE", {"alt_stat_name": "mine"}, cluster={"name": CLUSTER})
+        await compiler.apply(ChangeSet(upserts=(envoy_filter(good, bad, another),)))
+        body = contents(sessions[0])[ResourceType.CLUSTER][CLUSTER]
+        assert b"mine" in body
+        (rejected,) = left_out
+        assert rejected.key == ObjectKey(kinds.ENVOY_FILTER, "istio-system", "f")
+        (problem,) = rejected.problems
+        assert problem.startswith("spec.configPatches[1] (CLUSTER MERGE) is left out, Envoy would refuse what it makes")
+        await compiler.apply(ChangeSet(upserts=(envoy_filter(good, another),)))
+        assert list(left_out) == []
+        assert contents(sessions[0])[ResourceType.CLUSTER][CLUSTER] == body
+
+
+def test_the_filter_is_among_what_a_resource_is_made_from() -> None:
+    @with_mesh(CLIENTS[0])
+    async def behind(compiler: Compiler, _sessions: list[Session]) -> None:
+        limit = {"@type": "type.googleapis.com/envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit"}
+        value = {"name": "limit", "typed_config": {**limit, "stat_prefix": "a", "max_connections": 3}}
+        await compiler.apply(ChangeSet(upserts=(envoy_filter(patch("NETWORK_FILTER", "INSERT_FIRST", value)),)))
+        found = set(compiler.behind(CLIENTS[0], ResourceType.LISTENER, "0.0.0.0_80"))
+        assert ObjectKey(kinds.ENVOY_FILTER, "istio-system", "f") in found
+        assert ObjectKey(kinds.SERVICE, "ns-7", "svc-7") in found
+
+
+def test_routes_are_served_that_only_an_added_listener_asks_for() -> None:
+    @with_mesh(CLIENTS[0])
+    async def added(compiler: Compiler, sessions: list[Session]) -> None:
+        manager = {
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3"
+            ".HttpConnectionManager",
+            "stat_prefix": "a",
+            "rds": {"route_config_name": "81", "config_source": {"ads": {}}},
+            "http_filters": [
+                {
+                    "name": "envoy.filters.http.router",
+                    "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+                }
+            ],
+        }
+        value = {
+            "name": "mine",
+            "address": {"socket_address": {"address": "127.0.0.1", "port_value": 6000}},
+            "filter_chains": [
+                {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+            ],
+        }
+        await compiler.apply(ChangeSet(upserts=(envoy_filter(patch("LISTENER", "ADD", value)),)))
+        assert "mine" in sessions[0].snapshot.of(ResourceType.LISTENER)
+        assert "81" in sessions[0].snapshot.of(ResourceType.ROUTE)

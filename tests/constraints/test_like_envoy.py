@@ -1,0 +1,149 @@
+"""What patches make and Envoy would refuse: each is found here, and a real Envoy refuses it."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Mapping
+from time import process_time
+from typing import Any
+
+import pytest
+
+from controlplane.apis.envoy_filter import ApplyTo
+from controlplane.constraints.checker import faults
+from controlplane.constraints.extensions import lua_problem
+from controlplane.patches.messages import decode
+from controlplane.snapshots import Resource, ResourceType
+from tests.envoy.judge import http_listener, listener, refused, refused_listeners, routed
+
+pytestmark = pytest.mark.slow
+
+Json = dict[str, Any]
+FILTERS = "type.googleapis.com/envoy.extensions.filters"
+LUA = {"@type": f"{FILTERS}.http.lua.v3.Lua"}
+ROUTER = {"name": "r", "typed_config": {"@type": f"{FILTERS}.http.router.v3.Router"}}
+ECHO = {"name": "e", "typed_config": {"@type": f"{FILTERS}.network.echo.v3.Echo"}}
+LIMIT_SETTINGS = {
+    "@type": f"{FILTERS}.network.connection_limit.v3.ConnectionLimit",
+    "stat_prefix": "a",
+    "max_connections": 3,
+}
+LIMIT = {"name": "l", "typed_config": LIMIT_SETTINGS}
+BUFFER = {"@type": f"{FILTERS}.http.buffer.v3.Buffer", "max_request_bytes": 3}
+RAW_BUFFER = {"name": "envoy.transport_sockets.raw_buffer"}
+TRACER = {"provider": {"name": "envoy.tracers.zipkin"}}
+MIRROR = {"cluster": "c", "request_mirror_policies": [{}]}
+
+
+def requests(name: str, filters: list[Json]) -> Json:
+    return http_listener(name, http_filters=filters, route_config={"name": "r"})
+
+
+def with_lua(name: str, script: str) -> Json:
+    lua = {"name": "l", "typed_config": {**LUA, "default_source_code": {"inline_string": script}}}
+    return requests(name, [lua, ROUTER])
+
+
+BAD_LISTENERS: Mapping[str, Json] = {
+    each["name"]: each
+    for each in (
+        listener("filters after the end", [ECHO, LIMIT]),
+        listener("no end", [LIMIT]),
+        listener("found by name", [{"name": "envoy.filters.network.echo"}]),
+        listener(
+            "listener filter by name", [ECHO], listener_filters=[{"name": "envoy.filters.listener.tls_inspector"}]
+        ),
+        listener("suffix", [], filter_chains=[{"filter_chain_match": {"suffix_len": 3}, "filters": [ECHO]}]),
+        listener("access log without settings", [ECHO], access_log=[{}]),
+        listener("socket by name", [], filter_chains=[{"filters": [ECHO], "transport_socket": RAW_BUFFER}]),
+        http_listener("tracer by name", http_filters=[ROUTER], route_config={"name": "r"}, tracing=TRACER),
+        requests("no router", [{"name": "l", "typed_config": LUA}]),
+        requests("two routers", [ROUTER, ROUTER]),
+        with_lua("no Lua", "function envoy_on_request(h) en"),
+        routed("settings of the filter", typed_per_filter_config={"b": BUFFER}),
+        routed("nothing for routes", typed_per_filter_config={"r": ROUTER["typed_config"]}),
+        routed("mirror to nobody", route=MIRROR),
+    )
+}
+GOOD_LISTENERS = (
+    listener("limit first", [LIMIT, ECHO]),
+    with_lua("Lua", "function envoy_on_request(h) end"),
+    routed("of the route", typed_per_filter_config={"b": {"@type": f"{BUFFER['@type']}PerRoute", "disabled": True}}),
+)
+TIMES = {"name": "c", "connect_timeout": "1s"}
+EDS = {"type": "EDS", "eds_cluster_config": {"eds_config": {"ads": {}, "resource_api_version": "V3"}}}
+KEYS_SUBSET = {"fallback_policy": "KEYS_SUBSET", "fallback_keys_subset": ["c"]}
+BAD_CLUSTERS: tuple[Json, ...] = (
+    {"type": "EDS"},
+    {"type": "STATIC", "eds_cluster_config": EDS["eds_cluster_config"]},
+    {"type": "ORIGINAL_DST"},
+    {"type": "STATIC", "lb_policy": "CLUSTER_PROVIDED"},
+    {"type": "STATIC", "upstream_bind_config": {"source_address": {"address": "127.0.0.1", "named_port": "x"}}},
+    {"type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED", "load_assignment": {"cluster_name": "c"}},
+    {"type": "STATIC", "lb_subset_config": {"subset_selectors": [{"keys": ["a"]}], "locality_weight_aware": True}},
+    {"type": "STATIC", "lb_policy": "RING_HASH", "ring_hash_lb_config": {"maximum_ring_size": 3}},
+    {"type": "STATIC", "lb_subset_config": {"subset_selectors": [{"keys": ["a"], "fallback_keys_subset": ["a"]}]}},
+    {"type": "STATIC", "lb_subset_config": {"subset_selectors": [{"keys": ["a", "b"], **KEYS_SUBSET}]}},
+    {"type": "LOGICAL_DNS", "load_assignment": {"cluster_name": "c"}},
+    {"type": "STATIC", "load_balancing_policy": {"policies": [{}]}},
+    {"type": "STATIC", "circuit_breakers": {"per_host_thresholds": [{"max_requests": 3}]}},
+    {**EDS, "lrs_server": {"api_config_source": {}}},
+)
+GOOD_CLUSTERS: tuple[Json, ...] = (EDS, {"type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED"}, {"type": "STATIC"})
+
+
+def cluster(fields: Json) -> Resource:
+    body = decode(ApplyTo.CLUSTER, TIMES | fields).message.SerializeToString(deterministic=True)
+    return Resource.of(ResourceType.CLUSTER, "c", body)
+
+
+def test_listeners_are_judged_as_envoy_judges_them() -> None:
+    listeners = [*BAD_LISTENERS.values(), *GOOD_LISTENERS]
+    ours = {each["name"] for each in listeners if faults(decode(ApplyTo.LISTENER, each).message)}
+    assert ours == BAD_LISTENERS.keys()
+    assert refused_listeners(listeners).keys() == BAD_LISTENERS.keys()
+
+
+def test_clusters_are_judged_as_envoy_judges_them() -> None:
+    fields = [*BAD_CLUSTERS, *GOOD_CLUSTERS]
+    ours = [bool(faults(decode(ApplyTo.CLUSTER, TIMES | each).message)) for each in fields]
+    assert ours == [True] * len(BAD_CLUSTERS) + [False] * len(GOOD_CLUSTERS)
+    theirs = refused([cluster(each) for each in fields])
+    assert sorted(theirs) == list(range(len(BAD_CLUSTERS)))
+
+
+def test_many_faults_take_as_long_as_they_are_many() -> None:
+    """Not as long as the square of that, in which no proxy is served."""
+    chains = [{"filters": [{"name": "x"}]}] * 40_000
+    message = decode(ApplyTo.LISTENER, {"name": "a", "filterChains": chains}).message
+    before = process_time()
+    assert len(faults(message)) > len(chains)
+    assert process_time() - before < 5
+
+
+def test_a_script_is_compiled_and_never_run() -> None:
+    assert lua_problem("while true do end") == ""
+    assert lua_problem("os.exit(3)") == ""
+    assert "expected near" in lua_problem("end")
+    assert lua_problem("\x1bLJ\x02") != ""
+    assert lua_problem("x = '\ud800'") != ""
+
+
+@pytest.mark.parametrize("script", ["return " + "a and b or " * 40_000 + "c", "if a then " + "elseif a then " * 60_000])
+def test_a_script_that_takes_long_to_compile_is_not_compiled(script: str) -> None:
+    """Everything else would wait for it."""
+    assert "branches" in lua_problem(script)
+    assert lua_problem(f"-- {script[:50_000]}") == ""
+
+
+def test_what_is_known_of_scripts_takes_no_room_for_them() -> None:
+    lua_problem("local warm = 1")
+    tracemalloc.start()
+    try:
+        for number in range(40):
+            assert lua_problem(f"--{number}{'x' * 500_000}") == ""
+        assert "expected near" in lua_problem("end")
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 2_000_000

@@ -1,0 +1,61 @@
+"""Rules given to a real kernel, in a network namespace: at once, once only, and taken away again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.envoy.pods import EXCLUDED, REDIRECTION, command, inside
+
+pytestmark = pytest.mark.usefixtures("pods")
+
+
+@pytest.fixture
+def namespace() -> Iterator[str]:
+    name = f"cpi{os.getpid():x}"
+    command("ip", "netns", "add", name)
+    try:
+        yield name
+    finally:
+        command("ip", "netns", "delete", name)
+
+
+def run(namespace: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    asked = [*inside(namespace), sys.executable, "-m", "controlplane", "iptables", *arguments]
+    return subprocess.run(asked, capture_output=True, text=True, check=False, timeout=60)
+
+
+def saved(namespace: str) -> list[str]:
+    lines = command(*inside(namespace), "iptables-save").splitlines()
+    return [line for line in lines if line.startswith(("-A", ":ISTIO"))]
+
+
+@pytest.mark.parametrize("mode", ["REDIRECT", "TPROXY"])
+def test_rules_are_made_once_and_go_without_a_trace(namespace: str, mode: str) -> None:
+    options = [*REDIRECTION, *EXCLUDED, "-m", mode, "--redirect-dns", "--capture-all-dns", "--drop-invalid"]
+    made = run(namespace, *options)
+    assert made.returncode == 0, made.stderr
+    once = saved(namespace)
+    assert "-A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports 15001" in once
+    assert run(namespace, *options).returncode == 0
+    assert saved(namespace) == once, "rules that stand are left as they are"
+    cleaned = run(namespace, *options, "--cleanup-only")
+    assert cleaned.returncode == 0, cleaned.stderr
+    assert saved(namespace) == []
+
+
+def test_a_dry_run_changes_nothing(namespace: str) -> None:
+    made = run(namespace, *REDIRECTION, "--dry-run")
+    assert (made.returncode, saved(namespace)) == (0, [])
+    assert "-A OUTPUT -j ISTIO_OUTPUT" in made.stdout
+
+
+def test_what_the_kernel_refuses_is_said_and_nothing_of_it_stays(namespace: str) -> None:
+    refused = run(namespace, *REDIRECTION, "-b", "8080,no-port")
+    assert refused.returncode == 1
+    assert "no-port" in refused.stderr
+    assert saved(namespace) == []

@@ -1,0 +1,71 @@
+"""``install`` on a real node: it waits until the control plane serves, and leaves nothing in the end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from controlplane.install.chart import chart
+from tests.cluster import images, mesh_images
+from tests.cluster.node import Node
+
+SYSTEM = "istio-system"
+SMALL = (
+    *("--set", "profile=minimal"),
+    *("--set", "values.pilot.autoscaleEnabled=false"),
+    *("--set", "values.pilot.resources.requests.cpu=50m"),
+    *("--set", "values.pilot.resources.requests.memory=128Mi"),
+)
+
+
+def controlplane(node: Node, *arguments: str) -> str:
+    """Run a command of the program with the node's cluster; return what it prints."""
+    result = subprocess.run(
+        [sys.executable, "-m", "controlplane", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=500,
+        env={**os.environ, "KUBECONFIG": str(node.kubeconfig)},
+    )
+    assert result.returncode == 0, result.stdout
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def node(kube_node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """The node with the image of the control plane under the name that the chart gives it."""
+    name = f"{chart('istiod').values['global']['hub']}/pilot:{chart('istiod').description['appVersion']}"
+    archive = images.write(mesh_images.pilot(name), tmp_path_factory.mktemp("images") / "pilot.tar")
+    Node.load_into(Path(kube_node.folder), archive)
+    try:
+        yield kube_node
+    finally:
+        controlplane(kube_node, "uninstall", "--purge", "-y")
+
+
+def test_it_is_ready_when_the_command_ends(node: Node) -> None:
+    """Every line is true when it is printed: nothing differs, webhooks trust, and purging ends with nothing left."""
+    names = ("get", "namespaces,crds,clusterroles,mutatingwebhookconfigurations", "-o", "name")
+    before = node.kubectl(*names)
+    said = controlplane(node, "install", "-y", "--readiness-timeout", "5m", "--verify", *SMALL)
+    assert "✔ Control plane: 12 objects ready" in said
+    assert "✔ All is as it was asked for" in said
+    assert controlplane(node, "verify-install").endswith("✔ All is as it was asked for\n")
+
+    said = controlplane(node, "install", "-y", *SMALL, "--revision", "canary")
+    assert "waiting for Deployment istio-system/istiod-canary" in said
+    controlplane(node, "tag", "set", "prod", "--revision", "canary")
+    assert node.kubectl("-n", SYSTEM, "get", "deployments", "-o", "name").split() == [
+        "deployment.apps/istiod",
+        "deployment.apps/istiod-canary",
+    ]
+    controlplane(node, "uninstall", "--purge", "-y")
+    assert node.kubectl(*names) == before
+    assert "istio-ca-root-cert" not in node.kubectl("get", "configmaps", "--all-namespaces", "-o", "name")

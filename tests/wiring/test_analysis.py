@@ -1,0 +1,136 @@
+"""What is looked at after a change has gone out, and who is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from controlplane.analysis.problems import Problems
+from controlplane.frontends import FRONTENDS
+from controlplane.model.objects import ChangeSet, Object, Rejected, Warned
+from controlplane.model.parse import Parsed
+from controlplane.registry.store import Registry
+from controlplane.watchers.kinds import parse
+from controlplane.wiring.analysis import Analysis
+from tests.feature.objects import NETWORKING, Json, manifest, service, to, virtual_service
+
+
+class Source:
+    """Objects that are all right by themselves."""
+
+    rejected: Mapping[str, Rejected] = {}
+    warnings: frozenset[Warned] = frozenset()
+
+
+def parsed(raw: Json) -> Object:
+    result = parse(raw, "test")
+    assert isinstance(result, Parsed), result
+    return result.object
+
+
+class World:
+    """What stands around an analysis: a registry, and a push that ends when it is told to."""
+
+    def __init__(self) -> None:
+        self.registry = Registry(frontends=FRONTENDS)
+        self.problems = Problems(Source(), self.registry)
+        self.out = asyncio.Event()
+        self.out.set()
+        self.analysis = Analysis(self.problems, self._pushed)
+
+    async def _pushed(self) -> None:
+        await self.out.wait()
+
+    def apply(self, *raws: Json) -> list[Object]:
+        objects = [parsed(raw) for raw in raws]
+        changes = ChangeSet(upserts=tuple(objects))
+        self.registry.memo.invalidate(self.registry.apply(changes))
+        self.analysis.changed(changes)
+        return objects
+
+    @property
+    def paths(self) -> list[str]:
+        return [finding.path for finding in self.problems.findings]
+
+
+@asynccontextmanager
+async def analysed() -> AsyncIterator[World]:
+    world = World()
+    task = asyncio.create_task(world.analysis.run())
+    try:
+        yield world
+        assert not task.done()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def turns() -> None:
+    """Let everything happen that nobody keeps from it."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+RULE = manifest(NETWORKING, "DestinationRule", "cart", spec={"host": "cart", "subsets": [{"name": "v1"}]})
+
+
+async def test_proxies_do_not_wait_for_what_is_found() -> None:
+    """Nor is anything said of an object before it has been looked at."""
+    async with analysed() as world:
+        with world.analysis.broadcasts.judged.subscribe() as told:
+            world.out.clear()
+            cart = world.apply(*service("cart", 1), virtual_service({"route": [to("v2")]}))[-1]
+            await turns()
+            assert world.paths == []
+            assert world.problems.in_force(cart.key) is None
+            assert not told.is_set()
+            world.out.set()
+            await asyncio.wait_for(told.wait(), 5)
+            assert world.paths == ["spec.http[0].route[0].destination.subset"]
+            assert world.problems.in_force(cart.key) is cart
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        pytest.param(service("cart", 9)[1], False, id="an-endpoint"),
+        pytest.param({**RULE, "spec": {"host": "other"}}, True, id="an-object-with-a-condition"),
+        pytest.param(RULE, True, id="one-that-ends-what-was-found"),
+    ],
+)
+async def test_conditions_are_looked_at_where_something_is_another(change: dict[str, Any], told: bool) -> None:  # noqa: FBT001
+    async with analysed() as world:
+        world.apply(*service("cart", 1), virtual_service({"route": [to("v1")]}))
+        await turns()
+        with (
+            world.analysis.broadcasts.judged.subscribe() as judged,
+            world.analysis.broadcasts.applied.subscribe() as applied,
+        ):
+            world.apply(change)
+            assert applied.is_set()
+            await turns()
+            assert judged.is_set() is told
+
+
+async def test_the_same_objects_given_again_are_told_of() -> None:
+    """Their generation may be another, which a condition names."""
+    async with analysed() as world:
+        broadcasts = world.analysis.broadcasts
+        with broadcasts.judged.subscribe() as judged, broadcasts.applied.subscribe() as applied:
+            world.analysis.renewed()
+            assert judged.is_set()
+            assert applied.is_set()
+
+
+async def test_what_changes_while_something_is_looked_at_is_looked_at_next() -> None:
+    async with analysed() as world:
+        first = world.apply(*service("cart", 1), virtual_service({"route": [to("v2")]}))[-1]
+        second = world.apply(virtual_service({"route": [to("v3")]}, name="other", hosts=["other"]))[-1]
+        await turns()
+        assert world.problems.in_force(first.key) is first
+        assert world.problems.in_force(second.key) is second
+        assert len(world.paths) == 2
