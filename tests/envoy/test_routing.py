@@ -111,7 +111,7 @@ async def test_fault_delay(mesh: Mesh) -> None:
     await eventually_all(web, OK_V1)
     before = time.monotonic()
     assert await send(web, "/slow", {}, 1) == [Answer(200, "v1", "/slow")]
-    assert time.monotonic() - before >= 0.5
+    assert time.monotonic() - before > 0.4  # Envoy's timers count from the start of a turn of its loop: some ms early
 
 
 async def test_outlier_ejection(mesh: Mesh) -> None:
