@@ -162,6 +162,22 @@ class Settings(Limits):
             "ROOT_CA_DIR",
         ),
     ] = None
+    ca_server: Annotated[
+        bool,
+        Option(
+            IDENTITY,
+            "Whether certificates are signed here; if not, somebody else signs them and hands on the roots.",
+            "ENABLE_CA_SERVER",
+        ),
+    ] = True
+    serving_dir: Annotated[
+        Path | None,
+        Option(
+            IDENTITY,
+            "With --no-ca-server: folder of the ports' certificate (tls/tls.crt, tls/tls.key) and of its roots"
+            " (ca/root-cert.pem, else tls/ca.crt); by default /var/run/secrets/istiod.",
+        ),
+    ] = None
     serving_names: Annotated[
         str,
         Option(
@@ -261,8 +277,10 @@ class Settings(Limits):
     def _check_ports(self) -> None:
         if self.certificate_lifetime > self.max_certificate_lifetime:
             raise ValueError("--certificate-lifetime must not be longer than --max-certificate-lifetime")
-        if self.config_dir is not None and self.secures and self.ca_dir is None:
+        if self.config_dir is not None and self.secures and self.ca_dir is None and self.ca_server:
             raise ValueError("--secure-port and --webhook-port need --ca-dir where there is no cluster")
+        if self.ca_server and self.serving_dir is not None:
+            raise ValueError("--serving-dir is of no use without --no-ca-server: the ports' certificate is signed here")
         if not self.plaintext and self.tls_port is None:
             raise ValueError("--no-plaintext leaves no port for proxies: --secure-port is needed too")
 

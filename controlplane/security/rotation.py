@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
@@ -13,6 +14,7 @@ from controlplane.security.handover import Memory
 from controlplane.security.issuer import InvalidIssuerError
 from controlplane.security.refusal import CallRefused
 from controlplane.security.serving import ServingTls
+from controlplane.security.serving_files import InvalidServingError
 from controlplane.security.sources import IssuerSource, SourceUnavailableError
 
 log = structlog.get_logger(__name__)
@@ -34,26 +36,17 @@ async def open_authority(source: IssuerSource, lifetimes: Lifetimes, memory: Mem
     return authority
 
 
-class Rotator:
-    """Reads the source every ``interval`` and lets the authority and the serving certificate do what is due.
+class ServingKeeper:
+    """Lets the serving certificate follow its source every ``interval``.
 
     A source that cannot be read, or holds nonsense, changes nothing; it is logged when that begins and when it ends.
-    What the authority does is kept in ``memory``, if there is one, for the next process and other replicas.
+    ``changed`` is called after something new is shown; it must not raise.
     """
 
-    def __init__(
-        self,
-        source: IssuerSource,
-        authority: Authority,
-        serving: ServingTls,
-        interval: timedelta,
-        memory: Memory | None = None,
-    ) -> None:
-        self._source = source
-        self._authority = authority
+    def __init__(self, serving: ServingTls, interval: timedelta, changed: Callable[[], None] = lambda: None) -> None:
         self._serving = serving
         self._interval = interval
-        self._memory = memory
+        self._changed = changed
         self.problem = ""
         """Why the source could not be used at the last reading; empty if it could."""
 
@@ -65,7 +58,43 @@ class Rotator:
 
     async def once(self) -> None:
         """Read the source and do what is due."""
-        problem = ""
+        problem = await self._read()
+        try:
+            if self._serving.update():
+                self._changed()
+        except (CallRefused, InvalidServingError, SourceUnavailableError) as error:
+            problem = problem or str(error)
+        if problem and problem != self.problem:
+            log.error("security.source_unusable", reason=problem)
+        elif self.problem and not problem:
+            log.info("security.source_usable")
+        self.problem = problem
+
+    async def _read(self) -> str:
+        """Prepare what the serving certificate is made of; return what is wrong, empty if nothing is."""
+        return ""
+
+
+class Rotator(ServingKeeper):
+    """Reads where the issuer comes from, too, and lets the authority do what is due.
+
+    What the authority does is kept in ``memory``, if there is one, for the next process and other replicas.
+    """
+
+    def __init__(
+        self,
+        source: IssuerSource,
+        authority: Authority,
+        serving: ServingTls,
+        interval: timedelta,
+        memory: Memory | None = None,
+    ) -> None:
+        super().__init__(serving, interval)
+        self._source = source
+        self._authority = authority
+        self._memory = memory
+
+    async def _read(self) -> str:
         try:
             issuer = await self._source.read()
             if self._memory is None:
@@ -74,14 +103,6 @@ class Rotator:
                 self._authority.offer(issuer, await self._memory.read())
                 await self._memory.write(self._authority.past)
         except (InvalidIssuerError, SourceUnavailableError) as error:
-            problem = str(error)
             self._authority.update()
-        try:
-            self._serving.update()
-        except CallRefused as refused:
-            problem = problem or str(refused)
-        if problem and problem != self.problem:
-            log.error("security.source_unusable", reason=problem)
-        elif self.problem and not problem:
-            log.info("security.source_usable")
-        self.problem = problem
+            return str(error)
+        return ""

@@ -6,6 +6,7 @@ import os
 import ssl
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple, Protocol
 
 import structlog
 from cryptography import x509
@@ -34,12 +35,34 @@ def serving_names(
     return tuple(sorted({*names, *further, *([host.strip("[]")] if host else [])}))
 
 
-class ServingTls:
-    """Contexts for TLS ports that show a certificate of our own authority, renewed at half its life.
+class Shown(NamedTuple):
+    """What a port shows: key and chain as PEM (never logged), the certificate of both, and the roots that it trusts."""
 
-    What a context shows is decided for each new connection, so one that was given to a server long ago shows the
-    newest certificate and trusts the newest roots, while the connections it has live on. ``names`` is asked at each
-    ``update``.
+    pem: bytes
+    certificate: x509.Certificate
+    bundle: str
+
+    def __repr__(self) -> str:
+        return f"Shown({self.certificate.subject.rfc4514_string()})"
+
+
+class ServingSource(Protocol):
+    """What says which certificate the ports show, and whom they trust."""
+
+    def current(self) -> Shown:
+        """Return it: the same object as the last time unless something has changed.
+
+        Raises:
+            CallRefused: a new certificate is due and cannot be signed.
+            InvalidServingError: what there is cannot be shown.
+            SourceUnavailableError: it cannot be read.
+        """
+
+
+class SignedHere:
+    """Certificates of our own authority, renewed at half their life, or if names, signer or roots have changed.
+
+    ``names`` is asked each time.
     """
 
     def __init__(
@@ -49,14 +72,47 @@ class ServingTls:
         self._names = names
         self._clock = clock
         self._made_of: tuple[object, ...] = ()
-        self._certificate: x509.Certificate | None = None
+        self._shown: Shown | None = None
+
+    def current(self) -> Shown:
+        """Return what is shown, signed anew if that is due."""
+        authority, now = self._authority, self._clock()
+        names = tuple(self._names())
+        made_of = (names, authority.issuer, authority.bundle)
+        if made_of == self._made_of and self._shown is not None:
+            certificate = self._shown.certificate
+            life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+            if certificate.not_valid_before_utc <= now < certificate.not_valid_before_utc + life / 2:
+                return self._shown  # one from the future was made before the clock was set back
+        key = ec.generate_private_key(ec.SECP256R1())
+        chain = authority.sign(key.public_key(), names, _LIFETIME)
+        self._shown = Shown(encode_key(key) + encode(chain).encode(), chain[0], authority.bundle)
+        self._made_of = made_of
+        return self._shown
+
+
+class ServingTls:
+    """Contexts for TLS ports that show what their source says.
+
+    What a context shows is decided for each new connection, so one that was given to a server long ago shows the
+    newest certificate and trusts the newest roots, while the connections it has live on.
+    """
+
+    def __init__(self, source: ServingSource) -> None:
+        self._source = source
+        self._shown: Shown | None = None
         self._grpc, self._https = _grpc_context(), _https_context()
         self.update()
 
     @property
     def certificate(self) -> x509.Certificate | None:
         """What new connections are shown."""
-        return self._certificate
+        return self._shown.certificate if self._shown is not None else None
+
+    @property
+    def bundle(self) -> str:
+        """The roots that clients' certificates are checked against (PEM)."""
+        return self._shown.bundle if self._shown is not None else ""
 
     def grpc_context(self) -> ssl.SSLContext:
         """Return a new context for a gRPC port, which verifies a client's certificate if it shows one."""
@@ -74,27 +130,29 @@ class ServingTls:
         context.sni_callback = newest
         return context
 
-    def update(self) -> None:
-        """Renew the certificate if half its life is over, or if its names, its signer or the roots have changed."""
-        authority, now = self._authority, self._clock()
-        names = tuple(self._names())
-        made_of = (names, authority.issuer, authority.bundle)
-        certificate = self._certificate
-        if made_of == self._made_of and certificate is not None:
-            life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
-            if certificate.not_valid_before_utc <= now < certificate.not_valid_before_utc + life / 2:
-                return  # one from the future was made before the clock was set back
-        key = ec.generate_private_key(ec.SECP256R1())
-        chain = authority.sign(key.public_key(), names, _LIFETIME)
-        pem = encode_key(key) + encode(chain).encode()
+    def update(self) -> bool:
+        """Show what the source says now; return whether that is something new. It raises what the source raises."""
+        shown = self._source.current()
+        if shown is self._shown:
+            return False
         grpc, https = _grpc_context(), _https_context()
-        grpc.load_verify_locations(cadata=authority.bundle)
+        grpc.load_verify_locations(cadata=shown.bundle)
         for context in (grpc, https):
-            _load(context, pem)
-        self._grpc, self._https = grpc, https
-        self._certificate, self._made_of = chain[0], made_of
-        ends = chain[0].not_valid_after_utc.isoformat(timespec="seconds")
-        log.info("security.serving_certificate", names=list(names), ends=ends)
+            _load(context, shown.pem)
+        self._grpc, self._https, self._shown = grpc, https, shown
+        certificate = shown.certificate
+        ends = certificate.not_valid_after_utc.isoformat(timespec="seconds")
+        log.info("security.serving_certificate", names=_names(certificate), ends=ends)
+        return True
+
+
+def _names(certificate: x509.Certificate) -> list[str]:
+    """Return the DNS names and addresses of a certificate."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return [str(name.value) for name in names]
 
 
 def _https_context() -> ssl.SSLContext:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -22,19 +20,20 @@ from controlplane.model.label_selector import any_matches
 from controlplane.model.proxy import Proxy
 from controlplane.registry.mesh import SYSTEM_NAMESPACE
 from controlplane.security.authentication import Authenticator, Caller, TrustDomains
-from controlplane.security.ca import Authority, Lifetimes
+from controlplane.security.ca import Authority
 from controlplane.security.certificate_service import CREATE_CERTIFICATE, CertificateService
-from controlplane.security.handover import Memory
+from controlplane.security.certificates import decode
 from controlplane.security.issuer import InvalidIssuerError
 from controlplane.security.refusal import CallRefused
-from controlplane.security.rotation import Rotator, open_authority
-from controlplane.security.self_signed import RootPolicy
+from controlplane.security.rotation import ServingKeeper
 from controlplane.security.serving import ServingTls, serving_names
-from controlplane.security.sources import FolderSource, IssuerSource, SourceUnavailableError
+from controlplane.security.serving_files import InvalidServingError
+from controlplane.security.sources import SourceUnavailableError
 from controlplane.settings import Settings
 from controlplane.webhooks.review import Reviewer, Webhook
 from controlplane.webhooks.server import WebhookServer
 from controlplane.webhooks.validation import validate
+from controlplane.wiring.authorities import Place, opened
 from controlplane.wiring.callers import Callers
 from controlplane.wiring.counting import (
     CountCertificates,
@@ -58,8 +57,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-PLUGGED_IN = Path("/etc/cacerts")
-READ_AGAIN = timedelta(seconds=30)
 _LARGEST_CSR = 32 << 10  # bytes; nobody is known yet who sends one
 
 
@@ -114,11 +111,12 @@ class Trust:
         self._reviews: SecretReviews | None = None
         self._authenticator: Authenticator | None = None
         self._authority: Authority | None = None
-        self._rotator: Rotator | None = None
+        self._keeper: ServingKeeper | None = None
         self._webhooks: WebhookServer | None = None
         self._configuration: WebhookConfiguration | None = None
         self._injectors: InjectionConfiguration | None = None
         self._roots: RootCertificates | None = None
+        self._working = False
         self._missing = "the certificate authority has no key yet"
         self.serving: ServingTls | None = None
         """What the ports with TLS show; nothing until there is an authority that can sign."""
@@ -130,8 +128,10 @@ class Trust:
 
     @property
     def bundle(self) -> str:
-        """The roots that everybody trusts (PEM); empty while there is no authority."""
-        return self._authority.bundle if self._authority is not None else ""
+        """The roots that everybody trusts (PEM); empty while there is nothing that says so."""
+        if self._authority is not None:
+            return self._authority.bundle
+        return self.serving.bundle if self.serving is not None else ""
 
     @property
     def missing(self) -> str:
@@ -141,12 +141,12 @@ class Trust:
     @property
     def problem(self) -> str:
         """What is wrong with where the authority comes from, whether it can sign meanwhile or not; empty if nothing."""
-        return self.missing or (self._rotator.problem if self._rotator is not None else "")
+        return self.missing or (self._keeper.problem if self._keeper is not None else "")
 
     def certificates(self) -> Iterator[Certificate]:
         """Yield what is trusted, what signs below it, and what the ports show, to watch over their ends."""
+        yield from (Certificate.of("root", root) for root in decode(self.bundle.encode()))
         if self._authority is not None:
-            yield from (Certificate.of("root", root) for root in self._authority.roots)
             yield from (Certificate.of("intermediate", each) for each in self._authority.issuer.chain)
         if self.serving is not None and self.serving.certificate is not None:
             yield Certificate.of("serving", self.serving.certificate)
@@ -169,23 +169,22 @@ class Trust:
         """
         if self.serving is not None:
             return self.serving
-        settings = self._settings
-        lifetimes = Lifetimes(settings.certificate_lifetime, settings.max_certificate_lifetime)
+        place = Place(self._settings, self._mesh, self._client, self._names)
         try:
-            source, memory = self._issuers(), self._memory()
-            authority = await open_authority(source, lifetimes, memory)
-            serving = ServingTls(authority, self._names)
+            found = await opened(place, self._bundle_changed)
         except SourceUnavailableError as error:
-            self._lacking(f"the certificate authority cannot be read: {error}")
+            self._lacking(f"{self._source} cannot be read: {error}")
             return None
-        except (InvalidIssuerError, CallRefused) as error:
-            self._lacking(f"the certificate authority cannot be used: {error}")
+        except (InvalidIssuerError, InvalidServingError, CallRefused) as error:
+            self._lacking(f"{self._source} cannot be used: {error}")
             return None
-        authority.on_change(self._bundle_changed)
-        self._authority, self.serving = authority, serving
-        self._rotator = Rotator(source, authority, serving, READ_AGAIN, memory)
-        log.info("security.authority_opened", subject=authority.issuer.certificate.subject.rfc4514_string())
-        return serving
+        self.serving, self._keeper, self._authority = found
+        return self.serving
+
+    @property
+    def _source(self) -> str:
+        """What certificates come from, in a sentence."""
+        return "the certificate authority" if self._settings.ca_server else "the serving certificate"
 
     def _lacking(self, problem: str) -> None:
         if problem != self._missing:
@@ -211,35 +210,42 @@ class Trust:
 
     async def keep(self) -> None:
         """Keep the authority and the serving certificate right until cancelled; call it once there is one."""
-        if self._rotator is None:
+        if self._keeper is None:
             raise RuntimeError("there is no authority to keep")
         self._start_work()
-        await self._rotator.run()
+        await self._keeper.run()
 
     def _start_work(self) -> None:
         """Begin what needs the roots: the keys of tokens, and what hands the roots on."""
-        if self._client is None or self._tokens is None or self._roots is not None:
+        if self._client is None or self._tokens is None or self._working:
             return  # it goes on, whatever becomes of who called
+        self._working = True
+        self._supervisor.start("keys of tokens", self._tokens.run)
+        if self._webhooks is not None:
+            self._configure_webhooks(self._client)
+        if self._authority is None:
+            return  # who signs instead hands the roots on, too
         from controlplane.controllers.leader import ROOT_CERTIFICATES  # noqa: PLC0415 - as above
         from controlplane.controllers.root_certificates import RootCertificates  # noqa: PLC0415
-        from controlplane.controllers.webhook_config import Identity, WebhookConfiguration  # noqa: PLC0415
 
-        start, revision = self._supervisor.start, self._settings.revision
         self._roots = RootCertificates(
             self._client, SYSTEM_NAMESPACE, lambda: self.bundle, self._discovered, signals=self._signals
         )
-        start("keys of tokens", self._tokens.run)
-        if self._webhooks is not None:
-            identity = Identity(revision, SYSTEM_NAMESPACE, f"istiod-{revision}-validator")
-            self._configuration = WebhookConfiguration(
-                self._client, lambda: self.bundle, identity, count_configuration, signals=self._signals
-            )
-            start("webhook configuration", self._configuration.run)
-            from controlplane.controllers.injection_config import InjectionConfiguration  # noqa: PLC0415
-
-            self._injectors = InjectionConfiguration(self._client, lambda: self.bundle, revision, signals=self._signals)
-            start("injection configuration", self._injectors.run)
         self.lead("root certificates", ROOT_CERTIFICATES, self._roots.run)
+
+    def _configure_webhooks(self, client: ApiClient) -> None:
+        """Begin to tell the API server whom the webhooks' certificate leads to."""
+        from controlplane.controllers.injection_config import InjectionConfiguration  # noqa: PLC0415
+        from controlplane.controllers.webhook_config import Identity, WebhookConfiguration  # noqa: PLC0415
+
+        start, revision = self._supervisor.start, self._settings.revision
+        identity = Identity(revision, SYSTEM_NAMESPACE, f"istiod-{revision}-validator")
+        self._configuration = WebhookConfiguration(
+            client, lambda: self.bundle, identity, count_configuration, signals=self._signals
+        )
+        start("webhook configuration", self._configuration.run)
+        self._injectors = InjectionConfiguration(client, lambda: self.bundle, revision, signals=self._signals)
+        start("injection configuration", self._injectors.run)
 
     def lead(self, name: str, lease: str, work: Work) -> None:
         """Compete for a lease, and do some work while this replica has it; both under supervision."""
@@ -267,6 +273,8 @@ class Trust:
             raise _stream_refused(refused) from refused
 
     async def _create_certificate(self, request: bytes, call: Call) -> bytes:
+        if not self._settings.ca_server:
+            raise GrpcRefused(Status.UNIMPLEMENTED, "certificates are signed elsewhere (--no-ca-server): ask there")
         if self._authority is None or self._authenticator is None:
             raise GrpcRefused(Status.UNAVAILABLE, "the certificate authority is not ready")
         if not call.secure:
@@ -299,24 +307,6 @@ class Trust:
             self._injectors.bundle_changed()
         if self._roots is not None:
             self._roots.changed()
-
-    def _issuers(self) -> IssuerSource:
-        policy = RootPolicy(self._mesh().trust_domain)
-        folder = self._settings.ca_dir
-        if self._client is None:
-            if folder is None:
-                raise RuntimeError("no certificate authority without a folder or a cluster")
-            return FolderSource(folder, policy)
-        from controlplane.security.secret_source import ClusterSource  # noqa: PLC0415 - as above
-
-        return ClusterSource(self._client, SYSTEM_NAMESPACE, folder or PLUGGED_IN, policy)
-
-    def _memory(self) -> Memory | None:
-        if self._client is None:
-            return None
-        from controlplane.security.cluster_memory import ClusterMemory  # noqa: PLC0415 - as above
-
-        return ClusterMemory(self._client, SYSTEM_NAMESPACE)
 
     def _names(self) -> tuple[str, ...]:
         settings = self._settings

@@ -45,9 +45,10 @@ def test_settings_change_the_workload() -> None:
     )
     assert spec["template"]["metadata"]["annotations"].items() >= {"c": "d", "prometheus.io/port": "15014"}.items()
     assert spec["strategy"] == {"type": "Recreate"}
-    assert [each["name"] for each in pod["volumes"]] == ["cacerts", "tmp", "more"]
-    assert pod["volumes"][1] == {"name": "tmp", "emptyDir": {}}
-    assert len(container["volumeMounts"]) == 3
+    ours = ["cacerts", "istio-csr-dns-cert", "istio-csr-ca-configmap"]
+    assert [each["name"] for each in pod["volumes"]] == [*ours, "tmp", "more"]
+    assert pod["volumes"][3] == {"name": "tmp", "emptyDir": {}}
+    assert [each["name"] for each in container["volumeMounts"]] == [*ours, "tmp", "more"]
     assert container["imagePullPolicy"] == "Always"
 
 

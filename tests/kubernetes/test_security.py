@@ -27,7 +27,7 @@ from controlplane.security.refusal import CallRefused, Refusal
 from controlplane.security.rotation import Rotator, open_authority
 from controlplane.security.secret_source import ClusterSource
 from controlplane.security.self_signed import RootPolicy
-from controlplane.security.serving import ServingTls, serving_names
+from controlplane.security.serving import ServingTls, SignedHere, serving_names
 from controlplane.security.sources import SourceUnavailableError
 from controlplane.security.tokens import TokenReviews
 from tests.cluster.api_server import ApiServer
@@ -78,7 +78,7 @@ async def test_a_token_of_kubectl_gets_a_certificate(kube_cluster: ApiServer, na
         source = ClusterSource(made, namespace, tmp_path, POLICY)
         authority = Authority(await source.read(), Lifetimes())
         authenticator = Authenticator(TrustDomains, TokenReviews(made, AUDIENCES, away), ["Kubernetes"])
-        tls = ServingTls(authority, lambda: serving_names("istio-system"))
+        tls = ServingTls(SignedHere(authority, lambda: serving_names("istio-system")))
         request = IstioCertificateRequest(csr=csr(ec.generate_private_key(ec.SECP256R1())))
         async with SecurePort(CertificateService(authenticator, authority)).serve(tls.grpc_context()) as secure:
             metadata = {"authorization": f"Bearer {token(kube_cluster, namespace)}", "clusterid": "Kubernetes"}
@@ -259,7 +259,7 @@ async def replica(made: client.ApiClient, namespace: str, folder: Path) -> tuple
     """Start as a new process does."""
     source, memory = ClusterSource(made, namespace, folder, POLICY), ClusterMemory(made, namespace)
     authority = await open_authority(source, Lifetimes(), memory)
-    serving = ServingTls(authority, lambda: serving_names(namespace))
+    serving = ServingTls(SignedHere(authority, lambda: serving_names(namespace)))
     return authority, Rotator(source, authority, serving, timedelta(minutes=1), memory)
 
 

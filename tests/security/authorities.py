@@ -35,21 +35,26 @@ class Signer:
     def pem(self) -> bytes:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
-    def signs(self, common_name: str, days: float = 100, *, authority: bool = True) -> Signer:
-        return _signed(common_name, self, days, authority=authority)
+    def signs(
+        self, common_name: str, days: float = 100, *, authority: bool = True, names: tuple[str, ...] = ()
+    ) -> Signer:
+        """Sign a new key: for an authority, or for these DNS names and URIs."""
+        return _signed(common_name, self, days, authority=authority, names=names)
 
 
 def root(common_name: str, days: float = 1000) -> Signer:
     return _signed(common_name, None, days, authority=True)
 
 
-def _signed(common_name: str, parent: Signer | None, days: float, *, authority: bool) -> Signer:
+def _signed(
+    common_name: str, parent: Signer | None, days: float, *, authority: bool, names: tuple[str, ...] = ()
+) -> Signer:
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     signing_key = parent.key if parent else key
     usage = dict.fromkeys(
         ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only"), False
     )
-    certificate = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(name(common_name))
         .issuer_name(parent.certificate.subject if parent else name(common_name))
@@ -66,9 +71,11 @@ def _signed(common_name: str, parent: Signer | None, days: float, *, authority: 
         )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key.public_key()), critical=False)
-        .sign(signing_key, hashes.SHA256())
     )
-    return Signer(certificate, key)
+    if names:
+        kinds = [x509.UniformResourceIdentifier(each) if "://" in each else x509.DNSName(each) for each in names]
+        builder = builder.add_extension(x509.SubjectAlternativeName(kinds), critical=False)
+    return Signer(builder.sign(signing_key, hashes.SHA256()), key)
 
 
 def cacerts(signer: Signer, between: list[Signer], roots: list[Signer]) -> Mapping[str, bytes]:

@@ -20,7 +20,7 @@ from controlplane.security.certificate_service import CertificateService
 from controlplane.security.issuer import Issuer
 from controlplane.security.observer import SecurityObserver
 from controlplane.security.refusal import CallRefused, Refusal
-from controlplane.security.serving import ServingTls, serving_names
+from controlplane.security.serving import ServingTls, SignedHere, serving_names
 from controlplane.security.tokens import TokenUser
 from tests.security.authorities import cacerts, csr, key_pem, root
 from tests.security.wire import SecurePort, create_certificate
@@ -80,7 +80,7 @@ def observer() -> Counting:
 async def port(authority: Authority, observer: Counting) -> AsyncIterator[int]:
     authenticator = Authenticator(lambda: DOMAINS, Tokens(), ["Kubernetes"])
     service = CertificateService(authenticator, authority, observer)
-    tls = ServingTls(authority, lambda: serving_names("istio-system"))
+    tls = ServingTls(SignedHere(authority, lambda: serving_names("istio-system")))
     async with SecurePort(service).serve(tls.grpc_context()) as secure:
         yield secure.port
 

@@ -11,7 +11,7 @@ from controlplane.security.ca import Authority, Lifetimes
 from controlplane.security.issuer import InvalidIssuerError
 from controlplane.security.rotation import Rotator, open_authority
 from controlplane.security.self_signed import RootPolicy
-from controlplane.security.serving import ServingTls
+from controlplane.security.serving import ServingTls, SignedHere
 from controlplane.security.sources import FolderSource
 from tests.security.authorities import Clock, Signer, cacerts, root
 
@@ -30,7 +30,7 @@ async def test_a_change_of_the_files_takes_effect_and_nonsense_does_not(
     plug_in(tmp_path, ROOT.signs("first"))
     source = FolderSource(tmp_path, RootPolicy())
     authority = await open_authority(source, Lifetimes())
-    serving = ServingTls(authority, lambda: NAMES)
+    serving = ServingTls(SignedHere(authority, lambda: NAMES))
     rotator = Rotator(source, authority, serving, timedelta(minutes=1))
     second = ROOT.signs("second")
     plug_in(tmp_path, second)
@@ -55,7 +55,7 @@ async def test_an_issuer_that_has_ended_is_reported_and_the_port_stays(tmp_path:
     plug_in(tmp_path, ROOT.signs("short", days=0.5))
     source = FolderSource(tmp_path, RootPolicy(), clock)
     authority = Authority(await source.read(), Lifetimes(), clock)
-    serving = ServingTls(authority, lambda: NAMES, clock)
+    serving = ServingTls(SignedHere(authority, lambda: NAMES, clock))
     shown = serving.certificate
     clock.pass_by(timedelta(days=1))
     rotator = Rotator(source, authority, serving, timedelta(minutes=1))

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from controlplane.security.ca import Authority, Lifetimes
 from controlplane.security.issuer import Issuer
-from controlplane.security.serving import ServingTls, serving_names
+from controlplane.security.serving import ServingTls, SignedHere, serving_names
 from tests.security.authorities import Clock, Signer, cacerts, csr, key_pem, root
 
 NAMES = serving_names("istio-system")
@@ -41,7 +41,7 @@ class World:
         self.clock = Clock(datetime.now(UTC) - timedelta(hours=13))  # tests move it to the present
         self.authority = Authority(issuer(ROOT, ROOT), Lifetimes(), self.clock)
         self.names = NAMES
-        self.tls = ServingTls(self.authority, lambda: self.names, self.clock)
+        self.tls = ServingTls(SignedHere(self.authority, lambda: self.names, self.clock))
         self.port = 0
         self._writers: list[asyncio.StreamWriter] = []
 

@@ -1,0 +1,89 @@
+"""Opens what certificates come from: an authority of our own, or files of somebody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from controlplane.apis.mesh import MeshConfig
+from controlplane.registry.mesh import SYSTEM_NAMESPACE
+from controlplane.security.ca import Authority, Lifetimes
+from controlplane.security.handover import Memory
+from controlplane.security.rotation import Rotator, ServingKeeper, open_authority
+from controlplane.security.self_signed import RootPolicy
+from controlplane.security.serving import ServingTls, SignedHere
+from controlplane.security.serving_files import ServingFiles
+from controlplane.security.sources import FolderSource, IssuerSource
+from controlplane.settings import Settings
+
+if TYPE_CHECKING:
+    from kubernetes.aio.client import ApiClient
+
+log = structlog.get_logger(__name__)
+
+READ_AGAIN = timedelta(seconds=30)
+PLUGGED_IN = Path("/etc/cacerts")
+MOUNTED = Path("/var/run/secrets/istiod")
+
+
+class Opened(NamedTuple):
+    """What the ports show, what keeps it right, and what signs: ``None`` where somebody else does."""
+
+    serving: ServingTls
+    keeper: ServingKeeper
+    authority: Authority | None
+
+
+class Place(NamedTuple):
+    """Where a control plane is: its settings, the mesh at present, its cluster if it has one, and its own names."""
+
+    settings: Settings
+    mesh: Callable[[], MeshConfig]
+    client: ApiClient | None
+    names: Callable[[], Sequence[str]]
+
+
+async def opened(place: Place, changed: Callable[[], None]) -> Opened:
+    """Open it; ``changed`` is called when the roots that everybody trusts have become others.
+
+    Raises:
+        CallRefused: the authority has ended.
+        InvalidIssuerError: the authority cannot sign.
+        InvalidServingError: the files of somebody else's certificate do not fit.
+        SourceUnavailableError: something cannot be read.
+    """
+    settings = place.settings
+    if not settings.ca_server:
+        serving = ServingTls(ServingFiles(settings.serving_dir or MOUNTED))
+        log.info("security.serving_from_files", folder=str(settings.serving_dir or MOUNTED))
+        return Opened(serving, ServingKeeper(serving, READ_AGAIN, changed), None)
+    lifetimes = Lifetimes(settings.certificate_lifetime, settings.max_certificate_lifetime)
+    source, memory = _issuers(place), _memory(place)
+    authority = await open_authority(source, lifetimes, memory)
+    serving = ServingTls(SignedHere(authority, place.names))
+    authority.on_change(changed)
+    log.info("security.authority_opened", subject=authority.issuer.certificate.subject.rfc4514_string())
+    return Opened(serving, Rotator(source, authority, serving, READ_AGAIN, memory), authority)
+
+
+def _issuers(place: Place) -> IssuerSource:
+    policy, folder = RootPolicy(place.mesh().trust_domain), place.settings.ca_dir
+    if place.client is None:
+        if folder is None:
+            raise RuntimeError("no certificate authority without a folder or a cluster")
+        return FolderSource(folder, policy)
+    from controlplane.security.secret_source import ClusterSource  # noqa: PLC0415 - the Kubernetes client loads slowly
+
+    return ClusterSource(place.client, SYSTEM_NAMESPACE, folder or PLUGGED_IN, policy)
+
+
+def _memory(place: Place) -> Memory | None:
+    if place.client is None:
+        return None
+    from controlplane.security.cluster_memory import ClusterMemory  # noqa: PLC0415 - as above
+
+    return ClusterMemory(place.client, SYSTEM_NAMESPACE)
