@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from controlplane.simulate.manifests import Manifest, Manifests
 
 
-ROUTING_TESTS = (".routes.yaml", ".routes.yml")
-"""How the names of files end that hold tests and no objects."""
-
-
 def read_manifests(paths: Iterable[Path]) -> list[Manifest]:
     """Read all objects of files, directories, or with ``-`` of standard input; what cannot be read is told of.
 
@@ -34,8 +30,6 @@ def read_manifests(paths: Iterable[Path]) -> list[Manifest]:
     for path in paths:
         try:
             for document, piece in documents(path):
-                if piece.file.endswith(ROUTING_TESTS):
-                    continue
                 if isinstance(document, Unreadable):
                     tell(f"{piece.file}:{piece.first + document.line - 1}: not readable: {document.reason}")
                 elif document.value is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +12,6 @@ from urllib.parse import urlencode
 import typer
 
 from controlplane.cli.fetch import CONTROL_PLANE, ControlPlaneOption, Unanswered, fail, fetch_json
-from controlplane.cli.mesh_files import ROUTING_TESTS
 from controlplane.cli.plain import PlainCommand
 
 if TYPE_CHECKING:
@@ -83,11 +81,12 @@ def routing_tests(
     Exit codes: 0 all as expected, 1 a test fails, or too few rules are reached, 2 wrong usage.
     """
     from controlplane.cli.output import print_value
+    from controlplane.cli.routing_test_files import read_tests
     from controlplane.cli.routing_tests_text import junit_text, print_results, result_words
 
     if live == bool(filename):
         raise typer.BadParameter("give either -f, with the mesh, or --live", param_hint="-f")
-    cases = list(_read(tests))
+    cases = list(read_tests(tests))
     try:
         results, coverage = _of_server(address, cases) if live else asyncio.run(_of_files(filename or [], cases))
     except Unanswered as error:
@@ -101,42 +100,6 @@ def routing_tests(
     under = coverage is not None and coverage.percent < fail_under
     if under or any(result.verdict == "FAIL" for result in results):
         raise typer.Exit(FAILED)
-
-
-def _read(paths: Iterable[Path]) -> Iterator[Case]:
-    """Read all tests.
-
-    Raises:
-        typer.BadParameter: a file cannot be read, or holds no tests.
-    """
-    from controlplane.documents.limits import Unreadable
-    from controlplane.documents.pieces import pieces
-    from controlplane.simulate.routing.cases import BadTestsError, cases
-
-    for file in _files(paths):
-        try:
-            content = file.read_bytes()
-        except OSError as error:
-            raise typer.BadParameter(f"{file}: {error.strerror or error}") from error
-        for document, piece in pieces(content, str(file), is_json=False):
-            if isinstance(document, Unreadable):
-                raise typer.BadParameter(f"{file}:{piece.first + document.line - 1}: {document.reason}")
-            if document.value is None:
-                continue
-            try:
-                yield from cases(document.value, str(file))
-            except BadTestsError as error:
-                raise typer.BadParameter(str(error)) from error
-
-
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
-    for path in paths:
-        found = [path]
-        if path.is_dir():
-            found = sorted(each for each in path.rglob("*") if each.name.endswith(ROUTING_TESTS))
-            if not found:
-                raise typer.BadParameter(f"{path} has no file *{' or *'.join(ROUTING_TESTS)}")
-        yield from found
 
 
 async def _of_files(paths: list[Path], cases: list[Case]) -> tuple[list[Result], Coverage]:

@@ -59,7 +59,12 @@ def pieces(content: bytes, file: str, *, is_json: bool) -> Iterator[tuple[Docume
 
 
 def objects(value: Any) -> Iterator[tuple[Steps, Any]]:  # noqa: ANN401 - unread YAML
-    """The objects of a document: itself, or those of a ``List`` (also of a list of lists), each with the way to it."""
+    """The objects of a document: itself, or those of a ``List`` (also of a list of lists), each with the way to it.
+
+    A document of routing tests, which may stand beside manifests, has none.
+    """
+    if is_routing_tests(value):
+        return
     waiting: list[tuple[Steps, Any]] = [((), value)]
     while waiting:
         way, raw = waiting.pop()
@@ -69,3 +74,10 @@ def objects(value: Any) -> Iterator[tuple[Steps, Any]]:  # noqa: ANN401 - unread
             waiting += reversed([((*way, "items", at), item) for at, item in enumerate(items or ())])
         else:
             yield way, raw
+
+
+def is_routing_tests(value: Any) -> bool:  # noqa: ANN401 - unread YAML
+    """Whether a document holds routing tests (``controlplane test``): its content tells, not the file's name."""
+    if not isinstance(value, dict) or not isinstance(value.get("tests"), list):
+        return False
+    return not value.keys() & {"apiVersion", "kind", "metadata"}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from controlplane.documents.json_reader import json_documents
 from controlplane.documents.limits import Unreadable
+from controlplane.documents.pieces import objects
+from controlplane.documents.places import Steps
 from controlplane.documents.yaml_reader import chunks, yaml_documents
 from controlplane.model import kinds
 from controlplane.model.objects import Object, ObjectKey, Rejected, Warned
@@ -91,25 +92,16 @@ def _items(piece: str, path: str, line: int, *, is_json: bool) -> tuple[_Item, .
             source = f"{path}:{line + offset}"
             items.append(_Item(offset, "", Rejected(NOWHERE, (f"not readable: {document.reason}",), source)))
         elif document.value is not None:
-            for within, raw in _flat(document.value):
+            for way, raw in objects(document.value):
+                within = _within(way)
                 result = parse(raw, f"{path}:{line + offset}{within}")
                 items.append(_Item(offset, within, result, document.warnings))
     return tuple(items)
 
 
-def _flat(value: object) -> list[tuple[str, Any]]:
-    """Return the objects of a document: itself, or those of a ``List`` (also of a list of lists)."""
-    found: list[tuple[str, Any]] = []
-    waiting: list[tuple[str, Any]] = [("", value)]
-    while waiting:
-        within, raw = waiting.pop()
-        kind = raw.get("kind") if isinstance(raw, dict) else None
-        items = raw.get("items") if isinstance(raw, dict) else None
-        if isinstance(kind, str) and kind.endswith("List") and (items is None or isinstance(items, list)):
-            waiting += reversed([(f"{within} items[{at}]", item) for at, item in enumerate(items or ())])
-        else:
-            found.append((within, raw))
-    return found
+def _within(way: Steps) -> str:
+    """Return the way to an object of lists as sources name it."""
+    return "".join(f" items[{step}]" for step in way if step != "items")
 
 
 def _moved(piece: _Piece, path: str, line: int) -> tuple[_Item, ...]:

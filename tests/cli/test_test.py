@@ -73,3 +73,12 @@ async def test_a_file_that_holds_no_tests_is_told_of(tmp_path: Path, text: str, 
     result = await run("test", "-f", BOOKSHOP, str(tests))
     assert result.code == 2
     assert said in result.err
+
+
+async def test_objects_in_a_file_that_is_named_as_tests_are_the_mesh(tmp_path: Path) -> None:
+    """Whoever names a manifest so loses nothing of it, and tests in the same directory run."""
+    for file in (ROOT / "docs" / "examples" / "bookshop").glob("*.yaml"):
+        (tmp_path / file.name.replace(".yaml", ".routes.yaml")).write_text(file.read_text())
+    result = await run("test", "-f", str(tmp_path), str(tmp_path))
+    assert result.code == 0, result.out + result.err
+    assert "6 requests: 5 as expected, 0 not, 1 skipped" in result.out

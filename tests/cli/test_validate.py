@@ -81,12 +81,22 @@ async def test_what_is_no_list_is_told_in_words_of_yaml() -> None:
     assert "tuple" not in result.out
 
 
-async def test_the_samples_are_objects_and_nothing_else() -> None:
-    """Beside their directories are tests of routes, which are no objects."""
-    meshes = [path for path in sorted((ROOT / "samples").iterdir()) if path.is_dir() and list(path.glob("*.yaml"))]
-    assert len(meshes) >= 5
-    result = await run("validate", *(word for path in meshes for word in ("-f", str(path))))
+async def test_routing_tests_beside_the_samples_are_passed_over() -> None:
+    """Those stand in files of their own, below the same directory."""
+    result = await run("validate", "-f", str(ROOT / "samples"))
     assert result.code == 0, result.out + result.err
+    assert " checked: 0 errors, " in result.err
+
+
+async def test_content_tells_routing_tests_from_objects(tmp_path: Path) -> None:
+    """A file of tests under any name is passed over; one named so that holds objects is read."""
+    (tmp_path / "any.yaml").write_text("from: pod/shop/web\ntests: []\n---\n" + GOOD)
+    (tmp_path / "mesh.routes.yaml").write_text(GOOD.replace("good", "named"))
+    result = await run("validate", "-f", str(tmp_path))
+    assert (result.code, result.err) == (0, "2 objects checked: 0 errors, 0 warnings\n"), result.out
+    (tmp_path / "any.yaml").write_text("kind: VirtualService\ntests: []\n")
+    result = await run("validate", "-f", str(tmp_path))
+    assert (result.code, "apiVersion" in result.out) == (1, True), "an object that is wrong is no test"
 
 
 async def test_warnings_are_no_failure(mesh: Path) -> None:

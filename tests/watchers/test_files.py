@@ -390,6 +390,17 @@ async def test_config_map_mount(tmp_path: Path) -> None:
         assert await watched.until("a", 81) == 1
 
 
+def test_routing_tests_are_no_objects_and_no_refusals(tmp_path: Path) -> None:
+    """A document tells by what it holds, whatever its file is called."""
+    put(tmp_path / "shop.routes.yaml", "from: namespace/shop\ntests: []\n")
+    put(tmp_path / "mixed.routes.yaml", f"{service('web')}---\ntests: [{{name: a}}]\n")
+    put(tmp_path / "plain.yaml", f"tests: []\n---\n{service('api')}")
+    source = FileSource(tmp_path)
+    change = source.load()
+    assert names(change) == ["api", "web"]
+    assert (change.rejections, source.rejected, source.unused) == ((), {}, {})
+
+
 async def test_directory_that_is_replaced(tmp_path: Path) -> None:
     """A new directory of the same name is watched in turn, and one that was missing."""
     directory = tmp_path / "mesh"
