@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from http.client import HTTPConnection, HTTPException
 from typing import Annotated, Any, NoReturn
@@ -12,6 +13,8 @@ from controlplane.documents.json_reader import json_value
 from controlplane.printable import printable
 
 TIMEOUT_SECONDS = 10.0
+POST_TIMEOUT_SECONDS = 120.0
+"""For questions that take long; a control plane gives up before."""
 
 CONTROL_PLANE = "127.0.0.1:15014"
 ENVOY_ADMIN = "127.0.0.1:15000"
@@ -45,7 +48,16 @@ def fetch_json(address: str, path: str, what: str) -> Any:  # noqa: ANN401 - any
         Unanswered: no connection, no answer in time, a status other than 200, or no JSON.
         typer.BadParameter: ``address`` is not ``host:port``.
     """
-    body = _fetch(address, path, what)
+    return _json(_fetch(address, path, what), address, what)
+
+
+def post_json(address: str, path: str, value: object, what: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Return what ``POST path`` answers to a JSON value; it may take a minute. See ``fetch_json``."""
+    body = json.dumps(value, default=str).encode()  # YAML has times, which are read from text too
+    return _json(_fetch(address, path, what, body), address, what)
+
+
+def _json(body: bytes, address: str, what: str) -> Any:  # noqa: ANN401 - any JSON value
     try:
         return json_value(body, limit=MAX_DUMP)
     except ValueError as error:
@@ -57,11 +69,13 @@ def fetch_text(address: str, path: str, what: str) -> str:
     return _fetch(address, path, what).decode(errors="replace")
 
 
-def _fetch(address: str, path: str, what: str) -> bytes:
+def _fetch(address: str, path: str, what: str, posted: bytes | None = None) -> bytes:
     host, port = split_address(address)
-    connection = HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
+    timeout = TIMEOUT_SECONDS if posted is None else POST_TIMEOUT_SECONDS
+    connection = HTTPConnection(host, port, timeout=timeout)
+    headers = {"Accept": "application/json"} | ({} if posted is None else {"Content-Type": "application/json"})
     try:
-        connection.request("GET", path, headers={"Accept": "application/json"})
+        connection.request("GET" if posted is None else "POST", path, posted, headers)
         response = connection.getresponse()
         body = response.read()
     except OSError as error:

@@ -23,13 +23,13 @@ def read_tests(paths: Iterable[Path]) -> Iterator[Case]:
     """
     for path in paths:
         if not path.is_dir():
-            yield from _of_file(path, alone=True)
+            yield from tests_of(path, alone=True)
             continue
         files = test_files(path)
         if not files:
             raise typer.BadParameter(f"{path} has no file *{' or *'.join(_ENDINGS)}")
         for file in files:
-            yield from _of_file(file, alone=False)
+            yield from tests_of(file, alone=False)
 
 
 def test_files(directory: Path) -> list[Path]:
@@ -37,8 +37,12 @@ def test_files(directory: Path) -> list[Path]:
     return sorted(each for each in directory.rglob("*") if each.name.endswith(_ENDINGS))
 
 
-def _of_file(file: Path, *, alone: bool) -> Iterator[Case]:
-    """Read the tests of a file; ``alone`` says that it was named, so that it must hold nothing else."""
+def tests_of(file: Path, *, alone: bool) -> Iterator[Case]:
+    """Read the tests of a file; ``alone`` says that it was named, so that it must hold nothing else.
+
+    Raises:
+        typer.BadParameter: it cannot be read, or holds something else.
+    """
     try:
         content = file.read_bytes()
     except OSError as error:

@@ -20,11 +20,13 @@ from controlplane.watchers.kinds import Unused, parse
 
 _POD_RANGE = IPv4Address("198.18.0.0")
 _SERVICE_RANGE = IPv4Address("198.19.0.0")
-_WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job"})
+WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job"})
+"""The kinds that stand for a pod."""
 _DISABLED = frozenset({"false", "disabled"})
 _MOST = 65_000
 
 Raw = Mapping[str, Any]
+_Named = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,15 @@ class Manifests:
     objects: list[Object] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     assumed: int = 0
+    addresses: dict[_Named, str] = field(default_factory=dict)
+    """The addresses that were given, by kind, namespace and name."""
 
     @classmethod
-    def of(cls, manifests: Iterable[Manifest]) -> Manifests:
-        """Read manifests and complete them; of two with one name the first counts."""
+    def of(cls, manifests: Iterable[Manifest], before: Manifests | None = None) -> Manifests:
+        """Read manifests and complete them; of two with one name the first counts.
+
+        What ``before`` has an address for keeps it, so that what is new moves nobody.
+        """
         held, found = list(manifests), cls()
         taken: set[Any] = set()
         for each in held:
@@ -59,20 +66,21 @@ class Manifests:
             elif isinstance(result, Rejected):
                 found.rejected.append(result)
         workloads = [each for each in held if _is_workload(each.value) and _is_new(each)]
-        found._complete(workloads)
+        found._complete(workloads, before.addresses if before is not None else {})
         return found
 
     def change_set(self) -> ChangeSet:
         """Return all objects as one change."""
         return ChangeSet(tuple(self.objects), (), tuple(self.rejected))
 
-    def _complete(self, workloads: list[Manifest]) -> None:
+    def _complete(self, workloads: list[Manifest], known: Mapping[_Named, str]) -> None:
         injected = {obj.meta.name: _injects(obj.meta.labels) for obj in self.objects if obj.kind.name == "Namespace"}
-        every = sorted(workloads, key=lambda each: (_namespace(each.value), each.value["metadata"]["name"]))
-        for number, each in enumerate(every[:_MOST], 1):
-            raw = _pod(each.value, str(_POD_RANGE + number), injected)
-            self._add(raw, each.source)
-        self._address_services()
+        every = {("Pod", _namespace(each.value), each.value["metadata"]["name"]): each for each in workloads}
+        addresses = _addresses(every, _POD_RANGE, known)
+        for key, address in addresses.items():
+            self._add(_pod(every[key].value, address, injected), every[key].source)
+        self.addresses |= addresses
+        self._address_services(known)
         self._fill_services()
 
     def _add(self, raw: Raw, source: str) -> None:
@@ -83,14 +91,15 @@ class Manifests:
         elif isinstance(result, Rejected):
             self.rejected.append(result)
 
-    def _address_services(self) -> None:
+    def _address_services(self, known: Mapping[_Named, str]) -> None:
         """Give each Service that wants an address and states none one."""
-        wanting = sorted(
-            (obj.meta.namespace, obj.meta.name)
+        wanting = [
+            ("Service", obj.meta.namespace, obj.meta.name)
             for obj in self.objects
             if isinstance(obj.spec, KubeService) and not obj.spec.cluster_ips and obj.spec.type != "ExternalName"
-        )
-        addresses = {key: str(_SERVICE_RANGE + number) for number, key in enumerate(wanting[:_MOST], 1)}
+        ]
+        addresses = _addresses(wanting, _SERVICE_RANGE, known)
+        self.addresses |= addresses
         self.objects = [_addressed(obj, addresses) for obj in self.objects]
 
     def _fill_services(self) -> None:
@@ -112,7 +121,7 @@ class Manifests:
 
 
 def _is_workload(value: Any) -> bool:  # noqa: ANN401 - unread YAML
-    if not isinstance(value, dict) or value.get("kind") not in _WORKLOADS:
+    if not isinstance(value, dict) or value.get("kind") not in WORKLOADS:
         return False
     template = (value.get("spec") or {}).get("template") if isinstance(value.get("spec"), dict) else None
     meta = value.get("metadata")
@@ -154,8 +163,20 @@ def _pod(workload: Raw, address: str, injected: Mapping[str, bool]) -> Raw:
     }
 
 
-def _addressed(obj: Object, addresses: Mapping[tuple[str, str], str]) -> Object:
-    address = addresses.get((obj.meta.namespace, obj.meta.name)) if isinstance(obj.spec, KubeService) else None
+def _addresses(names: Iterable[_Named], base: IPv4Address, known: Mapping[_Named, str]) -> dict[_Named, str]:
+    """Return an address of a range for each name, in their order; a known one is kept."""
+    taken = set(known.values())
+    free = (address for number in range(1, _MOST + 1) if (address := str(base + number)) not in taken)
+    found: dict[_Named, str] = {}
+    for name in sorted(names):
+        if address := known.get(name) or next(free, ""):
+            found[name] = address
+    return found
+
+
+def _addressed(obj: Object, addresses: Mapping[_Named, str]) -> Object:
+    named = ("Service", obj.meta.namespace, obj.meta.name)
+    address = addresses.get(named) if isinstance(obj.spec, KubeService) else None
     return replace(obj, spec=replace(obj.spec, cluster_ips=(address,))) if address else obj
 
 

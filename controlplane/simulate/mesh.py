@@ -95,6 +95,38 @@ class Mesh:
                 )
         return self._made_up(f"{name}.{namespace}", namespace, selector, kind="router")
 
+    def every(self) -> dict[str, Proxy]:
+        """Return all proxies that the objects stand for, by id: gateways, and the sidecars of pods.
+
+        Pods that are not known to have a proxy are left out, unless that is known of none. A namespace with Services
+        and without such a pod has a sidecar that nothing selects.
+        """
+        pods = [pod for key in self.registry.keys(kinds.POD) if (pod := self._view.get(key)) is not None]
+        gateways = {proxy.id: proxy for proxy in self._gateways(pods)}
+        injected = [pod for pod in pods if pod.meta.labels.get(TLS_MODE) == "istio"]
+        beside = (self.of_pod(pod) for pod in injected or pods)
+        sidecars = {proxy.id: proxy for proxy in beside if proxy.id not in gateways}
+        namespaces = {key.namespace for key in self.registry.keys(kinds.SERVICE)}
+        for namespace in sorted(namespaces - {proxy.namespace for proxy in sidecars.values()}):
+            sidecars[f"any.{namespace}"] = self._made_up(f"any.{namespace}", namespace, {})
+        return gateways | sidecars
+
+    def _gateways(self, pods: list[Object]) -> Iterator[Proxy]:
+        for key in self.registry.keys(kinds.GATEWAY):
+            obj = self._view.get(key)
+            selector = (obj.spec.selector if obj is not None else None) or {}
+            chosen = [pod for pod in pods if selector and selects(selector, pod.meta.labels)]
+            for pod in chosen:
+                yield self._made_up(
+                    f"{pod.meta.name}.{pod.meta.namespace}",
+                    pod.meta.namespace,
+                    pod.meta.labels,
+                    pod.spec.ips,
+                    "router",
+                )
+            if not chosen:
+                yield self._gateway(key.namespace, key.name)
+
     def _made_up(  # noqa: PLR0913, PLR0917 - what a proxy says of itself
         self,
         id_: str,

@@ -1,0 +1,204 @@
+"""A plan as text: the objects with what comes of each, the problems, and the sum in the last lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from controlplane.cli.plan_tests import AskedTest
+
+Json = Mapping[str, Any]
+_SIGNS = {"added": "+", "changed": "~", "removed": "-"}
+_WORDS = {"added": "new", "changed": "changed", "removed": "removed"}
+_NOUNS = {
+    "CDS": "cluster",
+    "EDS": "load assignment",
+    "LDS": "listener",
+    "RDS": "route configuration",
+    "SDS": "secret",
+    "ECDS": "extension",
+    "NDS": "name table",
+}
+_MOST_FIELDS = 10
+_LONGEST = 60
+_MOST_OBJECTS = 100
+
+
+def plan_text(answer: Json, asked: Sequence[AskedTest], *, verbose: bool) -> str:
+    """Return the lines of a plan; ``asked`` are the tests whose answer is another."""
+    lines = [_heading(answer)]
+    told: set[int] = set()
+    for obj in answer["objects"][:_MOST_OBJECTS]:
+        lines += ["", *_object(answer, obj, told)]
+    if len(answer["objects"]) > _MOST_OBJECTS:
+        lines += ["", f"and {len(answer['objects']) - _MOST_OBJECTS} more objects"]
+    for each in answer["refused"]:
+        lines += ["", f"! {_name(each)} is refused, and what is in force stays   {each['source']}".rstrip()]
+        lines += [f"    {problem}" for problem in each["problems"]]
+    rest = [each for at, each in enumerate(answer["problems"]) if at not in told]
+    if rest:
+        lines += ["", "Elsewhere:", *(f"  ! {_named_problem(each)}" for each in rest)]
+    if answer["solved"]:
+        lines += ["", "Solved:", *(f"    {_named_problem(each)}" for each in answer["solved"])]
+    if verbose:
+        lines += _classes(answer["classes"])
+    if answer["unused"]:
+        lines += ["", f"Without meaning here: {', '.join(answer['unused'])}"]
+    lines += ["", *_sum(answer)]
+    lines += _tests(answer, asked)
+    return "\n".join([*lines, _end(answer, asked)])
+
+
+def _heading(answer: Json) -> str:
+    counts = {word: sum(each["change"] == change for each in answer["objects"]) for change, word in _WORDS.items()}
+    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing changes"
+    objects = _number(len(answer["objects"]), "object")
+    return f"Against {answer['against']}, revision {answer['revision']}.  {objects}: {told}."
+
+
+def _object(answer: Json, obj: Json, told: set[int]) -> Iterator[str]:
+    source = f"   {obj['source']}" if obj["source"] else ""
+    yield f"{_SIGNS[obj['change']]} {_name(obj)}{source}"
+    yield from (f"    {line}" for line in _fields(obj["patch"]))
+    yield f"    {_effect(obj['effect'], answer['proxyCount'])}"
+    for at, problem in enumerate(answer["problems"]):
+        if at not in told and (_is(problem["object"], obj) or _is(problem["winner"], obj)):
+            told.add(at)
+            text = _problem(problem) if _is(problem["object"], obj) else _named_problem(problem)
+            yield f"    ! {text}"
+
+
+def _fields(patch: Sequence[Json]) -> Iterator[str]:
+    rows = [(_path(each["path"]), _step(each)) for each in patch]
+    width = max((len(path) for path, _ in rows[:_MOST_FIELDS]), default=0)
+    for path, step in rows[:_MOST_FIELDS]:
+        yield f"{path:<{width}}   {step}"
+    if len(rows) > _MOST_FIELDS:
+        yield f"and {len(rows) - _MOST_FIELDS} more fields"
+
+
+def _step(edit: Json) -> str:
+    if edit["op"] == "add":
+        return f"+ {_value(edit['value'])}"
+    if edit["op"] == "remove":
+        return f"- {_value(edit['was'])}"
+    return f"{_value(edit['was'])} -> {_value(edit['value'])}"
+
+
+def _path(pointer: str) -> str:
+    """Return a JSON pointer as fields are named: ``spec.http[0].timeout``."""
+    found = ""
+    for step in pointer.split("/")[1:]:
+        name = step.replace("~1", "/").replace("~0", "~")
+        plain = name.replace("_", "").replace("-", "").isalnum()
+        found += f"[{name}]" if name.isdecimal() or not plain else f".{name}" if found else name
+    return found
+
+
+def _value(value: object) -> str:
+    text = json.dumps(value) if isinstance(value, (dict, list)) else str(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def _effect(effect: Json | None, total: int) -> str:
+    if effect is None:
+        return "applied together with the others: what comes of it alone was not looked at"
+    if not effect["proxyCount"]:
+        return "no proxy is sent anything for it"
+    gateways = effect["gateways"]
+    kinds = [_number(effect["sidecars"], "sidecar")] if effect["sidecars"] else []
+    if gateways:
+        kinds.append(f"gateway {gateways[0]}" if len(gateways) == 1 else _number(len(gateways), "gateway"))
+    return f"{effect['proxyCount']} of {_number(total, 'proxy')} ({', '.join(kinds)}): {_counts(effect['resources'])}"
+
+
+def _counts(resources: Json) -> str:
+    told = []
+    for service, counts in resources.items():
+        signs = " ".join(f"{_SIGNS[change]}{count}" for change, count in counts.items())
+        told.append(f"{_plural(_NOUNS[service])} {signs}")
+    return ", ".join(told)
+
+
+def _classes(classes: Iterable[Json]) -> Iterator[str]:
+    for each in classes:
+        names = ", ".join(each["proxies"][:3]) + (", ..." if each["proxyCount"] > 3 else "")  # noqa: PLR2004 - enough
+        yield ""
+        yield f"{_number(each['proxyCount'], 'proxy')} ({names}):"
+        for resource in each["resources"]:
+            size = f"   {_size(resource['sizeBytes'])}" if resource["sizeBytes"] else ""
+            yield f"  {_SIGNS[resource['change']]} {_NOUNS[resource['type']]} {resource['name']}{size}"
+            yield from (f"      {line}" for line in _fields(resource.get("patch", ())))
+            if "unshown" in resource:
+                yield f"      {resource['unshown']}"
+
+
+def _sum(answer: Json) -> Iterator[str]:
+    totals = answer["totals"]
+    told = [f"{totals['proxies']} of {_number(answer['proxyCount'], 'proxy')}"]
+    if totals["resources"]:
+        told.append(_counts(totals["resources"]))
+        told += [f"{service} {_size(size)}" for service, size in totals["bytes"].items()]
+        drained = totals["drained"]
+        told.append(f"listeners drained {drained['listeners']}")
+        if drained["filterChains"]:
+            told.append(f"filter chains drained {drained['filterChains']}")
+    conflicts = sum(each["winner"] is not None for each in answer["problems"])
+    told.append(f"new conflicts {conflicts}")
+    yield f"Plan: {', '.join(told)}."
+
+
+def _tests(answer: Json, asked: Sequence[AskedTest]) -> Iterator[str]:
+    if not answer["requests"]:
+        return
+    yield f"Requests that change: {len(asked)} of {len(answer['requests'])}{':' if asked else '.'}"
+    for each in asked:
+        verdict = "! fails now" if each.breaks else "passes now" if each.mends else "goes elsewhere"
+        yield f"  {each.case.file}: {each.case.title}   {verdict}"
+        yield f"      before  {_result(each.before)}"
+        yield f"      after   {_result(each.after)}"
+        yield from (f"      {problem}" for problem in _differing(each.problems_after) if each.breaks)
+
+
+def _differing(problems: Sequence[str]) -> Iterator[str]:
+    """Yield what differs; that a request fails is told already."""
+    return (problem for problem in problems if not problem.startswith("it "))
+
+
+def _result(answer: Json) -> str:
+    return str(answer["error"] if "error" in answer else "; ".join(answer["result"].splitlines()))
+
+
+def _end(answer: Json, asked: Sequence[AskedTest]) -> str:
+    errors = answer["errors"] + sum(each.breaks for each in asked)
+    return f"{_number(errors, 'error')}, {_number(answer['warnings'], 'warning')}. Nothing was applied."
+
+
+def _problem(problem: Json) -> str:
+    where = f"{problem['path']}: " if problem["path"] else ""
+    return f"{where}{problem['reason']}" + (f"   {problem['code']}" if problem["code"] else "")
+
+
+def _named_problem(problem: Json) -> str:
+    return f"{_name(problem['object'])} {_problem(problem)}" if problem["object"] else _problem(problem)
+
+
+def _name(obj: Json) -> str:
+    return f"{obj['kind']} {obj['namespace']}/{obj['name']}" if obj["namespace"] else f"{obj['kind']} {obj['name']}"
+
+
+def _is(one: Json | None, other: Json) -> bool:
+    return one is not None and all(one[part] == other[part] for part in ("kind", "group", "namespace", "name"))
+
+
+def _number(number: int, noun: str) -> str:
+    return f"{number} {noun if number == 1 else _plural(noun)}"
+
+
+def _plural(noun: str) -> str:
+    return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+
+
+def _size(size: int) -> str:
+    return f"{size} B" if size < 1_000 else f"{size / 1_000:.0f} KB" if size < 1_000_000 else f"{size / 1e6:.1f} MB"  # noqa: PLR2004 - units

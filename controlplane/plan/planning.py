@@ -1,0 +1,172 @@
+"""A change applied to a mesh, object by object, and all that is different then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from controlplane.analysis.findings import Finding, findings
+from controlplane.compiler.compiler import Compiler, Session
+from controlplane.model.objects import ChangeSet, Rejected
+from controlplane.model.proxy import Proxy
+from controlplane.plan.pushed import ResourceChange, pushed
+from controlplane.plan.references import Dangling, dangling
+from controlplane.plan.written import ObjectChange, object_changes
+from controlplane.snapshots import Resource, ResourceType, Snapshot
+
+MOST_ALONE = 50
+"""Objects up to which each is applied alone, so that what comes of it is known; more are applied together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Proxies, by their ids, that are sent the same."""
+
+    proxies: tuple[str, ...]
+    changes: tuple[ResourceChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What comes of one object, applied after those before it; ``groups`` is ``None`` where that was not looked at."""
+
+    change: ObjectChange
+    groups: tuple[Group, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A cluster that is led to and not there any more, or not yet, for some proxies."""
+
+    dangling: Dangling
+    proxies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a change would do: ``groups`` are all proxies that are sent something, each once.
+
+    ``revision`` is that of the registry before. ``begun`` and ``ended`` are findings that are new, and that are gone;
+    ``broken`` likewise is new. ``unbuilt`` says what could not be built, by type and name.
+    """
+
+    revision: int
+    proxies: Mapping[str, Proxy]
+    effects: tuple[Effect, ...] = ()
+    groups: tuple[Group, ...] = ()
+    begun: tuple[Finding, ...] = ()
+    ended: tuple[Finding, ...] = ()
+    broken: tuple[Broken, ...] = ()
+    unbuilt: Mapping[tuple[ResourceType, str], str] = field(default_factory=dict)
+    refused: tuple[Rejected, ...] = ()
+
+
+class Planning:
+    """One compiler, with the proxies whose snapshots are compared. What is applied to it stays applied."""
+
+    def __init__(self, compiler: Compiler, proxies: Mapping[str, Proxy]) -> None:
+        self._compiler = compiler
+        self._proxies = proxies
+        self._sessions: dict[str, Session] = {}
+        self._differences: dict[tuple[int, int], tuple[ResourceChange, ...]] = {}
+        self._kept: list[Snapshot] = []  # compared by their ids: none may go while these are used
+        self._named: dict[Resource, frozenset[str]] = {}
+
+    async def planned(self, changes: ChangeSet) -> Plan:
+        """Apply a change and return what is different; objects that are as they were are none.
+
+        Raises:
+            ClassificationError: what a proxy is cannot be found out (our bug).
+        """
+        registry = self._compiler.registry
+        revision = registry.revision
+        for id_, proxy in self._proxies.items():
+            self._sessions[id_] = await self._compiler.open(proxy, _nobody)
+        before, known = self._snapshots(), self._findings()
+        changed = tuple(object_changes(registry.objects, changes))
+        effects = await self._applied(changed)
+        after, found = self._snapshots(), self._findings()
+        return Plan(
+            revision,
+            self._proxies,
+            effects,
+            self._groups(before, after),
+            _without(found, known),
+            _without(known, found),
+            tuple(self._broken(before, after)),
+            _unbuilt(before.values(), after.values()),
+            changes.rejections,
+        )
+
+    async def _applied(self, changed: Sequence[ObjectChange]) -> tuple[Effect, ...]:
+        if len(changed) > MOST_ALONE:
+            upserts = tuple(each.after for each in changed if each.after is not None)
+            deletes = tuple(each.key for each in changed if each.after is None)
+            await self._compiler.apply(ChangeSet(upserts, deletes))
+            return tuple(Effect(each, None) for each in changed)
+        effects = []
+        for each in changed:
+            before = self._snapshots()
+            await self._compiler.apply(each.change_set)
+            effects.append(Effect(each, self._groups(before, self._snapshots())))
+        return tuple(effects)
+
+    def _snapshots(self) -> dict[str, Snapshot]:
+        held = {id_: session.snapshot for id_, session in self._sessions.items()}
+        self._kept += held.values()
+        return held
+
+    def _findings(self) -> tuple[Finding, ...]:
+        found: tuple[Finding, ...] | None = self._compiler.registry.memo.outcome(findings, ()).value
+        return found or ()
+
+    def _groups(self, before: Mapping[str, Snapshot], after: Mapping[str, Snapshot]) -> tuple[Group, ...]:
+        """Return the proxies whose snapshots differ, those that differ in the same together."""
+        of: dict[tuple[int, int], list[str]] = {}
+        for id_, held in before.items():
+            of.setdefault((id(held), id(after[id_])), []).append(id_)
+        alike: dict[tuple[ResourceChange, ...], list[str]] = {}
+        for pair, ids in of.items():
+            difference = self._differences.get(pair)
+            if difference is None:
+                difference = self._differences[pair] = tuple(pushed(before[ids[0]], after[ids[0]]))
+            if difference:
+                alike.setdefault(difference, []).extend(ids)
+        return tuple(Group(tuple(sorted(ids)), difference) for difference, ids in alike.items())
+
+    def _broken(self, before: Mapping[str, Snapshot], after: Mapping[str, Snapshot]) -> Iterator[Broken]:
+        """Yield what is led to and not there, where it was not so before."""
+        of: dict[tuple[int, int], list[str]] = {}
+        for id_, held in before.items():
+            if held is not after[id_]:
+                of.setdefault((id(held), id(after[id_])), []).append(id_)
+        found: dict[Dangling, list[str]] = {}
+        for ids in of.values():
+            was, now = (dangling(held[ids[0]], self._named) for held in (before, after))
+            for each in now - was:
+                found.setdefault(each, []).extend(ids)
+        for each in sorted(found, key=lambda each: (each.cluster, each.user)):
+            yield Broken(each, tuple(sorted(found[each])))
+
+
+def _without(found: Iterable[Finding], known: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return findings that are not known: one is known whose field, code and winner are the same."""
+    marks = {(each.key, each.path, each.code, each.winner) for each in known}
+    return tuple(each for each in found if (each.key, each.path, each.code, each.winner) not in marks)
+
+
+def _unbuilt(before: Iterable[Snapshot], after: Iterable[Snapshot]) -> dict[tuple[ResourceType, str], str]:
+    was, now = (
+        {
+            (type_, name): reason
+            for held in {id(each): each for each in snapshots}.values()
+            for type_, failures in held.failures.items()
+            for name, reason in failures.reasons.items()
+        }
+        for snapshots in (before, after)
+    )
+    return {name: reason for name, reason in now.items() if name not in was}
+
+
+def _nobody() -> None:
+    """Hear of a new snapshot: it is looked at once all is applied."""

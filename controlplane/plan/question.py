@@ -1,0 +1,187 @@
+"""A question about a change, as JSON has it, and the change that it means for a registry.
+
+| name | value |
+|---|---|
+| ``objects`` | a list of ``{"value": object, "source": "file:line"}``: new and changed objects, as in manifests |
+| ``delete`` | a list of texts ``KIND/NAMESPACE/NAME``, of what belongs to no namespace ``KIND/NAME`` |
+| ``prune`` | whether objects of Istio's kinds go that are in the namespaces of ``objects``, and not among them |
+| ``requests`` | a list of ``{"pairs": [[name, value]]}``: see ``simulate.questions``; ``proxy`` may describe whose |
+| ``patches`` | whether the answer has the difference of each resource |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from controlplane.apis.crds.definitions import PRESENTATIONS
+from controlplane.apis.kinds import KINDS
+from controlplane.model import kinds
+from controlplane.model.kinds import GroupKind
+from controlplane.model.objects import ChangeSet, Object, ObjectKey, Rejected
+from controlplane.model.parse import Parsed
+from controlplane.plan.written import as_stored
+from controlplane.registry.store import Registry
+from controlplane.simulate.questions import WrongQuestionError
+from controlplane.watchers.core_kinds import CLUSTER_SCOPED, READERS
+from controlplane.watchers.kinds import Unused, parse
+
+MOST_OBJECTS = 5_000
+MOST_REQUESTS = 1_000
+_WORKLOADS = {"deployment": "Deployment", "statefulset": "StatefulSet", "daemonset": "DaemonSet"}
+_SHORT = {
+    "deploy": "Deployment",
+    "svc": "Service",
+    "po": "Pod",
+    "ns": "Namespace",
+    "cm": "ConfigMap",
+    "ing": "Ingress",
+    "no": "Node",
+}
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Written(_Model):
+    """One object of a manifest, and where it was written."""
+
+    value: Any
+    source: str = ""
+
+
+class Asking(_Model):
+    """One request. ``proxy`` describes whose it is: see ``Mesh.stated``."""
+
+    pairs: list[tuple[str, str]]
+    proxy: dict[str, Any] | None = None
+
+
+class Question(_Model):
+    """What is asked: see above."""
+
+    objects: list[Written] = []
+    delete: list[str] = []
+    prune: bool = False
+    requests: list[Asking] = []
+    patches: bool = False
+
+    @classmethod
+    def of(cls, value: object) -> Question:
+        """Read a JSON value.
+
+        Raises:
+            WrongQuestionError: it is no question.
+        """
+        try:
+            asked = cls.model_validate(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "the question"
+            raise WrongQuestionError(f"{place}: {first['msg']}") from error
+        if len(asked.objects) > MOST_OBJECTS or len(asked.requests) > MOST_REQUESTS:
+            raise WrongQuestionError(f"more than {MOST_OBJECTS} objects or {MOST_REQUESTS} requests")
+        return asked
+
+
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """The change that a question means, and kinds of objects that nothing here reads."""
+
+    changes: ChangeSet
+    unused: tuple[str, ...] = ()
+
+
+def meant(question: Question, registry: Registry) -> Meant:
+    """Return the change of a registry's objects that is asked about; what is not named stays as it is.
+
+    Raises:
+        WrongQuestionError: what is to be deleted is not there.
+    """
+    upserts: dict[ObjectKey, Object] = {}
+    rejections: list[Rejected] = []
+    unused: set[str] = set()
+    for each in question.objects:
+        result = parse(each.value, each.source)
+        if isinstance(result, Parsed) and result.object.key not in upserts:
+            upserts[result.object.key] = _stored(result.object, registry)
+        elif isinstance(result, Parsed):
+            reason = f"metadata.name: already defined in {upserts[result.object.key].meta.source}, which is used"
+            rejections.append(Rejected(result.object.key, (reason,), each.source))
+        elif isinstance(result, Rejected):
+            rejections.append(result)
+        elif isinstance(result, Unused):
+            unused.add(result.kind)
+    refused = {each.key for each in rejections}
+    deletes = dict.fromkeys(_named(text, registry) for text in question.delete)
+    if question.prune:
+        deletes |= dict.fromkeys(_left(registry, upserts.keys() | refused))
+    kept = tuple(obj for key, obj in upserts.items() if key not in deletes)
+    return Meant(ChangeSet(kept, tuple(deletes), tuple(rejections)), tuple(sorted(unused)))
+
+
+def _stored(obj: Object, registry: Registry) -> Object:
+    """Return an object as it is once it is applied; where the registry is of files, they say all themselves."""
+    if registry.allocates:
+        return obj
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return as_stored(obj, registry.objects.get(obj.key), now)
+
+
+def _left(registry: Registry, stated: Iterable[ObjectKey]) -> Iterator[ObjectKey]:
+    """Yield the objects of Istio's kinds in the namespaces of what is stated that are not stated themselves."""
+    held = set(stated)
+    namespaces = {key.namespace for key in held}
+    for name in KINDS:
+        for key in registry.keys(kinds.istio_kind(name)):
+            if key.namespace in namespaces and key not in held:
+                yield key
+
+
+def _named(text: str, registry: Registry) -> ObjectKey:
+    key = object_key(text)
+    if key not in registry.objects:
+        raise WrongQuestionError(f"there is no {key}, which is to be deleted")
+    return key
+
+
+def object_key(text: str) -> ObjectKey:
+    """Read ``KIND/NAMESPACE/NAME``; a kind may be written as kubectl takes it (``vs``, ``virtualservices``).
+
+    Raises:
+        WrongQuestionError: it is none.
+    """
+    kind_text, *rest = text.split("/")
+    kind = _kinds().get(kind_text.lower())
+    if kind is None:
+        raise WrongQuestionError(f"{text!r}: there is no kind {kind_text!r}")
+    scoped = kind not in CLUSTER_SCOPED
+    if len(rest) != (2 if scoped else 1) or not all(rest):
+        raise WrongQuestionError(f"{text!r} is not {kind.name}/{'NAMESPACE/' if scoped else ''}NAME")
+    return ObjectKey(kind, rest[0] if scoped else "", rest[-1])
+
+
+def _kinds() -> Mapping[str, GroupKind]:
+    """Return the kinds by their names, in lower case; where Istio and others have one name, Istio's is meant."""
+    found: dict[str, GroupKind] = {}
+    for group, _, name in READERS:
+        kind = GroupKind(name, group)
+        found |= {name.lower(): kind, f"{name.lower()}s": kind, kind.qualified.lower(): kind}
+    for name, kind_name in _WORKLOADS.items():
+        kind = GroupKind(kind_name, "apps")
+        found |= {name: kind, f"{name}s": kind, kind.qualified.lower(): kind}
+    found |= {short: found[name.lower()] for short, name in _SHORT.items()}
+    for kind_ in KINDS.values():
+        kind = kinds.istio_kind(kind_.name)
+        found |= {kind_.name.lower(): kind, kind_.plural: kind, kind.qualified.lower(): kind}
+        if short := PRESENTATIONS[kind_.name].short_name:
+            found[short] = kind
+    return found
+
+
+__all__ = ["Asking", "Meant", "Question", "meant", "object_key"]
