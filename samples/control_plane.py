@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 
 from controlplane.agent.addresses import TcpAddress
-from controlplane.agent.process import ChildProcess
+from samples.process import ChildProcess
 
 LOOPBACK = "127.0.0.1"
 READY_TIMEOUT = timedelta(seconds=30)

@@ -17,9 +17,9 @@ from urllib.parse import quote
 import aiohttp
 
 from controlplane.agent.addresses import TcpAddress
-from controlplane.agent.identity import LocalAuthority, spiffe_id
-from controlplane.agent.process import ChildProcess, ProcessFailedError
+from samples.authority import LocalAuthority, spiffe_id
 from samples.control_plane import LOOPBACK, free_port
+from samples.process import ChildProcess, ProcessFailedError
 
 READY_TIMEOUT = timedelta(seconds=30)
 _NOT_EPHEMERAL = (20000, 32768)  # below what Linux takes for connections

@@ -28,10 +28,10 @@ import aiohttp
 import yaml
 
 from controlplane.agent.binary import EnvoyNotFoundError, envoy_binary
-from controlplane.agent.identity import LocalAuthority
-from controlplane.agent.process import ProcessFailedError
+from samples.authority import LocalAuthority
 from samples.backends import Backend
 from samples.control_plane import LOOPBACK, ControlPlane, free_port
+from samples.process import ProcessFailedError
 from samples.proxy import Pod, Ports, Proxy, mount_certificates
 from samples.traffic import Answer, Entrance, canary_weights, outcomes, send, shares, split
 

@@ -44,6 +44,10 @@ class TcpAddress(NamedTuple):
         return cls(host.removeprefix("[").removesuffix("]"), int(port))
 
 
+Address = TcpAddress | Path
+"""Where something listens: TCP, or the path of a unix socket."""
+
+
 def is_ip(text: str) -> bool:
     """Whether a host is an IP literal."""
     try:

@@ -19,8 +19,7 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from controlplane.agent.addresses import TcpAddress
-from controlplane.agent.bootstrap import Address
+from controlplane.agent.addresses import Address, TcpAddress
 from controlplane.agent.secrets import Secrets
 
 SERVICE = "envoy.service.secret.v3.SecretDiscoveryService"

@@ -19,11 +19,10 @@ from envoy.service.discovery.v3.discovery_pb2 import (
     DiscoveryResponse,
 )
 
-from controlplane.agent.addresses import TcpAddress
-from controlplane.agent.bootstrap import Address
-from controlplane.agent.identity import LocalAuthority, spiffe_id
+from controlplane.agent.addresses import Address, TcpAddress
 from controlplane.agent.sds import SERVICE, TYPE_URL, SecretServer
 from controlplane.agent.secrets import Secrets
+from samples.authority import LocalAuthority, spiffe_id
 
 AUTHORITY = LocalAuthority()
 SHOP = AUTHORITY.issue(spiffe_id("shop"))

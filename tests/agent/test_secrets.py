@@ -13,7 +13,6 @@ from cryptography.x509 import load_pem_x509_certificate, load_pem_x509_csr
 
 from controlplane.agent.certificate_files import PairFiles, RootFile
 from controlplane.agent.environment import Environment, StartError
-from controlplane.agent.identity import LocalAuthority, spiffe_id
 from controlplane.agent.keys import KeyPolicy, encoded, new_key, signing_request
 from controlplane.agent.output_certificates import NAMES, OutputCertificates
 from controlplane.agent.secrets import Secrets
@@ -21,6 +20,7 @@ from controlplane.agent.trust_bundle import roots
 from controlplane.agent.workload_certificate import RenewalPolicy
 from controlplane.analysis.credentials import why_unusable
 from controlplane.model.credentials import UnusableError, trusted_roots
+from samples.authority import LocalAuthority, spiffe_id
 
 AUTHORITY, OTHER = LocalAuthority(), LocalAuthority("other")
 WEB, LATER = AUTHORITY.issue(spiffe_id("shop")), AUTHORITY.issue(spiffe_id("shop"))

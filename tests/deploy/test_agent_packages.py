@@ -14,8 +14,6 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 MODULES = ROOT / "controlplane" / "agent"
-PARTS_OF_TESTS = {"controlplane.agent.envoy"}
-"""Modules that stand beside the agent and are no part of it."""
 
 SCRIPT = """
 import importlib, json, sys
@@ -33,7 +31,7 @@ def test_what_the_agent_imports_is_in_its_group() -> None:
         if path.name != "__init__.py"
     ]
     commands = ["controlplane.cli.agent_requests", "controlplane.cli.iptables", "controlplane.cli.group"]
-    wanted = [*(name for name in names if name not in PARTS_OF_TESTS), *commands, "controlplane.logs", "uvloop"]
+    wanted = [*names, *commands, "controlplane.logs", "uvloop"]
     said = subprocess.run([sys.executable, "-c", SCRIPT, *wanted], cwd=ROOT, capture_output=True, text=True, check=True)
     owners = packages_distributions()
     imported = {_plain(owner) for name in json.loads(said.stdout) for owner in owners.get(name, ())}

@@ -25,12 +25,11 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
 from google.protobuf.message import Message
 
-from controlplane.agent.addresses import TcpAddress
 from controlplane.agent.binary import envoy_binary
-from controlplane.agent.bootstrap import HTTP_CONNECTION_MANAGER, ROUTER, Bootstrap, bootstrap, workload
 from controlplane.apis.envoy_filter import ApplyTo
 from controlplane.patches.messages import decode
 from controlplane.snapshots import Resource, ResourceType
+from tests.envoy.bare import HTTP_CONNECTION_MANAGER, ROUTER, bootstrap, node
 
 Json = dict[str, Any]
 
@@ -40,7 +39,6 @@ _WHOLE = re.compile(r"config update rejected: (?!Error adding/updating )(?P<reas
 _LAST = "the last one"
 #: any of these says that everything has been judged
 _DONE = (f"'{_LAST}'", "cds: added/updated", "config update rejected", "starting main dispatch loop")
-_NOWHERE = TcpAddress("127.0.0.1", 9)
 
 
 def refused_listeners(listeners: Iterable[Json]) -> dict[str, str]:
@@ -125,8 +123,7 @@ def _refused(resources: Sequence[Message], kind: str) -> dict[str, str]:
         for each in (*resources, *([_last_one()] if kind == "lds" else ())):
             response.resources.add().Pack(each)
         (directory / "resources.pb").write_bytes(response.SerializeToString())
-        proxy = workload("sidecar", "judge", "default", "127.0.0.1")
-        settings = bootstrap(proxy, Bootstrap(_NOWHERE, _NOWHERE, admin=_NOWHERE, metrics=None, health=None))
+        settings = bootstrap(node("sidecar", "judge", "default"), delta=True)
         source = {"path_config_source": {"path": str(directory / "resources.pb")}, "resource_api_version": "V3"}
         del settings["admin"]
         settings["dynamic_resources"] = {

@@ -15,8 +15,8 @@ from typing import Any, Protocol, Self, TypeVar
 import aiohttp
 import yaml
 
-from controlplane.agent.identity import LocalAuthority
 from controlplane.model.proxy import Locality
+from samples.authority import LocalAuthority
 from samples.backends import Backend
 from samples.control_plane import LOOPBACK, ControlPlane, free_port
 from samples.proxy import Pod, Proxy, mount_certificates

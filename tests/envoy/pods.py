@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controlplane.agent.addresses import TcpAddress
-from controlplane.agent.identity import LocalAuthority
-from controlplane.agent.process import ChildProcess
+from samples.authority import LocalAuthority
+from samples.process import ChildProcess
 from samples.proxy import READY_TIMEOUT, Ports, Proxy, mount_certificates
 from samples.proxy import Pod as Described
 

@@ -33,11 +33,12 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext, UpstreamTlsContext
 
 from controlplane.agent.binary import envoy_binary
-from controlplane.agent.identity import LocalAuthority, WorkloadIdentity
-from controlplane.agent.process import ChildProcess
+from controlplane.agent.identity import WorkloadIdentity
 from controlplane.simulate.call import Call
 from controlplane.snapshots import ResourceType, Snapshot
+from samples.authority import LocalAuthority
 from samples.control_plane import LOOPBACK, free_port
+from samples.process import ChildProcess
 from tests.envoy.servers import load
 
 READY = timedelta(seconds=60)

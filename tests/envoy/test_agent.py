@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.agent.process import ProcessFailedError
+from samples.process import ProcessFailedError
 from samples.proxy import Proxy
 from tests.envoy.agents import WEB, SecureMesh, secure_mesh, started
 from tests.envoy.mesh import eventually, istio, write

@@ -18,9 +18,9 @@ import dns.message
 import pytest
 from cryptography import x509
 
-from controlplane.agent.identity import LocalAuthority, spiffe_id
 from controlplane.agent.sds import SecretServer
 from controlplane.agent.secrets import Secrets
+from samples.authority import LocalAuthority, spiffe_id
 from samples.backends import Backend
 from samples.control_plane import LOOPBACK
 from samples.proxy import Proxy, mount_certificates, quiet_port

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -17,9 +16,8 @@ import pytest
 from cryptography import x509
 
 from controlplane.agent.addresses import TcpAddress
-from controlplane.agent.bootstrap import Bootstrap, workload
-from controlplane.agent.envoy import EnvoyProxy
 from samples.control_plane import LOOPBACK, free_port
+from tests.envoy.bare import XDS_CLUSTER, BareEnvoy, bootstrap, node
 from tests.envoy.mesh import eventually
 from tests.feature.identities import account, authorities_of, securely
 from tests.feature.key_pairs import Issuer, Pair, secret, tls_secret
@@ -96,20 +94,14 @@ async def running_edge(server: Server, folder: Path, *, delta: bool) -> AsyncIte
 
 
 @asynccontextmanager
-async def gateway_proxy(server: Server, folder: Path, *, delta: bool) -> AsyncIterator[EnvoyProxy]:
+async def gateway_proxy(server: Server, folder: Path, *, delta: bool) -> AsyncIterator[BareEnvoy]:
     """Run an Envoy that connects to the secure port with a certificate of its own."""
     key, chain = (await authorities_of(server)).identity(account("istio-system"))
     roots = (await authorities_of(server)).roots
     for name, content in (("key.pem", key), ("chain.pem", chain), ("roots.pem", roots)):
         (folder / name).write_bytes(content)
     where = TcpAddress(LOOPBACK, int(server.secure.rpartition(":")[2]))
-    settings = Bootstrap(
-        where, folder / "sds.sock", admin=folder / "admin.sock", metrics=None, health=None, delta=delta
-    )
-    labels = {"istio": "edge"}
-    envoy = EnvoyProxy(workload("router", "edge", "istio-system", "10.0.0.1", labels=labels), settings, folder)
-    path = folder / "edge.json"
-    values = json.loads(path.read_text())
+    settings = bootstrap(node("router", "edge", "istio-system", {"istio": "edge"}), where, delta=delta)
     context = {
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
         "sni": "localhost",
@@ -124,12 +116,11 @@ async def gateway_proxy(server: Server, folder: Path, *, delta: bool) -> AsyncIt
             "validation_context": {"trusted_ca": {"filename": str(folder / "roots.pem")}},
         },
     }
-    control_plane = next(each for each in values["static_resources"]["clusters"] if each["name"] == "xds-grpc")
+    control_plane = next(each for each in settings["static_resources"]["clusters"] if each["name"] == XDS_CLUSTER)
     control_plane["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": context}
-    path.write_text(json.dumps(values))
-    await envoy.start()
+    envoy = BareEnvoy(settings, folder)
     try:
-        await envoy.wait_ready()
+        await envoy.start()
         yield envoy
     finally:
         await envoy.stop()
@@ -140,7 +131,7 @@ class Edge:
     """A running gateway."""
 
     server: Server
-    envoy: EnvoyProxy
+    envoy: BareEnvoy
     port: int
 
     async def connect(self, host: str, client: Path | None = None) -> Connection:

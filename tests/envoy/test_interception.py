@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.agent.identity import LocalAuthority, spiffe_id
+from samples.authority import LocalAuthority, spiffe_id
 from samples.backends import Backend
 from samples.control_plane import ControlPlane
 from samples.proxy import mount_certificates

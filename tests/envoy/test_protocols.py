@@ -14,7 +14,7 @@ import grpc
 import pytest
 from aiohttp import web as aiohttp_web
 
-from controlplane.agent.identity import LocalAuthority
+from samples.authority import LocalAuthority
 from samples.control_plane import LOOPBACK, free_port
 from samples.traffic import Answer, Entrance, send, weights_problem
 from tests.envoy.mesh import HOST, Mesh, accepts, eventually, eventually_all, istio, routes, service, subsets, to

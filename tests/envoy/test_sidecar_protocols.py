@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from controlplane.agent.identity import LocalAuthority, spiffe_id
+from samples.authority import LocalAuthority, spiffe_id
 from samples.control_plane import LOOPBACK, free_port
 from samples.traffic import Answer, Entrance, send
 from tests.envoy.mesh import GATEWAYS, HOST, Json, Mesh, eventually, eventually_all, istio, routes, subsets, to

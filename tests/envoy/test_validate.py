@@ -11,8 +11,8 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf import json_format
 
-from controlplane.agent.bootstrap import HTTP_CONNECTION_MANAGER, ROUTER
 from controlplane.snapshots import Resource, ResourceType
+from tests.envoy.bare import HTTP_CONNECTION_MANAGER, ROUTER
 from tests.envoy.validate import validate
 
 MESSAGES = {

@@ -23,13 +23,11 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpConnectionManager,
 )
 
-from controlplane.agent.addresses import TcpAddress
 from controlplane.agent.binary import envoy_binary
-from controlplane.agent.bootstrap import Bootstrap, bootstrap, workload
 from controlplane.snapshots import Resource, ResourceType, Snapshot
+from tests.envoy.bare import NOWHERE, bootstrap, node
 
 TIMEOUT = timedelta(seconds=60)  # a validation takes 0.2 s; a busy machine may take long to start the process
-_NOWHERE = TcpAddress("127.0.0.1", 9)
 _SAID_LINES = 3
 
 
@@ -65,8 +63,7 @@ def _all(resources: Snapshot | Iterable[Resource]) -> list[Resource]:
 
 def _surroundings() -> str:
     """Return the bootstrap of any sidecar, without asking a control plane for anything."""
-    proxy = workload("sidecar", "validate", "default", "127.0.0.1")
-    settings = bootstrap(proxy, Bootstrap(_NOWHERE, _NOWHERE, admin=_NOWHERE, metrics=None, health=None))
+    settings = bootstrap(node("sidecar", "validate", "default"), delta=True)
     for source in ("lds_config", "cds_config"):
         del settings["dynamic_resources"][source]
     return json.dumps(settings)
@@ -125,8 +122,8 @@ def _set_routes(filter_: Any, manager: HttpConnectionManager, routes: Resource) 
 def _add_listener_for(static: Any, routes: Resource) -> None:
     """Add a listener that exists only to have this route configuration checked."""
     listener = static.listeners.add(name=f"routes of {routes.name}")
-    listener.address.socket_address.address = _NOWHERE.host
-    listener.address.socket_address.port_value = _NOWHERE.port
+    listener.address.socket_address.address = NOWHERE.host
+    listener.address.socket_address.port_value = NOWHERE.port
     manager = HttpConnectionManager(stat_prefix="validate")
     filter_ = listener.filter_chains.add().filters.add(name="envoy.filters.network.http_connection_manager")
     manager.http_filters.add(name="envoy.filters.http.router").typed_config.Pack(Router())

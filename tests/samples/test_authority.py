@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from controlplane.agent.identity import LocalAuthority, spiffe_id
+from samples.authority import LocalAuthority, spiffe_id
 
 SHOP = spiffe_id("shop", "cart")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.agent.binary import EnvoyNotFoundError, envoy_binary
-from controlplane.agent.process import ChildProcess, ProcessFailedError
+from samples.process import ChildProcess, ProcessFailedError
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +48,7 @@ async def test_a_process_that_is_never_ready_is_an_error_and_is_ended(tmp_path: 
 
 
 async def test_a_process_that_will_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("controlplane.agent.process.GRACE", timedelta(milliseconds=200))
+    monkeypatch.setattr("samples.process.GRACE", timedelta(milliseconds=200))
     child = python(
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)",
         tmp_path,
