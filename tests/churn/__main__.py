@@ -28,8 +28,8 @@ def main() -> None:
         seconds = options.minutes * 60
         report = asyncio.run(churn(Path(folder), seconds=seconds, seed=options.seed, each_second=options.each_second))
     _print(report)
-    if options.minutes >= JUDGED_MINUTES and report.grows():
-        report.faults.append("the memory grows")
+    if options.minutes >= JUDGED_MINUTES and (growth := report.growth()):
+        report.faults.append(growth)
     for fault in report.faults:
         print(f"FAULT {fault}", file=sys.stderr)
     sys.exit(1 if report.faults else 0)
@@ -43,6 +43,8 @@ def _print(report: Report) -> None:
     for sample in report.samples[::step]:
         row = f"{sample.seconds / 60:8.2f} {sample.resident / 1e6:12.1f} {sample.sessions:8} {sample.files:6}"
         print(row)
+    for number, rest in enumerate(report.rests, start=1):
+        print(f"rest {number}: {rest.blocks} blocks, {rest.native_bytes} native bytes, {rest.objects.total()} objects")
     print("median MB by quarter: " + ", ".join(f"{report.quarter(number) / 1e6:.1f}" for number in (1, 2, 3, 4)))
 
 

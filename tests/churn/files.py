@@ -49,6 +49,13 @@ class Files:
             self.spoiled.discard(name)
             (self.folder / name).unlink()
 
+    def drop_all(self) -> None:
+        """Remove all objects."""
+        for name in self.held:
+            (self.folder / name).unlink()
+        self.held.clear()
+        self.spoiled.clear()
+
     def spoil(self, rng: random.Random) -> None:
         """Write an object so that it is refused; its last good version stays in force."""
         if self.held:

@@ -125,16 +125,16 @@ def serving(
     *documents: Any,
     drain: str = "1s",
     options: Sequence[str] = (),
-    fault: str = "",
+    program: Sequence[str] = ("controlplane",),
     keeps: Callable[[Event], bool] = bool,
 ) -> Iterator[Server]:
     """Run the control plane on free loopback ports over a folder with these objects in ``mesh.yaml``.
 
-    ``fault`` is one of ``failing.py``; ``keeps`` says of an event whether it goes to ``events``.
+    ``program`` is the module that is run and its first arguments. ``keeps`` says of an event whether it goes to
+    ``events``.
     """
     (folder / "mesh.yaml").write_text(yaml.safe_dump_all(documents))
-    program = ["-m", "tests.feature.failing", fault] if fault else ["-m", "controlplane"]
-    command = [sys.executable, *program, "serve", "--config-dir", str(folder)]
+    command = [sys.executable, "-m", *program, "serve", "--config-dir", str(folder)]
     command += [
         "--xds-port",
         "0",

@@ -18,6 +18,7 @@ from tests.feature.server import PAUSE_SECONDS, Server, serving
 from tests.security.authorities import Signer, cacerts, root
 
 REVIEWS = cluster("reviews.shop.svc.cluster.local")
+FAILING = "tests.feature.failing"
 SUPERVISED = {
     "key sets of issuers",
     "authority",
@@ -61,7 +62,7 @@ async def test_every_other_task_may_fail_for_ever_and_proxies_notice_nothing(tmp
     folder = tmp_path / "mesh"
     folder.mkdir()
     options = (*TLS, "--ca-dir", str(tmp_path / "ca"))
-    with serving(folder, *MESH, options=options, fault="every_task") as server:
+    with serving(folder, *MESH, options=options, program=(FAILING, "every_task")) as server:
         async with connected(server.xds) as client, connected(server.xds, Variant.SOTW) as other:
             await get_changes(server, client)
             await other.until(lambda: at(other, f"10.9.7.{PUSHES}"), "the last address")
@@ -93,7 +94,7 @@ async def test_every_other_task_may_fail_for_ever_and_proxies_notice_nothing(tmp
     [("source_ends", "the source of objects has ended by itself"), ("compiler_fails", REASON)],
 )
 async def test_the_end_of_an_essential_task_is_an_error_with_its_place(tmp_path: Path, fault: str, reason: str) -> None:
-    with serving(tmp_path, *MESH, fault=fault) as server:
+    with serving(tmp_path, *MESH, program=(FAILING, fault)) as server:
         assert await server.exit_code() == 1
         (failed,) = server.logged("app.failed")
         assert failed["reason"] == reason
