@@ -10,6 +10,8 @@ from controlplane.registry.store import View
 
 DUAL_STACK = "ISTIO_DUAL_STACK"
 """Proxies with addresses of both IP families are served both."""
+GATEWAY_NAMES = "RESOLVE_HOSTNAME_GATEWAYS"
+"""The host names of gateways between networks are resolved here, unless this is false."""
 GATEWAYS_BY_NAMESPACE = "PILOT_SCOPE_GATEWAY_TO_NAMESPACE"
 """A Gateway is for proxies of its own namespace alone."""
 GATEWAY_SELECTORS = "ENABLE_SELECTOR_BASED_K8S_GATEWAY_POLICY"
@@ -51,6 +53,11 @@ def is_true(text: str) -> bool:
     return text.lower() in _TRUE
 
 
+def is_false(text: str) -> bool:
+    """Whether a text is one of those that stand for false."""
+    return text.lower() in _FALSE
+
+
 def enabled(view: View, name: str) -> bool:
     """Whether a variable is set to true."""
     return is_true(view.environment.get(name, ""))
@@ -58,7 +65,7 @@ def enabled(view: View, name: str) -> bool:
 
 def disabled(view: View, name: str) -> bool:
     """Whether a variable is set to false."""
-    return view.environment.get(name, "").lower() in _FALSE
+    return is_false(view.environment.get(name, ""))
 
 
 def percentage(view: View, name: str) -> float | None:

@@ -45,6 +45,7 @@ from controlplane.wiring.change_log import ChangeLog
 from controlplane.wiring.counting import CountStreams, count_changes
 from controlplane.wiring.expiry import ExpiryRadar
 from controlplane.wiring.from_settings import identity, server_options, source, trust
+from controlplane.wiring.gateway_names import GatewayNames
 from controlplane.wiring.injection import InjectionSettings
 from controlplane.wiring.jwks import JwksResolver
 from controlplane.wiring.process import probe_lag, settle_memory
@@ -122,6 +123,7 @@ class ControlPlane:
         self._analysis = Analysis(self._problems, lambda: self._ads.pushed())  # noqa: PLW0108 - it is made below
         self._holdoff = Holdoff(self._push, settings.holdoff, settings.max_holdoff)
         self._jwks = JwksResolver(self._registry, self._holdoff.add, os.environ)
+        self._gateway_names = GatewayNames(self._registry, self._holdoff.add, os.environ)
         self._secrets = Secrets(self._registry, self._holdoff.add, self._cluster)
         self._observer = CountStreams()
         self._injection = InjectionSettings(self._registry, settings.revision, os.environ)
@@ -224,12 +226,14 @@ class ControlPlane:
         objects = self._source
         await self._apply(objects.load() if isinstance(objects, FileSource) else await objects.load())
         await self._apply(await self._secrets.first())
+        await self._apply(await self._gateway_names.first())
         try:
             self._analysis.once()
         except Exception:  # what is served does not depend on it
             log.exception("app.analysis_failed")
         settle_memory()
         self._supervisor.start("key sets of issuers", self._jwks.run)
+        self._supervisor.start("names of gateways", self._gateway_names.run)
         self._supervisor.start("certificates and the clock", self._secrets.run)
         await self._jwks.first()
         self._waiting_for = ""
@@ -318,6 +322,7 @@ class ControlPlane:
             self._change_log.pushed(checked, built, seconds, self._registry.revision)
             self._analysis.changed(checked)
             self._jwks.changed()
+            self._gateway_names.changed()
             self._secrets.changed()
         else:
             self._analysis.renewed()
@@ -366,7 +371,8 @@ class ControlPlane:
     def _troubles(self) -> tuple[str, ...]:
         """Return what does not work beside tasks that fail, one sentence each."""
         problem = self._trust.problem if self._trust is not None else ""
-        return (*((problem,) if problem else ()), *self._jwks.problems, *self._secrets.unread, *self._expiry.problems)
+        others = (*self._jwks.problems, *self._gateway_names.problems, *self._secrets.unread, *self._expiry.problems)
+        return (*((problem,) if problem else ()), *others)
 
     def _services(self) -> Iterator[Service]:
         return self._registry.memo.get(service_table, ()).each()

@@ -22,6 +22,7 @@ FAILING = "tests.feature.failing"
 SUPERVISED = {
     "key sets of issuers",
     "authority",
+    "names of gateways",
     "event loop probe",
     "findings",
     "certificates and the clock",
