@@ -36,9 +36,9 @@ class Limits:
     pending_connection_timeout: Annotated[
         timedelta, "A connection ends of which no call was accepted within this time."
     ] = timedelta(seconds=30)
-    handshake_timeout: Annotated[timedelta, "What a connection is given for its handshake and for its greeting."] = (
-        timedelta(seconds=10)
-    )
+    handshake_timeout: Annotated[
+        timedelta, "What a connection is given for its TLS handshake and for the preface of HTTP/2."
+    ] = timedelta(seconds=10)
     wasted_work: Annotated[
         timedelta,
         "Processor time that the useless frames of one address may cost at once, after which its connections end that"

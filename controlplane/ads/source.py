@@ -10,7 +10,7 @@ from controlplane.snapshots import Resource, ResourceType, Snapshot
 
 
 class Session(Protocol):
-    """One connected proxy's claim on the snapshots of its class.
+    """One connected proxy's hold on the snapshots of its class.
 
     ``snapshot`` is the latest one of the proxy's class; it is replaced before ``changed`` (see
     :meth:`SnapshotSource.open`) is called, and never changed in place.
@@ -33,7 +33,7 @@ class Session(Protocol):
         ...
 
     def close(self) -> None:
-        """Give the claim back; called once, when the proxy's stream has ended."""
+        """Let go; called once, when the proxy's stream has ended."""
         ...
 
 

@@ -80,7 +80,7 @@ class HeldClass:
 
 
 class Session:
-    """One connected proxy's claim on the snapshots of its class.
+    """One connected proxy's hold on the snapshots of its class.
 
     ``changed`` is called after each snapshot but the first; ``served`` says whether there was one. ``held`` is the
     class that it is in; ``None`` before that is known and once the session is closed.
@@ -103,7 +103,7 @@ class Session:
         return self.held.proxy_class if self.held is not None else None
 
     def close(self) -> None:
-        """Give the claim back."""
+        """Let go."""
         self._classes.close(self)
 
 

@@ -2,7 +2,7 @@
 
 After a change, the queries that (transitively) read a changed fact are marked stale; when one is needed again, its
 reads are brought up to date in the order they were made, and it runs only if one of them really has another value. So
-an equal result stops the wave ("early cut-off"), and a stale query nobody asks for costs nothing.
+an equal result ends there ("early cut-off"), and a stale query nobody asks for costs nothing.
 
 A failure is a value too. What is remembered of it keeps no frame alive, however often it is raised again.
 """
@@ -125,19 +125,19 @@ class Memo:
     def invalidate(self, facts: Iterable[Hashable]) -> list[tuple[Query[Any, Any], Any]]:
         """Mark everything that read one of these facts, however indirectly; return the stale ``(query, key)`` pairs."""
         self.revision += 1
-        wave = []
+        unvisited = []
         for fact in facts:
             leaf = self._leaves.get(fact)
             if leaf is not None:
                 leaf.changed_at = self.revision
-                wave.append(leaf)
+                unvisited.append(leaf)
         stale: list[tuple[Query[Any, Any], Any]] = []
-        while wave:
-            node = wave.pop()
+        while unvisited:
+            node = unvisited.pop()
             for reader in node.readers:
                 if not reader.stale:
                     reader.stale = True
-                    wave.append(reader)
+                    unvisited.append(reader)
                     stale.append((reader.query, reader.key))  # type: ignore[arg-type]  # readers are never facts
         return stale
 

@@ -142,12 +142,12 @@ class Recorder:
 def facts(reads: Iterable[Node]) -> Iterator[Hashable]:
     """Yield the registry facts among these nodes and all that they read."""
     seen = set(reads)
-    wave = list(seen)
-    while wave:
-        node = wave.pop()
+    unvisited = list(seen)
+    while unvisited:
+        node = unvisited.pop()
         if node.query is None:
             yield node.key
         for read in node.reads:
             if read not in seen:
                 seen.add(read)
-                wave.append(read)
+                unvisited.append(read)

@@ -101,7 +101,7 @@ class Connection(asyncio.Protocol):
             )
         )
         self._keepalive = Keepalive(self, options.keepalive_interval, options.keepalive_timeout)
-        self._shared.greetings.begin(self)
+        self._shared.prefaces.begin(self)
         self._shared.pending.begin(self)
         if options.max_age is not None:
             age = options.max_age.total_seconds() * random.uniform(0.9, 1.1)  # noqa: S311 - a spread, not a secret
@@ -114,7 +114,7 @@ class Connection(asyncio.Protocol):
             self._keepalive.stop()
         for timer in self._timers:
             timer.cancel()
-        self._shared.greetings.met(self)
+        self._shared.prefaces.met(self)
         self._shared.pending.met(self)
         self._end_calls(str(exc) if exc is not None else "the connection was closed")
         if self._pending:
@@ -337,11 +337,11 @@ class Connection(asyncio.Protocol):
         self.leave(reason="max_age")
         self._timers.append(self._loop.call_later(self._options.max_age_grace.total_seconds(), self.cut))
 
-    def ungreeted(self) -> None:
-        """Hear that the time for a greeting is over."""
-        if not (self._failed or self._splitter.greeted):
+    def without_preface(self) -> None:
+        """Hear that the time for a preface is over."""
+        if not (self._failed or self._splitter.has_preface):
             self._options.reached("handshake_timeout")
-            self.fail(ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, "no greeting of HTTP/2 came in time"))
+            self.fail(ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, "no preface of HTTP/2 came in time"))
 
     def time_out(self) -> None:
         """Hear that the time for a first call is over."""

@@ -74,13 +74,13 @@ Frame = tuple[int, int, int, bytes]
 
 
 class Splitter:
-    """Cuts the bytes of a client into frames. Its greeting comes first."""
+    """Cuts the bytes of a client into frames. Its preface comes first."""
 
     def __init__(self) -> None:
         self._data = b""
         self._at = 0  # what comes before it was taken
-        self.greeted = False
-        """Whether the greeting has come."""
+        self.has_preface = False
+        """Whether the preface has come."""
 
     def feed(self, data: bytes) -> None:
         """Take in what came next."""
@@ -98,7 +98,7 @@ class Splitter:
         Raises:
             ConnectionFailed: it does not speak HTTP/2, or a frame is larger than we allow.
         """
-        if not self.greeted and not self._greeting():
+        if not self.has_preface and not self._take_preface():
             return None
         data, start = self._data, self._at
         if len(data) - start < HEAD_SIZE:
@@ -114,14 +114,14 @@ class Splitter:
         self._at = end
         return kind, flags, stream_id & LARGEST_WINDOW, data[begin:end]
 
-    def _greeting(self) -> bool:
-        """Take the greeting; return whether all of it is there."""
+    def _take_preface(self) -> bool:
+        """Take the preface; return whether all of it is there."""
         data = self._data
         if data[: len(PREFACE)] != PREFACE[: len(data)]:
             raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "this port speaks HTTP/2 only")
         if len(data) < len(PREFACE):
             return False
-        self.greeted, self._at = True, len(PREFACE)
+        self.has_preface, self._at = True, len(PREFACE)
         return True
 
 

@@ -26,7 +26,7 @@ class Shared:
         self.addresses = Addresses(options.limits, options.reached)
         self.turns = Turns()
         limits = options.limits
-        self.greetings: Deadlines[Connection] = Deadlines(limits.handshake_timeout, lambda late: late.ungreeted())
+        self.prefaces: Deadlines[Connection] = Deadlines(limits.handshake_timeout, lambda late: late.without_preface())
         self.pending: Deadlines[Connection] = Deadlines(limits.pending_connection_timeout, lambda late: late.time_out())
         self.held = 0
         """Bytes of messages that are not complete, or that nobody has taken yet, on all connections."""

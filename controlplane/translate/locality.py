@@ -128,17 +128,15 @@ def _distribute(groups: list[Group], distribute: Sequence[Any], client: Locality
     rule = next((rule for rule in distribute if _matches(rule.from_ or "", client)), None)
     if rule is None:
         return
-    claimed: set[int] = set()
+    taken: set[int] = set()
     for pattern, percent in sorted((rule.to or {}).items(), reverse=True):
-        held = [
-            index for index, group in enumerate(groups) if index not in claimed and _matches(pattern, group.locality)
-        ]
+        held = [index for index, group in enumerate(groups) if index not in taken and _matches(pattern, group.locality)]
         total = sum(groups[index].weight for index in held)
         for index in held:
-            claimed.add(index)
+            taken.add(index)
             groups[index].weight = math.ceil(groups[index].weight * percent / total) if total else 0
     for index, group in enumerate(groups):
-        if index not in claimed:
+        if index not in taken:
             group.endpoints = []
 
 

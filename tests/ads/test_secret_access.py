@@ -90,10 +90,10 @@ def first_answer(lockstep: Lockstep, variant: Variant, served: ServedSnapshot) -
 
 def reachable(start: object) -> Iterator[object]:
     """Yield all objects that something holds, however indirectly; no modules or types."""
-    seen, wave = {id(start)}, [start]
-    while wave:
-        for held in gc.get_referents(wave.pop()):
+    seen, unvisited = {id(start)}, [start]
+    while unvisited:
+        for held in gc.get_referents(unvisited.pop()):
             if id(held) not in seen and not isinstance(held, type) and type(held).__name__ != "module":
                 seen.add(id(held))
-                wave.append(held)
+                unvisited.append(held)
                 yield held

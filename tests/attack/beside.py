@@ -21,7 +21,7 @@ MOST_GROWN = 200 << 20
 LATEST_CHANGE = 2.0
 LATEST_ANSWER = 1.0
 """Seconds; a probe of health gives up after one."""
-SECURE = ("empty-data", "unfinished-messages", "connections", "resets-that-we-send", "greetings-that-trickle")
+SECURE = ("empty-data", "unfinished-messages", "connections", "resets-that-we-send", "prefaces-that-trickle")
 """Those that are done over TLS too."""
 KEPT = 50
 """Changes whose objects stay; older ones are taken away again."""

@@ -47,13 +47,13 @@ class Attacker:
     def goes_on(self) -> bool:
         return time.monotonic() < self._end
 
-    async def connect(self, greeting: bytes = PREFACE + frames.settings({})) -> asyncio.StreamWriter:
+    async def connect(self, preface: bytes = PREFACE + frames.settings({})) -> asyncio.StreamWriter:
         """Open a connection, whose answers nobody looks at."""
         reader, writer = await asyncio.open_connection(
             self._host, self._port, local_addr=(self._source, 0), ssl=self._context
         )
         self.connections += 1
-        writer.write(greeting)
+        writer.write(preface)
         self._open.add(writer)
         sink = asyncio.create_task(self._discard(reader, writer))
         _SINKS.add(sink)
@@ -148,7 +148,7 @@ async def unfinished_messages(attacker: Attacker) -> None:
     await asyncio.sleep(60)
 
 
-async def greetings_that_trickle(attacker: Attacker) -> None:
+async def prefaces_that_trickle(attacker: Attacker) -> None:
     writer = await attacker.connect(b"")
     for byte in PREFACE:
         await attacker.say(writer, bytes((byte,)))
@@ -223,7 +223,7 @@ FLOODS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
     "empty-calls": _on_each_stream(lambda number: opened(number) + frame(Kind.DATA, b"", END_STREAM, number)),
     "settings-times-calls": settings_times_calls,
     "unfinished-messages": unfinished_messages,
-    "greetings-that-trickle": greetings_that_trickle,
+    "prefaces-that-trickle": prefaces_that_trickle,
     "connections": connections,
     "reconnects": reconnects,
     "names-one-by-one": names_one_by_one,

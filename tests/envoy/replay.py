@@ -42,7 +42,7 @@ from samples.process import ChildProcess
 from tests.envoy.servers import load
 
 READY = timedelta(seconds=60)
-PATIENCE = 30.0
+TIMEOUT_SECONDS = 30.0
 _FORMAT = {
     "id": "%DOWNSTREAM_REMOTE_PORT%",
     "code": "%RESPONSE_CODE%",
@@ -134,7 +134,7 @@ class Replay:
         """Make all calls, end Envoy, and return what became of each; ``capture`` is the port that takes all."""
         found = []
         for number, call in enumerate(calls):
-            found.append(await asyncio.wait_for(self._one(call, number + 1, capture), PATIENCE))
+            found.append(await asyncio.wait_for(self._one(call, number + 1, capture), TIMEOUT_SECONDS))
         await self.process.stop()
         logged = {str(entry["id"]): entry for entry in self._logged()}
         return [replace(each, logged=logged.get(str(number + 1), {})) for number, each in enumerate(found)]

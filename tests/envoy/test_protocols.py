@@ -176,7 +176,7 @@ async def greeted(port: int, server_name: str) -> str:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         reader, writer = await asyncio.open_connection(LOOPBACK, port, ssl=context, server_hostname=server_name)
-    except OSError:  # closed before the greeting: nobody serves the name
+    except OSError:  # closed before the handshake: nobody serves the name
         return ""
     name = await reader.read()
     writer.close()

@@ -226,12 +226,12 @@ async def test_a_pending_connection_of_which_nothing_comes_is_ended() -> None:
         client.close()
 
 
-@pytest.mark.parametrize("said", [b"", PREFACE[:9]], ids=["nothing", "half-a-greeting"])
-async def test_a_greeting_that_does_not_come(said: bytes) -> None:
+@pytest.mark.parametrize("said", [b"", PREFACE[:9]], ids=["nothing", "half-a-preface"])
+async def test_a_preface_that_does_not_come(said: bytes) -> None:
     async with limited(Limits(handshake_timeout=timedelta(seconds=0.2))) as (_, port, reached):
         client = await Client.connect(port)
         await client.say(said)
-        assert await client.goodbye() == (ErrorCode.ENHANCE_YOUR_CALM, "no greeting of HTTP/2 came in time")
+        assert await client.goodbye() == (ErrorCode.ENHANCE_YOUR_CALM, "no preface of HTTP/2 came in time")
         await client.closed()
         assert reached == ["handshake_timeout"]
         client.close()

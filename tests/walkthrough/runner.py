@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.cluster import build
 from tests.walkthrough.steps import ROOT, Chapter, Step
 
-PATIENCE_SECONDS = 120.0
+TIMEOUT_SECONDS = 120.0
 _PAUSE_SECONDS = 0.3
 
 
@@ -40,7 +40,7 @@ def typed(chapter: Chapter, kubeconfig: Path, tell: Callable[[str], None] = lamb
 
 
 def _until_it_shows(step: Step, kubeconfig: Path) -> str:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
         ended = _run(step.command, kubeconfig)
         problem = _problem(step, ended)
@@ -69,5 +69,5 @@ def _run(command: str, kubeconfig: Path) -> subprocess.CompletedProcess[str]:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=PATIENCE_SECONDS * 2,
+        timeout=TIMEOUT_SECONDS * 2,
     )

@@ -18,7 +18,7 @@ from controlplane.model.service import Service
 from controlplane.registry.services import service_table
 from controlplane.registry.store import View
 from controlplane.translate.listeners.chains import Chain, TcpTarget, chain_match
-from controlplane.translate.listeners.outbound_plan import ListenerKey
+from controlplane.translate.listeners.outbound_key import ListenerKey
 
 _ORIGIN = re2.compile(r"/apis/[^/]+/v1/namespaces/([^/]+)/(virtual-service|sidecar)/([^/]+)")
 _ORIGIN_KINDS = {"virtual-service": kinds.VIRTUAL_SERVICE, "sidecar": kinds.SIDECAR}

@@ -24,8 +24,8 @@ _EXCLUSIVE = frozenset({Protocol.MONGO, Protocol.MYSQL})
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """What the services so far make of one address and port. A ``locked`` claim takes nothing more.
+class ListenerEntry:
+    """What the services so far make of one address and port. A ``locked`` entry takes nothing more.
 
     ``additional`` are further addresses at which the same is wanted.
     """
@@ -45,8 +45,8 @@ def kind_of(protocol: Protocol) -> Kind:
     return Kind.HTTP if protocol.is_http else Kind.TCP
 
 
-def settled(held: Claim | None, incoming: Claim) -> Claim:
-    """Return the claim after one more service wants the port.
+def settled(held: ListenerEntry | None, incoming: ListenerEntry) -> ListenerEntry:
+    """Return the entry after one more service wants the port.
 
     HTTP needs no second chain: services share its routes. An exclusive protocol gives way to nothing and nobody.
     At a stated address HTTP is not told from bytes: there its chain takes all, and so keeps out what would too.

@@ -14,7 +14,7 @@ from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import
 
 from controlplane.translate.tls_context import typed
 
-#: bytes of a TLS greeting read at first; most fit
+#: bytes of a ClientHello read at first; most fit
 _TLS_BUFFER_BYTES = 512
 #: mark of packets that must not be captured again under TPROXY
 _TPROXY_MARK = 1337

@@ -25,12 +25,8 @@ from controlplane.translate.listeners.extension_filters import NO_EXTENSIONS, Ex
 from controlplane.translate.listeners.hcm import Manager, http_connection_manager
 from controlplane.translate.listeners.listener_filters import HTTP_INSPECTOR, TLS_INSPECTOR
 from controlplane.translate.listeners.network_filters import tcp_filters
-from controlplane.translate.listeners.outbound_plan import (
-    ALLOW_ANY_DYNAMIC_DNS,
-    UNIX,
-    ListenerKey,
-    outbound_listener_keys,
-)
+from controlplane.translate.listeners.outbound_key import ListenerKey
+from controlplane.translate.listeners.outbound_plan import ALLOW_ANY_DYNAMIC_DNS, UNIX, outbound_listener_keys
 from controlplane.translate.listeners.phases import in_order
 from controlplane.translate.routes.defaults import RouteDefaults, catch_all, route_defaults
 from controlplane.translate.sound import is_sound
@@ -38,7 +34,7 @@ from controlplane.translate.sound import is_sound
 __all__ = ["ListenerKey", "outbound_listener", "outbound_listener_keys", "service_listener", "virtual_outbound"]
 
 PASSTHROUGH_CHAIN = "PassthroughFilterChain"
-#: seconds a client may take for its TLS greeting on a chain
+#: seconds a client may take for its ClientHello on a chain
 HANDSHAKE_SECONDS = 15
 
 

@@ -1,22 +1,20 @@
 """Which outbound listeners a client has, and what each is made of.
 
 Services are taken in the order of the client's egress listeners; who comes first decides what an address and port is
-(see ``conflicts``). The result is a tuple of keys that hold everything the bytes depend on besides the mesh's settings:
-an equal key is the same listener, whoever asks.
+(see ``conflicts``). The result is a tuple of keys (see ``outbound_key``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from controlplane.apis.sidecar import CaptureMode, IstioEgressListener
 from controlplane.engine.recording import query
 from controlplane.model.cluster_names import BLACK_HOLE, PASSTHROUGH
-from controlplane.model.objects import ObjectKey
 from controlplane.model.proxy import LISTENER_PORTS, OWN_PORTS
-from controlplane.model.proxy_class import NO_SPANS, ClientScope, SpanSource
+from controlplane.model.proxy_class import NO_SPANS, ClientScope
 from controlplane.model.service import Protocol, Resolution, Service, ServicePort
 from controlplane.registry.aliases import aliases
 from controlplane.registry.audience import listening
@@ -31,71 +29,17 @@ from controlplane.registry.scopes import (
     resolves_by_request,
 )
 from controlplane.registry.store import View
-from controlplane.registry.traffic_extensions import ExtensionKeys
 from controlplane.registry.virtual_services import ResolvedVirtualService
 from controlplane.translate.listeners.addresses import UNSPECIFIED, alternate_names, is_ip, reachable, service_places
 from controlplane.translate.listeners.chains import Chain, HttpTarget, apart
-from controlplane.translate.listeners.conflicts import Claim, Kind, kind_of, settled
+from controlplane.translate.listeners.conflicts import Kind, ListenerEntry, kind_of, settled
+from controlplane.translate.listeners.outbound_key import ListenerKey, ListenerScope
 from controlplane.translate.listeners.tcp_routes import Client, Port, routing, service_chains
 
 UNIX = "unix://"
 HTTP_PROXY_ROUTES = "http_proxy"
 ALLOW_ANY_DYNAMIC_DNS = "ALLOW_ANY_DYNAMIC_DNS"
 _LAST_PRIVILEGED_PORT = 1023
-
-
-@dataclass(frozen=True, slots=True)
-class ListenerScope:
-    """What a listener's bytes depend on of the proxy that holds it."""
-
-    istio: bool = False
-    http10: bool = False
-    idle_timeout: str = ""
-    exact_balance: bool = False
-    settings: str = ""
-    detects_http10: bool = False
-    telemetry: tuple[ObjectKey, ...] = ()
-    spans: SpanSource = NO_SPANS
-    extensions: ExtensionKeys = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ListenerKey:
-    """One outbound listener: ``port`` 0 is a unix socket, whose path ``bind`` gives.
-
-    ``unmatched`` is the cluster for connections that no chain takes, empty where one takes all. ``virtual`` is set
-    for the listener that captured traffic arrives at (``transparent``: by TPROXY), ``proxy`` for the HTTP proxy,
-    ``of_endpoint`` where ``bind`` is the address of one endpoint of a headless service. Where ``resolves`` is set, HTTP
-    that nobody takes goes to the host it names. ``additional`` are addresses that the listener has beside ``bind``.
-    """
-
-    name: str
-    bind: str
-    port: int
-    scope: ListenerScope
-    chains: tuple[Chain, ...] = ()
-    unmatched: str = ""
-    bind_to_port: bool = False
-    virtual: bool = False
-    transparent: bool = False
-    proxy: bool = False
-    of_endpoint: bool = False
-    resolves: bool = False
-    additional: tuple[str, ...] = ()
-
-    def __hash__(self) -> int:
-        """Hash what nearly always tells listeners apart; hashing the chains would cost more than comparing them."""
-        return hash((self.name, self.unmatched))
-
-    @property
-    def has_http(self) -> bool:
-        """Whether some chain speaks HTTP."""
-        return self.resolves or any(chain.is_http for chain in self.chains)
-
-    @property
-    def route_configurations(self) -> tuple[str, ...]:
-        """The names of the route configurations that the listener's chains lead to."""
-        return tuple(chain.target.route for chain in self.chains if isinstance(chain.target, HttpTarget))
 
 
 def outbound_listener_keys(view: View, client: ClientScope) -> tuple[ListenerKey, ...]:
@@ -144,7 +88,7 @@ class _Wanted(NamedTuple):
 
 
 class _Plan:
-    """The claims on addresses and ports, one service after the other."""
+    """The entries of addresses and ports, one service after the other."""
 
     def __init__(self, view: View, places: Ports, client: ClientScope) -> None:
         self.view = view
@@ -153,7 +97,7 @@ class _Plan:
         self.egress: EgressScope = egress_scope(view, EgressKey(client.namespace, client.sidecar))
         self.routing = Client.of(view, client, self.egress.by_host)
         self.resolves = resolves_by_request(view, EgressKey(client.namespace, client.sidecar))
-        self.claims: dict[tuple[str, int], Claim] = {}
+        self.entries: dict[tuple[str, int], ListenerEntry] = {}
         self.endpoint_places: set[tuple[str, int]] = set()
         self.scope = ListenerScope(
             client.istio,
@@ -172,39 +116,39 @@ class _Plan:
     def service_listeners(self) -> Iterator[ListenerKey]:
         for listener in self.egress.listeners:
             if listener.spec is not None and listener.spec.port is not None:
-                self._claim_stated(listener, listener.spec)
+                self._add_stated(listener, listener.spec)
             else:
-                self.claims = {address: replace(claim, locked=True) for address, claim in self.claims.items()}
-                self._claim_all(listener)
+                self.entries = {address: replace(entry, locked=True) for address, entry in self.entries.items()}
+                self._add_all(listener)
         unmatched = unmatched_cluster(self.egress.outbound_policy)
-        taken = set(self.claims)
-        for (bind, port), claim in self.claims.items():
-            additional = tuple(address for address in self._additional(bind, claim) if (address, port) not in taken)
+        taken = set(self.entries)
+        for (bind, port), entry in self.entries.items():
+            additional = tuple(address for address in self._additional(bind, entry) if (address, port) not in taken)
             taken.update((address, port) for address in additional)  # Envoy takes each address of a port once
-            yield self._key(bind, port, replace(claim, additional=additional), unmatched)
+            yield self._key(bind, port, replace(entry, additional=additional), unmatched)
 
-    def _additional(self, bind: str, claim: Claim) -> tuple[str, ...]:
+    def _additional(self, bind: str, entry: ListenerEntry) -> tuple[str, ...]:
         """Return the addresses of a listener beside the one it is named after: of the other family, of one host."""
         both = self.client.ipv4 and self.client.ipv6
-        if bind == self.client.wildcard and both and not claim.bind_to_port:
+        if bind == self.client.wildcard and both and not entry.bind_to_port:
             return ("::",)
         if bind == self.client.localhost and self.client.dual_stack:
             return ("::1",)
-        return claim.additional
+        return entry.additional
 
-    def _key(self, bind: str, port: int, claim: Claim, unmatched: str) -> ListenerKey:
-        chains = apart(claim.chains) if len(claim.chains) > 1 else claim.chains
+    def _key(self, bind: str, port: int, entry: ListenerEntry, unmatched: str) -> ListenerKey:
+        chains = apart(entry.chains) if len(entry.chains) > 1 else entry.chains
         takes_all = any(chain.matches_all for chain in chains)
         return ListenerKey(
             name=f"{bind}_{port}",
             bind=bind,
             port=port,
-            scope=self._scope(claim),
+            scope=self._scope(entry),
             chains=chains,
             unmatched="" if takes_all else unmatched,
-            bind_to_port=claim.bind_to_port,
+            bind_to_port=entry.bind_to_port,
             of_endpoint=(bind, port) in self.endpoint_places,
-            additional=claim.additional,
+            additional=entry.additional,
         )
 
     def _allocated_by_host(self) -> dict[str, tuple[str, ...]]:
@@ -217,17 +161,17 @@ class _Plan:
                     found.setdefault(service.hostname, {}).update(dict.fromkeys(fitting))
         return {host: tuple(addresses) for host, addresses in found.items()}
 
-    def _scope(self, claim: Claim) -> ListenerScope:
+    def _scope(self, entry: ListenerEntry) -> ListenerScope:
         """Leave out what the listener's chains do not depend on, so that more proxies share it."""
-        has_http = any(chain.is_http for chain in claim.chains)
+        has_http = any(chain.is_http for chain in entry.chains)
         return (
             self.scope
             if has_http
             else replace(self.scope, http10=False, settings="", detects_http10=False, spans=NO_SPANS)
         )
 
-    def _claim_stated(self, listener: EgressListener, spec: IstioEgressListener) -> None:
-        """Claim the one port that a Sidecar's egress listener states, for each service behind it."""
+    def _add_stated(self, listener: EgressListener, spec: IstioEgressListener) -> None:
+        """Add the one port that a Sidecar's egress listener states, for each service behind it."""
         assert spec.port is not None  # noqa: S101 - the caller has looked
         bind_to_port = self._binds(spec)
         bind = spec.bind or (self.client.localhost if bind_to_port else "")
@@ -235,10 +179,10 @@ class _Plan:
         if self._may_bind(bind, port, bind_to_port=bind_to_port):
             for service in listener.services:
                 if service.resolution is not Resolution.ALIAS and service.handles(port):
-                    self._claim(_Wanted(listener, service, port, bind, bind_to_port))
+                    self._add(_Wanted(listener, service, port, bind, bind_to_port))
 
-    def _claim_all(self, listener: EgressListener) -> None:
-        """Claim every port of every service of a listener without a port."""
+    def _add_all(self, listener: EgressListener) -> None:
+        """Add every port of every service of a listener without a port."""
         spec = listener.spec
         bind_to_port = self._binds(spec)
         bind = (spec.bind if spec is not None else "") or (self.client.localhost if bind_to_port else "")
@@ -248,16 +192,16 @@ class _Plan:
                 continue
             for port in service.ports:
                 if not bind and port.protocol.is_http:
-                    held = self.claims.get((wildcard, port.number))
+                    held = self.entries.get((wildcard, port.number))
                     if held is not None and held.kind is Kind.AUTO:
                         continue  # shared by all HTTP services: nothing to add
                 if not service.handles(port) or not self._may_bind(bind, port, bind_to_port=bind_to_port):
                     continue
                 wanted = _Wanted(listener, service, port, bind, bind_to_port)
                 if not bind and self._per_endpoint(service, port):
-                    self._claim_endpoints(wanted)
+                    self._add_endpoints(wanted)
                 else:
-                    self._claim(wanted)
+                    self._add(wanted)
 
     def _binds(self, spec: IstioEgressListener | None) -> bool:
         """Whether listeners are really bound; nothing can be captured for a proxy without interception."""
@@ -285,15 +229,15 @@ class _Plan:
         found = known_endpoints(self.view, service.hostname, service.namespace)
         return [endpoint.address for endpoint in found if endpoint.serves(port)]
 
-    def _claim_endpoints(self, wanted: _Wanted) -> None:
+    def _add_endpoints(self, wanted: _Wanted) -> None:
         for address in self._endpoint_addresses(wanted.service, wanted.port):
             if is_ip(address):
-                if (address, wanted.port.number) not in self.claims:
+                if (address, wanted.port.number) not in self.entries:
                     self.endpoint_places.add((address, wanted.port.number))
                 self._settle(wanted._replace(bind=address))
 
-    def _claim(self, wanted: _Wanted) -> None:
-        """Claim one port for one service; without ``bind`` at the service's own addresses, or at all for HTTP."""
+    def _add(self, wanted: _Wanted) -> None:
+        """Add one port for one service; without ``bind`` at the service's own addresses, or at all for HTTP."""
         if not wanted.bind and wanted.port.protocol.is_http:
             self._settle(wanted._replace(bind=self.client.wildcard))
             return
@@ -313,7 +257,7 @@ class _Plan:
     def _settle(self, wanted: _Wanted) -> None:
         port = wanted.port
         place = (wanted.bind, port.number)
-        held = self.claims.get(place)
+        held = self.entries.get(place)
         if held is not None and held.locked:
             return
         kind = kind_of(port.protocol)
@@ -330,9 +274,9 @@ class _Plan:
             chains = (*chains, http)
         if held is None and wildcard and kind is Kind.HTTP:
             kind = Kind.AUTO  # what is not HTTP passes on, so bytes may join
-        claim = settled(held, Claim(kind, port.protocol, chains, wanted.bind_to_port))
+        entry = settled(held, ListenerEntry(kind, port.protocol, chains, wanted.bind_to_port))
         additional = dict.fromkeys((*(held.additional if held is not None else ()), *wanted.additional))
-        self.claims[place] = replace(claim, additional=tuple(additional)) if additional else claim
+        self.entries[place] = replace(entry, additional=tuple(additional)) if additional else entry
 
     def _http_chain(self, service: Service, port: ServicePort, bind: str) -> Chain:
         if port.number == 0:

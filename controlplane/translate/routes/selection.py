@@ -50,7 +50,7 @@ def virtual_host_keys(view: View, key: HostsKey) -> tuple[VirtualHostKey, ...]:
     """
     selection = _Selection(view, key)
     for held in selection.virtual_services:
-        selection.claim(held)
+        selection.take(held)
     selection.rest()
     return tuple(selection.keys.values())
 
@@ -147,12 +147,12 @@ class _Selection:
         self._key = key
         self._by_host = services_by_host(view, ServicesKey(key.listener, key.port))
         self._services = _ServiceKeys(view, key)
-        self._claimed: set[str] = set()
+        self._taken: set[str] = set()
         self.virtual_services = virtual_service_hosts(view, key.listener)
-        self._wildcards = wildcard_claims(self.virtual_services, self._by_host)
+        self._wildcards = wildcard_owners(self.virtual_services, self._by_host)
         self.keys: dict[tuple[str, int], VirtualHostKey] = {}
 
-    def claim(self, held: HostsOf) -> None:
+    def take(self, held: HostsOf) -> None:
         """Add the virtual hosts of one VirtualService, if any of its routes is for this client and port."""
         extra, matched = self._divided(held)
         if not matched and (self._key.port != HTTP_PORT or not extra):
@@ -170,13 +170,13 @@ class _Selection:
             for service in matched:
                 if port in self._services.http_ports(service):
                     self._add(self._services.of(service, port, routes))
-        self._claimed.update(service.hostname for service in matched)
+        self._taken.update(service.hostname for service in matched)
 
     def rest(self) -> None:
-        """Add the virtual hosts of all services that no VirtualService claimed."""
-        claimed = self._claimed
+        """Add the virtual hosts of all services that no VirtualService has taken."""
+        taken = self._taken
         for place, key in own_routes(self._view, self._key).items():
-            if key.host not in claimed:
+            if key.host not in taken:
                 self.keys.setdefault(place, key)
 
     def _divided(self, held: HostsOf) -> tuple[list[str], list[Service]]:
@@ -204,7 +204,7 @@ class _Selection:
         self.keys.setdefault((key.host, key.port), key)
 
 
-def wildcard_claims(
+def wildcard_owners(
     virtual_services: Iterable[HostsOf], services: Iterable[str]
 ) -> dict[str, tuple[ObjectKey, list[str]]]:
     """Return, for each wildcard host that covers a service, its VirtualService and the services it is the best for.

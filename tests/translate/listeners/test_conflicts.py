@@ -6,7 +6,7 @@ import pytest
 
 from controlplane.model.service import Protocol
 from controlplane.translate.listeners.chains import Chain, HttpTarget, TcpTarget
-from controlplane.translate.listeners.conflicts import Claim, Kind, kind_of, settled
+from controlplane.translate.listeners.conflicts import Kind, ListenerEntry, kind_of, settled
 
 HTTP = Chain(HttpTarget("80"))
 PLAIN = HTTP.for_plain_http()
@@ -20,42 +20,42 @@ A, B = tcp("a"), tcp("b")
 NARROW = tcp("b", prefixes=("10.0.0.0/8",))
 
 
-def claim(kind: Kind, *chains: Chain, protocol: Protocol = Protocol.TCP, locked: bool = False) -> Claim:
-    return Claim(kind, protocol, chains, locked=locked)
+def entry(kind: Kind, *chains: Chain, protocol: Protocol = Protocol.TCP, locked: bool = False) -> ListenerEntry:
+    return ListenerEntry(kind, protocol, chains, locked=locked)
 
 
 @pytest.mark.parametrize(
     ("held", "incoming", "kind", "chains"),
     [
-        pytest.param(None, claim(Kind.TCP, A), Kind.TCP, (A,), id="first"),
-        pytest.param(claim(Kind.HTTP, HTTP), claim(Kind.HTTP, HTTP), Kind.HTTP, (HTTP,), id="http-http-shares-routes"),
-        pytest.param(claim(Kind.HTTP, HTTP), claim(Kind.TCP, A), Kind.AUTO, (HTTP,), id="bound-http-keeps-tcp-out"),
+        pytest.param(None, entry(Kind.TCP, A), Kind.TCP, (A,), id="first"),
+        pytest.param(entry(Kind.HTTP, HTTP), entry(Kind.HTTP, HTTP), Kind.HTTP, (HTTP,), id="http-http-shares-routes"),
+        pytest.param(entry(Kind.HTTP, HTTP), entry(Kind.TCP, A), Kind.AUTO, (HTTP,), id="bound-http-keeps-tcp-out"),
         pytest.param(
-            claim(Kind.HTTP, HTTP), claim(Kind.TCP, NARROW), Kind.AUTO, (HTTP, NARROW), id="bound-http-tcp-other-match"
+            entry(Kind.HTTP, HTTP), entry(Kind.TCP, NARROW), Kind.AUTO, (HTTP, NARROW), id="bound-http-tcp-other-match"
         ),
         pytest.param(
-            claim(Kind.HTTP, HTTP), claim(Kind.AUTO, A, PLAIN), Kind.AUTO, (A, PLAIN), id="http-auto-replaced"
+            entry(Kind.HTTP, HTTP), entry(Kind.AUTO, A, PLAIN), Kind.AUTO, (A, PLAIN), id="http-auto-replaced"
         ),
-        pytest.param(claim(Kind.TCP, A), claim(Kind.HTTP, HTTP), Kind.AUTO, (A,), id="tcp-keeps-bound-http-out"),
-        pytest.param(claim(Kind.TCP, A), claim(Kind.HTTP, PLAIN), Kind.AUTO, (A, PLAIN), id="tcp-http-merges"),
-        pytest.param(claim(Kind.TCP, A), claim(Kind.TCP, B), Kind.TCP, (A,), id="tcp-tcp-equal-match-dropped"),
-        pytest.param(claim(Kind.TCP, A), claim(Kind.TCP, NARROW), Kind.TCP, (A, NARROW), id="tcp-tcp-other-match"),
-        pytest.param(claim(Kind.TCP, A), claim(Kind.AUTO, B, PLAIN), Kind.AUTO, (A, PLAIN), id="tcp-auto-merges-http"),
-        pytest.param(claim(Kind.AUTO, PLAIN), claim(Kind.HTTP, PLAIN), Kind.AUTO, (PLAIN,), id="auto-http-nothing"),
-        pytest.param(claim(Kind.AUTO, PLAIN), claim(Kind.TCP, A), Kind.AUTO, (PLAIN, A), id="auto-tcp-merges"),
+        pytest.param(entry(Kind.TCP, A), entry(Kind.HTTP, HTTP), Kind.AUTO, (A,), id="tcp-keeps-bound-http-out"),
+        pytest.param(entry(Kind.TCP, A), entry(Kind.HTTP, PLAIN), Kind.AUTO, (A, PLAIN), id="tcp-http-merges"),
+        pytest.param(entry(Kind.TCP, A), entry(Kind.TCP, B), Kind.TCP, (A,), id="tcp-tcp-equal-match-dropped"),
+        pytest.param(entry(Kind.TCP, A), entry(Kind.TCP, NARROW), Kind.TCP, (A, NARROW), id="tcp-tcp-other-match"),
+        pytest.param(entry(Kind.TCP, A), entry(Kind.AUTO, B, PLAIN), Kind.AUTO, (A, PLAIN), id="tcp-auto-merges-http"),
+        pytest.param(entry(Kind.AUTO, PLAIN), entry(Kind.HTTP, PLAIN), Kind.AUTO, (PLAIN,), id="auto-http-nothing"),
+        pytest.param(entry(Kind.AUTO, PLAIN), entry(Kind.TCP, A), Kind.AUTO, (PLAIN, A), id="auto-tcp-merges"),
         pytest.param(
-            claim(Kind.AUTO, A), claim(Kind.AUTO, NARROW, PLAIN), Kind.AUTO, (A, NARROW), id="auto-auto-tcp-chains-only"
+            entry(Kind.AUTO, A), entry(Kind.AUTO, NARROW, PLAIN), Kind.AUTO, (A, NARROW), id="auto-auto-tcp-chains-only"
         ),
-        pytest.param(claim(Kind.TCP, A, locked=True), claim(Kind.TCP, NARROW), Kind.TCP, (A,), id="locked"),
+        pytest.param(entry(Kind.TCP, A, locked=True), entry(Kind.TCP, NARROW), Kind.TCP, (A,), id="locked"),
         pytest.param(
-            claim(Kind.TCP, A, protocol=Protocol.MONGO), claim(Kind.TCP, NARROW), Kind.TCP, (A,), id="mongo-shares-not"
+            entry(Kind.TCP, A, protocol=Protocol.MONGO), entry(Kind.TCP, NARROW), Kind.TCP, (A,), id="mongo-shares-not"
         ),
         pytest.param(
-            claim(Kind.TCP, A), claim(Kind.TCP, NARROW, protocol=Protocol.MYSQL), Kind.TCP, (A,), id="mysql-gives-way"
+            entry(Kind.TCP, A), entry(Kind.TCP, NARROW, protocol=Protocol.MYSQL), Kind.TCP, (A,), id="mysql-gives-way"
         ),
     ],
 )
-def test_settled(held: Claim | None, incoming: Claim, kind: Kind, chains: tuple[Chain, ...]) -> None:
+def test_settled(held: ListenerEntry | None, incoming: ListenerEntry, kind: Kind, chains: tuple[Chain, ...]) -> None:
     after = settled(held, incoming)
     assert (after.kind, after.chains) == (kind, chains)
 
