@@ -15,6 +15,7 @@ import signal
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import _lru_cache_wrapper
 from pathlib import Path
 
 from controlplane.cli.main import main as controlplane
@@ -91,11 +92,21 @@ def _native_bytes() -> int:
     return int(found.uordblks + found.hblkhd)
 
 
+def _empty_caches() -> None:
+    """Empty caches that have a bound: some take hours to fill, which looks like a leak."""
+    for each in gc.get_objects():
+        if isinstance(each, _lru_cache_wrapper) and each.cache_info().maxsize is not None:
+            each.cache_clear()
+
+
 def _tell(file: Path) -> None:
+    gc.unfreeze()  # what was there at the start counts too, and holds the caches
+    _empty_caches()
     gc.collect()
     blocks = sys.getallocatedblocks()
     native = _native_bytes()
     objects = Counter(f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.get_objects())
+    gc.freeze()
     hidden = file.with_name(f".{file.name}")
     hidden.write_text(json.dumps({"blocks": blocks, "native_bytes": native, "objects": objects}), encoding="utf-8")
     hidden.rename(file)
