@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -72,7 +72,7 @@ def _message(packed: Any) -> Any:  # noqa: ANN401
     return wrapper if packed.Unpack(wrapper) else None
 
 
-@cache
+@lru_cache(maxsize=1024)  # users choose the types
 def _wanted(kind: str) -> str:
     """Return the type that a route states instead of this one, empty where this one is right or nothing is known."""
     if not kind.startswith(_HTTP):
