@@ -6,12 +6,20 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import inherited
 
 CI = os.environ.get("CI") == "true"
+FURTHER_TRIES = 2
+PAUSE_SECONDS = 5
+"""Before each further try: what made the machine slow is to have passed."""
 MOST_UNSTEADY = 3
-"""How many tests of one run may need their second try in CI; more fail the run, whatever the second try says."""
+"""How many tests of one run may need a further try in CI; more fail the run, whatever the further tries say."""
+
+# How long an example takes, or to make one, depends on who else uses the machine.
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=CI)
+settings.load_profile("steady")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -20,12 +28,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let a test that fails in CI try once more, alone among thousands; it is named with its first failure at the end.
+    """Let a test that fails in CI try twice more, alone among thousands; it is named with its failures at the end.
 
     Elsewhere the first failure counts: there somebody looks at it.
     """
-    if CI and not config.option.reruns:
-        config.option.reruns = 1
+    if CI and config.option.reruns is None:
+        config.option.reruns, config.option.reruns_delay = FURTHER_TRIES, PAUSE_SECONDS
 
 
 def pytest_sessionstart() -> None:
@@ -49,22 +57,31 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail a run in which many tests were unsteady: that is no accident of a busy machine."""
     terminalreporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    unsteady = len(terminalreporter.stats.get("rerun", [])) if terminalreporter is not None else 0
-    if unsteady > MOST_UNSTEADY and session.exitstatus == pytest.ExitCode.OK:
+    if terminalreporter is None:
+        return
+    if len(_unsteady(terminalreporter)) > MOST_UNSTEADY and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _unsteady(terminalreporter: pytest.TerminalReporter) -> dict[str, list[pytest.TestReport]]:
+    """Return the failed tries of each test that got a further one."""
+    tries: dict[str, list[pytest.TestReport]] = {}
+    for report in terminalreporter.stats.get("rerun", []):
+        tries.setdefault(report.nodeid, []).append(report)
+    return tries
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say loudly how much was not tested, and what did not pass at once."""
-    unsteady = terminalreporter.stats.get("rerun", [])
-    if unsteady:
+    if unsteady := _unsteady(terminalreporter):
         most = "" if len(unsteady) <= MOST_UNSTEADY else f"; more than {MOST_UNSTEADY} fail the run"
         terminalreporter.section(
             f"{len(unsteady)} TESTS UNSTEADY, they failed at first: mend them{most}", sep="!", yellow=True, bold=True
         )
-        for report in unsteady:
-            terminalreporter.line(f"UNSTEADY {report.nodeid} ({report.when})")
-            terminalreporter.line(report.longreprtext)
+        for nodeid, tries in unsteady.items():
+            for report in tries:
+                terminalreporter.line(f"UNSTEADY {nodeid} ({report.when})")
+                terminalreporter.line(report.longreprtext)
     skipped = len(terminalreporter.stats.get("skipped", []))
     if skipped:
         terminalreporter.section(
