@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import inherited
+from tests.patience import PATIENCE_SECONDS
 
 TOP = Path(__file__).parents[1]
 SHELL = """
@@ -92,5 +93,5 @@ def _started_badly(*arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )

@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.analysis.untranslated import KINDS_NOT_TRANSLATED
+from tests.patience import PATIENCE_SECONDS
 
 TOP = Path(__file__).resolve().parents[1]
 README = (TOP / "README.md").read_text()
@@ -31,7 +32,7 @@ COMMANDS = [line for language, text in BLOCKS if language == "sh" for line in te
 ASKING = [command for command in COMMANDS if command.startswith(PROGRAM) and " serve " not in command]
 PROSE = README + (TOP / "CONTRIBUTING.md").read_text()
 TARGETS = sorted(set(re.findall(r"(?:`|^)make ([a-z-]+)", PROSE, re.MULTILINE)))
-TIMEOUT_SECONDS = 30
+TIMEOUT_SECONDS = PATIENCE_SECONDS
 LONG_REGEX = r"""
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -119,7 +120,9 @@ def wait_until_synced(env: dict[str, str]) -> str:
 
 
 def run(command: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(arguments(command), cwd=TOP, env=env, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        arguments(command), cwd=TOP, env=env, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS
+    )
 
 
 @pytest.mark.parametrize("command", ASKING)
@@ -141,7 +144,7 @@ def test_a_request_through_the_envoy_reaches_for_the_endpoints(connected: dict[s
     assert f"curl -x 127.0.0.1:15080 {URL}" in README
     through = urllib.request.build_opener(urllib.request.ProxyHandler({"http": f"http://127.0.0.1:{proxy_port}"}))
     with pytest.raises(urllib.error.HTTPError) as answer:
-        through.open(URL, timeout=10)
+        through.open(URL, timeout=PATIENCE_SECONDS)
     with answer.value as response:
         assert response.code == 503, "nothing listens there"
 
@@ -149,7 +152,7 @@ def test_a_request_through_the_envoy_reaches_for_the_endpoints(connected: dict[s
 def test_the_envoy_takes_regular_expressions_of_any_allowed_size(connected: dict[str, str], proxy_port: int) -> None:
     wait_until_synced(connected)
     through = urllib.request.build_opener(urllib.request.ProxyHandler({"http": f"http://127.0.0.1:{proxy_port}"}))
-    with through.open(f"http://regex.example/api/v1/object/{'a' * 32}/action", timeout=10) as response:
+    with through.open(f"http://regex.example/api/v1/object/{'a' * 32}/action", timeout=PATIENCE_SECONDS) as response:
         assert response.status == 204
 
 

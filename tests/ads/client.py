@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,6 +21,7 @@ from controlplane.ads.source import SnapshotSource
 from controlplane.ads.watch import Variant
 from controlplane.model.proxy import Proxy
 from controlplane.snapshots import Resource, ResourceType, Snapshot
+from tests.patience import in_time
 
 NODE_ID = "sidecar~10.0.0.1~app.shop~shop.svc.cluster.local"
 
@@ -87,7 +87,7 @@ class Client:
         await self.call.write(request.SerializeToString())
 
     async def read_bytes(self) -> bytes:
-        read = await asyncio.wait_for(self.call.read(), 10)
+        read = await in_time(self.call.read())
         assert isinstance(read, bytes), f"the stream ended: {await self.call.code()} {await self.call.details()}"
         return read
 
@@ -96,7 +96,7 @@ class Client:
         return (DeltaDiscoveryResponse if self.variant is Variant.DELTA else DiscoveryResponse).FromString(body)
 
     async def ended(self) -> tuple[grpc.StatusCode, str]:
-        code = await asyncio.wait_for(self.call.code(), 10)
+        code = await in_time(self.call.code())
         return code, await self.call.details()
 
     async def close(self) -> None:

@@ -13,6 +13,8 @@ from controlplane.ads.class_places import ClassPlaces
 from controlplane.ads.fair import FairQueue, Gate, Rates
 from controlplane.ads.refusal import StreamRefused
 from controlplane.limits import Limits, unheard
+from tests.compiler.virtual import advance, run, turns
+from tests.patience import patience
 
 
 def _note(order: list[str], name: str, _: object) -> None:
@@ -61,7 +63,6 @@ async def test_a_gate_refuses_those_of_a_key_that_has_many_waiting_and_no_others
             await release.wait()
 
     tasks = [asyncio.create_task(work(key)) for key in ("a", "a", "a", "b")]
-    await asyncio.sleep(0.01)
     with pytest.raises(StreamRefused, match="more than 1 of such requests wait"):
         await tasks[2]
     assert reached == ["some_limit"]
@@ -71,21 +72,22 @@ async def test_a_gate_refuses_those_of_a_key_that_has_many_waiting_and_no_others
 
 @pytest.mark.parametrize("cancelled", [0, 1, 2])
 async def test_who_is_cancelled_at_a_gate_keeps_nobody_out(cancelled: int) -> None:
-    gate, through = Gate(1, ("limit", 10), unheard), list[int]()
+    gate, release, through = Gate(1, ("limit", 10), unheard), asyncio.Event(), list[int]()
 
     async def work(number: int) -> None:
         async with gate.entered("a"):
-            await asyncio.sleep(0.01)
+            await release.wait()
             through.append(number)
 
     tasks = [asyncio.create_task(work(number)) for number in range(3)]
-    await asyncio.sleep(0.005)
+    await turns(3)
     tasks[cancelled].cancel()
+    release.set()
     for task in tasks:
         with suppress(asyncio.CancelledError):
             await task
     assert through == [number for number in range(3) if number != cancelled]
-    async with asyncio.timeout(1), gate.entered("a"):
+    async with patience(), gate.entered("a"):
         pass
 
 
@@ -109,19 +111,20 @@ async def test_a_flood_of_one_address_delays_another_by_one_stream() -> None:
     assert order.count("flood") == 101, "one at once, a hundred waiting"
 
 
-async def test_streams_are_let_in_more_slowly_while_the_loop_is_late() -> None:
-    admission = Admission(rate=0, most_waiting=100)
-    quick = admission.interval
-    for _ in range(3):
-        await admission.admit("a")
-        end = asyncio.get_running_loop().time() + 0.05
-        while asyncio.get_running_loop().time() < end:
-            pass  # the loop is late
+def test_streams_are_let_in_more_slowly_while_the_loop_is_late() -> None:
+    async def scene() -> None:
+        admission = Admission(rate=0, most_waiting=100)
+        quick = admission.interval
+        for _ in range(3):
+            await admission.admit("a")
+            advance(0.05)  # the loop is late
         await asyncio.sleep(0)
-    assert admission.interval > quick
-    for _ in range(40):
-        await admission.admit("a")
-    assert admission.interval < 2 * quick
+        assert admission.interval > quick
+        for _ in range(40):
+            await admission.admit("a")
+        assert admission.interval < 2 * quick
+
+    run(scene())
 
 
 def test_rates() -> None:

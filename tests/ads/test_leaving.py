@@ -17,7 +17,8 @@ from controlplane.compiler.compiler import Compiler
 from controlplane.model.proxy import Proxy
 from controlplane.registry.store import Registry
 from tests.ads.client import Client, serving
-from tests.ads.test_server import both, eventually
+from tests.ads.test_server import both
+from tests.patience import until
 
 pytestmark = pytest.mark.slow
 
@@ -48,11 +49,11 @@ async def test_what_a_proxy_waits_for_is_given_up_when_it_leaves(variant: Varian
         leaves, stays = Client(port, variant), Client(port, variant, "sidecar~10.0.0.2~b.shop~shop.svc.cluster.local")
         for client in (leaves, stays):
             await client.ask(CDS)
-        await eventually(lambda: sorted(source.opening) == ["app.shop", "b.shop"])
+        await until(lambda: sorted(source.opening) == ["app.shop", "b.shop"])
         await leaves.close()
-        await eventually(lambda: source.opening == ["b.shop"])
+        await until(lambda: source.opening == ["b.shop"])
         await stays.close()
-        await eventually(lambda: not source.opening)
+        await until(lambda: not source.opening)
     finally:
         await server.stop()
 
@@ -75,8 +76,8 @@ async def test_a_stream_that_ended_is_gone_without_the_collector(variant: Varian
                 client.call.cancel()
             else:
                 await client.channel.close()
-            await eventually(lambda: not server.connections.streams)
-            await eventually(lambda: stream() is None)
+            await until(lambda: not server.connections.streams)
+            await until(lambda: stream() is None)
             await client.close()
     finally:
         gc.enable()

@@ -24,6 +24,7 @@ from controlplane.limits import Limits
 from controlplane.model.proxy import Proxy
 from controlplane.snapshots import Resource, ResourceType, Snapshot
 from tests.ads.client import NODE_ID, Client, OneSession, OneSnapshot
+from tests.patience import patience
 
 SMALL = Limits(max_resource_names=3, max_name_length=10, max_node_size=100)
 both = pytest.mark.parametrize("variant", list(Variant), ids=["sotw", "delta"])
@@ -142,7 +143,7 @@ async def test_work_for_a_peer_that_left_is_given_up() -> None:
     await server.start()
     client = Client(port, Variant.DELTA)
     await client.ask(CDS)
-    async with asyncio.timeout(5):
+    async with patience():
         while not source.waiting:
             await asyncio.sleep(0.01)
         await client.close()

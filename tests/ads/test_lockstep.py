@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from functools import partial
 
 import pytest
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
@@ -15,6 +16,7 @@ from controlplane.ads.lockstep import Lockstep
 from controlplane.ads.watch import CDS, EDS, StreamState, Variant
 from controlplane.ads.wire import Response
 from controlplane.snapshots import Resource, ResourceType, Snapshot
+from tests.patience import until
 
 C, E = ResourceType.CLUSTER, ResourceType.ENDPOINT
 NAMES = ("a", "b", "c")
@@ -166,6 +168,11 @@ async def test_streams_that_came_at_different_times_are_one_state_once_they_are_
     assert early.state is late.state
 
 
+def holds(lockstep: Lockstep, states: int) -> bool:
+    gc.collect()
+    return lockstep.state_count == states
+
+
 async def test_states_that_nobody_is_in_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("controlplane.ads.lockstep._KEPT_SECONDS", 0.01)
     lockstep = Lockstep()
@@ -176,9 +183,7 @@ async def test_states_that_nobody_is_in_are_forgotten(monkeypatch: pytest.Monkey
         world.take(("change", name))
         world.take(("answer", 0, CDS, False))
     assert lockstep.state_count > len(world.proxies)
-    await asyncio.sleep(0.05)
-    gc.collect()
-    assert lockstep.state_count == 2, "one proxy has asked, two have not"
+    await until(partial(holds, lockstep, 2), "one proxy has asked, two have not")
 
 
 async def test_a_stream_that_cannot_move_on_does_not_keep_what_the_others_were_sent(
@@ -197,9 +202,7 @@ async def test_a_stream_that_cannot_move_on_does_not_keep_what_the_others_were_s
         world.take(("change", name))
         for number in (0, 1):
             world.take(("answer", number, CDS, False))
-    await asyncio.sleep(0.05)
-    gc.collect()
-    assert lockstep.state_count == 2
+    await until(partial(holds, lockstep, 2))
     slow.serve(world.served)
     assert {r.nonce for r in slow.sent[1:]}.isdisjoint(r.nonce for r in slow.sent[:1])
     slow.answer(CDS, refuse=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import timedelta
 
 import grpc
@@ -21,7 +20,9 @@ from controlplane.snapshots import Resource, ResourceType, Snapshot
 from tests.ads.client import NODE_ID, Client, OneSnapshot, serving
 from tests.http2.client import Client as RawClient
 from tests.http2.client import frame, message
+from tests.patience import in_time, until
 
+MINUTE = 60
 C, E = ResourceType.CLUSTER, ResourceType.ENDPOINT
 
 both = pytest.mark.parametrize("variant", list(Variant), ids=["sotw", "delta"])
@@ -44,14 +45,6 @@ def statuses(server: AdsServer) -> list[ProxyStatus]:
     return [status for status in held if status is not None]
 
 
-async def eventually(condition: object) -> None:
-    for _ in range(500):
-        if condition():  # type: ignore[operator]
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not come true within 5 s")
-
-
 @both
 async def test_subscribe_acknowledge_push(variant: Variant) -> None:
     source = OneSnapshot(snapshot(1, a=1, b=1))
@@ -70,7 +63,7 @@ async def test_subscribe_acknowledge_push(variant: Variant) -> None:
             types = statuses(server)[0].types
             return len(types) == 2 and all(status.sync is Sync.SYNCED for status in types.values())
 
-        await eventually(synced)
+        await until(synced)
         source.publish(source.snapshot.replacing(2, [Resource.of(E, "b", b"2")]))
         pushed = await client.read()
         assert (pushed.type_url, bodies(pushed)) == (EDS, [b"2"])
@@ -83,7 +76,7 @@ async def test_subscribe_acknowledge_push(variant: Variant) -> None:
         (again,) = statuses(server)
         assert again.types[C].sent_at == status.types[C].sent_at, "it was sent once"
         await client.close()
-        await eventually(lambda: not source.sessions and not len(server.connections))
+        await until(lambda: not source.sessions and not len(server.connections))
 
 
 async def test_revisions_are_of_the_stream_and_not_of_who_was_sent_the_same_first() -> None:
@@ -96,7 +89,7 @@ async def test_revisions_are_of_the_stream_and_not_of_who_was_sent_the_same_firs
             await clients[-1].ask(CDS)
             clusters = await clients[-1].read()
             await clients[-1].ask(CDS, response_nonce=clusters.nonce)
-            await eventually(lambda: [s.types[C].sync for s in statuses(server)] == [Sync.SYNCED] * len(clients))
+            await until(lambda: [s.types[C].sync for s in statuses(server)] == [Sync.SYNCED] * len(clients))
         source.publish(source.snapshot.replacing(3, [Resource.of(C, "a", b"3")]))
         for client in clients:
             await client.read()
@@ -113,7 +106,7 @@ async def test_a_push_is_out_when_every_stream_had_its_turn() -> None:
         for client in clients:
             await client.ask(CDS)
             await client.ask(CDS, response_nonce=(await client.read()).nonce)
-        await eventually(lambda: {s.types[C].sync for s in statuses(server)} == {Sync.SYNCED})
+        await until(lambda: {s.types[C].sync for s in statuses(server)} == {Sync.SYNCED})
         source.publish(source.snapshot.replacing(2, [Resource.of(C, "a", b"2")]))
         assert {s.types[C].sent_revision for s in statuses(server)} == {1}
         await server.pushed()
@@ -169,7 +162,7 @@ async def test_refusal_is_shown_with_its_message(variant: Variant) -> None:
         await client.ask(CDS)
         response = await client.read()
         await client.ask(CDS, response_nonce=response.nonce, error_detail=Status(message="no such filter"))
-        await eventually(lambda: statuses(server)[0].types[C].sync is Sync.ERROR)
+        await until(lambda: statuses(server)[0].types[C].sync is Sync.ERROR)
         status = statuses(server)[0].types[C]
         assert status.rejection is not None
         assert (status.rejection.message, status.rejection.nonce) == ("no such filter", response.nonce)
@@ -187,7 +180,7 @@ async def test_slow_reader_holds_up_nobody_and_gets_the_latest() -> None:
             await client.ask(EDS, "a")
             response = await client.read()
             await client.ask(EDS, response_nonce=response.nonce)
-        await eventually(lambda: all(s.types[E].sync is Sync.SYNCED for s in statuses(server)))
+        await until(lambda: all(s.types[E].sync is Sync.SYNCED for s in statuses(server)))
         for n in range(2, 8):
             source.publish(snapshot(n, size, a=n))
             response = await quick.read()
@@ -245,7 +238,7 @@ async def test_new_streams_are_let_in_one_after_the_other() -> None:
     await server.start()
     first = Client(port, Variant.DELTA)
     await first.ask(CDS)
-    await eventually(lambda: len(server.connections) == 1)
+    await until(lambda: len(server.connections) == 1)
     second, third = Client(port, Variant.DELTA), Client(port, Variant.DELTA)
     code, details = (
         (
@@ -274,26 +267,42 @@ class Limited(Observer):
         self.limits.append(limit)
 
 
-async def test_drain_ends_streams_one_by_one_and_lets_nobody_in() -> None:
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[float]:
+    """The pauses of a drain in seconds, the last of which lasts until it is taken from here."""
+    held: asyncio.Queue[float] = asyncio.Queue()
+    sleep = asyncio.sleep
+
+    async def pause(seconds: float) -> None:
+        if seconds < MINUTE:
+            await sleep(seconds)
+            return
+        held.put_nowait(seconds)
+        while not held.empty():
+            await sleep(0.005)
+
+    monkeypatch.setattr("asyncio.sleep", pause)
+    return held
+
+
+async def test_drain_ends_streams_one_by_one_and_lets_nobody_in(pauses: asyncio.Queue[float]) -> None:
     async with serving(OneSnapshot(snapshot(1, a=1))) as (server, port):
         clients = [Client(port, Variant.DELTA) for _ in range(3)]
         for client in clients:
             await client.ask(CDS)
             await client.read()
-        began = time.monotonic()
-        stopping = asyncio.create_task(server.stop(timedelta(seconds=1)))
-        ends = []
-        for client in clients:
+        stopping = asyncio.create_task(server.stop(timedelta(hours=1)))
+        for left, client in zip((2, 1, 0), clients, strict=True):
             assert (await client.ended())[0] is grpc.StatusCode.OK
-            ends.append(time.monotonic() - began)
+            await until(lambda left=left: len(server.connections) <= left)  # type: ignore[misc]
+            assert len(server.connections) == left, "they ended together"
+            assert await in_time(pauses.get()) == pytest.approx(0.9 * 60 * MINUTE / 3)
         await stopping
-        assert ends[-1] - ends[0] > 0.4, "they ended together"
-        assert time.monotonic() - began < 3
         for client in clients:
             await client.close()
 
 
-async def test_drained_proxies_are_told_to_leave_one_by_one() -> None:
+async def test_drained_proxies_are_told_to_leave_one_by_one(pauses: asyncio.Queue[float]) -> None:
     """Each with the end of its own stream: what it opens next must not come back here."""
     async with serving(OneSnapshot(snapshot(1, a=1))) as (server, port):
         clients = [await RawClient.connect(port) for _ in range(2)]
@@ -303,15 +312,17 @@ async def test_drained_proxies_are_told_to_leave_one_by_one() -> None:
             node = DeltaDiscoveryRequest(type_url=CDS, node={"id": NODE_ID}).SerializeToString()
             await client.say(frame(FrameKind.DATA, message(node)))
             await client.hear(FrameKind.DATA)
-        stopping = asyncio.create_task(server.stop(timedelta(seconds=2)))
+        stopping = asyncio.create_task(server.stop(timedelta(hours=1)))
         assert (await clients[0].status())["grpc-status"] == "0"
         await clients[0].goodbye()
         assert len(server.connections) == 1
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port)
+        await in_time(pauses.get())
         assert (await clients[1].status())["grpc-status"] == "0"
         for client in clients:
             client.close()
+        await in_time(pauses.get())
         await stopping
 
 
@@ -324,10 +335,10 @@ async def test_a_message_that_is_not_taken_ends_the_stream_and_leaves_nothing(bo
         await raw.open(path="/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources")
         node = DeltaDiscoveryRequest(type_url=CDS, node={"id": NODE_ID}).SerializeToString()
         await raw.say(frame(FrameKind.DATA, message(node)))
-        await eventually(lambda: len(server.connections) == 1)
+        await until(lambda: len(server.connections) == 1)
         await raw.say(frame(FrameKind.DATA, body))
         assert (await raw.status())["grpc-status"] != "0"
-        await eventually(lambda: len(server.connections) == 0 and not source.sessions)
+        await until(lambda: len(server.connections) == 0 and not source.sessions)
         raw.close()
 
 
@@ -349,7 +360,7 @@ async def test_a_large_push_is_counted_too() -> None:
     await client.read()
     source.publish(snapshot(2, 3_000_000, a=2))
     await client.read()
-    await eventually(lambda: len(observer.seconds) == 1)
+    await until(lambda: len(observer.seconds) == 1)
     await client.close()
     await server.stop()
 

@@ -13,7 +13,8 @@ from controlplane.ads.sync_status import Sync
 from controlplane.ads.watch import CDS, EDS, LDS, RDS, Variant
 from controlplane.snapshots import WHOLE, Failures, Resource, ResourceType, Snapshot
 from tests.ads.client import Client, OneSnapshot, serving
-from tests.ads.test_server import both, eventually, statuses
+from tests.ads.test_server import both, statuses
+from tests.patience import until
 
 C, E, L, R = ResourceType.CLUSTER, ResourceType.ENDPOINT, ResourceType.LISTENER, ResourceType.ROUTE
 FAILED = Failures({"bad": "ValueError: broken"}, frozenset({"bad"}))
@@ -230,4 +231,4 @@ async def test_a_proxy_that_has_nothing_of_it_hears_of_the_rest(variant: Variant
         held.publish(snapshot(2, {C: LATER}, good="1"))
         held.publish(snapshot(3, {C: LATER}, good="2"))
         assert named(await held.answer(), variant) == [b"2"]
-        await eventually(lambda: held.sync() is Sync.SYNCED)
+        await until(lambda: held.sync() is Sync.SYNCED)

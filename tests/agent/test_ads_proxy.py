@@ -32,6 +32,7 @@ from controlplane.security.ca import Authority, Lifetimes
 from controlplane.security.certificates import encode, encode_key
 from controlplane.security.self_signed import RootPolicy
 from controlplane.security.sources import FolderSource
+from tests.patience import in_time
 
 CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 OWN = "type.googleapis.com/istio.networking.nds.v1.NameTable"
@@ -118,7 +119,7 @@ def peer(port: int, root: Path | None = None) -> Peer:
 
 
 async def soon(awaitable: Any) -> Any:
-    return await asyncio.wait_for(awaitable, 20)
+    return await in_time(awaitable)
 
 
 @pytest.mark.parametrize("method", FORMS)

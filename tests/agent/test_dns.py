@@ -27,6 +27,7 @@ from controlplane.agent.dns.settings import listening
 from controlplane.agent.dns.table import names
 from controlplane.agent.environment import StartError
 from controlplane.messages.name_table_pb2 import NameTable
+from tests.patience import PATIENCE_SECONDS
 
 SEARCH = "shop.svc.cluster.local"
 KUBERNETES = {
@@ -125,7 +126,7 @@ class Client:
     ) -> dns.message.Message:
         question = dns.message.make_query(name, kind, payload=payload, use_edns=0 if payload else None)
         query = dns.asyncquery.tcp if tcp else dns.asyncquery.udp
-        return await query(question, "127.0.0.1", port=self.port, timeout=10)
+        return await query(question, "127.0.0.1", port=self.port, timeout=PATIENCE_SECONDS)
 
     async def addresses(self, name: str, kind: str = "A", *, tcp: bool = False) -> set[str]:
         answer = await self.ask(name, kind, tcp=tcp)

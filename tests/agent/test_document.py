@@ -16,6 +16,7 @@ from controlplane.agent.envoy_configuration.places import Places
 from controlplane.agent.envoy_process import active_connections, arguments
 from controlplane.agent.node import node
 from controlplane.agent.options import options
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -90,7 +91,7 @@ def test_a_stock_envoy_takes_it(config: dict[str, Any], flags: list[str], variab
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
     assert result.returncode == 0, result.stderr
     assert "warning" not in result.stderr, result.stderr

@@ -33,6 +33,7 @@ from controlplane.agent.status.merged import (
 from controlplane.agent.status.pages import Pages
 from controlplane.agent.status.probes import Probes, probes
 from controlplane.agent.workload_health import HealthProbe, WorkloadHealth
+from tests.patience import patience
 
 LOOPBACK = "127.0.0.1"
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -140,7 +141,7 @@ async def test_idle_connections_keep_nobody_out(monkeypatch: pytest.MonkeyPatch)
         idle = [await asyncio.open_connection(where.host, where.port) for _ in range(3)]
         await asyncio.sleep(0.05)
         assert (await get(where, "/a")).body == b"a"
-        async with asyncio.timeout(5):
+        async with patience():
             assert await idle[0][0].read() == b""
         assert not idle[2][0].at_eof()
         for _, writer in idle:

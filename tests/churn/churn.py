@@ -22,10 +22,11 @@ from tests.churn.held import Holding, holding
 from tests.churn.sessions import Session, differences, random_session
 from tests.feature.client import CDS, EDS, LDS, RDS, Variant
 from tests.feature.server import Event, Server, serving
+from tests.patience import PATIENCE_SECONDS
 
 MOST_SESSIONS = 40
 BURST = 30
-EVENTUALLY_SECONDS = 60.0
+EVENTUALLY_SECONDS = PATIENCE_SECONDS
 PAUSE_SECONDS = 0.1
 OPTIONS = ("--holdoff", "10ms", "--max-holdoff", "100ms", "--log-level", "info")
 PAGES = ("/debug/syncz", "/debug/registryz", "/debug/rejectedz", "/metrics", "/debug/adsz")

@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.patience import in_time
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -34,7 +36,7 @@ async def run(*arguments: str, environment: dict[str, str] | None = None, text: 
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        out, err = await asyncio.wait_for(process.communicate(text.encode()), 30)
+        out, err = await in_time(process.communicate(text.encode()))
     except TimeoutError:
         process.kill()
         await process.wait()

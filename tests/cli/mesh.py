@@ -22,6 +22,7 @@ from google.protobuf import json_format
 
 from controlplane.admin import config_dump
 from controlplane.snapshots import Resource, ResourceType, Snapshot
+from tests.patience import PATIENCE_SECONDS
 
 REVIEWS = "outbound|9080||reviews.shop.svc.cluster.local"
 REVIEWS_V2 = "outbound|9080|v2|reviews.shop.svc.cluster.local"
@@ -280,11 +281,11 @@ def running_envoy(binary: str, folder: Path) -> Iterator[str]:
 
 
 def _live(process: subprocess.Popen[bytes], address_file: Path, log: Path) -> str:
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until and process.poll() is None:
         if address_file.exists() and (address := address_file.read_text(encoding="utf-8")):
             host, _, port = address.rpartition(":")
-            connection = HTTPConnection(host, int(port), timeout=5)
+            connection = HTTPConnection(host, int(port), timeout=30)
             try:
                 connection.request("GET", "/ready")
                 if connection.getresponse().status == 200:

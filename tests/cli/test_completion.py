@@ -9,6 +9,7 @@ import pytest
 
 from controlplane.cli.main import COMMANDS
 from tests.cli.command import run
+from tests.patience import PATIENCE_SECONDS
 
 ASK = """
 COMP_WORDS=("$@")
@@ -25,7 +26,7 @@ def script() -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
     return done.stdout
 
@@ -33,7 +34,7 @@ def script() -> str:
 def completed(script: str, *words: str) -> list[str]:
     """Return what bash offers for the last word."""
     command = ["bash", "--norc", "-c", f"{script}\n{ASK}", "bash", "controlplane", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS)
     assert done.stderr == ""
     return done.stdout.split()
 

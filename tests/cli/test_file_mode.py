@@ -7,6 +7,7 @@ import os
 import sys
 
 from tests.cli.command import ROOT
+from tests.patience import patience
 
 FOREIGN = {"kubernetes", "kopf", "cryptography"}
 
@@ -24,7 +25,7 @@ async def _imported_until_serving() -> set[str]:
     assert process.stderr is not None
     imported = set()
     try:
-        async with asyncio.timeout(60):
+        async with patience():
             async for raw in process.stderr:
                 line = raw.decode()
                 if line.startswith("import time:"):

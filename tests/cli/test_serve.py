@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 
 from tests.cli.command import ROOT, run
+from tests.patience import patience
 
 SERVICE = """\
 apiVersion: v1
@@ -50,7 +51,7 @@ async def serving(folder: Path, *wrapper: str) -> AsyncIterator[tuple[asyncio.su
     )
     assert process.stderr is not None
     try:
-        async with asyncio.timeout(60):
+        async with patience():
             event = await _event(process.stderr, "app.serving")
         yield process, event["monitoring"]
     finally:
@@ -83,7 +84,7 @@ async def test_from_start_to_end(tmp_path: Path) -> None:
                 page = await response.text()
         status = await run("status", "--address", address)
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(20):
+        async with patience():
             code = await process.wait()
     assert "reviews.shop.svc.cluster.local" in hosts
     assert [(each["kind"], each["name"]) for each in refused] == [("VirtualService", "reviews")]

@@ -27,6 +27,7 @@ from controlplane.model.objects import ObjectKey, Rejected
 from controlplane.snapshots import ResourceType
 from tests.admin import world
 from tests.cli.command import ROOT, run
+from tests.patience import patience
 
 TABLE = """\
 NAME           CLUSTER        CDS               LDS              EDS              RDS              ECDS        ISTIOD       VERSION
@@ -261,7 +262,7 @@ async def _on_a_terminal(
     os.close(theirs)
     seen = b""
     try:
-        async with asyncio.timeout(30):
+        async with patience():
             while seen.count(until) < times:
                 try:
                     seen += await asyncio.to_thread(os.read, terminal, 65536)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import ROOT, Result, modules_imported, run
+from tests.patience import PATIENCE_SECONDS
 
 GOOD = """\
 apiVersion: networking.istio.io/v1
@@ -138,7 +139,9 @@ async def test_json(mesh: Path) -> None:
 
 def test_standard_input() -> None:
     command = [sys.executable, "-m", "controlplane", "validate", "-f", "-"]
-    result = subprocess.run(command, input=BAD, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    result = subprocess.run(
+        command, input=BAD, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
     assert result.returncode == 1
     assert sorted(result.stdout.splitlines()) == [f"error: stdin:12: {SUBST}", f"error: stdin:8: {TIMEOUT}"]
 
@@ -170,7 +173,9 @@ async def test_a_directory_without_manifests_is_no_success(tmp_path: Path, conte
 
 def test_empty_standard_input() -> None:
     command = [sys.executable, "-m", "controlplane", "validate", "-f", "-"]
-    result = subprocess.run(command, input="", cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    result = subprocess.run(
+        command, input="", cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
     assert (result.returncode, result.stdout) == (2, "")
     assert "no object in standard input" in result.stderr
 

@@ -22,9 +22,10 @@ from controlplane.controllers.status_writer import Outcome, Pace
 from controlplane.model import kinds
 from controlplane.model.objects import Meta, Object, ObjectKey
 from controlplane.model.status import Received, Written, written
+from tests.patience import PATIENCE_SECONDS, patience
 
 FAST = Pace(per_second=1000, burst=10, scan=0.01, again=60, first_pause=0.01, longest_pause=0.05, tries=3)
-TIMEOUT_SECONDS = 10
+TIMEOUT_SECONDS = PATIENCE_SECONDS
 SETTLED_SECONDS = 0.3
 
 
@@ -82,7 +83,7 @@ class Cluster:
         return [name for name, _ in self.asked]
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(TIMEOUT_SECONDS):
+        async with patience():
             while not condition():
                 await asyncio.sleep(0.01)
 

@@ -13,8 +13,9 @@ from aiohttp import web
 from kubernetes.aio.client import ApiClient, Configuration
 
 from controlplane.controllers.leader import Leadership, LeaseTimes
+from tests.patience import PATIENCE_SECONDS, patience
 
-TIMEOUT_SECONDS = 10
+TIMEOUT_SECONDS = PATIENCE_SECONDS
 PATH = "/apis/coordination.k8s.io/v1/namespaces/istio-system/leases"
 
 
@@ -94,7 +95,7 @@ async def ended(task: asyncio.Task[None]) -> None:
 
 
 async def until_leading(leadership: Leadership) -> None:
-    async with asyncio.timeout(TIMEOUT_SECONDS):
+    async with patience():
         while not leadership.leads:
             await asyncio.sleep(0.01)
 
@@ -121,7 +122,7 @@ async def test_it_is_given_back_although_nobody_knew_that_it_was_taken(
     leases.answering.clear()
     async with ApiClient(Configuration(host=leases.url)) as api:
         running = asyncio.create_task(candidate(api).run())
-        async with asyncio.timeout(TIMEOUT_SECONDS):
+        async with patience():
             await leases.written.wait()
         leases.answering.set()
         await ended(running)
@@ -135,7 +136,7 @@ async def test_that_of_another_stays(leases: Leases) -> None:
         running = asyncio.create_task(leadership.run())
         await until_leading(leadership)
         leases.store(held("other", 30))
-        async with asyncio.timeout(5):  # the deadline is later
+        async with patience():  # the deadline is later
             while leadership.leads:
                 await asyncio.sleep(0.01)
         await ended(running)

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from controlplane.controllers.work_queue import WorkQueue
+from tests.patience import patience
 
 SOON = (0.005, 0.02)
 
@@ -21,7 +22,7 @@ async def running(
     queue = WorkQueue(right, *pauses)
     task = asyncio.create_task(queue.run())
     try:
-        async with asyncio.timeout(10):
+        async with patience():
             yield queue
     finally:
         task.cancel()

@@ -14,6 +14,7 @@ import pytest
 
 from docs.reference.generate import HERE, PAGES, WRITTEN, untold
 from docs.reference.log_events import events
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +46,7 @@ def test_an_example_says_what_the_command_says(page: str, command: str, output: 
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
     assert sorted(done.stdout.splitlines()) == sorted(output.splitlines())  # of two streams
 

@@ -21,12 +21,13 @@ from samples.backends import Backend
 from samples.control_plane import LOOPBACK, ControlPlane, free_port
 from samples.proxy import Pod, Proxy, mount_certificates
 from samples.traffic import Answer, Entrance, send
+from tests.patience import PATIENCE_SECONDS
 
 HOST = "web.test"
 HERE = Locality("north", "north-a")  # where every proxy of the mesh is
 GATEWAYS = ["mesh", "ingress-delta", "ingress-sotw"]
 STATISTICS = {"proxyStatsMatcher": {"inclusionRegexps": [".*"]}}  # an Envoy of the mesh keeps few by itself
-EVENTUALLY_SECONDS = 20.0  # a change arrives in tens of milliseconds; this is for a machine that is busy elsewhere
+EVENTUALLY_SECONDS = PATIENCE_SECONDS
 Json = dict[str, Any]
 
 

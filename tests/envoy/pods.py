@@ -21,6 +21,7 @@ from samples.authority import LocalAuthority
 from samples.process import ChildProcess
 from samples.proxy import READY_TIMEOUT, Ports, Proxy, mount_certificates
 from samples.proxy import Pod as Described
+from tests.patience import PATIENCE_SECONDS
 
 PROXY_UID = 1337  # whose traffic is not redirected: it is Envoy's own
 APP_PORT = 8080
@@ -35,7 +36,9 @@ EXCLUDED = ("-d", "15090,15021,15020")
 
 def command(*arguments: str, text: str | None = None) -> str:
     """Run a command to its end and return its output. Raises ``RuntimeError`` with what it said when it fails."""
-    result = subprocess.run(arguments, input=text, capture_output=True, text=True, check=False, timeout=30)
+    result = subprocess.run(
+        arguments, input=text, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS
+    )
     if result.returncode:
         raise RuntimeError(f"{' '.join(arguments)}: {result.stderr.strip()}")
     return result.stdout

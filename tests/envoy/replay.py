@@ -40,9 +40,9 @@ from samples.authority import LocalAuthority
 from samples.control_plane import LOOPBACK, free_port
 from samples.process import ChildProcess
 from tests.envoy.servers import load
+from tests.patience import in_time
 
 READY = timedelta(seconds=60)
-TIMEOUT_SECONDS = 30.0
 _FORMAT = {
     "id": "%DOWNSTREAM_REMOTE_PORT%",
     "code": "%RESPONSE_CODE%",
@@ -134,7 +134,7 @@ class Replay:
         """Make all calls, end Envoy, and return what became of each; ``capture`` is the port that takes all."""
         found = []
         for number, call in enumerate(calls):
-            found.append(await asyncio.wait_for(self._one(call, number + 1, capture), TIMEOUT_SECONDS))
+            found.append(await in_time(self._one(call, number + 1, capture)))
         await self.process.stop()
         logged = {str(entry["id"]): entry for entry in self._logged()}
         return [replace(each, logged=logged.get(str(number + 1), {})) for number, each in enumerate(found)]

@@ -17,7 +17,7 @@ from controlplane.agent.identity import WorkloadIdentity
 from samples.control_plane import LOOPBACK
 
 SAY, CHAT = "/test.Echo/Say", "/test.Echo/Chat"
-_TIMEOUT = 5.0
+_TIMEOUT = 30.0  # of one answer; those who wait for one that may not come ask again
 
 
 @dataclass(slots=True)

@@ -26,6 +26,7 @@ from samples.control_plane import LOOPBACK
 from samples.proxy import Proxy, mount_certificates, quiet_port
 from tests.envoy.agents import WEB, SecureMesh, secure_mesh, started
 from tests.envoy.mesh import eventually, istio, write
+from tests.patience import PATIENCE_SECONDS
 
 SERVICE = istio(
     "ServiceEntry",
@@ -145,7 +146,9 @@ async def test_names_are_answered(mesh: SecureMesh) -> None:
     environment = {"ISTIO_META_DNS_CAPTURE": "true", "DNS_PROXY_ADDR": f"{LOOPBACK}:{port}"}
 
     async def address(name: str) -> set[str]:
-        answer = await dns.asyncquery.udp(dns.message.make_query(name, "A"), LOOPBACK, port=port, timeout=10)
+        answer = await dns.asyncquery.udp(
+            dns.message.make_query(name, "A"), LOOPBACK, port=port, timeout=PATIENCE_SECONDS
+        )
         return {record.to_text() for rrset in answer.answer for record in rrset}
 
     async with started(await mesh.proxy(WEB, None, **environment)) as proxy:

@@ -23,6 +23,7 @@ from tests.feature.identities import account, authorities_of, securely
 from tests.feature.key_pairs import Issuer, Pair, secret, tls_secret
 from tests.feature.objects import NETWORKING, manifest
 from tests.feature.server import Server
+from tests.patience import in_time
 
 ISSUER = Issuer()
 HOSTS = ("web.test", "cart.test", "pay.test")
@@ -144,7 +145,7 @@ class Edge:
         if client is not None:
             context.load_cert_chain(client)
         opening = asyncio.open_connection(LOOPBACK, self.port, ssl=context, server_hostname=host)
-        return Connection(host, *await asyncio.wait_for(opening, 10))
+        return Connection(host, *await in_time(opening))
 
     async def serial(self, host: str) -> int | None:
         """Return which certificate a new connection is shown; ``None`` where there is none."""
@@ -191,7 +192,7 @@ class Connection:
     async def get(self) -> str:
         """Make a request and return the body of its answer."""
         self._writer.write(f"GET / HTTP/1.1\r\nhost: {self._host}\r\n\r\n".encode())
-        head = (await asyncio.wait_for(self._reader.readuntil(b"\r\n\r\n"), 10)).decode().lower()
+        head = (await in_time(self._reader.readuntil(b"\r\n\r\n"))).decode().lower()
         assert head.startswith("http/1.1 200 "), head
         length = next(line for line in head.splitlines() if line.startswith("content-length:"))
         return (await self._reader.readexactly(int(length.partition(":")[2]))).decode()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.envoy.pods import EXCLUDED, REDIRECTION, command, inside
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.usefixtures("pods")
 
@@ -26,7 +27,7 @@ def namespace() -> Iterator[str]:
 
 def run(namespace: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     asked = [*inside(namespace), sys.executable, "-m", "controlplane", "iptables", *arguments]
-    return subprocess.run(asked, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(asked, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
 
 
 def saved(namespace: str) -> list[str]:

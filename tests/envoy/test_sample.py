@@ -8,6 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
+from tests.patience import in_time
+
 
 async def test_make_run_once_holds_every_promise() -> None:
     """``make run ARGS=--once`` as a person would run it: it ends by itself, and every expectation held."""
@@ -46,7 +48,7 @@ async def test_ctrl_c_ends_everything_that_make_run_started() -> None:
                 break
     started = _descendants(process.pid)
     os.killpg(process.pid, signal.SIGINT)
-    rest = (await asyncio.wait_for(process.communicate(), timeout=30))[0].decode()
+    rest = (await in_time(process.communicate()))[0].decode()
     assert len(started) >= 3, "the control plane and two Envoys"
     assert process.returncode in {0, 130}, rest
     assert "Traceback" not in rest

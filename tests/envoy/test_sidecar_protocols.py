@@ -17,6 +17,7 @@ from samples.control_plane import LOOPBACK, free_port
 from samples.traffic import Answer, Entrance, send
 from tests.envoy.mesh import GATEWAYS, HOST, Json, Mesh, eventually, eventually_all, istio, routes, subsets, to
 from tests.envoy.servers import CHAT, SAY, EchoServer, LineServer, WebSocketServer, say
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -154,7 +155,7 @@ async def test_websocket(mesh: Mesh) -> None:
             async with session.ws_connect(web.url + path, proxy=web.proxy) as socket:
                 for text in ("a", "b"):
                     await socket.send_str(text)
-                    assert await socket.receive_str(timeout=5) == f"{name} {text}"
+                    assert await socket.receive_str(timeout=PATIENCE_SECONDS) == f"{name} {text}"
 
 
 def channel(web: Entrance) -> Any:
@@ -190,16 +191,16 @@ async def test_grpc_and_http2(mesh: Mesh, protocol: str, pool: Json) -> None:
 
         async def answered() -> bool:
             try:
-                return bool(await ask(b"hello", timeout=5) == b"v1 hello")
+                return bool(await ask(b"hello", timeout=30) == b"v1 hello")
             except grpc.aio.AioRpcError:
                 return False
 
         await eventually(answered, "the service answers")
-        assert await ask(b"hello", timeout=5, metadata=[("x-version", "v2")]) == b"v2 hello"
+        assert await ask(b"hello", timeout=PATIENCE_SECONDS, metadata=[("x-version", "v2")]) == b"v2 hello"
         v1.attempts, v1.fail_next = 0, 2
-        assert await ask(b"again", timeout=5) == b"v1 again"
+        assert await ask(b"again", timeout=PATIENCE_SECONDS) == b"v1 again"
         assert v1.attempts == 3
-        chat = client.stream_stream(CHAT)(timeout=5)
+        chat = client.stream_stream(CHAT)(timeout=PATIENCE_SECONDS)
         for text in (b"a", b"b"):
             await chat.write(text)
             assert await chat.read() == b"v2 " + text
@@ -217,7 +218,7 @@ async def test_http2_is_not_spoken_to_who_did_not_ask_for_it(mesh: Mesh) -> None
     old.seen.clear()
     async with channel(web) as client:
         with pytest.raises(grpc.aio.AioRpcError):  # the answer is JSON
-            await client.unary_unary(SAY)(b"hello", timeout=5)
+            await client.unary_unary(SAY)(b"hello", timeout=PATIENCE_SECONDS)
     assert [(seen.method, seen.path) for seen in old.seen] == [("POST", SAY)]
     assert set(await send(web, "/", {}, 5)) == {Answer(200, "old", "/")}
 

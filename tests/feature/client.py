@@ -30,6 +30,8 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 )
 from google.rpc.status_pb2 import Status
 
+from tests.patience import PATIENCE_SECONDS, in_time, patience
+
 SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 MESSAGES = (Cluster, ClusterLoadAssignment, Listener, RouteConfiguration)
 CDS, EDS, LDS, RDS = (f"type.googleapis.com/{message.DESCRIPTOR.full_name}" for message in MESSAGES)
@@ -38,7 +40,7 @@ EFFECTS = {CDS: EDS, LDS: RDS}
 DECODED = dict(zip((CDS, EDS, LDS, RDS), MESSAGES, strict=True))
 NODE_ID = "sidecar~10.9.0.1~client-1.shop~shop.svc.cluster.local"
 #: what a change may take on a machine that is busy elsewhere; it takes tens of milliseconds
-EVENTUALLY_SECONDS = 30.0
+EVENTUALLY_SECONDS = PATIENCE_SECONDS
 
 Held = dict[str, dict[str, tuple[str, bytes]]]
 
@@ -78,7 +80,7 @@ class Client:
     async def until(self, holds: Callable[[], bool], what: str = "") -> None:
         """Wait for a condition on ``held``; fail with what is held where it does not come."""
         try:
-            async with asyncio.timeout(EVENTUALLY_SECONDS):
+            async with patience():
                 while not holds():
                     self.check()
                     self._changed.clear()
@@ -305,6 +307,7 @@ async def connected(
 ) -> AsyncIterator[Client]:
     """Connect a proxy and wait until it has everything; fail afterwards if a response broke the protocol."""
     async with proof.channel(address) if proof is not None else grpc.aio.insecure_channel(address) as channel:
+        await in_time(channel.channel_ready())  # a call fails where the first attempt to connect does
         call = stream(channel, variant)(metadata=proof.metadata if proof is not None else ())
         client = Client(variant, call, Node(id=node_id))
         task = asyncio.create_task(client.run())

@@ -17,9 +17,10 @@ import aiohttp
 import yaml
 
 from tests.cli.command import ROOT
+from tests.patience import PATIENCE_SECONDS, patience
 
 Event = dict[str, Any]
-EVENTUALLY_SECONDS = 60.0
+EVENTUALLY_SECONDS = PATIENCE_SECONDS
 PAUSE_SECONDS = 0.01
 
 
@@ -75,7 +76,7 @@ class Server:
     async def events_of(self, name: str, count: int, since: int = 0, **values: Any) -> list[dict[str, Any]]:
         """Wait for so many events of a name with these values."""
         try:
-            async with asyncio.timeout(EVENTUALLY_SECONDS):
+            async with patience():
                 while len(found := self.logged(name, since, **values)) < count:
                     await asyncio.sleep(PAUSE_SECONDS)
         except TimeoutError:
@@ -102,7 +103,7 @@ class Server:
 
     async def exit_code(self) -> int:
         """Wait until the process has ended."""
-        async with asyncio.timeout(EVENTUALLY_SECONDS):
+        async with patience():
             while (code := self.process.poll()) is None:
                 await asyncio.sleep(PAUSE_SECONDS)
         return code

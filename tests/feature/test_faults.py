@@ -15,6 +15,7 @@ from tests.feature.client import EDS, Client, Proof, Variant, connected
 from tests.feature.failing import REASON
 from tests.feature.objects import MESH, Json, cluster
 from tests.feature.server import PAUSE_SECONDS, Server, serving
+from tests.patience import patience
 from tests.security.authorities import Signer, cacerts, root
 
 REVIEWS = cluster("reviews.shop.svc.cluster.local")
@@ -166,14 +167,14 @@ async def test_an_authority_that_cannot_sign_costs_nobody_else_anything(
             if (authority / "ca-key.pem").is_dir():
                 (authority / "ca-key.pem").rmdir()
             plug_in(authority, CA.signs("good"))
-            async with asyncio.timeout(30):
+            async with patience():
                 await ready(server)
             assert not client.ended.is_set()
         await server.event("security.authority_opened")
         while not server.secure:
             await asyncio.sleep(PAUSE_SECONDS)
         channel = Proof(CA.pem.decode(), "").channel(server.secure)
-        async with channel, asyncio.timeout(20):
+        async with channel, patience():
             await channel.channel_ready()
         assert not server.logged("app.failed")
         assert len(server.logged("security.authority_unusable")) == 1

@@ -13,6 +13,7 @@ import yaml
 from tests.feature.client import CDS, EDS, LDS, RDS, Client, Variant, connected
 from tests.feature.objects import CART, GOOD, MESH, Json, cluster, manifest, service
 from tests.feature.server import PAUSE_SECONDS, Server, serving
+from tests.patience import patience
 
 REVIEWS = cluster("reviews.shop.svc.cluster.local")
 
@@ -169,7 +170,7 @@ async def test_sigterm_takes_readiness_first_then_drains_and_exits_with_0(tmp_pa
 
 async def _unready(server: Server, *clients: Client) -> int:
     """Wait until the server says that it is not ready; return how many streams were open then."""
-    async with asyncio.timeout(20):
+    async with patience():
         while True:
             try:
                 status, _ = await server.get("/ready")

@@ -29,6 +29,7 @@ from tests.cli.command import ROOT, run
 from tests.feature.client import CDS, SERVICE, Proof, connected
 from tests.feature.objects import MESH
 from tests.feature.test_faults import at, moved
+from tests.patience import PATIENCE_SECONDS, patience
 from tests.security.authorities import csr
 
 CANARY = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImMifQ.eyJzdWIiOiJjYW5hcnkifQ.Y2FuYXJ5LWNhbmFyeS1jYW5hcnk"
@@ -61,7 +62,7 @@ def logging_to(descriptor: int, folder: Path) -> Iterator[tuple[str, subprocess.
 
 async def works(address: str, folder: Path) -> None:
     """Let proxies come and go, which is logged, and get changes."""
-    async with grpc.aio.insecure_channel(address) as channel, asyncio.timeout(60):
+    async with grpc.aio.insecure_channel(address) as channel, patience():
         await channel.channel_ready()
     for number in range(30):
         async with connected(address) as client:
@@ -104,7 +105,7 @@ async def ask(channel: grpc.aio.Channel, token: str, node_id: str) -> None:
         request_serializer=DiscoveryRequest.SerializeToString,
         response_deserializer=DiscoveryResponse.FromString,
     )
-    call = method(metadata=(("authorization", token), ("x-token", token)), timeout=5)
+    call = method(metadata=(("authorization", token), ("x-token", token)), timeout=PATIENCE_SECONDS)
     node = Node(id=node_id)
     node.metadata.update({"token": token})
     try:
@@ -133,7 +134,7 @@ async def test_no_credential_and_no_control_character_is_logged(tmp_path: Path, 
     with log.open("w") as stream:
         process = subprocess.Popen(command, cwd=ROOT, stderr=stream)  # noqa: ASYNC220 - it is quick
     try:
-        async with aiohttp.ClientSession() as session, asyncio.timeout(60):
+        async with aiohttp.ClientSession() as session, patience():
             while not await _ready(session, ports["monitoring"]):
                 await asyncio.sleep(0.05)
         roots = (authority / "root-cert.pem").read_text()
@@ -178,7 +179,7 @@ async def _everywhere(ports: dict[str, int], roots: str, token: str) -> None:
             await create(
                 IstioCertificateRequest(csr=csr(ec.generate_private_key(ec.SECP256R1()))),
                 metadata=(("authorization", token),),
-                timeout=5,
+                timeout=PATIENCE_SECONDS,
             )
     context = ssl.create_default_context(cadata=roots)
     context.check_hostname = False

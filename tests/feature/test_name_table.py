@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 
 from controlplane.messages.name_table_pb2 import NameTable
 from controlplane.snapshots import ResourceType
-from tests.feature.client import EVENTUALLY_SECONDS, NODE_ID, SERVICE, Variant
+from tests.feature.client import NODE_ID, SERVICE, Variant
 from tests.feature.objects import MESH, service
 from tests.feature.server import serving
+from tests.patience import patience
 
 NDS = ResourceType.NAME_TABLE.value
 MESSAGES: dict[Variant, tuple[Any, Any]] = {
@@ -48,7 +48,7 @@ def tables(variant: Variant, response: Any) -> list[NameTable]:
 async def test_a_sidecar_that_answers_dns_follows_the_table(variant: Variant, tmp_path: Path) -> None:
     request, response = MESSAGES[variant]
     with serving(tmp_path, *MESH) as server:
-        async with grpc.aio.insecure_channel(server.xds) as channel, asyncio.timeout(EVENTUALLY_SECONDS):
+        async with grpc.aio.insecure_channel(server.xds) as channel, patience():
             method: Any = channel.stream_stream(
                 f"{SERVICE}{variant.value}",
                 request_serializer=request.SerializeToString,
@@ -74,7 +74,7 @@ async def test_a_sidecar_that_answers_dns_follows_the_table(variant: Variant, tm
 async def test_another_proxy_is_answered_with_nothing(variant: Variant, tmp_path: Path) -> None:
     request, response = MESSAGES[variant]
     with serving(tmp_path, *MESH) as server:
-        async with grpc.aio.insecure_channel(server.xds) as channel, asyncio.timeout(EVENTUALLY_SECONDS):
+        async with grpc.aio.insecure_channel(server.xds) as channel, patience():
             method: Any = channel.stream_stream(
                 f"{SERVICE}{variant.value}",
                 request_serializer=request.SerializeToString,

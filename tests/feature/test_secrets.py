@@ -28,11 +28,12 @@ from tests.feature.identities import Authorities, account, authorities_of, chann
 from tests.feature.key_pairs import DAY, Issuer, Pair, ec_key, key_pem, secret, tls_secret
 from tests.feature.objects import NETWORKING, manifest, marker
 from tests.feature.server import Server
+from tests.patience import PATIENCE_SECONDS, patience
 
 SDS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 WEB, CART = "kubernetes://web", "kubernetes://cart"
-LONGEST = 30.0
+LONGEST = PATIENCE_SECONDS
 ISSUER = Issuer()
 PAIR = ISSUER.pair("web.test")
 
@@ -299,7 +300,7 @@ async def test_keys_are_shown_nowhere(server: Server, authorities: Authorities) 
 
 async def found(server: Server, problem: str) -> list[str]:
     """Wait until the Gateway has a problem that begins so, and return those."""
-    async with asyncio.timeout(LONGEST):
+    async with patience():
         while not (told := [each for each in await _told(server) if each.startswith(problem)]):
             await asyncio.sleep(0.01)
     return told
@@ -307,7 +308,7 @@ async def found(server: Server, problem: str) -> list[str]:
 
 async def nothing_found(server: Server, problem: str) -> None:
     """Wait until the Gateway has no problem that begins so."""
-    async with asyncio.timeout(LONGEST):
+    async with patience():
         while any(each.startswith(problem) for each in await _told(server)):
             await asyncio.sleep(0.01)
 

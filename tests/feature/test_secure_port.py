@@ -23,6 +23,7 @@ from controlplane.messages.istio_auth_pb2 import IstioCertificateRequest, IstioC
 from tests.feature.identities import Authorities, account, authorities_of, channel, securely
 from tests.feature.objects import MESH
 from tests.feature.server import Server
+from tests.patience import PATIENCE_SECONDS
 
 SOTW = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
 CREATE = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
@@ -132,7 +133,7 @@ async def test_tools_see_what_their_namespace_may(server: Server, authorities: A
 async def test_a_tool_is_answered_whatever_nonce_its_requests_have(server: Server, authorities: Authorities) -> None:
     """`istioctl` writes the time into each; only what repeats a nonce of ours is an acknowledgement."""
     async with channel(server, authorities, account("istio-system")) as admin:
-        stream = admin.stream_stream(SOTW)(timeout=20)
+        stream = admin.stream_stream(SOTW)(timeout=PATIENCE_SECONDS)
         await stream.write(request(SYNCZ, "istio-system", nonce="2026-11-21 12:25:00.123 +0000 UTC m=+0.05"))
         first = DiscoveryResponse.FromString(await stream.read())
         await stream.write(request(SYNCZ, "istio-system", nonce=first.nonce))

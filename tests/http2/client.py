@@ -17,6 +17,7 @@ from controlplane.http2.frames import END_HEADERS, HEAD_SIZE, PREFACE, Kind, Set
 from controlplane.http2.headers import Status
 from controlplane.http2.options import ConnectionOptions
 from controlplane.http2.server import Server
+from tests.patience import patience
 
 ECHO = "/test.Echo/Stream"
 REQUEST = ((":method", "POST"), (":scheme", "http"), (":path", ECHO), ("content-type", "application/grpc"))
@@ -105,7 +106,7 @@ class Client:
     async def next(self) -> Frame | None:
         """Return the next frame; ``None`` when the server has closed the connection."""
         try:
-            async with asyncio.timeout(10):
+            async with patience():
                 head = await self._read(HEAD_SIZE)
                 payload = await self._read(int.from_bytes(head[:3]))
         except (EOFError, ConnectionError):

@@ -19,6 +19,7 @@ from controlplane.http2.options import ConnectionOptions
 from controlplane.limits import Limits
 from controlplane.rope import Rope, Strand
 from tests.http2.client import ECHO, Client, connected, frame, message, serving
+from tests.patience import in_time
 
 
 async def test_message_there_and_back() -> None:
@@ -350,7 +351,7 @@ async def test_an_old_connection_closes_with_its_last_call() -> None:
         await client.goodbye()
         await client.say(frame(Kind.DATA, b"", END_STREAM))
         assert (await client.status())["grpc-status"] == "0"
-        await asyncio.wait_for(client.closed(), 5)
+        await in_time(client.closed())
 
 
 async def test_nobody_piles_up_answers_that_the_peer_does_not_read() -> None:
@@ -361,4 +362,4 @@ async def test_nobody_piles_up_answers_that_the_peer_does_not_read() -> None:
                 await client.say(frames.settings({}) * 1000)
 
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
-            await asyncio.wait_for(ask_without_end(), 20)
+            await in_time(ask_without_end())

@@ -17,6 +17,7 @@ from controlplane.http2.options import ConnectionOptions
 from controlplane.http2.server import Server
 from controlplane.limits import Limits
 from tests.http2.client import ECHO, REQUEST, Client, echo, frame, message
+from tests.patience import in_time, patience
 
 pytestmark = pytest.mark.slow
 
@@ -104,10 +105,10 @@ async def test_any_frames(first: int) -> None:
     port = await server.add_port("127.0.0.1", 0)
     await server.start()
     seeds = range(first, first + BATCH)
-    codes = await asyncio.wait_for(asyncio.gather(*(talk(port, seed) for seed in seeds)), 60)
+    codes = await in_time(asyncio.gather(*(talk(port, seed) for seed in seeds)))
     wrong = [seed for seed, said in zip(seeds, codes, strict=True) if ErrorCode.INTERNAL_ERROR in said]
     assert not wrong, f"errors of ours with the seeds {wrong}"
-    async with asyncio.timeout(10):
+    async with patience():
         while server.connection_count:
             await asyncio.sleep(0.01)
     assert (server.held_bytes, server.pending_count, problems) == (0, 0, [])

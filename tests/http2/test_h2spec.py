@@ -16,6 +16,7 @@ from controlplane.http2.server import Server
 from tests.http2.client import ECHO
 from tests.http2.h2spec.build import binary
 from tests.http2.test_grpc import certificate
+from tests.patience import in_time
 
 ALLOWED = {
     # RFC 9113, section 5.3.2: dependencies between streams are deprecated, and what a PRIORITY says is ignored.
@@ -49,7 +50,7 @@ async def test_every_rule_is_kept(tmp_path: Path, *, secure: bool) -> None:
     suite = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    out, _ = await asyncio.wait_for(suite.communicate(), 120)
+    out, _ = await in_time(suite.communicate())
     await server.stop()
     cases = list(ET.parse(report).iter("testcase"))
     failed = {

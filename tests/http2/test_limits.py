@@ -21,6 +21,7 @@ from controlplane.http2.server import Server
 from controlplane.limits import Limits
 from tests.http2.client import ECHO, Client, connected, echo, frame, message
 from tests.http2.test_grpc import certificate
+from tests.patience import patience
 
 
 def strangers(call: Call) -> None:
@@ -367,7 +368,7 @@ async def test_keepalive_counts_answers_only() -> None:
         await client.open()
         gone = asyncio.create_task(client.closed())
         with suppress(ConnectionError):
-            async with asyncio.timeout(10):
+            async with patience():
                 while not gone.done():
                     await client.say(frame(Kind.DATA, message(b"I am here")))
                     await client.say(frame(Kind.PING, bytes(8), frames.ACK, 0))

@@ -18,6 +18,7 @@ from controlplane.install.chart import Release, chart
 from controlplane.install.errors import RefusedInputError
 from tests.cluster import build
 from tests.helm.build import helm
+from tests.patience import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 CHARTS = ROOT / "deploy" / "charts"
@@ -228,7 +229,7 @@ def test_deploy_has_what_the_chart_makes() -> None:
     if not build.has("kubectl"):
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("kubectl is not there: `make kubernetes`")
     command = [build.binary("kubectl"), "kustomize", str(ROOT / "deploy")]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS).stdout
     others = ("CustomResourceDefinition", "Namespace")
     deployed = named(each for each in yaml.safe_load_all(said) if each["kind"] not in others)
     made = by_us("istiod", {}, "istiod")

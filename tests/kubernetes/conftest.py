@@ -75,7 +75,7 @@ def watched(kube_binaries: None, tmp_path_factory: pytest.TempPathFactory) -> It
         server.start()
         definitions = {"apiVersion": "v1", "kind": "List", "items": [definition(kind) for kind in ISTIO_KINDS]}
         server.kubectl("apply", "--server-side", "-f", "-", text=json.dumps(definitions))
-        server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=120s")
         for name in SPACES:
             server.kubectl("create", "namespace", name)
         yield server

@@ -19,11 +19,12 @@ from controlplane.model.objects import ChangeSet
 from controlplane.registry.store import Registry
 from controlplane.watchers.kubernetes.source import ClusterOptions, KubernetesSource
 from tests.cluster.api_server import ApiServer
+from tests.patience import PATIENCE_SECONDS, patience
 from tests.watchers.kubernetes.following import FAST
 
 SYSTEM, ACCOUNT = "istio-system", "istiod"
 SETTLED_SECONDS = 0.5
-TIMEOUT_SECONDS = 30
+TIMEOUT_SECONDS = PATIENCE_SECONDS
 
 
 class Writer(Protocol):
@@ -66,7 +67,7 @@ class Leader:
 
     async def settled(self) -> None:
         """Wait until nothing has been written for a while."""
-        async with asyncio.timeout(TIMEOUT_SECONDS):
+        async with patience():
             before = -1
             while before != self.counts.written or self.changed.is_set():
                 before = self.counts.written
@@ -93,7 +94,7 @@ async def leading(
     async with await config.new_client_from_config(path) as client:
         with source.statuses.subscribe() as changed:
             leader = Leader(source, changed, new_writer(client, registry, source, changed), registry)
-            async with asyncio.timeout(TIMEOUT_SECONDS):
+            async with patience():
                 leader.apply(await source.load())
             work: Callable[[], Awaitable[None]] = leader.writer.run
             if lease is not None:

@@ -22,6 +22,7 @@ from controlplane.security.certificate_service import CREATE_CERTIFICATE
 from tests.cluster.api_server import ApiServer
 from tests.cluster.daemon import Daemon
 from tests.feature.client import CDS
+from tests.patience import PATIENCE_SECONDS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SYSTEM, ACCOUNT = "istio-system", "istiod"
@@ -125,7 +126,9 @@ class Tool:
         method = self._channel.unary_unary(
             CREATE_CERTIFICATE, IstioCertificateRequest.SerializeToString, IstioCertificateResponse.FromString
         )
-        return list(method(IstioCertificateRequest(csr=csr), metadata=self._metadata, timeout=20).cert_chain)
+        return list(
+            method(IstioCertificateRequest(csr=csr), metadata=self._metadata, timeout=PATIENCE_SECONDS).cert_chain
+        )
 
     @contextmanager
     def asking(self, type_url: str, **metadata: str) -> Iterator[DiscoveryResponse]:
@@ -133,7 +136,7 @@ class Tool:
         self._node.metadata.update(metadata)
         requests: SimpleQueue[bytes | None] = SimpleQueue()
         method = self._channel.stream_stream(SOTW, bytes, DiscoveryResponse.FromString)
-        answers: Any = method(iter(requests.get, None), metadata=self._metadata, timeout=60)
+        answers: Any = method(iter(requests.get, None), metadata=self._metadata, timeout=PATIENCE_SECONDS)
         requests.put(DiscoveryRequest(type_url=type_url, node=self._node).SerializeToString())
         try:
             answer = next(answers)
@@ -148,7 +151,7 @@ class Tool:
         """Ask for secrets as a gateway does; the stream lives for as long as the context."""
         requests: SimpleQueue[bytes | None] = SimpleQueue()
         method = self._channel.stream_stream(SOTW, bytes, DiscoveryResponse.FromString)
-        answers: Any = method(iter(requests.get, None), metadata=self._metadata, timeout=60)
+        answers: Any = method(iter(requests.get, None), metadata=self._metadata, timeout=PATIENCE_SECONDS)
         node = Node(id=f"router~10.0.0.9~edge.{self._namespace}~{self._namespace}.svc.cluster.local")
         node.metadata.update({"NAMESPACE": self._namespace, "SERVICE_ACCOUNT": "default"})
         requests.put(DiscoveryRequest(type_url=SDS, node=node, resource_names=names).SerializeToString())
@@ -167,7 +170,7 @@ class Tool:
         request = DiscoveryRequest(type_url=type_url, resource_names=names, node=node, response_nonce=now)
         method = self._channel.stream_stream(SOTW, DiscoveryRequest.SerializeToString, DiscoveryResponse.FromString)
         requests: SimpleQueue[DiscoveryRequest | None] = SimpleQueue()
-        answers: Any = method(iter(requests.get, None), metadata=self._metadata, timeout=30)
+        answers: Any = method(iter(requests.get, None), metadata=self._metadata, timeout=PATIENCE_SECONDS)
         requests.put(request)
         try:
             return next(answers)

@@ -26,6 +26,7 @@ from controlplane.watchers.kubernetes.source import ClusterOptions, KubernetesSo
 from tests.cluster.api_server import ApiServer
 from tests.kubernetes import rights
 from tests.kubernetes.leading import ACCOUNT, SETTLED_SECONDS, SYSTEM, TIMEOUT_SECONDS, Leader, leading
+from tests.patience import patience
 from tests.watchers.kubernetes.following import followed
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -43,7 +44,7 @@ def cluster(kube_binaries: None, tmp_path_factory: pytest.TempPathFactory) -> It
     try:
         server.start()
         server.kubectl("apply", "-k", str(DEPLOY))
-        server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=120s")
         yield server
     finally:
         server.stop()
@@ -232,7 +233,7 @@ async def test_two_replicas_give_each_its_own(cluster: ApiServer, shop: Shop, tm
 
 async def shop_has(shop: Shop, name: str) -> None:
     """Wait until a ServiceEntry has addresses."""
-    async with asyncio.timeout(TIMEOUT_SECONDS):
+    async with patience():
         while len(await shop.allocated(name)) < 2:
             await asyncio.sleep(SETTLED_SECONDS / 5)
 

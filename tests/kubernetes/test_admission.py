@@ -25,11 +25,12 @@ from controlplane.webhooks.validation import validate
 from tests.apis.rule_tables import GOOD
 from tests.cluster.api_server import ApiServer
 from tests.kubernetes.objects import no_signals
+from tests.patience import PATIENCE_SECONDS
 from tests.webhooks.tls import Root
 
 CRDS = Path(__file__).parents[2] / "crds"
 NAME = "validator"
-TIMEOUT_SECONDS = 30
+TIMEOUT_SECONDS = PATIENCE_SECONDS
 BAD = {
     "apiVersion": "networking.istio.io/v1",
     "kind": "VirtualService",
@@ -51,7 +52,7 @@ def cluster(kube_binaries: None, tmp_path_factory: pytest.TempPathFactory) -> It
     try:
         server.start()
         server.kubectl("apply", "-k", str(CRDS))
-        server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=120s")
         server.kubectl("create", "namespace", "istio-system")
         yield server
     finally:

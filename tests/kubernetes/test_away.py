@@ -16,6 +16,7 @@ from tests.feature.server import Server
 from tests.kubernetes.objects import Writer
 from tests.kubernetes.secure import Tool, account_token, refusal, roots_of
 from tests.kubernetes.watching import SERVICES, SLICES, endpoint_slice
+from tests.patience import patience
 
 CART = "outbound|80||cart.shop.svc.cluster.local"
 OTHER = "sidecar~10.9.0.2~client-2.shop~shop.svc.cluster.local"
@@ -72,7 +73,7 @@ async def test_proxies_are_served_and_get_the_difference(own_kube_cluster: ApiSe
                     for proxy in (first, second):
                         await proxy.until(lambda proxy=proxy: proxy.held[EDS][CART] != before[EDS][CART])  # type: ignore[misc]
                         assert proxy.responses == [EDS]
-            async with asyncio.timeout(30):
+            async with patience():
                 while (await run("status", "--address", server.monitoring)).err:
                     await asyncio.sleep(0.1)
             _, page = await server.get("/metrics")

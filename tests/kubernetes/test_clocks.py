@@ -24,6 +24,7 @@ from tests.kubernetes.conftest import missing
 from tests.kubernetes.objects import Writer
 from tests.kubernetes.secure import DEPLOY, ControlPlane, Tool, account_token, refusal, roots_of
 from tests.kubernetes.watching import SERVICES, SLICES, endpoint_slice
+from tests.patience import PATIENCE_SECONDS
 from tests.security.authorities import csr
 
 CART = "outbound|80||cart.shop.svc.cluster.local"
@@ -33,6 +34,8 @@ MINUTE = 60
 AHEAD, BEHIND = 100, -10 * MINUTE
 """Seconds. A certificate is valid from two minutes before it was made, so a clock that is further ahead shuts out peers
 until then; one that is behind may be so by more."""
+LEFT = AHEAD - 10
+"""Seconds that a token is still good for, which it is not by a clock that is ahead."""
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +92,7 @@ def certificate_is_valid(cluster: ApiServer, address: str, folder: Path) -> bool
     (folder / "leaf.pem").write_text(leaf)
     (folder / "roots.pem").write_text(roots_of(cluster, "shop"))
     command = ["openssl", "verify", "-x509_strict", "-CAfile", str(folder / "roots.pem"), str(folder / "leaf.pem")]
-    return subprocess.run(command, capture_output=True, check=False, timeout=20).returncode == 0
+    return subprocess.run(command, capture_output=True, check=False, timeout=PATIENCE_SECONDS).returncode == 0
 
 
 def own_folder(folder: Path) -> Path:
@@ -127,7 +130,7 @@ async def test_a_clock_that_is_wrong(cluster: ApiServer, tmp_path: Path, library
                     program.until(lambda: "watchers.api_server_away" in program.said)
                     code, reason = refusal(unasked)  # a refusal is remembered, and nobody was asked about this one
                     assert (code, "it has expired at" in reason) == ("UNAUTHENTICATED", True), reason
-                for proof in (unseen, Proof(roots, ending(cluster, known.token, MINUTE // 2))):
+                for proof in (unseen, Proof(roots, ending(cluster, known.token, LEFT))):
                     async with connected(program.secure, node_id=OTHER, proof=proof) as second:
                         assert second.bodies() == proxy.bodies()
                 cluster.api.start()

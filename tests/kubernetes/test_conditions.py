@@ -34,13 +34,14 @@ from tests.apis.rule_tables import GOOD
 from tests.cluster.api_server import ApiServer
 from tests.kubernetes import rights
 from tests.kubernetes.rights import Right
+from tests.patience import PATIENCE_SECONDS, patience
 from tests.watchers.kubernetes.following import FAST
 
 ROOT = Path(__file__).parents[2]
 SYSTEM, ACCOUNT = "istio-system", "istiod"
 QUICK = Pace(scan=0.05, first_pause=0.05, longest_pause=0.2)
 SETTLED_SECONDS = 0.5
-TIMEOUT_SECONDS = 30
+TIMEOUT_SECONDS = PATIENCE_SECONDS
 TIMES = LeaseTimes(timedelta(seconds=6), timedelta(seconds=3), timedelta(seconds=0.5))
 
 
@@ -52,7 +53,7 @@ def cluster(kube_binaries: None, tmp_path_factory: pytest.TempPathFactory) -> It
     try:
         server.start()
         server.kubectl("apply", "-k", str(ROOT / "deploy"))
-        server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=120s")
         yield server
     finally:
         server.stop()
@@ -115,7 +116,7 @@ class Leader:
 
     async def settled(self) -> None:
         """Wait until nothing has been written for a while."""
-        async with asyncio.timeout(TIMEOUT_SECONDS):
+        async with patience():
             before = -1
             while before != self.counts.written or self.changed.is_set():
                 before = self.counts.written
@@ -136,7 +137,7 @@ async def leading(
     async with await config.new_client_from_config(path) as client:
         with source.statuses.subscribe() as changed:
             leader = Leader(source, client, pace, changed)
-            async with asyncio.timeout(TIMEOUT_SECONDS):
+            async with patience():
                 leader.apply(await source.load())
             work = leader.conditions.run
             if identity:
@@ -271,7 +272,7 @@ async def test_what_somebody_else_wrote_stays(cluster: ApiServer, shop: Shop, tm
             held = await shop.status("cart")
             held["conditions"][0]["message"] = str(number)
             await shop.write_status(conditions=held["conditions"])
-        async with asyncio.timeout(TIMEOUT_SECONDS):
+        async with patience():
             while observed(held) != [9, 9]:
                 await asyncio.sleep(0.05)
                 held = await shop.status("cart")
@@ -444,7 +445,7 @@ def observed(status: Any) -> list[Any]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(TIMEOUT_SECONDS):
+    async with patience():
         while not condition():
             await asyncio.sleep(0.05)
 

@@ -21,6 +21,7 @@ from tests.cluster import build, mesh_images
 from tests.cluster.api_server import ApiServer
 from tests.kubernetes import rights
 from tests.kubernetes.rights import Right
+from tests.patience import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -59,7 +60,7 @@ def test_what_is_applied_is_there_and_goes(own_kube_cluster: ApiServer, overlay:
     config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": root}
     cluster.kubectl("create", "-f", "-", text=json.dumps(config_map))
     cluster.kubectl("delete", "--ignore-not-found", "-k", str(overlay))  # what goes with the namespace may be faster
-    cluster.kubectl("-n", "default", "wait", "--for=delete", "configmap/istio-ca-root-cert", "--timeout=60s")
+    cluster.kubectl("-n", "default", "wait", "--for=delete", "configmap/istio-ca-root-cert", "--timeout=120s")
     assert everything(cluster) == before
 
 
@@ -153,7 +154,7 @@ SIZES = {"deploy": (2, 5, 1), "minimal": None, "ha": (3, 10, 2)}
 def test_what_an_overlay_consists_of(overlay: Path) -> None:
     """Every part is there, and the Deployment says how it wants to be asked, fed and spread."""
     command = [build.binary("kubectl"), "kustomize", str(overlay)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS).stdout
     objects = {(obj["kind"], obj["metadata"]["name"]): obj for obj in yaml.safe_load_all(said)}
     kinds = Counter(kind for kind, _ in objects)
     size = SIZES[overlay.name]

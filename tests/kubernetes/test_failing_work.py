@@ -106,7 +106,7 @@ async def test_all_other_work_may_fail_in_a_loop_and_proxies_notice_nothing(
     for name in ("istio-system", "shop"):
         cluster.kubectl("create", "namespace", name)
     cluster.kubectl("apply", "--server-side", "-k", str(ROOT / "crds"))
-    cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=120s")
     async with Writer(cluster) as writer:
         ports = {"ports": [{"name": "http", "port": 80, "targetPort": 8080}]}
         await writer.create(SERVICES.format("shop"), {"metadata": {"name": "cart"}, "spec": ports})
@@ -125,7 +125,7 @@ async def test_all_other_work_may_fail_in_a_loop_and_proxies_notice_nothing(
                 assert second.bodies() == first.bodies()
                 assert not first.ended.is_set()
                 assert not second.ended.is_set()
-            await until(lambda: "240.240." in _addresses(cluster), EVENTUALLY_SECONDS)  # in the end all is done
+            await until(lambda: "240.240." in _addresses(cluster))  # in the end all is done
             _, metrics = await server.get("/metrics")
             for name in WORKS:
                 assert f'controlplane_task_failures_total{{task="{name}"}}' in metrics

@@ -24,10 +24,11 @@ from controlplane.webhooks.server import WebhookServer
 from tests.cli.command import run
 from tests.cluster.api_server import ApiServer
 from tests.kubernetes.objects import no_signals
+from tests.patience import PATIENCE_SECONDS
 from tests.webhooks.tls import Root
 
 NAME = "istio-sidecar-injector"
-TIMEOUT_SECONDS = 30
+TIMEOUT_SECONDS = PATIENCE_SECONDS
 
 
 @pytest.fixture(scope="module")

@@ -65,8 +65,8 @@ spec:
 @pytest.fixture(scope="module")
 def web(kube_node: Node) -> Node:
     kube_node.kubectl("apply", "-f", "-", text=WEB)
-    kube_node.kubectl("-n", "web", "rollout", "status", "deployment/web", "--timeout=60s")
-    kube_node.kubectl("-n", "web", "wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
+    kube_node.kubectl("-n", "web", "rollout", "status", "deployment/web", "--timeout=120s")
+    kube_node.kubectl("-n", "web", "wait", "--for=condition=Ready", "pod/client", "--timeout=120s")
     return kube_node
 
 

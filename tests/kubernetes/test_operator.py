@@ -21,6 +21,7 @@ from tests.kubernetes.faults import compact
 from tests.kubernetes.objects import no_signals
 from tests.kubernetes.relay import Relay
 from tests.kubernetes.test_security import api, bundle_in, until
+from tests.patience import patience
 
 NAMESPACES = ("", "v1", "namespaces")
 POLICY = "admissionregistration.k8s.io/v1"
@@ -105,7 +106,7 @@ async def test_won_lost_and_won_again_without_a_trace(kube_cluster: ApiServer, n
                 kube_cluster.kubectl("create", "namespace", f"{namespace}-{turn}")
                 await until(lambda turn=turn: f"{namespace}-{turn}" in seen)  # type: ignore[misc]
                 os.kill(os.getpid(), signal.SIGTERM)
-                async with asyncio.timeout(5):
+                async with patience():
                     await stopped.wait()
                 stopped.clear()
             assert not operator.complete
@@ -152,10 +153,10 @@ async def test_a_namespace_that_refuses_delays_no_other(own_kube_cluster: ApiSer
             await asyncio.sleep(4)  # by now the one that refuses waits for seconds
             for name in ("new", "newer"):
                 cluster.kubectl("create", "namespace", name)
-                await until(lambda name=name: bundle_in(cluster, name) == "roots", 2)  # type: ignore[misc]
+                await until(lambda name=name: bundle_in(cluster, name) == "roots")  # type: ignore[misc]
             assert not bundle_in(cluster, "refusing")
             cluster.kubectl("delete", "validatingadmissionpolicybinding", "refusing")
-            await until(lambda: bundle_in(cluster, "refusing") == "roots", 40)
+            await until(lambda: bundle_in(cluster, "refusing") == "roots")
 
 
 def _refuses(cluster: ApiServer) -> bool:
@@ -185,7 +186,7 @@ async def test_what_goes_while_the_watch_is_cut_is_noticed(own_kube_cluster: Api
                 await compact(cluster)
                 await _restarted(cluster)  # the watch cache, which would remember
                 relay.open.set()
-                await until(lambda: bundle_in(cluster, "default") == "roots", 60)
+                await until(lambda: bundle_in(cluster, "default") == "roots")
 
 
 async def _restarted(cluster: ApiServer) -> None:
@@ -206,7 +207,7 @@ async def test_a_right_that_is_missing_is_told_and_tried_again(
             assert not operator.complete
             role = ("create", "clusterrolebinding", namespace, "--clusterrole=view")
             kube_cluster.kubectl(*role, f"--serviceaccount={namespace}:default")
-            await until(lambda: operator.complete, 30)
+            await until(lambda: operator.complete)
     kube_cluster.kubectl("delete", "clusterrolebinding", namespace)
     told = capsys.readouterr().out
     assert "controllers.watch_ended" in told
@@ -221,6 +222,6 @@ async def test_an_object_that_we_cannot_read_is_our_mistake(kube_cluster: ApiSer
 
     async with api(kube_cluster) as made:
         operator = Operator(made, (Kind(NAMESPACES, wrong, lambda _: None),), lambda: None)
-        async with asyncio.timeout(20):
+        async with patience():
             (ended,) = await asyncio.gather(operator.run(), return_exceptions=True)
     assert isinstance(ended, ZeroDivisionError)

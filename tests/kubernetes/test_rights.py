@@ -112,7 +112,7 @@ def audited(kube_binaries: None, tmp_path_factory: pytest.TempPathFactory) -> It
     try:
         cluster.start()
         cluster.kubectl("apply", "-k", str(DEPLOY))
-        cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=120s")
         control_plane = ControlPlane(cluster, folder)
         write_secret(cluster, "cacerts", ending_root() | {"istio-generated": ""})
         with control_plane.running():

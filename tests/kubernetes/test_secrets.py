@@ -55,7 +55,7 @@ def cluster(kube_binaries: None, tmp_path_factory: pytest.TempPathFactory) -> It
     try:
         server.start()
         server.kubectl("apply", "-k", str(DEPLOY))
-        server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=120s")
         for name in ("shop", "bank"):
             server.kubectl("create", "namespace", name)
         server.kubectl("apply", "-f", "-", text=ROLE)

@@ -15,6 +15,7 @@ from cryptography.x509 import UniformResourceIdentifier
 from tests.cluster.api_server import ApiServer
 from tests.feature.client import CDS
 from tests.kubernetes.secure import DEPLOY, SYSTEM, ControlPlane, Tool, account_token, refusal, roots_of
+from tests.patience import PATIENCE_SECONDS
 from tests.security.authorities import csr
 
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -59,7 +60,7 @@ def openssl(*arguments: str, text: str = "") -> str:
         text=True,
         errors="replace",  # s_client also shows what the server says first, if it is fast: the bytes of HTTP/2
         check=False,
-        timeout=20,
+        timeout=PATIENCE_SECONDS,
     )
     return done.stdout + done.stderr
 

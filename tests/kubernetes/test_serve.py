@@ -13,6 +13,7 @@ import aiohttp
 from tests.cli.command import ROOT
 from tests.cluster.api_server import ApiServer
 from tests.kubernetes.objects import service
+from tests.patience import patience
 
 
 async def _event(lines: asyncio.StreamReader, name: str) -> dict[str, Any]:
@@ -42,18 +43,18 @@ async def test_from_start_to_end(own_kube_cluster: ApiServer) -> None:
     )
     assert process.stderr is not None
     try:
-        async with asyncio.timeout(60):
+        async with patience():
             address = (await _event(process.stderr, "app.serving"))["monitoring"]
         async with aiohttp.ClientSession(f"http://{address}") as session:
             async with session.get("/ready") as response:
                 assert response.status == 200
             raw = json.dumps(service("cart"))
             await asyncio.to_thread(own_kube_cluster.kubectl, "apply", "-f", "-", text=raw)
-            async with asyncio.timeout(30):
+            async with patience():
                 while "cart.default.svc.cluster.local" not in await _hosts(session):
                     await asyncio.sleep(0.05)
             own_kube_cluster.api.stop()
-            async with asyncio.timeout(30):
+            async with patience():
                 await _event(process.stderr, "watchers.api_server_away")
             assert "cart.default.svc.cluster.local" in await _hosts(session)
             async with session.get("/ready") as response:
@@ -63,7 +64,7 @@ async def test_from_start_to_end(own_kube_cluster: ApiServer) -> None:
         assert "controlplane_api_server_away_seconds 0.0\n" not in page
         assert 'controlplane_watch_listed{namespace="",resource="pods"} 1.0\n' in page
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(20):
+        async with patience():
             await process.stderr.read()
             assert await process.wait() == 0
     finally:
@@ -83,7 +84,7 @@ async def test_it_stops_while_it_waits_for_the_first_list(own_kube_cluster: ApiS
     )
     assert process.stderr is not None
     try:
-        async with asyncio.timeout(60):
+        async with patience():
             await _event(process.stderr, "watchers.api_server_away")
             process.send_signal(signal.SIGTERM)
             await process.stderr.read()
@@ -111,7 +112,7 @@ async def test_root_certificates_are_for_the_namespaces_of_the_mesh(own_kube_clu
     )
     assert process.stderr is not None
     try:
-        async with asyncio.timeout(60):
+        async with patience():
             written = await _event(process.stderr, "root_certificates.written")
             assert written["namespace"] == "inside"
             cluster.kubectl("label", "namespace", "default", "zone=a")

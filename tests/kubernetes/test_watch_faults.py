@@ -26,6 +26,7 @@ from tests.kubernetes.faults import Storage, compact, restart, through
 from tests.kubernetes.objects import Writer, service, virtual_service
 from tests.kubernetes.relay import Relay
 from tests.kubernetes.watching import QUICK, SERVICES, VIRTUAL_SERVICES, edit, feed, settle
+from tests.patience import patience
 from tests.watchers.kubernetes.following import followed
 
 STALL_SECONDS = 30.0
@@ -226,7 +227,7 @@ async def test_too_many_requests(watched: ApiServer, writer: Writer, options: Cl
         async with followed(ClusterOptions(kubeconfig=str(kubeconfig)), QUICK) as follower:
             await refuse_all(writer)
             rng, refused = random.Random(4), 0
-            async with asyncio.timeout(30):  # it takes the server a moment to do so
+            async with patience():  # it takes the server a moment to do so
                 while refused < 3:
                     await relay.cut()
                     await edit(writer, rng)

@@ -19,6 +19,7 @@ from controlplane.watchers.kubernetes.source import ClusterOptions, KubernetesSo
 from tests.cluster.api_server import ApiServer
 from tests.kubernetes.objects import DEFINITIONS, Writer, definition, service
 from tests.kubernetes.watching import QUICK, SERVICES, SLICES, edit, endpoint_slice, feed, settle
+from tests.patience import patience
 from tests.watchers.kubernetes.following import followed, fresh
 
 
@@ -98,7 +99,7 @@ async def test_the_version_that_is_served_is_read(writer: Writer, options: Clust
         spec["versions"][0]["served"] = False
         await writer.request("PATCH", f"{DEFINITIONS}/{kind.plural}.{kind.group}", {"spec": spec})
         change = {"spec": {"egress": [{"hosts": ["*/*"]}]}}
-        async with asyncio.timeout(30):
+        async with patience():
             while (await writer.request("PATCH", f"{path.format('v1')}/s", change, (404, 429)))["kind"] != "Sidecar":
                 await asyncio.sleep(0.1)
         await follower.until(lambda: follower.objects[key].spec.egress[0].hosts == ("*/*",))
@@ -135,13 +136,13 @@ async def test_missing_permissions_are_named_and_found_when_they_are_given(
     source = KubernetesSource(limited, QUICK)
     with capture_logs() as logs:
         loading = asyncio.create_task(source.load())
-        async with asyncio.timeout(30):
+        async with patience():
             while not (len(source.waiting) == 1 and "may not" in source.waiting[0]):
                 await asyncio.sleep(0.1)
         await asyncio.sleep(1.5)
         assert not loading.done()
         await writer.request("PATCH", f"{role}/reader", {"rules": everything})
-        async with asyncio.timeout(30):
+        async with patience():
             await loading
     await source.close()
     errors = [entry for entry in logs if entry["event"] == "watchers.forbidden"]
@@ -152,7 +153,7 @@ async def test_missing_permissions_are_named_and_found_when_they_are_given(
 
 async def created(writer: Writer, kind: str, *served: str) -> None:
     """Install a definition, once a former one is gone."""
-    async with asyncio.timeout(30):
+    async with patience():
         while True:
             answer = await writer.create(DEFINITIONS, definition(KINDS[kind], served or None))
             if answer["kind"] == "CustomResourceDefinition":

@@ -10,6 +10,7 @@ from controlplane.model.feeds import Feed
 from controlplane.watchers.kubernetes.source import ClusterOptions, KubernetesSource
 from controlplane.watchers.kubernetes.timing import Timing
 from tests.kubernetes.objects import Writer, service, virtual_service
+from tests.patience import patience
 from tests.watchers.kubernetes.following import Followed, compiled, fresh
 
 QUICK = Timing(first_pause=0.1, longest_pause=1.0, forbidden=0.5, discovery=0.2)
@@ -21,7 +22,7 @@ SPACES = ("red", "blue")
 
 async def settle(follower: Followed, options: ClusterOptions) -> None:
     """Wait until what is in force equals a fresh list, and what is served is what would be built of that."""
-    async with asyncio.timeout(60):
+    async with patience():
         while True:
             now = await fresh(options, QUICK)
             if dict(follower.objects) == dict(now) and follower.contents == await compiled(now):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from controlplane.validation.verdict import Verdict, verdict
+from tests.patience import PATIENCE_SECONDS
 
 TYPES = "type.googleapis.com/envoy.extensions.filters"
 LUA = {"@type": f"{TYPES}.http.lua.v3.Lua", "defaultSourceCode": {"inlineString": "x"}}
@@ -34,7 +35,7 @@ from controlplane.apis.envoy_filter import ApplyTo
 from controlplane.patches.messages import decode
 decode(ApplyTo.HTTP_FILTER, {value})
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_SECONDS)
 
 
 def warnings(found: Verdict) -> list[str]:

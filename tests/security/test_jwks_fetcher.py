@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from controlplane.security.jwks_fetcher import MAX_BYTES, AddressRules, JwksFetcher, JwksLocation, networks
+from tests.patience import patience
 
 KEYS = {"keys": [{"kty": "oct", "k": "AA", "kid": "a"}]}
 TEXT = json.dumps(KEYS, sort_keys=True, separators=(",", ":"))
@@ -68,7 +69,7 @@ class Kept:
                 await task
 
     async def until(self, held: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with patience():
             while not held():
                 await asyncio.sleep(0.01)
 

@@ -18,6 +18,7 @@ import grpc.aio
 from controlplane.messages.istio_auth_pb2 import IstioCertificateRequest, IstioCertificateResponse
 from controlplane.security.certificate_service import CREATE_CERTIFICATE, CertificateService
 from controlplane.security.refusal import CallRefused
+from tests.patience import PATIENCE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -112,5 +113,5 @@ async def create_certificate(
         method = channel.unary_unary(
             CREATE_CERTIFICATE, IstioCertificateRequest.SerializeToString, IstioCertificateResponse.FromString
         )
-        response = await method(request, metadata=tuple((metadata or {}).items()), timeout=20)
+        response = await method(request, metadata=tuple((metadata or {}).items()), timeout=PATIENCE_SECONDS)
         return list(response.cert_chain)

@@ -17,6 +17,7 @@ from controlplane.registry.store import Registry
 from controlplane.watchers.kinds import parse
 from controlplane.wiring.analysis import Analysis
 from tests.feature.objects import NETWORKING, Json, manifest, service, to, virtual_service
+from tests.patience import in_time
 
 
 class Source:
@@ -89,7 +90,7 @@ async def test_proxies_do_not_wait_for_what_is_found() -> None:
             assert world.problems.in_force(cart.key) is None
             assert not told.is_set()
             world.out.set()
-            await asyncio.wait_for(told.wait(), 5)
+            await in_time(told.wait())
             assert world.paths == ["spec.http[0].route[0].destination.subset"]
             assert world.problems.in_force(cart.key) is cart
 

@@ -13,6 +13,7 @@ from controlplane.model.objects import ChangeSet, ObjectKey
 from controlplane.snapshots import Snapshot
 from controlplane.wiring import change_log
 from controlplane.wiring.change_log import BURST, MOST_NAMES, ChangeLog
+from tests.patience import patience
 
 
 def removal(*names: str) -> ChangeSet:
@@ -59,7 +60,7 @@ async def test_a_burst_is_a_few_lines_and_its_end_is_among_them(monkeypatch: pyt
         for number in range(1000):
             told.accepted(removal(*(f"{number}-{each}" for each in range(20))))
             told.pushed(removal("a"), 1, 0.001 * number, number)
-        async with asyncio.timeout(5):
+        async with patience():
             while of(events, "compiler.pushed")[-1]["revision"] != 999:
                 await asyncio.sleep(0.01)
     accepted, pushed = of(events, "registry.accepted"), of(events, "compiler.pushed")

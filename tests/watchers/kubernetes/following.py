@@ -14,11 +14,12 @@ from controlplane.snapshots import ResourceType
 from controlplane.watchers.kubernetes.source import ClusterOptions, KubernetesSource
 from controlplane.watchers.kubernetes.timing import Timing
 from tests.kinds import kind_of
+from tests.patience import PATIENCE_SECONDS, patience
 
 FAST = Timing(
     first_pause=0.02, longest_pause=0.2, forbidden=0.2, connect=2, answer=5, silence=20, discovery=0.05, settled=0.0
 )
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = PATIENCE_SECONDS
 PROXY = Proxy("sidecar", "client.red", ("10.9.0.1",), "red", "red.svc.cluster.local")
 Contents = Mapping[ResourceType, Mapping[str, bytes]]
 
@@ -68,7 +69,7 @@ class Followed:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something to be true of what is in force, or of anything else that soon changes."""
-        async with asyncio.timeout(WAIT_SECONDS):
+        async with patience():
             while not condition():
                 self._changed.clear()
                 with suppress(TimeoutError):
@@ -81,7 +82,7 @@ async def followed(options: ClusterOptions, timing: Timing = FAST) -> AsyncItera
     """Load a source and follow it; it is an error when it ends by itself."""
     source = KubernetesSource(options, timing)
     follower = Followed(source)
-    async with asyncio.timeout(WAIT_SECONDS):
+    async with patience():
         await follower.load()
     task = asyncio.create_task(follower.follow())
     try:
@@ -97,7 +98,7 @@ async def fresh(options: ClusterOptions, timing: Timing = FAST) -> Mapping[Objec
     """Return what a source that starts now has in its first list."""
     source = KubernetesSource(options, timing)
     try:
-        async with asyncio.timeout(WAIT_SECONDS):
+        async with patience():
             return {obj.key: obj for obj in (await source.load()).upserts}
     finally:
         await source.close()

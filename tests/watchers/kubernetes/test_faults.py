@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from controlplane.model import kinds
 from controlplane.model.feeds import Standing
 from controlplane.watchers.kubernetes.source import ClusterOptions, KubernetesSource
+from tests.patience import in_time, patience
 from tests.watchers.kubernetes import recorded_api
 from tests.watchers.kubernetes.following import FAST, Followed, compiled, followed, fresh
 from tests.watchers.kubernetes.recorded_api import PODS, SERVICES, VIRTUAL_SERVICES, RawObject, RecordedApi, event
@@ -105,7 +106,7 @@ async def test_nothing_is_given_before_every_kind_is_complete(api: RecordedApi, 
     await _until(lambda: list(source.waiting) == ["pods"])
     assert not loading.done()
     release.set()
-    first = await asyncio.wait_for(loading, 10)
+    first = await in_time(loading)
     assert [obj.meta.name for obj in first.upserts] == ["a"]
     assert list(source.waiting) == []
     await source.close()
@@ -299,7 +300,7 @@ async def test_a_permission_that_is_missing_is_named_once(api: RecordedApi, opti
         assert api.watching(SERVICES) == 1  # the others go on
         (missing,) = source.waiting
         api.answer_always(VIRTUAL_SERVICES, "list", None)
-        await asyncio.wait_for(loading, 10)
+        await in_time(loading)
     await source.close()
     (error,) = [entry for entry in logs if entry["event"] == "watchers.forbidden"]
     assert (error["verb"], error["resource"], error["group"]) == ("list", "virtualservices", "networking.istio.io")
@@ -442,6 +443,6 @@ async def test_only_metadata_is_asked_for_where_nothing_else_is_read(api: Record
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with patience():
         while not condition():
             await asyncio.sleep(0.01)
