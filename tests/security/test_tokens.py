@@ -16,6 +16,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from controlplane.security import tokens
 from controlplane.security.refusal import CallRefused, Refusal
 from controlplane.security.tokens import LONGEST_TOKEN, TokenReviews
+from tests.patience import in_time, until
 from tests.security.authorities import Clock
 from tests.security.test_jwt import ISSUER, STRANGER, claims, key_set, token
 
@@ -175,16 +176,11 @@ async def test_a_flood_of_nonsense_delays_no_true_token(server: ApiServer, check
     """It is made with a key that may be new; the API server takes its time with it."""
     server.answers.clear()
     flood = [asyncio.create_task(checked.refusal(nonsense(number))) for number in range(300)]
-    await asyncio.sleep(0.2)
-    loop, times = asyncio.get_running_loop(), []
+    await until(lambda: sum(task.done() for task in flood) > 200)
     for number in range(20):
-        begun = loop.time()
-        await checked.reviews.check(of(100 + number))
-        times.append(loop.time() - begun)
-    assert max(times) < 1.0
+        await in_time(checked.reviews.check(of(100 + number)))
     assert server.most_at_once <= 8 + 1
     refused_at_once = [task.result() for task in flood if task.done()]
-    assert len(refused_at_once) > 200
     assert {each.kind for each in refused_at_once} == {Refusal.UNAVAILABLE}
     server.answers.set()
     rest = await asyncio.gather(*flood)

