@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
+import random
 import socket
 import sys
 from collections.abc import Sequence
@@ -17,26 +19,36 @@ from controlplane.agent.addresses import TcpAddress
 from samples.process import ChildProcess
 
 LOOPBACK = "127.0.0.1"
-READY_TIMEOUT = timedelta(seconds=30)
+READY_TIMEOUT = timedelta(seconds=120)
+"""For one that hangs: a machine that is busy elsewhere takes long for what is done in a second otherwise."""
+_NOT_EPHEMERAL = (20_000, 32_768)  # below what Linux takes for connections
+_returned: set[int] = set()
 
 
 def free_port(preferred: int = 0, *hosts: str) -> int:
     """Return ``preferred`` if nothing listens there, else a port that is free now, on every host (loopback if none).
 
+    The system gives it to no outgoing connection before it is opened, and it is returned only once.
+
     Raises ``OSError`` when no port is, or a host is no address of this machine.
     """
-    for port in (preferred, *([0] * 10)):
+    others = (random.randrange(*_NOT_EPHEMERAL) for _ in range(200))
+    for port in itertools.chain((preferred,) if preferred else (), others):
+        if port in _returned and port != preferred:
+            continue
         with contextlib.ExitStack() as stack:
             try:
                 for host in hosts or (LOOPBACK,):
-                    probe = stack.enter_context(socket.socket())
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    probe.bind((host, port))
-                    port = int(probe.getsockname()[1])  # noqa: PLW2901 - the next host must have the same one
+                    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                        probe = stack.enter_context(socket.socket(type=kind))
+                        if kind is socket.SOCK_STREAM:
+                            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                        probe.bind((host, port))
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise
                 continue
+            _returned.add(port)
             return port
     raise OSError(errno.EADDRINUSE, f"no port is free on {', '.join(hosts) or LOOPBACK}")
 

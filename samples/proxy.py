@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,19 +17,10 @@ import aiohttp
 
 from controlplane.agent.addresses import TcpAddress
 from samples.authority import LocalAuthority, spiffe_id
-from samples.control_plane import LOOPBACK, free_port
 from samples.process import ChildProcess, ProcessFailedError
+from samples.control_plane import LOOPBACK, READY_TIMEOUT, free_port
 
-READY_TIMEOUT = timedelta(seconds=30)
-_NOT_EPHEMERAL = (20000, 32768)  # below what Linux takes for connections
-_TIMEOUT = aiohttp.ClientTimeout(total=10)
-
-
-def quiet_port() -> int:
-    """Return a port that is free, and that the system gives no outgoing connection before it is opened."""
-    while (port := free_port(random.randrange(*_NOT_EPHEMERAL))) >= _NOT_EPHEMERAL[1]:
-        pass
-    return port
+_TIMEOUT = aiohttp.ClientTimeout(total=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +35,7 @@ class Ports:
     @classmethod
     def free(cls) -> Ports:
         """Return four different ones."""
-        found: set[int] = set()
-        while len(found) < 4:  # noqa: PLR2004 - a port a field
-            found.add(quiet_port())
-        return cls(*found)
+        return cls(*(free_port() for _ in range(4)))
 
 
 @dataclass(frozen=True, slots=True)

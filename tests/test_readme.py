@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.analysis.untranslated import KINDS_NOT_TRANSLATED
+from samples.control_plane import free_port
 from tests.patience import PATIENCE_SECONDS
 
 TOP = Path(__file__).resolve().parents[1]
@@ -47,12 +47,6 @@ spec:
   http: [{match: [{uri: {regex: '^/api/v1/object/[\w]{32}/action$'}}], directResponse: {status: 204}}]
 """
 URL = "http://web/"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def arguments(command: str) -> list[str]:

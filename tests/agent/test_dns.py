@@ -27,6 +27,7 @@ from controlplane.agent.dns.settings import listening
 from controlplane.agent.dns.table import names
 from controlplane.agent.environment import StartError
 from controlplane.messages.name_table_pb2 import NameTable
+from samples.control_plane import free_port
 from tests.patience import PATIENCE_SECONDS
 
 SEARCH = "shop.svc.cluster.local"
@@ -87,22 +88,9 @@ class Upstream(asyncio.DatagramProtocol):
         writer.close()
 
 
-def free() -> int:
-    """Return a port that is free for UDP and TCP."""
-    while True:
-        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            try:
-                udp.bind(tcp.getsockname())
-            except OSError:
-                continue
-            port: int = tcp.getsockname()[1]
-            return port
-
-
 @asynccontextmanager
 async def upstream() -> AsyncIterator[Upstream]:
-    server, port = Upstream(), free()
+    server, port = Upstream(), free_port()
     server.port = port
     transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
         lambda: server, local_addr=("127.0.0.1", port)
@@ -137,10 +125,10 @@ class Client:
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
     async with upstream() as behind:
-        dead = TcpAddress("127.0.0.1", free())
+        dead = TcpAddress("127.0.0.1", free_port())
         forwarder = Forwarder([dead, TcpAddress("127.0.0.1", behind.port)], timedelta(seconds=5), at_once=False)
         server = NameServer(forwarder, namespace="shop", domain=SEARCH, search=SEARCH)
-        port = free()
+        port = free_port()
         await server.start([TcpAddress("127.0.0.1", port)])
         server.take(table())
         try:
@@ -227,7 +215,7 @@ def test_no_more_records_are_made_than_fit(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_nobody_is_answered_before_there_is_a_table() -> None:
     async with upstream() as behind:
         forwarder = Forwarder([TcpAddress("127.0.0.1", behind.port)], timedelta(seconds=5), at_once=True)
-        server, port = NameServer(forwarder, namespace="shop", domain=SEARCH, search=SEARCH), free()
+        server, port = NameServer(forwarder, namespace="shop", domain=SEARCH, search=SEARCH), free_port()
         await server.start([TcpAddress("127.0.0.1", port)])
         try:
             client = Client(server, port, behind)
@@ -241,8 +229,8 @@ async def test_nobody_is_answered_before_there_is_a_table() -> None:
 
 
 async def test_nobody_behind_is_a_failure_and_garbage_is_nothing(client: Client) -> None:
-    forwarder = Forwarder([TcpAddress("127.0.0.1", free())], timedelta(seconds=5), at_once=False)
-    server, port = NameServer(forwarder, namespace="shop", domain=SEARCH, search=SEARCH), free()
+    forwarder = Forwarder([TcpAddress("127.0.0.1", free_port())], timedelta(seconds=5), at_once=False)
+    server, port = NameServer(forwarder, namespace="shop", domain=SEARCH, search=SEARCH), free_port()
     await server.start([TcpAddress("127.0.0.1", port)])
     server.take(table())
     try:

@@ -158,7 +158,8 @@ async def test_unsubscribed_secrets_are_not_sent_any_more() -> None:
         await stream.write(DeltaDiscoveryRequest(resource_names_subscribe=["default"]))
         await stream.read()
         await stream.write(DeltaDiscoveryRequest(resource_names_unsubscribe=["default"]))
-        await asyncio.sleep(0.2)
+        await stream.write(DeltaDiscoveryRequest(resource_names_subscribe=["ROOTCA"]))
+        assert [resource.name for resource in (await stream.read()).resources] == ["ROOTCA"]
         secrets.use(SHOP_LATER)
         assert await silent(stream)
 

@@ -16,11 +16,12 @@ import aiohttp
 from tests.feature.client import CDS, Client
 from tests.feature.objects import MESH, cluster, marker
 from tests.feature.server import Event, Server, serving
+from tests.patience import PATIENCE_SECONDS, in_time
 
 MOST_GROWN = 200 << 20
 LATEST_CHANGE = 2.0
 LATEST_ANSWER = 1.0
-"""Seconds; a probe of health gives up after one."""
+"""Seconds of work; a probe of health gives up after one."""
 SECURE = ("empty-data", "unfinished-messages", "connections", "resets-that-we-send", "prefaces-that-trickle")
 """Those that are done over TLS too."""
 KEPT = 50
@@ -29,12 +30,39 @@ KEPT = 50
 markers = iter(range(1 << 20))
 
 
-class Measured(NamedTuple):
-    """Seconds from a change of a file to the proxy, and of answers to probes; bytes of memory."""
+class Waited(NamedTuple):
+    """How long somebody waited, and what the control plane worked meanwhile, both in seconds.
 
-    changes: list[float]
-    answers: list[float]
+    Beside an attack it is never idle, so the work says how long one would wait if nobody else used the machine.
+    """
+
+    seconds: float
+    work: float
+
+
+class Measured(NamedTuple):
+    """From a change of a file to the proxy, and of answers to probes; bytes of memory."""
+
+    changes: list[Waited]
+    answers: list[Waited]
     memory: int
+
+
+class Watch:
+    """Measures from its beginning."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._began, self._worked = time.monotonic(), worked(server)
+
+    def waited(self) -> Waited:
+        return Waited(time.monotonic() - self._began, worked(self._server) - self._worked)
+
+
+def worked(server: Server) -> float:
+    """Return the seconds of processor time that the main thread, which has the event loop, has taken."""
+    pid = server.process.pid
+    return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text(encoding="utf-8").split()[0]) / 1e9
 
 
 @contextmanager
@@ -51,28 +79,28 @@ def memory(server: Server) -> int:
     return int(next(line for line in lines if line.startswith("VmRSS:")).split()[1]) << 10
 
 
-async def change(server: Server, *clients: Client) -> float:
+async def change(server: Server, *clients: Client) -> Waited:
     """Make a change, and return how long the last of these waited for it."""
     number = next(markers)
-    began = time.monotonic()
+    watch = Watch(server)
     server.write(f"marker-{number}.yaml", marker(number % (1 << 16)))
     server.remove(f"marker-{number - KEPT}.yaml")
     name = cluster(f"marker-{number % (1 << 16)}.test", port=7000)
     for client in clients:
         await client.until(lambda client=client: client.has(CDS, name))  # type: ignore[misc]
-    return time.monotonic() - began
+    return watch.waited()
 
 
-async def answer(server: Server, session: aiohttp.ClientSession) -> float:
-    began = time.monotonic()
+async def answer(server: Server, session: aiohttp.ClientSession) -> Waited:
+    watch = Watch(server)
     async with session.get(f"http://{server.monitoring}/ready") as response:
         assert response.status == 200
-    return time.monotonic() - began
+    return watch.waited()
 
 
 async def measured(server: Server, seconds: float, *clients: Client) -> Measured:
     end = time.monotonic() + seconds
-    changes, answers, most = list[float](), list[float](), 0
+    changes, answers, most = list[Waited](), list[Waited](), 0
 
     async def probe() -> None:
         nonlocal most
@@ -98,8 +126,9 @@ async def attacked(server: Server, kind: str, *, tls: bool, seconds: float) -> A
     command = [sys.executable, "-m", "tests.attack.floods", kind, host, port, str(seconds), *(["tls"] if tls else [])]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     said: dict[str, int] = {}
-    await asyncio.sleep(0.7)  # it starts
+    assert process.stdout is not None
+    assert await in_time(process.stdout.readline()) == b"begun\n"
     yield said
-    out, _ = await asyncio.wait_for(process.communicate(), seconds + 30)
+    out, _ = await asyncio.wait_for(process.communicate(), seconds + PATIENCE_SECONDS)
     said |= json.loads(out)
     assert said["connections"], "the attack did not take place"

@@ -236,6 +236,7 @@ async def main(kind: str, host: str, port: int, seconds: float, *, tls: bool) ->
     source = f"127.0.{1 + tls}.{1 + list(FLOODS).index(kind)}"
     attacker = Attacker((host, port), source, seconds, tls=tls)
     flood = FLOODS[kind]
+    print("begun", flush=True)
     await asyncio.gather(*(attacker.again(lambda: flood(attacker)) for _ in range(AT_ONCE)))
     print(json.dumps({"connections": attacker.connections, "sent_bytes": attacker.sent}))
 

@@ -116,8 +116,8 @@ class Soak:
         what = " and ".join(map(named, group))
         self.report.beside.setdefault(what, []).append(found)
         for name, got, most in (("change", found.changes, LATEST_CHANGE), ("probe", found.answers, LATEST_ANSWER)):
-            if max(got, default=0.0) > MOST_LATE * most:
-                self.report.faults.append(f"beside {what} a {name} took {max(got):.2f} s")
+            if (worst := max((each.work for each in got), default=0.0)) > MOST_LATE * most:
+                self.report.faults.append(f"beside {what} a {name} took {worst:.2f} s of work")
         if found.memory - before > MOST_GROWN:
             self.report.faults.append(f"beside {what} the memory grew by {(found.memory - before) >> 20} MB")
 
@@ -167,7 +167,8 @@ def table(report: Report) -> Iterator[str]:
     rows |= {what: found for what, found in sorted(report.beside.items()) if " and " not in what}
     for what, found in rows.items():
         cells = [what]
-        for values in ([v for each in found for v in each.changes], [v for each in found for v in each.answers]):
+        for waited in ([v for each in found for v in each.changes], [v for each in found for v in each.answers]):
+            values = [each.seconds for each in waited]
             cells.append(str(len(values)))
             cells += [f"{percentile(values, share) * 1e3:.0f}" for share in (0.5, 0.99, 1)]
         yield f"| {' | '.join(cells)} | {max(each.memory for each in found) >> 20} |"

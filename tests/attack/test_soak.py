@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attack.beside import Measured
+from tests.attack.beside import Measured, Waited
 from tests.attack.soak import FAILURES, Report, percentile, soak, table
 from tests.cli.command import ROOT
 
@@ -30,7 +30,12 @@ def test_memory_that_grows_is_told_from_memory_that_is_filled_once(each: int, *,
 
 
 def test_the_table_has_a_line_for_each_attack() -> None:
-    report = Report(beside={"pings": [Measured([0.01, 0.02], [0.001], 5 << 20)], "a and b": [Measured([1], [1], 1)]})
+    report = Report(
+        beside={
+            "pings": [Measured([Waited(0.01, 0), Waited(0.02, 0)], [Waited(0.001, 0)], 5 << 20)],
+            "a and b": [Measured([Waited(1, 0)], [Waited(1, 0)], 1)],
+        }
+    )
     lines = list(table(report))
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| (all)", "| pings"]
     assert lines[3] == "| pings | 2 | 20 | 20 | 20 | 1 | 1 | 1 | 1 | 5 |"

@@ -15,8 +15,8 @@ from controlplane.security.ca import Authority, Lifetimes
 from controlplane.security.certificates import encode
 from controlplane.security.self_signed import RootPolicy
 from controlplane.security.sources import FolderSource
-from samples.control_plane import ControlPlane
-from samples.proxy import Pod, Proxy, quiet_port
+from samples.control_plane import ControlPlane, free_port
+from samples.proxy import Pod, Proxy
 from tests.envoy.mesh import print_logs
 
 WEB = Pod(
@@ -35,7 +35,7 @@ class SecureMesh:
         self.folder = folder
         self.config = folder / "config"
         self.config.mkdir()
-        self.secure_port = quiet_port()
+        self.secure_port = free_port()
         options = ["--secure-port", str(self.secure_port), "--ca-dir", str(folder / "ca"), "--serving-names"]
         self.control_plane = ControlPlane(
             self.config, folder / "control-plane.log", options=[*options, "localhost", "--drain-period", "0s"]

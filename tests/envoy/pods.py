@@ -19,8 +19,9 @@ from pathlib import Path
 from controlplane.agent.addresses import TcpAddress
 from samples.authority import LocalAuthority
 from samples.process import ChildProcess
-from samples.proxy import READY_TIMEOUT, Ports, Proxy, mount_certificates
+from samples.control_plane import READY_TIMEOUT
 from samples.proxy import Pod as Described
+from samples.proxy import Ports, Proxy, mount_certificates
 from tests.patience import PATIENCE_SECONDS
 
 PROXY_UID = 1337  # whose traffic is not redirected: it is Envoy's own

@@ -22,8 +22,8 @@ from controlplane.agent.sds import SecretServer
 from controlplane.agent.secrets import Secrets
 from samples.authority import LocalAuthority, spiffe_id
 from samples.backends import Backend
-from samples.control_plane import LOOPBACK
-from samples.proxy import Proxy, mount_certificates, quiet_port
+from samples.control_plane import LOOPBACK, free_port
+from samples.proxy import Proxy, mount_certificates
 from tests.envoy.agents import WEB, SecureMesh, secure_mesh, started
 from tests.envoy.mesh import eventually, istio, write
 from tests.patience import PATIENCE_SECONDS
@@ -83,7 +83,7 @@ def names(certificate: x509.Certificate) -> list[str]:
 
 async def test_certificates_are_renewed_before_they_end(mesh: SecureMesh) -> None:
     """One that lives for seconds is another one again and again; the agent stays ready and Envoy refuses nothing."""
-    port = quiet_port()
+    port = free_port()
     environment = {"SECRET_TTL": "8s", "SECRET_GRACE_PERIOD_RATIO": "0.8", **with_metrics_port(port)}
     async with started(await mesh.proxy(WEB, None, **environment)) as proxy:
         first = await shows(port)
@@ -100,7 +100,7 @@ async def test_certificates_are_renewed_before_they_end(mesh: SecureMesh) -> Non
 
 async def test_files_win_over_the_authority(mesh: SecureMesh) -> None:
     """Nobody is asked to sign; a new pair of files reaches Envoy, half of one does not."""
-    port, authority = quiet_port(), LocalAuthority()
+    port, authority = free_port(), LocalAuthority()
     proxy = await mesh.proxy(WEB, None, **with_metrics_port(port), XDS_ROOT_CA="./first/root-cert.pem")
     mount_certificates(proxy.folder, authority, "shop", "from-files")
     async with started(proxy):
@@ -124,7 +124,7 @@ async def test_files_win_over_the_authority(mesh: SecureMesh) -> None:
 
 async def test_a_foreign_socket_is_respected(mesh: SecureMesh) -> None:
     """Somebody else serves the workload's certificate; the agent neither asks for one nor touches the socket."""
-    port = quiet_port()
+    port = free_port()
     proxy = await mesh.proxy(WEB, None, **with_metrics_port(port))
     folder = proxy.folder / "var/run/secrets/workload-spiffe-uds"
     folder.mkdir(parents=True)
@@ -142,7 +142,7 @@ async def test_a_foreign_socket_is_respected(mesh: SecureMesh) -> None:
 
 async def test_names_are_answered(mesh: SecureMesh) -> None:
     """The table comes over the stream of configuration, and readiness waits for it."""
-    port = quiet_port()
+    port = free_port()
     environment = {"ISTIO_META_DNS_CAPTURE": "true", "DNS_PROXY_ADDR": f"{LOOPBACK}:{port}"}
 
     async def address(name: str) -> set[str]:

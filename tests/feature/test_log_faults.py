@@ -6,7 +6,6 @@ import asyncio
 import fcntl
 import json
 import os
-import socket
 import ssl
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from envoy.config.core.v3.base_pb2 import Node
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 
 from controlplane.messages.istio_auth_pb2 import IstioCertificateRequest, IstioCertificateResponse
+from samples.control_plane import free_port
 from tests.cli.command import ROOT, run
 from tests.feature.client import CDS, SERVICE, Proof, connected
 from tests.feature.objects import MESH
@@ -36,13 +36,6 @@ CANARY = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImMifQ.eyJzdWIiOiJjYW5hcnkifQ.Y2FuYXJ5LWNh
 OPAQUE = "canary-0123456789-canary-0123456789"
 ESC = "\x1b]0;owned\x07\x1b[2J"
 CREATE = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 @contextmanager

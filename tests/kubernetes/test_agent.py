@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from samples.proxy import READY_TIMEOUT, Pod, Proxy
+from samples.control_plane import READY_TIMEOUT
+from samples.proxy import Pod, Proxy
 from tests.cluster.api_server import ApiServer
 from tests.kubernetes.secure import DEPLOY, SYSTEM, ControlPlane, account_token, roots_of
 
