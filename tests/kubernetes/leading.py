@@ -19,7 +19,7 @@ from controlplane.model.objects import ChangeSet
 from controlplane.registry.store import Registry
 from controlplane.watchers.kubernetes.source import ClusterOptions, KubernetesSource
 from tests.cluster.api_server import ApiServer
-from tests.patience import PATIENCE_SECONDS, patience
+from tests.patience import PATIENCE_SECONDS, patience, until
 from tests.watchers.kubernetes.following import FAST
 
 SYSTEM, ACCOUNT = "istio-system", "istiod"
@@ -65,8 +65,9 @@ class Leader:
             self.batches.append(changes)
             self.apply(changes)
 
-    async def settled(self) -> None:
-        """Wait until nothing has been written for a while."""
+    async def settled(self, written: int = 0) -> None:
+        """Wait until so much has been written, and then nothing for a while."""
+        await until(lambda: self.counts.written >= written, f"{written} were written")
         async with patience():
             before = -1
             while before != self.counts.written or self.changed.is_set():

@@ -26,7 +26,7 @@ from controlplane.watchers.kubernetes.source import ClusterOptions, KubernetesSo
 from tests.cluster.api_server import ApiServer
 from tests.kubernetes import rights
 from tests.kubernetes.leading import ACCOUNT, SETTLED_SECONDS, SYSTEM, TIMEOUT_SECONDS, Leader, leading
-from tests.patience import patience
+from tests.patience import patience, until
 from tests.watchers.kubernetes.following import followed
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -146,9 +146,9 @@ async def test_each_host_gets_addresses_one_after_the_other(cluster: ApiServer, 
         await shop.until("a", *pair("a.test", 1), *pair("A2.test", 2))
         await shop.entry("b", "b.test")
         await shop.until("b", *pair("b.test", 3))
-        await leader.settled()
-        assert used(leader, shop, "a") == ("240.240.0.1", "2001:2::1")
-        assert used(leader, shop, "b") == ("240.240.0.3", "2001:2::3")
+        await leader.settled(2)
+        await until(lambda: used(leader, shop, "a") == ("240.240.0.1", "2001:2::1"))
+        await until(lambda: used(leader, shop, "b") == ("240.240.0.3", "2001:2::3"))
         for name in ("opted-out", "stated", "nowhere"):
             assert await shop.status(name) == {}
         assert leader.counts.written == 2
@@ -189,8 +189,7 @@ async def test_who_may_have_none_any_more_loses_them_and_other_statuses_stay(
         assert (await shop.status("a"))["conditions"] == theirs
         await shop.entry("a", "a.test", labels=OPTS_OUT)
         await shop.until("a")
-        await leader.settled()
-        assert used(leader, shop, "a") == ()
+        await until(lambda: used(leader, shop, "a") == ())
         assert (await shop.status("a"))["conditions"] == theirs
         await shop.write_status("ServiceEntry", "a", addresses=[{"host": "a.test", "value": "240.240.9.9"}])
         await shop.until("a")
@@ -213,7 +212,7 @@ async def test_of_two_with_one_address_the_older_keeps_it_and_what_a_user_states
     async with leading(cluster, tmp_path, writer) as leader:
         await shop.until("newer", ("newer.test", "240.240.0.3"), ("newer.test", "2001:2::2"))
         await shop.until("moved", ("moved.test", "240.240.0.2"), ("moved.test", "2001:2::1"))
-        await leader.settled()
+        await leader.settled(2)
         assert await shop.allocated("older") == pair("older.test", 7)
         assert leader.counts.written == 2
 

@@ -17,6 +17,7 @@ from controlplane.controllers.ingress_status import IngressStatus
 from controlplane.controllers.leader import INGRESS
 from controlplane.controllers.status_writer import Pace
 from controlplane.frontends.ingress import ingress_gateways, ingress_virtual_services
+from controlplane.registry.mesh import MESH_KEY
 from controlplane.registry.store import Registry
 from controlplane.watchers.kubernetes.source import KubernetesSource
 from tests.cluster.api_server import ApiServer
@@ -24,6 +25,7 @@ from tests.kubernetes import rights
 from tests.kubernetes.leading import ACCOUNT, SETTLED_SECONDS, SYSTEM, TIMEOUT_SECONDS, leading
 from tests.kubernetes.objects import no_signals
 from tests.kubernetes.rights import Right
+from tests.patience import until
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 MERGE = "application/merge-patch+json"
@@ -170,7 +172,7 @@ async def test_the_addresses_of_the_gateway_are_written_and_follow_it(
         await shop.core.delete_namespaced_service(GATEWAY, SYSTEM)
         await shop.until("a")
         await shop.until("late")
-        await leader.settled()
+        await leader.settled(6)
         assert leader.counts.written == 6
         assert leader.counts.refused == 0
 
@@ -184,7 +186,7 @@ async def test_nothing_is_written_where_nothing_differs(cluster: ApiServer, shop
         assert leader.counts.written == 0
         await shop.gateway({"ip": "192.0.2.9"})
         await shop.until("a", {"ip": "192.0.2.9"})
-        await leader.settled()
+        await leader.settled(1)
         assert leader.counts.written == 1
     version = await shop.resource_version("a")
     async with leading(cluster, tmp_path, writer) as leader:
@@ -199,11 +201,13 @@ async def test_another_service_of_the_mesh_configuration(cluster: ApiServer, sho
     body = {"metadata": {"name": "edge"}, "spec": {"type": "ExternalName", "externalName": "edge.test"}}
     await shop.core.create_namespaced_service(SYSTEM, body)
     await shop.ingress("a")
-    async with leading(cluster, tmp_path, writer):
+    async with leading(cluster, tmp_path, writer) as leader:
         await shop.until("a", {"ip": "192.0.2.9"})
         await shop.mesh("ingressService: edge")
         await shop.until("a", {"hostname": "edge.test"})
         await shop.mesh("ingressControllerMode: 'OFF'")
+        await until(lambda: "OFF" in leader.registry.objects[MESH_KEY].spec.data["mesh"])
+        await leader.settled()
         await shop.write("a", {"ip": "192.0.2.77"})
         await asyncio.sleep(1)
         assert await shop.reached("a") == [{"ip": "192.0.2.77"}]
@@ -242,6 +246,7 @@ async def test_only_the_leader_writes(cluster: ApiServer, shop: Shop, tmp_path: 
     ):
         await shop.ingress("a")
         await shop.until("a", {"ip": "192.0.2.9"})
+        await until(lambda: first.counts.written + second.counts.written > 0)
         await asyncio.sleep(SETTLED_SECONDS)
         assert first.counts.written + second.counts.written == 1
 
