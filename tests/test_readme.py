@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
-import time
 import tomllib
 import urllib.error
 import urllib.request
@@ -22,7 +22,7 @@ import pytest
 
 from controlplane.analysis.untranslated import KINDS_NOT_TRANSLATED
 from samples.control_plane import free_port
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, wait_until
 
 TOP = Path(__file__).resolve().parents[1]
 README = (TOP / "README.md").read_text()
@@ -32,7 +32,6 @@ COMMANDS = [line for language, text in BLOCKS if language == "sh" for line in te
 ASKING = [command for command in COMMANDS if command.startswith(PROGRAM) and " serve " not in command]
 PROSE = README + (TOP / "CONTRIBUTING.md").read_text()
 TARGETS = sorted(set(re.findall(r"(?:`|^)make ([a-z-]+)", PROSE, re.MULTILINE)))
-TIMEOUT_SECONDS = PATIENCE_SECONDS
 LONG_REGEX = r"""
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -62,7 +61,7 @@ def running(command: str, env: dict[str, str], cwd: Path, log: Path) -> Iterator
         yield
     finally:
         process.terminate()
-        process.wait(TIMEOUT_SECONDS)
+        process.wait(PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -102,15 +101,26 @@ def connected(tmp_path_factory: pytest.TempPathFactory, proxy_port: int) -> Iter
         running(envoy, env, directory, directory / "envoy.log"),
     ):
         wait_until_synced(env)
+        wait_until(lambda: listens(proxy_port), "Envoy listens")
         yield env
 
 
 def wait_until_synced(env: dict[str, str]) -> str:
-    """Return what ``status`` shows once the Envoy has acknowledged all four types, or when timeout ends."""
-    end = time.monotonic() + TIMEOUT_SECONDS
-    while (shown := run(f"{PROGRAM}status", env).stdout).count("SYNCED") < 4 and time.monotonic() < end:
-        time.sleep(0.2)
+    """Return what ``status`` shows once the Envoy has acknowledged all four types."""
+    shown = ""
+
+    def synced() -> bool:
+        nonlocal shown
+        shown = run(f"{PROGRAM}status", env).stdout
+        return shown.count("SYNCED") >= 4
+
+    wait_until(synced, lambda: shown)
     return shown
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def run(command: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
