@@ -5,7 +5,8 @@
     python tests/conformance/check.py --only '^doc-'  # some of them
 
 The cases and their runner are a directory beside the checkout (``--cases``). Where there is none, this says so and ends
-well, but not in CI (``CI=true``). A case that fails is run once more alone: it may have met a busy machine.
+well, but not in CI (``CI=true``). A case that fails is run up to twice more, alone and with more patience: it may have
+met a busy machine.
 
 Cases tagged ``envoy-refuses`` were recorded where istiod serves what Envoy refuses; here the patch that makes it so is
 left out, so those that differ by it are not in the list.
@@ -34,6 +35,11 @@ RESULTS = TOP / "build" / "conformance.json"
 LOG = TOP / "build" / "conformance.log"
 ENVOY = Path(sys.executable).with_name("envoy")
 SETS = ("cases", "cases-random", "cases-security", "cases-extensions")
+WAITS = ("--start-timeout", "120", "--timeout", "60")
+"""Seconds in which a server is to listen, and to have sent everything: for what hangs."""
+FURTHER_TRIES = 2
+PATIENTLY = ("--settle", "2", "--grace", "30")
+"""Seconds after which what was sent counts as all, and in which what comes later still counts."""
 NOT_SERVED = "gateway-api"  # a tag: the Gateway API is not served yet
 
 
@@ -81,7 +87,7 @@ class Results:
         )
 
 
-def run(cases: Path, only: str, jobs: int) -> Results:
+def run(cases: Path, only: str, jobs: int, *further: str) -> Results:
     """Run the cases whose file name matches ``only``.
 
     Raises:
@@ -93,6 +99,7 @@ def run(cases: Path, only: str, jobs: int) -> Results:
     for name in SETS:
         command += ["--cases", str(cases / name)]
     command += ["--jobs", str(jobs), "--skip-tag", NOT_SERVED, "--json", str(RESULTS), "--envoy", str(ENVOY)]
+    command += [*WAITS, *further]
     with LOG.open("a") as log:
         status = subprocess.run(command, stdout=log, stderr=log, check=False).returncode
     if not RESULTS.exists():
@@ -123,7 +130,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--cases", type=Path, default=TOP.parent / "shared" / "conformance", help="the runner's directory"
     )
     parser.add_argument("--only", default="", help="expression on a case's file name")
-    parser.add_argument("--jobs", type=int, default=2, help="cases at a time")
+    parser.add_argument("--jobs", type=int, default=3, help="cases at a time")
     parser.add_argument("--update", action="store_true", help="add what passes now to the list")
     return parser.parse_args(argv)
 
@@ -142,11 +149,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = run(options.cases.resolve(), options.only, options.jobs)
     listed = frozenset(name for name in read_passing() if re.search(options.only, f"{name}.yaml"))
     print(f"conformance: {results}; {time.monotonic() - begin:.0f} s")
-    lost, passing = listed - results.exact, results.exact
-    if lost:
-        print(f"conformance: once more, alone: {', '.join(sorted(lost))}", flush=True)
-        again = run(options.cases.resolve(), alone(lost), 1).exact
-        lost, passing = lost - again, passing | again
+    lost, passing, refused = listed - results.exact, results.exact, results.refused
+    for _ in range(FURTHER_TRIES):
+        if doubtful := lost | refused:
+            print(f"conformance: once more, alone: {', '.join(sorted(doubtful))}", flush=True)
+            again = run(options.cases.resolve(), alone(doubtful), 1, *PATIENTLY)
+            lost, passing, refused = lost - again.exact, passing | again.exact, refused - again.accepted
     fresh = passing - listed
     if options.update:
         write_passing(read_passing() | fresh)
@@ -155,9 +163,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"conformance: {len(fresh)} cases pass and are not in the list yet (--update adds them)")
     for name in sorted(lost):
         print(f"conformance: {name} passed before and does not now; see {LOG.relative_to(TOP)}")
-    for name in sorted(results.refused):
+    for name in sorted(refused):
         print(f"conformance: a stock Envoy refuses the snapshot of {name}; see {LOG.relative_to(TOP)}")
-    return int(bool(lost or results.refused))
+    return int(bool(lost or refused))
 
 
 if __name__ == "__main__":

@@ -59,12 +59,18 @@ def is_there(runner: Path) -> bool:
 
 
 def holds(runner: Path, *arguments: str) -> bool:
-    """Run a runner, and print how it ended: its last line, or all where something fails."""
-    ended = subprocess.run([sys.executable, str(runner), *arguments], capture_output=True, text=True, check=False)
-    lines = ended.stdout.splitlines()
-    shown = lines[-1:] if ended.returncode == 0 else lines
-    print(f"{runner.stem}: ", *shown, ended.stderr, sep="\n" if ended.returncode else "", flush=True)
-    return ended.returncode == 0
+    """Run a runner, and print how it ended: its last line, or all where something fails.
+
+    One that fails is run once more: it may have met a busy machine.
+    """
+    for _ in range(2):
+        ended = subprocess.run([sys.executable, str(runner), *arguments], capture_output=True, text=True, check=False)
+        lines = ended.stdout.splitlines()
+        shown = lines[-1:] if ended.returncode == 0 else lines
+        print(f"{runner.stem}: ", *shown, ended.stderr, sep="\n" if ended.returncode else "", flush=True)
+        if ended.returncode == 0:
+            return True
+    return False
 
 
 def webhook(cases: Path) -> list[bool]:

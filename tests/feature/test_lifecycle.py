@@ -155,7 +155,7 @@ async def test_a_proxy_that_comes_back_gets_the_same_versions(server: Server) ->
 
 
 async def test_sigterm_takes_readiness_first_then_drains_and_exits_with_0(tmp_path: Path) -> None:
-    with serving(tmp_path, *MESH, drain="2s") as server:
+    with serving(tmp_path, *MESH, drain="8s") as server:
         assert (await server.get("/ready"))[0] == 200
         async with connected(server.xds) as one, connected(server.xds, Variant.SOTW) as other:
             server.terminate()
