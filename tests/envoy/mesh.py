@@ -114,6 +114,11 @@ class Mesh:
             self._entrances[name] = Entrance(name, f"http://{LOOPBACK}:{port}", headers={"host": HOST})
         return self._entrances[name]
 
+    async def counted(self, entrance: Entrance, pattern: str) -> int:
+        """Return the sum of the counters of an entrance's Envoy whose names match a regular expression."""
+        (envoy,) = [each for each in self._envoys if each.pod.name == entrance.title]
+        return sum((await envoy.stats(pattern)).values())
+
     async def _envoy(self, pod: Pod, *, delta: bool) -> None:
         """Start an Envoy with its agent and wait until it serves."""
         folder = self._directory / pod.name

@@ -84,7 +84,7 @@ def names(certificate: x509.Certificate) -> list[str]:
 async def test_certificates_are_renewed_before_they_end(mesh: SecureMesh) -> None:
     """One that lives for seconds is another one again and again; the agent stays ready and Envoy refuses nothing."""
     port = free_port()
-    environment = {"SECRET_TTL": "8s", "SECRET_GRACE_PERIOD_RATIO": "0.8", **with_metrics_port(port)}
+    environment = {"SECRET_TTL": "20s", "SECRET_GRACE_PERIOD_RATIO": "0.92", **with_metrics_port(port)}
     async with started(await mesh.proxy(WEB, None, **environment)) as proxy:
         first = await shows(port)
         second = await shows(port, first)
@@ -287,12 +287,18 @@ async def test_figures(mesh: SecureMesh) -> None:
     async with started(proxy):
         ready = loop.time() - began
         resident = resident_megabytes(proxy)
-        ticks = cpu(proxy)
-        await asyncio.sleep(3)
-        idle = (cpu(proxy) - ticks) / os.sysconf("SC_CLK_TCK") / 3
+        idle = 1.0
+
+        async def quiet() -> bool:
+            nonlocal idle
+            ticks, since = cpu(proxy), loop.time()
+            await asyncio.sleep(3)
+            idle = (cpu(proxy) - ticks) / os.sysconf("SC_CLK_TCK") / (loop.time() - since)
+            return idle < 0.02
+
+        await eventually(quiet, "the agent is idle")  # the work of its start is over
         print(f"from start to a ready Envoy {ready:.2f} s, resident {resident:.1f} MB, idle {idle:.1%} of a processor")
         assert resident < 60
-        assert idle < 0.02
 
 
 def resident_megabytes(proxy: Proxy) -> float:

@@ -98,7 +98,11 @@ async def test_a_retry_budget_of_an_interval(mesh: Mesh) -> None:
     mesh.write(service([v1]), subsets(retryBudget=budget), routes({"route": [to()], **ONE_RETRY}))
     web = await mesh.sidecar()
     await eventually_all(web, Answer(200, "v1", "/"), count=100)
-    assert await repeated(web, v1) == 1
+
+    async def one() -> bool:
+        return await repeated(web, v1) == 1
+
+    await eventually(one, "one of eight is tried again")
     mesh.write(subsets(retryBudget={**budget, "budgetInterval": "60s"}))
 
     async def every() -> bool:
@@ -117,16 +121,25 @@ async def test_a_new_endpoint_warms_up(mesh: Mesh) -> None:
     web = await mesh.sidecar()
     await eventually_all(web, Answer(200, "v1", "/"))
     await asyncio.sleep(window)  # the first endpoint is new itself until then
-    mesh.write(service([v1, v2]))
-
-    async def answers() -> bool:
-        return "v2" in {answer.version for answer in await send(web, "/", {}, 5)}
 
     async def share() -> float:
         return sum(answer.version == "v2" for answer in await send(web, "/", {}, 100)) / 100
 
-    await eventually(answers, "the new endpoint answers")
-    assert await share() < 0.3
+    async def gone() -> bool:
+        return await share() == 0
+
+    async def small_at_first() -> bool:
+        """Whether a new endpoint begins with few turns; on a busy machine it may be found when it has more already."""
+        mesh.write(service([v1]))
+        await eventually(gone, "the endpoint is gone")
+        mesh.write(service([v1, v2]))
+        await eventually(answers, "the new endpoint answers")
+        return await share() < 0.3
+
+    async def answers() -> bool:
+        return "v2" in {answer.version for answer in await send(web, "/", {}, 5)}
+
+    await eventually(small_at_first, "the new endpoint has few turns")
 
     async def warm() -> bool:
         return await share() >= 0.45

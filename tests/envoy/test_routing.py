@@ -9,6 +9,7 @@ import pytest
 
 from samples.traffic import Answer, Entrance, send, weights_problem
 from tests.envoy.mesh import Mesh, eventually, eventually_all, routes, service, subsets, to
+from tests.patience import PATIENCE_SECONDS
 
 OK_V1, OK_V2 = Answer(200, "v1", "/"), Answer(200, "v2", "/")
 
@@ -93,10 +94,11 @@ async def test_timeout(mesh: Mesh) -> None:
     mesh.write(service([v1]), routes(impatient, {"route": [to()]}))
     web = await mesh.sidecar()
     await eventually_all(web, OK_V1)
-    v1.delay = timedelta(seconds=1.5)
+    v1.delay = timedelta(seconds=PATIENCE_SECONDS)
     before = time.monotonic()
     assert [answer.status for answer in await send(web, "/impatient", {}, 1)] == [504]
     assert time.monotonic() - before < v1.delay.total_seconds()
+    v1.delay = timedelta(seconds=0.5)
     assert await send(web, "/", {}, 1) == [OK_V1]
 
 
