@@ -17,8 +17,8 @@ import aiohttp
 
 from controlplane.agent.addresses import TcpAddress
 from samples.authority import LocalAuthority, spiffe_id
-from samples.process import ChildProcess, ProcessFailedError
 from samples.control_plane import LOOPBACK, READY_TIMEOUT, free_port
+from samples.process import ChildProcess, ProcessFailedError
 
 _TIMEOUT = aiohttp.ClientTimeout(total=30)
 

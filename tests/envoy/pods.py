@@ -18,8 +18,8 @@ from pathlib import Path
 
 from controlplane.agent.addresses import TcpAddress
 from samples.authority import LocalAuthority
-from samples.process import ChildProcess
 from samples.control_plane import READY_TIMEOUT
+from samples.process import ChildProcess
 from samples.proxy import Pod as Described
 from samples.proxy import Ports, Proxy, mount_certificates
 from tests.patience import PATIENCE_SECONDS
