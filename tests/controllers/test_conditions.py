@@ -193,33 +193,34 @@ async def test_a_long_look_is_not_taken_all_the_time(cluster: Cluster) -> None:
     """However often somebody changes something: one of 50 ms each half second."""
     cluster.scan_seconds = 0.05
     cluster.put("a")
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
     async with running(cluster):
         for _ in range(100):
             cluster.changed.set()
             await asyncio.sleep(0.015)
-    assert 2 <= cluster.scans <= 8  # hundreds without a pause, and the machine may be busy
+    assert 2 <= cluster.scans <= 3 + (loop.time() - begun) / 0.4  # many times that without a pause
 
 
 async def test_what_was_given_up_is_tried_again_after_a_time(cluster: Cluster) -> None:
     cluster.put("a")
-    cluster.answers = [422, 422, 422]
-    async with running(cluster, replace(FAST, again=0.5)) as writer:
-        await cluster.until(lambda: bool(writer.counts.given_up))
+    cluster.answers = [422]
+    async with running(cluster, replace(FAST, tries=1, again=0.5)) as writer:
         await cluster.until(lambda: reason(cluster, "a") == "Accepted")
-        assert len(cluster.asked) == 4
+        assert (len(cluster.asked), writer.counts.refused) == (2, 1)
 
 
 async def test_what_is_refused_and_no_longer_wanted_is_forgotten(cluster: Cluster) -> None:
     """It is not tried again, nor is everything looked at again because it was to be."""
     cluster.put("a")
-    async with running(cluster, replace(FAST, first_pause=0.1)) as writer:
+    async with running(cluster, replace(FAST, first_pause=1.0, longest_pause=1.0)) as writer:
         await cluster.until(lambda: reason(cluster, "a") == "Accepted")
         cluster.answers = [422]
         cluster.findings = (Finding(key("a"), "spec.hosts[0]", "shop/b has it", key("b")),)
         cluster.changed.set()
         await cluster.until(lambda: writer.counts.refused == 1)
         cluster.findings = ()
-        await asyncio.sleep(SETTLED_SECONDS)
+        await asyncio.sleep(1.0 + SETTLED_SECONDS)
         scans = cluster.scans
         await asyncio.sleep(SETTLED_SECONDS)
         assert cluster.scans == scans
@@ -271,10 +272,14 @@ async def test_an_object_is_written_as_it_is_by_then(cluster: Cluster) -> None:
     """Not as it was when it was found to differ, which may be long ago where many are."""
     for name in "abc":
         cluster.put(name)
-    async with running(cluster, replace(FAST, per_second=5, burst=1)):
-        await cluster.until(lambda: cluster.names == ["a"])
+
+    def meanwhile() -> web.StreamResponse:
         cluster.put("c", "2", problems=("spec.hosts: is required",))
         del cluster.received[key("b")]
+        return web.json_response({})
+
+    cluster.answers = [meanwhile]
+    async with running(cluster):
         await cluster.until(lambda: reason(cluster, "c") == "Rejected")
         assert cluster.names == ["a", "c"]
 

@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.patience import in_time
+from tests.patience import PATIENCE_SECONDS, in_time
 
 
 async def test_make_run_once_holds_every_promise() -> None:
@@ -16,7 +16,7 @@ async def test_make_run_once_holds_every_promise() -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "samples.run", "--once", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    output = (await asyncio.wait_for(process.communicate(), timeout=120))[0].decode()
+    output = (await asyncio.wait_for(process.communicate(), timeout=4 * PATIENCE_SECONDS))[0].decode()
     assert process.returncode == 0, output
     assert "FAILED" not in output
     for shown in (
@@ -41,7 +41,7 @@ async def test_ctrl_c_ends_everything_that_make_run_started() -> None:
     )
     assert process.stdout is not None
     shown = []
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(4 * PATIENCE_SECONDS):
         async for line in process.stdout:
             shown.append(line.decode())
             if "Ctrl-C" in shown[-1]:
