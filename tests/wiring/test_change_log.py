@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -56,6 +57,7 @@ async def test_nothing_is_not_told() -> None:
 async def test_a_burst_is_a_few_lines_and_its_end_is_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(change_log, "PER_SECOND", 20.0)
     told = ChangeLog(list)
+    begun = time.monotonic()
     with capture_logs() as events:
         for number in range(1000):
             told.accepted(removal(*(f"{number}-{each}" for each in range(20))))
@@ -64,8 +66,8 @@ async def test_a_burst_is_a_few_lines_and_its_end_is_among_them(monkeypatch: pyt
             while of(events, "compiler.pushed")[-1]["revision"] != 999:
                 await asyncio.sleep(0.01)
     accepted, pushed = of(events, "registry.accepted"), of(events, "compiler.pushed")
-    assert len(accepted) < 3 * BURST
-    assert len(pushed) < 3 * BURST
+    most = 3 * BURST + 20 * (time.monotonic() - begun)
+    assert max(len(accepted), len(pushed)) < most
     assert sum(event["changes"] for event in accepted) == sum(event["pushes"] for event in pushed) == 1000
     assert sum(event["objects"] for event in accepted) == 20_000
     assert sum(event["targets"] for event in pushed) == 1000
