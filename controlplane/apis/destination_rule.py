@@ -59,7 +59,7 @@ class RingHash(ApiModel):
 
 
 class MagLev(ApiModel):
-    """Maglev; the size must be prime, 0 means the default (65537)."""
+    """Maglev; the size must be given and prime."""
 
     table_size: UInt64 | None = None
 

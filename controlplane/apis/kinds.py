@@ -62,7 +62,7 @@ KINDS: dict[str, Kind] = {
         Kind("Sidecar", NETWORKING, _ALL, "sidecars", "sidecar"),
         Kind("WorkloadEntry", NETWORKING, _ALL, "workloadentries", "workload_entry"),
         Kind("WorkloadGroup", NETWORKING, _ALL, "workloadgroups", "workload_entry", "workload_group"),
-        Kind("ProxyConfig", NETWORKING, ("v1beta1",), "proxyconfigs", "proxy_config", "", "ProxyConfigResource"),
+        Kind("ProxyConfig", NETWORKING, ("v1beta1",), "proxyconfigs", "proxy_config", model="ProxyConfigResource"),
         Kind("EnvoyFilter", NETWORKING, ("v1alpha3",), "envoyfilters", "envoy_filter"),
         Kind("PeerAuthentication", SECURITY, _SECURITY, "peerauthentications", "peer_authentication"),
         Kind("RequestAuthentication", SECURITY, _SECURITY, "requestauthentications", "request_authentication"),

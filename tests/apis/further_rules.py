@@ -107,6 +107,7 @@ GOOD: dict[str, list[dict[str, Any]]] = {
     ],
     "VirtualService": [
         match(headers={"@request.auth.claims.group": {"exact": "a"}}) | {"gateways": ["ns/edge"]},
+        match(headers={"@request.auth.claims.group": {"exact": "a"}}) | {"gateways": ["mesh", "ns/edge"]},
         tls_route() | {"hosts": ["outbound_.80_._.a.b", "a.b"], "gateways": ["ns/g"]},
         {"hosts": ["10.0.0.1"], "http": [{"route": TO_A}]},
         {"hosts": ["*.b", "b"], "http": [{"route": TO_A}]},
@@ -195,12 +196,14 @@ GOOD: dict[str, list[dict[str, Any]]] = {
         balancer(warmup={"duration": "1s", "aggression": 1, "minimumPercent": 0}),
         locality(distribute=[{"from": "a/b/*", "to": {"a/b/c": 30, "d/*": 70}}]),
         locality(failover=[{"from": "a", "to": "b"}]),
+        locality(failover=[{"from": "a", "to": "b"}], failoverPriority=["topology.istio.io/network", "mine"]),
         locality(failoverPriority=["topology.kubernetes.io/region"]),
         policy(outlierDetection={"splitExternalLocalOriginErrors": True, "consecutiveLocalOriginFailures": 1}),
         policy(tls={"mode": "MUTUAL", "clientCertificate": "/c", "privateKey": "/k"}),
         policy(tls={"mode": "MUTUAL", "credentialName": "c"}),
         policy(tls={"mode": "SIMPLE", "credentialName": "configmap://default/c"}),
         policy(tls={"mode": "SIMPLE", "insecureSkipVerify": True}),
+        policy(tls={"mode": "DISABLE", "insecureSkipVerify": True, **CA}),
         policy(portLevelSettings=[{"port": {"number": 80}, "tls": {"mode": "DISABLE"}}]),
         {"host": "a", "workloadSelector": {"matchLabels": MATCH_ALL}, "exportTo": ["."]},
     ],
@@ -212,6 +215,7 @@ GOOD: dict[str, list[dict[str, Any]]] = {
         source(ipBlocks=["10.0.0.0/8", "::1"], remoteIpBlocks=["10.0.0.1"]),
         source(serviceAccounts=["a", "ns/a"]),
         source(trustDomains=["*", "a*", "*a"]),
+        source(principals=["a"], namespaces=[]),
         operation(paths=["/a*", "/{*}/b", "/a/{**}"], ports=["1", "65535"]),
         when("request.auth.claims[a][b]", "x"),
         when("source.ip", "10.0.0.0/8"),
@@ -391,6 +395,11 @@ _SERVICE_ENTRY: Rows = {
     "selector-key": (entry(workloadSelector={"labels": {"a*": "b"}}), "spec.workloadSelector.labels"),
     "host": (entry(hosts=["a..b"]), "spec.hosts[0]"),
     "cidr": (entry(addresses=["10.0.0.0/33"], resolution="NONE"), "spec.addresses[0]"),
+    "wildcard-with-selector": (
+        entry(hosts=["*.a.b"], workloadSelector={"labels": MATCH_ALL}),
+        "spec.hosts[0]: '*.a.b' cannot be resolved",
+    ),
+    "host-of-digits": (entry(hosts=["123"]), "spec.hosts[0]: '123' cannot be resolved"),
     "null-port": (entry(ports=[None]), "spec.ports[0]"),
     "port-name": (entry(ports=[port(80, name="a_b")]), "spec.ports[0].name"),
     "port-without-name": (entry(ports=[{"number": 80}]), "spec.ports[0].name: is required"),
@@ -474,6 +483,16 @@ _SIDECAR: Rows = {
         {"outboundTrafficPolicy": {"mode": "ALLOW_ANY", "egressProxy": {"host": "*.a", "port": {"number": 1}}}},
         "spec.outboundTrafficPolicy.egressProxy.host",
     ),
+    "egress-target-port": (egress({"port": port(80) | {"targetPort": 1}, "hosts": ["./*"]}), "spec.egress[0].port"),
+    "egress-proxy-subset": (
+        {
+            "outboundTrafficPolicy": {
+                "mode": "ALLOW_ANY",
+                "egressProxy": {"host": "a.b", "port": {"number": 1}, "subset": "a_b"},
+            }
+        },
+        "spec.outboundTrafficPolicy.egressProxy.subset",
+    ),
     "egress-proxy-port": (
         {"outboundTrafficPolicy": {"mode": "ALLOW_ANY", "egressProxy": {"host": "a.b"}}},
         "spec.outboundTrafficPolicy.egressProxy.port",
@@ -509,6 +528,10 @@ _DESTINATION_RULE: Rows = {
         balancer(consistentHash={"minimumRingSize": 1, "ringHash": {}}),
         f"{_BALANCER}.consistentHash.minimumRingSize",
     ),
+    "maglev-without-size": (
+        balancer(consistentHash={"maglev": {}}),
+        f"{_BALANCER}.consistentHash.maglev.tableSize",
+    ),
     "maglev-zero": (
         balancer(consistentHash={"maglev": {"tableSize": 0}}),
         f"{_BALANCER}.consistentHash.maglev.tableSize",
@@ -529,7 +552,7 @@ _DESTINATION_RULE: Rows = {
         f"{_BALANCER}.localityLbSetting: distribute",
     ),
     "failover-and-topology": (
-        locality(failover=[{"from": "a", "to": "b"}], failoverPriority=["topology.istio.io/network"]),
+        locality(failover=[{"from": "a", "to": "b"}], failoverPriority=["topology.istio.io/subzone"]),
         f"{_BALANCER}.localityLbSetting.failoverPriority",
     ),
     "distribute-weight": (
@@ -565,6 +588,14 @@ _DESTINATION_RULE: Rows = {
     "tls-unverified-credential": (
         policy(tls={"mode": "SIMPLE", "insecureSkipVerify": True, "credentialName": "a"}),
         f"{_POLICY}.tls.insecureSkipVerify",
+    ),
+    "tls-credential-and-revocations": (
+        policy(tls={"mode": "SIMPLE", "credentialName": "a", "caCrl": "/crl"}),
+        f"{_POLICY}.tls.credentialName",
+    ),
+    "tunnel-protocol-case": (
+        policy(tunnel={"protocol": "connect", "targetHost": "a.b", "targetPort": 1}),
+        f"{_POLICY}.tunnel.protocol",
     ),
     "port-empty": (policy(portLevelSettings=[{"port": {"number": 80}}]), f"{_POLICY}.portLevelSettings[0]"),
     "tunnel-protocol": (
@@ -606,7 +637,8 @@ _AUTHORIZATION_POLICY: Rows = {
     "port-65536": (operation(ports=["65536"]), f"{_OPERATION}.ports[0]"),
     "no-source": (rule(**{"from": [{}]}), _SOURCE),
     "no-operation": (rule(to=[{}]), _OPERATION),
-    "empty-list": (operation(hosts=[]), f"{_OPERATION}.hosts"),
+    "empty-list": (operation(hosts=[]), f"{_OPERATION}: must say something"),
+    "address-leading-zero": (source(ipBlocks=["10.0.0.0/08"]), f"{_SOURCE}.ipBlocks[0]"),
     "template-in-segment": (operation(paths=["/a{*}/b"]), f"{_OPERATION}.paths[0]"),
     "template-and-star": (operation(paths=["/{*}/b*"]), f"{_OPERATION}.paths[0]"),
     "port-name": (operation(ports=["http"]), f"{_OPERATION}.ports[0]"),
@@ -636,6 +668,8 @@ _REQUEST_AUTHENTICATION: Rows = {
         "spec.jwtRules[0].outputClaimToHeaders[0].header",
     ),
     "timeout": (jwt(timeout="0s"), "spec.jwtRules[0].timeout"),
+    "key-type": (jwt(jwks='{"keys": [{"kty": "DSA"}]}'), "spec.jwtRules[0].jwks: keys[0]"),
+    "key-parts": (jwt(jwks='{"keys": [{"kty": "EC", "crv": "P-256", "x": "a"}]}'), "spec.jwtRules[0].jwks: keys[0]"),
 }
 
 BAD: dict[str, Rows] = {
@@ -812,6 +846,7 @@ WARNED: dict[str, Rows] = {
             "spec.ingress[0].connectionPool.http",
         ),
         "duplicate-host": (egress({"hosts": ["./*", "./*"]}), "spec.egress[0].hosts[1]"),
+        "covered-host": (egress({"hosts": ["ns/*", "ns/a.b"]}), "spec.egress[0].hosts[1]"),
         "all-and-one": (egress({"hosts": ["*/*", "./*"]}), "spec.egress[0].hosts"),
     },
     "DestinationRule": {
@@ -820,18 +855,42 @@ WARNED: dict[str, Rows] = {
             balancer(consistentHash={"useSourceIp": True, "minimumRingSize": 8}),
             f"{_BALANCER}.consistentHash.minimumRingSize",
         ),
+        "star-in-locality": (
+            locality(distribute=[{"from": "a", "to": {"us*": 50, "us": 50}}]),
+            f"{_BALANCER}.localityLbSetting.distribute[0].to",
+        ),
         "failover-without-detection": (
             balancer(localityLbSetting={"failover": [{"from": "a", "to": "b"}]}),
             f"{_BALANCER}.localityLbSetting",
         ),
     },
+    "AuthorizationPolicy": {
+        "selector-without-labels": ({"selector": {}}, "spec.selector"),
+        "list-without-entries": (source(principals=["a"], namespaces=[]), f"{_SOURCE}.namespaces"),
+        "deny-by-token": (
+            {"action": "DENY", "rules": [{"from": [{"source": {"requestPrincipals": ["a"]}}]}]},
+            "spec.rules[0]: with DENY",
+        ),
+        "deny-by-method-of-a-namespace": (
+            {
+                "action": "DENY",
+                "rules": [
+                    {"from": [{"source": {"namespaces": ["a"]}}], "to": [{"operation": {"methods": ["GET"]}}]},
+                ],
+            },
+            "spec.rules[0]: with DENY",
+        ),
+    },
+    "PeerAuthentication": {"selector-without-labels": ({"selector": {}}, "spec.selector")},
+    "ProxyConfig": {"selector-without-labels": ({"selector": {}}, "spec.selector")},
     "RequestAuthentication": {
         "own-keys": (jwt(jwksUri="http://127.0.0.1:8000/keys"), "spec.jwtRules[0].jwksUri"),
         "local-keys": (jwt(jwksUri="http://LocalHost/keys"), "spec.jwtRules[0].jwksUri"),
         "metadata-keys": (jwt(jwksUri="https://[fe80::1]/keys"), "spec.jwtRules[0].jwksUri"),
-        "private-key": (jwt(jwks='{"keys": [{"kty": "RSA", "d": "x"}]}'), "spec.jwtRules[0].jwks"),
+        "private-key": (jwt(jwks='{"keys": [{"kty": "oct", "k": "x"}]}'), "spec.jwtRules[0].jwks"),
     },
     "Telemetry": {
+        "selector-without-labels": ({"selector": {}}, "spec.selector"),
         "two-tracings": ({"tracing": [{}, {}]}, "spec.tracing"),
         "two-providers": ({"tracing": [{"providers": [{"name": "a"}, {"name": "b"}]}]}, "spec.tracing[0].providers"),
     },

@@ -373,6 +373,10 @@ SECURITY: dict[str, Rows] = {
             {"metrics": [{"overrides": [{"tagOverrides": {"a": {"operation": "UPSERT"}}}]}]},
             "spec.metrics[0].overrides[0].tagOverrides.a",
         ),
+        "tag-without-value": (
+            {"metrics": [{"overrides": [{"tagOverrides": {"a": {}}}]}]},
+            "spec.metrics[0].overrides[0].tagOverrides[a].value",
+        ),
     },
     "WasmPlugin": {
         "no-url": ({}, "spec.url: is required"),
@@ -445,7 +449,7 @@ _WARNED: dict[str, Rows] = {
     "AuthorizationPolicy": {
         "deny-http-only": (
             {"action": "DENY", "rules": [{"to": [{"operation": {"methods": ["GET"]}}]}]},
-            "spec.rules[0].to[0].operation",
+            "spec.rules[0]: with DENY",
         ),
     },
 }

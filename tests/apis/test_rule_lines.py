@@ -136,7 +136,13 @@ VIRTUAL_SERVICES = [
         REFUSED,
         "claim mesh",
         "VirtualService",
-        match(headers={"@request.auth.claims.a": {"exact": "x"}}) | {"gateways": ["mesh", "ns/g"]},
+        match(headers={"@request.auth.claims.a": {"exact": "x"}}) | {"gateways": ["mesh"]},
+    ),
+    case(
+        REFUSED,
+        "outbound host without server names",
+        "VirtualService",
+        {"hosts": ["outbound_.80_._.a.b"], "gateways": ["ns/g"], "http": [{"route": TO_A}]},
     ),
     case(
         REFUSED,

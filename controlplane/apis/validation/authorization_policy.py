@@ -52,7 +52,8 @@ _IDENTITY_FIELDS = (
     "not_request_principals",
 )
 _BLOCKS = ("ip_blocks", "not_ip_blocks", "remote_ip_blocks", "not_remote_ip_blocks")
-_HTTP_FIELDS = ("hosts", "not_hosts", "methods", "not_methods", "paths", "not_paths")
+_OF_REQUESTS = ("request_principals", "not_request_principals")
+_OF_CONNECTIONS = tuple(name for name in Source.model_fields if name not in _OF_REQUESTS)
 _DIGITS = 5
 _ANY, _ANY_NUMBER = "{*}", "{**}"
 _LITERAL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%!$&'()+,;:@=")
@@ -61,6 +62,7 @@ _LITERAL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345
 def problems(spec: AuthorizationPolicy, _subject: Subject) -> Findings:
     """Check an AuthorizationPolicy."""
     report = Report()
+    primitives.check_selector(report, "spec.selector", spec.selector)
     primitives.check_targets(report, spec.target_ref, spec.target_refs)
     if spec.action is Action.CUSTOM:
         if not spec.rules:
@@ -80,31 +82,44 @@ def _check_rule(report: Report, path: str, rule: Rule, action: Action) -> None:
     report.spend()
     for index, origin in enumerate(rule.from_):
         where = f"{path}.from[{index}].source"
-        if origin.source is None or not origin.source.model_fields_set:
+        if origin.source is None or _says_nothing(origin.source):
             report.error(where, "must say something")
             continue
         _check_texts(report, where, origin.source)
         _check_source(report, where, origin.source, action)
     for index, target in enumerate(rule.to):
         where = f"{path}.to[{index}].operation"
-        if target.operation is None or not target.operation.model_fields_set:
+        if target.operation is None or _says_nothing(target.operation):
             report.error(where, "must say something")
             continue
         _check_texts(report, where, target.operation)
         _check_operation(report, where, target.operation)
-        if action is Action.DENY and all(name in _HTTP_FIELDS for name in target.operation.model_fields_set):
-            report.warn(where, "with DENY, a rule of HTTP attributes alone denies all TCP traffic too")
+    if action is Action.DENY and _means_requests_only(rule):
+        report.warn(path, "with DENY, a rule of HTTP attributes alone denies all TCP traffic too")
     for index, condition in enumerate(rule.when):
         _check_condition(report, f"{path}.when[{index}]", condition, action)
 
 
+def _says_nothing(part: Source | Operation) -> bool:
+    """Whether a part is of empty lists alone, which are as good as absent."""
+    return not any(getattr(part, name) for name in part.model_fields_set)
+
+
+def _means_requests_only(rule: Rule) -> bool:
+    """Whether a rule has conditions, and none of those that connections without requests can meet."""
+    if rule.to:
+        return not any(each.operation.ports or each.operation.not_ports for each in rule.to if each.operation)
+    sources = [each.source for each in rule.from_ if each.source]
+    return bool(sources) and not any(getattr(source, name) for source in sources for name in _OF_CONNECTIONS)
+
+
 def _check_texts(report: Report, path: str, part: ApiModel) -> None:
-    """Lists that are given have entries, and these are not empty."""
+    """No entry of a list is empty; an empty list beside others is doubtful, since it says nothing."""
     for name in sorted(part.model_fields_set):
         where = f"{path}.{type(part).model_fields[name].alias}"
         values = getattr(part, name)
         if not values:
-            report.error(where, "must not be empty when given")
+            report.warn(where, "is empty and has no effect")
         for index, value in enumerate(values):
             if not value:
                 report.error(f"{where}[{index}]", "must not be empty")

@@ -86,6 +86,8 @@ def _check_tls(report: Report, path: str, tls: ClientTLSSettings, subject: Subje
         namespace, slash, _ = reference.removeprefix(_CONFIG_MAP).partition("/")
         if slash and namespace != subject.namespace:
             report.error(f"{path}.credentialName", "a ConfigMap must be in the namespace of the DestinationRule")
+    if tls.mode not in {ClientTLSMode.SIMPLE, ClientTLSMode.MUTUAL}:
+        return
     if tls.insecure_skip_verify:
         if tls.ca_certificates:
             report.error(f"{path}.insecureSkipVerify", "contradicts caCertificates")
@@ -93,9 +95,7 @@ def _check_tls(report: Report, path: str, tls: ClientTLSSettings, subject: Subje
             report.error(f"{path}.insecureSkipVerify", "contradicts subjectAltNames")
         if tls.mode is ClientTLSMode.SIMPLE and reference:
             report.error(f"{path}.insecureSkipVerify", "contradicts credentialName")
-    if tls.mode not in {ClientTLSMode.SIMPLE, ClientTLSMode.MUTUAL}:
-        return
-    if reference and (tls.client_certificate or tls.private_key or tls.ca_certificates):
+    if reference and (tls.client_certificate or tls.private_key or tls.ca_certificates or tls.ca_crl):
         report.error(f"{path}.credentialName", "cannot be set together with files")
     if tls.mode is ClientTLSMode.MUTUAL and not reference:
         for name, value in (("clientCertificate", tls.client_certificate), ("privateKey", tls.private_key)):
@@ -104,7 +104,7 @@ def _check_tls(report: Report, path: str, tls: ClientTLSSettings, subject: Subje
 
 
 def _check_tunnel(report: Report, path: str, tunnel: TunnelSettings) -> None:
-    if tunnel.protocol.upper() not in {"", "CONNECT", "POST"}:
+    if tunnel.protocol not in {"", "CONNECT", "POST"}:
         report.error(f"{path}.protocol", "must be CONNECT or POST")
     if not (primitives.is_fqdn(tunnel.target_host) or primitives.is_ip(tunnel.target_host)):
         report.error(f"{path}.targetHost", f"{tunnel.target_host!r} is neither a host name nor an IP address")

@@ -76,12 +76,12 @@ _GRPC_STATUSES = frozenset(
 )
 
 
-def check_http_route(report: Report, path: str, route: HTTPRoute, *, is_delegate: bool, on_mesh: bool) -> None:
+def check_http_route(report: Report, path: str, route: HTTPRoute, *, is_delegate: bool, at_gateway: bool) -> None:
     """Check one route; a delegate's routes may not delegate further."""
     report.spend()
     _check_actions(report, path, route, is_delegate=is_delegate)
     for index, match in enumerate(route.match):
-        _check_match(report, f"{path}.match[{index}]", match, on_mesh=on_mesh)
+        _check_match(report, f"{path}.match[{index}]", match, at_gateway=at_gateway)
     for index, choice in enumerate(route.route):
         where = f"{path}.route[{index}]"
         check_destination(report, f"{where}.destination", choice.destination)
@@ -154,7 +154,7 @@ def _refuse(report: Report, path: str, names: Sequence[str], action: str) -> Non
         report.error(f"{path}.{name}", f"cannot be set together with {action}")
 
 
-def _check_match(report: Report, path: str, match: HTTPMatchRequest, *, on_mesh: bool) -> None:
+def _check_match(report: Report, path: str, match: HTTPMatchRequest, *, at_gateway: bool) -> None:
     if match.uri is not None:
         primitives.check_string_match(report, f"{path}.uri", match.uri, empty_prefix=True)
     for name, text in (("scheme", match.scheme), ("method", match.method), ("authority", match.authority)):
@@ -164,7 +164,7 @@ def _check_match(report: Report, path: str, match: HTTPMatchRequest, *, on_mesh:
         for header, value in headers.items():
             where = f"{path}.{name}.{header}"
             primitives.check_header_match_name(report, where, header)
-            if claim_path(header) and on_mesh:
+            if claim_path(header) and not at_gateway:
                 report.error(where, "claims of tokens can be matched at gateways only")
             if not (name == "withoutHeaders" and value.regex == "*"):
                 primitives.check_string_match(report, where, value)

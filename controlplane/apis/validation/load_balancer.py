@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MAX_TABLE_SIZE = 5_000_011
 MAX_RING_SIZE = 8_388_608
-_TOPOLOGY = ("topology.kubernetes.io/", "topology.istio.io/", "failure-domain.beta.kubernetes.io/")
+_REGIONAL = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone")
 
 
 def check_load_balancer(
@@ -64,8 +64,8 @@ def _check_hash(report: Report, path: str, settings: ConsistentHashLB) -> None:
     for name, size in (("minimumRingSize", settings.minimum_ring_size), ("ringHash.minimumRingSize", ring)):
         if size is not None and size > MAX_RING_SIZE:
             report.error(f"{path}.{name}", f"{size} must be at most {MAX_RING_SIZE}")
-    if settings.maglev is not None and settings.maglev.table_size is not None:
-        size = settings.maglev.table_size
+    if settings.maglev is not None:
+        size = settings.maglev.table_size or 0
         if not 0 < size < MAX_TABLE_SIZE or not _is_prime(size):
             report.error(f"{path}.maglev.tableSize", f"{size} must be a prime number below {MAX_TABLE_SIZE}")
 
@@ -102,15 +102,17 @@ def _check_localities(report: Report, path: str, localities: Iterable[str]) -> N
     named = list(localities)
     for locality in named:
         parts = locality.split("/")
-        if not all(parts) or "*" in locality.removesuffix("*") or (locality.endswith("*") and parts[-1] != "*"):
+        if not all(parts) or "*" in locality.removesuffix("*"):
             report.error(path, f"{locality!r} is not region/zone/subzone, with * only as the last part")
+        elif locality.endswith("*") and parts[-1] != "*":
+            report.warn(path, f"{locality!r} matches that name alone: * stands for a whole part only")
     for later, earlier in sorted(overlapping_localities(named).items()):
         report.error(path, f"{named[earlier]!r} and {named[later]!r} overlap")
 
 
 def _check_failover(report: Report, path: str, rules: Sequence[LocalityFailover], priority: Sequence[str]) -> None:
-    if rules and any(label.startswith(_TOPOLOGY) for label in priority):
-        report.error(f"{path}.failoverPriority", "topology labels cannot be used together with failover")
+    if rules and any(label in _REGIONAL for label in priority):
+        report.error(f"{path}.failoverPriority", "labels of region, zone or subzone cannot be used with failover")
     for index, each in enumerate(rules):
         where = f"{path}.failover[{index}]"
         if each.from_ == each.to:

@@ -36,7 +36,8 @@ def overlapping_localities(localities: Iterable[str]) -> dict[int, int]:
     """Return the positions of localities that have a place in common with an earlier one, each with that one's."""
     entries = []
     for position, locality in enumerate(localities):
-        place = locality.removesuffix("*").removesuffix("/")
+        wide = locality == "*" or locality.endswith("/*")
+        place = locality.removesuffix("*").removesuffix("/") if wide else locality
         entries.append(_Entry(f"{place}/" if place else "", position, covers=True))
     return _overlaps(entries)
 

@@ -78,7 +78,8 @@ def is_subnet(text: str) -> bool:
         ip_network(text, strict=False)
     except ValueError:
         return False
-    return "/" not in text or text.partition("/")[2].isdigit()
+    _, slash, length = text.partition("/")
+    return not slash or (length.isascii() and length.isdigit() and str(int(length)) == length)
 
 
 def is_partial_wildcard(host: str) -> bool:

@@ -11,9 +11,13 @@ from controlplane.apis.validation.report import Findings, Report, Subject
 from controlplane.documents.json_reader import json_value
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from controlplane.apis.request_authentication import RequestAuthentication
 
 _PRIVATE = {"d", "p", "q", "dp", "dq", "qi", "k"}
+#: what a key of each type consists of at least. Reference: RFC 7518, section 6, and RFC 8037, section 2.
+_PARTS = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "oct": ("k",), "OKP": ("crv", "x")}
 
 
 def problems(spec: RequestAuthentication, _subject: Subject) -> Findings:
@@ -47,12 +51,20 @@ def _is_near(host: str) -> bool:
     return address.is_loopback or address.is_unspecified or address.is_link_local
 
 
+def _is_complete(key: Mapping[str, object]) -> bool:
+    parts = _PARTS.get(str(key.get("kty")), ())
+    return bool(parts) and all(isinstance(key.get(part), str) and key.get(part) for part in parts)
+
+
 def _check_keys(report: Report, path: str, text: str) -> None:
     try:
         keys = json_value(text)["keys"]
         private = [key for key in keys if _PRIVATE & key.keys()]
+        incomplete = [index for index, key in enumerate(keys) if not _is_complete(key)]
     except (ValueError, KeyError, TypeError, AttributeError):
         report.error(path, "is not a JSON web key set")
         return
+    if incomplete:
+        report.error(path, f"keys[{incomplete[0]}] is not a complete key of one of the types {', '.join(_PARTS)}")
     if private:
         report.warn(path, "has private or symmetric keys")

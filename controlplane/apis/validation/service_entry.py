@@ -49,8 +49,8 @@ def _check_hosts(report: Report, spec: ServiceEntry) -> None:
             report.error(path, f"{host!r} is not a host name or wildcard")
         elif primitives.is_partial_wildcard(host) and spec.resolution is not Resolution.DYNAMIC_DNS:
             report.warn(path, f"{host!r}: a partial wildcard is matched with resolution DYNAMIC_DNS only")
-        if spec.resolution in _BY_NAME and not spec.endpoints and not spec.workload_selector and "*" in host:
-            report.error(path, f"{host!r} cannot be resolved: without endpoints hosts must not be wildcards")
+        if spec.resolution in _BY_NAME and not spec.endpoints and not primitives.is_fqdn(host):
+            report.error(path, f"{host!r} cannot be resolved: without endpoints hosts must be full DNS names")
     protocols = [port.protocol for port in spec.ports]
     if len(spec.hosts) > 1 and spec.resolution is not Resolution.NONE:
         for index, protocol in enumerate(protocols):

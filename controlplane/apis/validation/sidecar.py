@@ -51,9 +51,7 @@ def problems(spec: Sidecar, _subject: Subject) -> Findings:
 def _check_ingress(report: Report, path: str, listener: IstioIngressListener) -> None:
     port = listener.port
     primitives.check_port(report, f"{path}.port.number", port.number)
-    _check_port_texts(report, f"{path}.port", port)
-    if port.target_port:
-        report.error(f"{path}.port.targetPort", "cannot be used in a Sidecar")
+    _check_named_port(report, f"{path}.port", port)
     if listener.bind and not primitives.is_ip(listener.bind):
         report.error(f"{path}.bind", f"{listener.bind!r} is not an IP address")
     _check_default_endpoint(report, f"{path}.defaultEndpoint", listener.default_endpoint)
@@ -66,8 +64,10 @@ def _check_ingress(report: Report, path: str, listener: IstioIngressListener) ->
             report.warn(f"{path}.connectionPool.http", f"has no effect with {port.protocol}")
 
 
-def _check_port_texts(report: Report, path: str, port: SidecarPort) -> None:
+def _check_named_port(report: Report, path: str, port: SidecarPort) -> None:
     """Name and protocol may be left out: the protocol is detected then."""
+    if port.target_port:
+        report.error(f"{path}.targetPort", "cannot be used in a Sidecar")
     if port.protocol and not is_protocol(port.protocol):
         report.error(f"{path}.protocol", f"{port.protocol!r} is not a protocol")
     if port.name and not primitives.is_dns_label(port.name):
@@ -132,7 +132,7 @@ def _check_egress_listener(report: Report, path: str, listener: IstioEgressListe
     port, bind = listener.port, listener.bind
     is_socket = bind.startswith(UNIX)
     if port is not None:
-        _check_port_texts(report, f"{path}.port", port)
+        _check_named_port(report, f"{path}.port", port)
         if is_socket:
             if port.number:
                 report.error(f"{path}.port.number", "must be 0 with a unix domain socket")
@@ -150,7 +150,7 @@ def _check_egress_listener(report: Report, path: str, listener: IstioEgressListe
     for index, host in enumerate(listener.hosts):
         where = f"{path}.hosts[{index}]"
         _check_egress_host(report, where, host)
-        if host in seen:
+        if host in seen or f"{host.partition('/')[0]}/*" in seen:
             report.warn(where, f"{host!r} is a duplicate")
         seen.add(host)
     if "*/*" in seen and len(seen) > 1:
@@ -185,3 +185,5 @@ def _check_outbound_policy(report: Report, path: str, policy: OutboundTrafficPol
         report.error(f"{path}.egressProxy.port", "is required")
     else:
         primitives.check_port(report, f"{path}.egressProxy.port.number", proxy.port.number)
+    if proxy.subset and not primitives.is_dns_label(proxy.subset):
+        report.error(f"{path}.egressProxy.subset", f"{proxy.subset!r} is not a subset name")

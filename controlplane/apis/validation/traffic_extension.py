@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def problems(spec: TrafficExtension, _subject: Subject) -> Findings:
     """Check a TrafficExtension."""
     report = Report()
+    primitives.check_selector(report, "spec.selector", spec.selector)
     primitives.check_targets(report, None, spec.target_refs)
     if spec.wasm is not None:
         check_wasm(report, "spec.wasm", spec.wasm)

@@ -27,12 +27,13 @@ def problems(spec: VirtualService, subject: Subject) -> Findings:
     """Check a VirtualService."""
     report = Report()
     on_mesh = not spec.gateways or MESH_GATEWAY in spec.gateways
+    at_gateway = any(gateway != MESH_GATEWAY for gateway in spec.gateways)
     _check_binding(report, spec, on_mesh=on_mesh)
     primitives.check_gateway_names(report, "spec.gateways", spec.gateways)
     if not (spec.http or spec.tls or spec.tcp):
         report.error("spec", "http, tcp or tls must be set")
     for index, http in enumerate(spec.http):
-        check_http_route(report, f"spec.http[{index}]", http, is_delegate=not spec.hosts, on_mesh=on_mesh)
+        check_http_route(report, f"spec.http[{index}]", http, is_delegate=not spec.hosts, at_gateway=at_gateway)
     hosts = CoveringHosts(spec.hosts)
     for index, tls in enumerate(spec.tls):
         _check_tls(report, f"spec.tls[{index}]", tls, spec, hosts)
@@ -70,7 +71,7 @@ def _is_sni_route(spec: VirtualService, host: str) -> bool:
     """Whether a host is how another gateway calls a cluster in a server name, ``outbound_.80_._.HOST``."""
     port, separator, name = host.removeprefix(_SNI_ROUTE).partition("_._.")
     named = host.startswith(_SNI_ROUTE) and separator and name and port.isascii() and port.isdecimal()
-    return bool(spec.gateways and named)
+    return bool(spec.gateways and named and any(match.sni_hosts for tls in spec.tls for match in tls.match))
 
 
 def _check_tls(report: Report, path: str, route: TLSRoute, spec: VirtualService, hosts: CoveringHosts) -> None:

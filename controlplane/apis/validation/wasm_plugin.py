@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 def problems(spec: WasmPlugin, _subject: Subject) -> Findings:
     """Check a WasmPlugin."""
     report = Report()
+    primitives.check_selector(report, "spec.selector", spec.selector)
     primitives.check_targets(report, spec.target_ref, spec.target_refs)
     check_wasm(report, "spec", spec)
     return report.findings
