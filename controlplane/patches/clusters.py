@@ -11,6 +11,7 @@ from controlplane.patches.merge import merge, merge_socket
 from controlplane.patches.patch import Draft, Patch, Step
 
 _INBOUND = "inbound"
+_SERVER_NAME = "outbound_."  # of clusters that other networks' clients name in TLS, outbound_.80_.subset_.host
 _PARTS = 4  # direction, port, subset, host
 
 
@@ -20,7 +21,7 @@ def matches_cluster(match: ClusterMatch | None, name: str, hosts: Collection[str
         return True
     if match.name:
         return match.name == name
-    parts = name.split("|")
+    parts = name.split("_.", _PARTS - 1) if name.startswith(_SERVER_NAME) else name.split("|")
     direction, port, subset, host = parts if len(parts) == _PARTS else ("", "", "", "")
     served = hosts if direction == _INBOUND and hosts else (host,)
     return (

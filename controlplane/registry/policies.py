@@ -32,16 +32,18 @@ class WorkloadKey(NamedTuple):
 class PolicyKind(NamedTuple):
     """How policies of one kind are found: the index ``by_namespace`` holds them.
 
-    ``root_selects`` is true where a selector in the root namespace selects workloads of every namespace.
+    ``root_selects`` is true where a selector in the root namespace selects workloads of every namespace; ``root_first``
+    where those of the root namespace come before the workload's own.
     """
 
     by_namespace: str
     root_selects: bool = True
+    root_first: bool = True
 
 
 POLICY_KINDS: Mapping[GroupKind, PolicyKind] = {
     kinds.PEER_AUTHENTICATION: PolicyKind("peer_authentications_in", root_selects=False),
-    kinds.REQUEST_AUTHENTICATION: PolicyKind("request_authentications_in"),
+    kinds.REQUEST_AUTHENTICATION: PolicyKind("request_authentications_in", root_first=False),
     kinds.AUTHORIZATION_POLICY: PolicyKind("authorization_policies_in"),
 }
 
@@ -92,11 +94,12 @@ def _gateways(references: Iterable[PolicyTargetReference]) -> Iterator[PolicyTar
 
 
 def attached(view: View, kind: GroupKind, key: WorkloadKey) -> tuple[Object, ...]:
-    """Return the policies that apply to a workload: those of the root namespace first, each namespace's by age."""
+    """Return the policies that apply to a workload, namespace by namespace as the kind says, each namespace's by age."""
     root = mesh_config(view).root_namespace
+    levels = (root, key.namespace) if POLICY_KINDS[kind].root_first else (key.namespace, root)
     return tuple(
         obj
-        for namespace in dict.fromkeys((root, key.namespace))
+        for namespace in dict.fromkeys(levels)
         for obj in sorted(policies_in(view, kind, namespace), key=lambda obj: obj.age_order)
         if applies(obj, key)
     )

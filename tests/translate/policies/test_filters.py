@@ -307,6 +307,15 @@ def test_token_rules_of_several_policies_are_one_list_by_issuer() -> None:
     assert len(every[3]["requires_all"]["requirements"]) == 3
 
 
+def test_of_one_issuer_the_rules_of_the_own_namespace_come_first() -> None:
+    def rule(namespace: str) -> str:
+        spec = f"""{{jwtRules: [{{issuer: a, audiences: [{namespace}], jwks: '{{"keys": []}}'}}]}}"""
+        return request_authentication("r", spec, namespace)
+
+    providers = jwt(Chains(rule("istio-system") + rule("foo")))["providers"]
+    assert [providers[f"origins-{index}"]["audiences"] for index in range(2)] == [["foo"], ["istio-system"]]
+
+
 def test_a_gateway_chooses_the_route_again_by_the_token() -> None:
     world = World(MESH + EDGE + request_authentication("r", token_rules("i")))
     assert jwt(Chains("", gateway("foo"), world))["providers"]["origins-0"]["clear_route_cache"] is True
