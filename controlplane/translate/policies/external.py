@@ -26,6 +26,7 @@ from envoy.type.matcher.v3.value_pb2 import ValueMatcher
 from envoy.type.v3.http_status_pb2 import StatusCode
 
 from controlplane.apis.authorization_policy import Action
+from controlplane.apis.common import MAX_PORT
 from controlplane.apis.mesh_providers import (
     EnvoyExternalAuthorizationGrpcProvider,
     EnvoyExternalAuthorizationHttpProvider,
@@ -41,6 +42,8 @@ HTTP_EXT_AUTHZ = "envoy.filters.http.ext_authz"
 NETWORK_EXT_AUTHZ = "envoy.filters.network.ext_authz"
 _POLICY_ID = f"{SHADOW_PREFIX}shadow_effective_policy_id"
 _BROKEN = "-deny-due-to-bad-CUSTOM-action"
+_LONGEST_NAME = 63
+_IN_NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 #: how long an authoriser may take where its provider does not say
 _TIMEOUT = timedelta(seconds=600)
 
@@ -66,6 +69,36 @@ def external_filters(
         elif chain.http or isinstance(authoriser, EnvoyExternalAuthorizationGrpcProvider):
             yield _finding(rbac(held, Action.CUSTOM, chain, partial(_asked, prefix)), chain)
             yield _asking(authoriser, prefix, chain)
+
+
+def sound(authorisers: Mapping[str, Authoriser]) -> Mapping[str, Authoriser]:
+    """Return the authorisers whose settings make sense; what policies match that name another one is denied.
+
+    Reference: ``extensionProviders`` of MeshConfig, as istiod reads them for policies.
+    """
+    return {name: each for name, each in authorisers.items() if _is_name(name) and _is_sound(each)}
+
+
+def _is_name(name: str) -> bool:
+    return 0 < len(name) <= _LONGEST_NAME and _IN_NAME.issuperset(name) and not name.startswith("-") and name[-1] != "-"
+
+
+def _is_sound(authoriser: Authoriser) -> bool:
+    stated = authoriser.status_on_error
+    if stated and (not (stated.isascii() and stated.isdigit()) or int(stated) not in StatusCode.values()):
+        return False
+    if not 1 <= authoriser.port <= MAX_PORT:
+        return False
+    if isinstance(authoriser, EnvoyExternalAuthorizationGrpcProvider):
+        return True
+    lists = (
+        authoriser.include_headers_in_check,
+        authoriser.include_request_headers_in_check,
+        authoriser.headers_to_upstream_on_allow,
+        authoriser.headers_to_downstream_on_deny,
+        authoriser.headers_to_downstream_on_allow,
+    )
+    return authoriser.path_prefix[:1] in {"", "/"} and not any("*" in names for names in lists)
 
 
 def asked_clusters(policies: Sequence[Object], authorisers: Mapping[str, Authoriser]) -> frozenset[str]:

@@ -17,7 +17,7 @@ from controlplane.registry.store import View
 from controlplane.registry.traffic_extensions import ExtensionKeys, Traffic
 from controlplane.translate.listeners.extension_filters import NO_EXTENSIONS, ExtensionFilters, extension_filters
 from controlplane.translate.listeners.phases import Phase, Placed
-from controlplane.translate.policies.external import asked_clusters, external_filters
+from controlplane.translate.policies.external import asked_clusters, external_filters, sound
 from controlplane.translate.policies.rbac import Chain, rbac_filters
 from controlplane.translate.policies.tokens import keys_cluster, token_filter
 from controlplane.translate.policies.trust_domains import bundle
@@ -63,7 +63,7 @@ def policy_filters(view: View, scope: PolicyScope) -> PolicyFilters:
     domains = bundle(mesh_config(view))
     policies = attached(view, kinds.AUTHORIZATION_POLICY, scope.workload)
     several = view.environment.get(_SEVERAL, "").lower() in {"1", "t", "true"}
-    asked = authorisers(view, ())
+    asked = sound(authorisers(view, ()))
     placed: dict[bool, list[Placed[HttpFilter | Filter]]] = {}
     for http in (True, False):
         chain = Chain(http, domains)

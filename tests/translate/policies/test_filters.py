@@ -14,7 +14,7 @@ from google.protobuf.json_format import MessageToDict
 from controlplane.model.objects import ChangeSet
 from controlplane.model.proxy import Proxy
 from controlplane.registry.jwks import JwksSource
-from tests.translate.listeners.world import World, chains, connection_manager, gateway, sidecar
+from tests.translate.listeners.world import World, chains, connection_manager, gateway, mesh_yaml, sidecar
 from tests.translate.policies import shorthand
 
 WORKLOAD = sidecar("foo", labels={"app": "httpbin", "version": "v1"})
@@ -243,6 +243,30 @@ def test_where_nobody_can_be_asked_what_the_policy_matches_is_denied(name: str) 
     held = Chains(policy("a", f"{{action: CUSTOM, provider: {{name: {name}}}, rules: [{{}}]}}"))
     key = f"istio-ext-authz-{name}-ns[foo]-policy[a]-rule[0]-deny-due-to-bad-CUSTOM-action"
     assert held.rbac() == held.rbac(http=False) == [f"rules DENY {{{key}: {ANY}}}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("Up_per", ""),
+        ("a-", ""),
+        ("a" * 64, ""),
+        ("a", "statusOnError: '999'"),
+        ("a", "statusOnError: busy"),
+        ("a", "port: 0"),
+        ("a", "pathPrefix: check"),
+        ("a", "headersToUpstreamOnAllow: ['*']"),
+        ("a", "includeRequestHeadersInCheck: [x, '*']"),
+    ],
+)
+def test_an_authoriser_with_settings_that_make_no_sense_is_not_asked(name: str, settings: str) -> None:
+    fields = "service: authz.foo.svc.cluster.local, " + ("" if "port" in settings else "port: 8000, ") + settings
+    mesh = mesh_yaml(f"extensionProviders: [{{name: {name}, envoyExtAuthzHttp: {{{fields}}}}}]")
+    asking = policy("p", f"{{action: CUSTOM, provider: {{name: {name}}}, rules: [{{}}]}}")
+    held = Chains("", world=World(f"{mesh}---\n{MESH.partition('---')[2]}{asking}"))
+    (denial,) = held.rbac()
+    assert denial.startswith("rules DENY") and "-deny-due-to-bad-CUSTOM-action" in denial
+    assert held.order == ["rbac"]
 
 
 TWO_ASKED = "".join(
