@@ -64,6 +64,7 @@ def server_tls_context(
     if tls.mode is ServerTLSMode.ISTIO_MUTUAL:
         common.tls_certificate_sds_secret_configs.append(own_certificate(defaults.files))
         _combined(common, tls, own_roots(defaults.files))
+        _revoke(common, tls)
         return context
     parameters = _parameters(defaults.bounds, tls)
     if parameters is not None:
@@ -102,8 +103,13 @@ def _file_context(common: CommonTlsContext, tls: ServerTLSSettings, *, apart: bo
     if tls.mode in ASKS_CALLER:
         root = f"{FILE_ROOT}{tls.ca_certificates}" if tls.ca_certificates else ROOT_CERTIFICATE
         _combined(common, tls, sds_secret_config(root, apart=apart))
-        if tls.ca_crl:
-            common.combined_validation_context.default_validation_context.crl.filename = tls.ca_crl
+        _revoke(common, tls)
+
+
+def _revoke(common: CommonTlsContext, tls: ServerTLSSettings) -> None:
+    """Check callers against a file of revoked certificates; with credentials the Secret has them."""
+    if tls.ca_crl:
+        common.combined_validation_context.default_validation_context.crl.filename = tls.ca_crl
 
 
 def _combined(common: CommonTlsContext, tls: ServerTLSSettings, root: SdsSecretConfig) -> None:

@@ -116,7 +116,7 @@ FIELDS: list[tuple[dict[str, Any], str, Any]] = [
     (hashed(), "ringHashLbConfig.minimumRingSize", "1024"),
     (hashed(minimumRingSize=11), "ringHashLbConfig.minimumRingSize", "11"),
     (hashed(ringHash={"minimumRingSize": 12}), "ringHashLbConfig.minimumRingSize", "12"),
-    (hashed(maglev={}), "lbPolicy", "MAGLEV"),
+    (hashed(maglev={"tableSize": 13}), "lbPolicy", "MAGLEV"),
     (hashed(maglev={"tableSize": 13}), "maglevLbConfig.tableSize", "13"),
     (warmed("ROUND_ROBIN"), f"roundRobinLbConfig.{SLOW}", slow(1, 10)),
     (warmed("LEAST_REQUEST", minimumPercent=20, aggression=2), f"leastRequestLbConfig.{SLOW}",

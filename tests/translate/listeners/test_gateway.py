@@ -312,6 +312,20 @@ def test_certificates(mode: str, more: str, certificates: list[str], root: str, 
         assert secret.sds_config.HasField("ads") is secret.name.startswith("kubernetes://")
 
 
+@pytest.mark.parametrize(
+    ("mode", "more", "file"),
+    [
+        ("ISTIO_MUTUAL", "", "/crl"),
+        ("MUTUAL", f"{FILES}, caCertificates: /ca", "/crl"),
+        ("MUTUAL", "credentialName: x", ""),
+    ],
+)
+def test_revoked_certificates_of_callers(mode: str, more: str, file: str) -> None:
+    """A credential has its own; a file is for certificates of the mesh, and for those in files."""
+    common = context(mode, f"{more}{', ' if more else ''}caCrl: /crl").common_tls_context
+    assert common.combined_validation_context.default_validation_context.crl.filename == file
+
+
 SECRETS = """
 ---
 apiVersion: v1
