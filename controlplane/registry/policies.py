@@ -94,7 +94,7 @@ def _gateways(references: Iterable[PolicyTargetReference]) -> Iterator[PolicyTar
 
 
 def attached(view: View, kind: GroupKind, key: WorkloadKey) -> tuple[Object, ...]:
-    """Return the policies that apply to a workload, namespace by namespace as the kind says, each namespace's by age."""
+    """Return the policies that apply to a workload: by namespace in the order of the kind, there by age."""
     root = mesh_config(view).root_namespace
     levels = (root, key.namespace) if POLICY_KINDS[kind].root_first else (key.namespace, root)
     return tuple(

@@ -265,7 +265,8 @@ def test_an_authoriser_with_settings_that_make_no_sense_is_not_asked(name: str, 
     asking = policy("p", f"{{action: CUSTOM, provider: {{name: {name}}}, rules: [{{}}]}}")
     held = Chains("", world=World(f"{mesh}---\n{MESH.partition('---')[2]}{asking}"))
     (denial,) = held.rbac()
-    assert denial.startswith("rules DENY") and "-deny-due-to-bad-CUSTOM-action" in denial
+    assert denial.startswith("rules DENY")
+    assert "-deny-due-to-bad-CUSTOM-action" in denial
     assert held.order == ["rbac"]
 
 
