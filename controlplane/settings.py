@@ -21,6 +21,9 @@ ENVIRONMENT_PREFIX = "CONTROLPLANE_"
 DEFAULT_REVISION = "default"
 """The revision of a control plane that is told no other."""
 
+KUBERNETES_API = "ISTIOD_RA_KUBERNETES_API"
+"""Istio's word for signers of Kubernetes, the one kind of external authority that there is."""
+
 _UNITS = {
     "ns": timedelta(microseconds=0.001),
     "us": timedelta(microseconds=1),
@@ -178,6 +181,29 @@ class Settings(Limits):
             " (ca/root-cert.pem, else tls/ca.crt); by default /var/run/secrets/istiod.",
         ),
     ] = None
+    external_ca: Annotated[
+        str,
+        Option(
+            IDENTITY,
+            "ISTIOD_RA_KUBERNETES_API: a signer of Kubernetes signs certificates of workloads, through"
+            " CertificateSigningRequests that are approved here; by default they are signed here.",
+            "EXTERNAL_CA",
+        ),
+    ] = ""
+    csr_signer: Annotated[
+        str, Option(IDENTITY, "With --external-ca: the signer of those that name none.", "K8S_SIGNER")
+    ] = ""
+    csr_signer_domain: Annotated[
+        str, Option(IDENTITY, "With --external-ca: the domain of signers that agents may name.", "CERT_SIGNER_DOMAIN")
+    ] = ""
+    external_roots: Annotated[
+        Path | None,
+        Option(
+            IDENTITY,
+            "With --external-ca: file of the signers' roots (PEM), by default /etc/external-ca-cert/root-cert.pem;"
+            " those in caCertificates of the mesh configuration count, too.",
+        ),
+    ] = None
     serving_names: Annotated[
         str,
         Option(
@@ -279,6 +305,12 @@ class Settings(Limits):
             raise ValueError("--certificate-lifetime must not be longer than --max-certificate-lifetime")
         if self.config_dir is not None and self.secures and self.ca_dir is None and self.ca_server:
             raise ValueError("--secure-port and --webhook-port need --ca-dir where there is no cluster")
+        if self.external_ca not in {"", KUBERNETES_API}:
+            raise ValueError(f"--external-ca: {self.external_ca!r} is not known; there is {KUBERNETES_API}")
+        if self.external_ca and (self.config_dir is not None or not self.ca_server):
+            raise ValueError("--external-ca needs a cluster, and does not go with --no-ca-server")
+        if self.external_ca and not self.csr_signer and not self.csr_signer_domain:
+            raise ValueError("--external-ca needs --csr-signer or --csr-signer-domain: nobody would sign")
         if self.ca_server and self.serving_dir is not None:
             raise ValueError("--serving-dir is of no use without --no-ca-server: the ports' certificate is signed here")
         if not self.plaintext and self.tls_port is None:

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import NameOID
 
-from controlplane.security.certificates import CLOCK_SKEW, PublicKey, encode, leaf, public_key
+from controlplane.security.certificates import CLOCK_SKEW, PublicKey, encode, leaf
 from controlplane.security.issuer import Issuer
-from controlplane.security.refusal import CallRefused, Refusal
+from controlplane.security.refusal import Refusal
+from controlplane.security.signing import Wanted, checked_lifetime, read_request, refused
 
 log = structlog.get_logger(__name__)
 
@@ -170,6 +170,10 @@ class Authority:
             return since + self._lifetimes.root_overlap
         return self._current.expires
 
+    async def chain(self, wanted: Wanted) -> tuple[str, ...]:
+        """Answer a request at once; see ``Signer``. There is only one who signs, whoever is asked for."""
+        return self.sign_csr(wanted.csr, wanted.names, wanted.lifetime)
+
     def sign_csr(self, csr_pem: str, names: Sequence[str], lifetime: timedelta | None) -> tuple[str, ...]:
         """Return the certificate chain for a caller: the certificate, each intermediate, and last the whole bundle.
 
@@ -179,11 +183,10 @@ class Authority:
         Raises:
             CallRefused: the request or its lifetime cannot be accepted, or nothing can be signed at present.
         """
-        if lifetime is not None and lifetime > self._lifetimes.longest:
-            hours = self._lifetimes.longest // timedelta(hours=1)
-            raise _refused("TTL_ERROR", f"the longest lifetime is {hours} hours, and {lifetime} was asked for")
-        key, common_name = _requested(csr_pem)
-        chain = self.sign(key, names, lifetime or self._lifetimes.default, common_name=common_name)
+        lives = checked_lifetime(lifetime, self._lifetimes.default, self._lifetimes.longest)
+        csr, key = read_request(csr_pem)
+        common_name = bool(csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME))
+        chain = self.sign(key, names, lives, common_name=common_name)
         return (*(encode([each]) for each in chain), self._bundle)
 
     def sign(
@@ -198,9 +201,7 @@ class Authority:
         end = min(now + lifetime, issuer.expires)
         if end <= now:
             ended = issuer.expires.isoformat(timespec="seconds")
-            raise CallRefused(
-                Refusal.INTERNAL, f"CSR signing error (CERT_GEN_ERROR): the signing certificate ended at {ended}"
-            )
+            raise refused("CERT_GEN_ERROR", f"the signing certificate ended at {ended}", Refusal.INTERNAL)
         begin = max(now - CLOCK_SKEW, issuer.certificate.not_valid_before_utc)
         certificate = leaf((issuer.certificate, issuer.key), key, names, (begin, end), common_name=common_name)
         self._last_expiry = max(self._last_expiry, end)
@@ -211,19 +212,3 @@ def _whole_days(time: datetime) -> datetime:
     """Return the first midnight that is not before a time: of what changes with every call, one value a day is kept."""
     midnight = time.replace(hour=0, minute=0, second=0, microsecond=0)
     return midnight if midnight == time else midnight + timedelta(days=1)
-
-
-def _requested(csr_pem: str) -> tuple[PublicKey, bool]:
-    """Return the public key of a request, and whether it has a common name."""
-    try:
-        csr = x509.load_pem_x509_csr(csr_pem.encode())
-        key, signed = public_key(csr.public_key()), csr.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise _refused("CSR_ERROR", str(error) or type(error).__name__) from error
-    if not signed:
-        raise _refused("CSR_ERROR", "the request is not signed with its own key")
-    return key, bool(csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME))
-
-
-def _refused(what: str, reason: str) -> CallRefused:
-    return CallRefused(Refusal.INVALID, f"CSR signing error ({what}): {reason}")

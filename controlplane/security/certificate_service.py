@@ -10,14 +10,15 @@ from google.protobuf.message import DecodeError
 
 from controlplane.messages.istio_auth_pb2 import IstioCertificateRequest, IstioCertificateResponse
 from controlplane.security.authentication import Authenticator, Call, Caller
-from controlplane.security.ca import Authority
 from controlplane.security.observer import SecurityObserver
 from controlplane.security.refusal import CallRefused, Refusal
+from controlplane.security.signing import Signer, Wanted
 
 log = structlog.get_logger(__name__)
 
 CREATE_CERTIFICATE = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 _IMPERSONATED = "ImpersonatedIdentity"
+_SIGNER = "CertSigner"
 
 
 MaySign = Callable[[Caller, Call], Awaitable[None]]
@@ -29,13 +30,13 @@ class CertificateService:
     def __init__(
         self,
         authenticator: Authenticator,
-        authority: Authority,
+        signer: Signer,
         observer: SecurityObserver | None = None,
         may_sign: MaySign | None = None,
     ) -> None:
         """``may_sign`` is asked before anything is signed: it returns when that may be, or raises ``CallRefused``."""
         self._authenticator = authenticator
-        self._authority = authority
+        self._signer = signer
         self._observer = observer or SecurityObserver()
         self._may_sign = may_sign
 
@@ -66,7 +67,8 @@ class CertificateService:
             await self._may_sign(caller, call)
         lifetime = _seconds(message.validity_duration) if message.validity_duration > 0 else None
         try:
-            chain = self._authority.sign_csr(message.csr, [str(caller.identity)], lifetime)
+            signer = message.metadata.fields[_SIGNER].string_value
+            chain = await self._signer.chain(Wanted(message.csr, [str(caller.identity)], lifetime, signer))
         except CallRefused as refused:
             self._observer.not_signed(str(refused).partition(")")[0].rpartition("(")[2])
             log.warning("security.csr_refused", identity=str(caller.identity), peer=call.peer, reason=str(refused))

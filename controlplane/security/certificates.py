@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -148,6 +149,12 @@ def issued_by(certificate: x509.Certificate, parent: x509.Certificate) -> bool:
     except Exception:  # noqa: BLE001 - ValueError, TypeError or InvalidSignature, and of no other interest
         return False
     return True
+
+
+def leads_to(chain: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]) -> bool:
+    """Whether each certificate is signed by the next, and the last by one of the roots: names and signatures only."""
+    pairs = pairwise(chain)
+    return all(issued_by(*pair) for pair in pairs) and any(issued_by(chain[-1], root) for root in roots)
 
 
 def _general_name(name: str) -> x509.GeneralName:

@@ -12,11 +12,13 @@ import structlog
 from controlplane.apis.mesh import MeshConfig
 from controlplane.registry.mesh import SYSTEM_NAMESPACE
 from controlplane.security.ca import Authority, Lifetimes
+from controlplane.security.external_roots import ExternalRoots, WithRoots
 from controlplane.security.handover import Memory
 from controlplane.security.rotation import Rotator, ServingKeeper, open_authority
 from controlplane.security.self_signed import RootPolicy
 from controlplane.security.serving import ServingTls, SignedHere
 from controlplane.security.serving_files import ServingFiles
+from controlplane.security.signing import Signer
 from controlplane.security.sources import FolderSource, IssuerSource
 from controlplane.settings import Settings
 
@@ -27,15 +29,20 @@ log = structlog.get_logger(__name__)
 
 READ_AGAIN = timedelta(seconds=30)
 PLUGGED_IN = Path("/etc/cacerts")
+EXTERNAL_ROOTS = Path("/etc/external-ca-cert/root-cert.pem")
 MOUNTED = Path("/var/run/secrets/istiod")
 
 
 class Opened(NamedTuple):
-    """What the ports show, what keeps it right, and what signs: ``None`` where somebody else does."""
+    """What the ports show, what keeps it right, and whose roots are handed on: ``None`` where somebody else does that.
+
+    ``signer`` signs for workloads: the authority or, with its word, a signer outside; ``None`` if nobody here does.
+    """
 
     serving: ServingTls
     keeper: ServingKeeper
     authority: Authority | None
+    signer: Signer | None
 
 
 class Place(NamedTuple):
@@ -60,14 +67,40 @@ async def opened(place: Place, changed: Callable[[], None]) -> Opened:
     if not settings.ca_server:
         serving = ServingTls(ServingFiles(settings.serving_dir or MOUNTED))
         log.info("security.serving_from_files", folder=str(settings.serving_dir or MOUNTED))
-        return Opened(serving, ServingKeeper(serving, READ_AGAIN, changed), None)
+        return Opened(serving, ServingKeeper(serving, READ_AGAIN, changed), None, None)
     lifetimes = Lifetimes(settings.certificate_lifetime, settings.max_certificate_lifetime)
     source, memory = _issuers(place), _memory(place)
+    external = _external_roots(place)
+    if external is not None:
+        source = WithRoots(source, external)
     authority = await open_authority(source, lifetimes, memory)
     serving = ServingTls(SignedHere(authority, place.names))
     authority.on_change(changed)
     log.info("security.authority_opened", subject=authority.issuer.certificate.subject.rfc4514_string())
-    return Opened(serving, Rotator(source, authority, serving, READ_AGAIN, memory), authority)
+    signer = authority if external is None else _outside(place, external, authority, lifetimes)
+    return Opened(serving, Rotator(source, authority, serving, READ_AGAIN, memory), authority, signer)
+
+
+def _external_roots(place: Place) -> ExternalRoots | None:
+    """Return the roots of signers outside; ``None`` where there are no such signers."""
+    if not place.settings.external_ca:
+        return None
+    return ExternalRoots(
+        place.settings.external_roots or EXTERNAL_ROOTS,
+        lambda: [(each.cert_signers, each.pem) for each in place.mesh().ca_certificates],
+    )
+
+
+def _outside(place: Place, roots: ExternalRoots, authority: Authority, lifetimes: Lifetimes) -> Signer:
+    """Return what has signers outside sign; the authority of our own signs for our ports only."""
+    if place.client is None:
+        raise RuntimeError("no signer of Kubernetes without a cluster")
+    from controlplane.security.kubernetes_signer import KubernetesSigner, SignerPolicy  # noqa: PLC0415 - as below
+
+    settings = place.settings
+    policy = SignerPolicy(settings.csr_signer, settings.csr_signer_domain, lifetimes)
+    log.info("security.signer_outside", signer=policy.default, domain=policy.domain)
+    return KubernetesSigner(place.client, policy, roots, lambda: authority.bundle)
 
 
 def _issuers(place: Place) -> IssuerSource:

@@ -28,6 +28,7 @@ from controlplane.security.refusal import CallRefused
 from controlplane.security.rotation import ServingKeeper
 from controlplane.security.serving import ServingTls, serving_names
 from controlplane.security.serving_files import InvalidServingError
+from controlplane.security.signing import Signer
 from controlplane.security.sources import SourceUnavailableError
 from controlplane.settings import Settings
 from controlplane.webhooks.review import Reviewer, Webhook
@@ -111,6 +112,7 @@ class Trust:
         self._reviews: SecretReviews | None = None
         self._authenticator: Authenticator | None = None
         self._authority: Authority | None = None
+        self._signer: Signer | None = None
         self._keeper: ServingKeeper | None = None
         self._webhooks: WebhookServer | None = None
         self._configuration: WebhookConfiguration | None = None
@@ -178,7 +180,7 @@ class Trust:
         except (InvalidIssuerError, InvalidServingError, CallRefused) as error:
             self._lacking(f"{self._source} cannot be used: {error}")
             return None
-        self.serving, self._keeper, self._authority = found
+        self.serving, self._keeper, self._authority, self._signer = found
         return self.serving
 
     @property
@@ -275,12 +277,12 @@ class Trust:
     async def _create_certificate(self, request: bytes, call: Call) -> bytes:
         if not self._settings.ca_server:
             raise GrpcRefused(Status.UNIMPLEMENTED, "certificates are signed elsewhere (--no-ca-server): ask there")
-        if self._authority is None or self._authenticator is None:
+        if self._signer is None or self._authenticator is None:
             raise GrpcRefused(Status.UNAVAILABLE, "the certificate authority is not ready")
         if not call.secure:
             raise GrpcRefused(Status.UNAUTHENTICATED, "certificates are signed over TLS only")
         may_sign = self._callers.may_sign
-        service = CertificateService(self._authenticator, self._authority, CountCertificates(), may_sign)
+        service = CertificateService(self._authenticator, self._signer, CountCertificates(), may_sign)
         try:
             async with self._callers.identified(call):
                 response = await service.create_certificate(request, call)

@@ -1,0 +1,282 @@
+"""A signer outside, reached through CertificateSigningRequests: what it is asked, and what of its answers is taken."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from kubernetes.aio.client import ApiClient, Configuration
+
+from controlplane.security.ca import Lifetimes
+from controlplane.security.certificates import encode, leaf
+from controlplane.security.external_roots import ExternalRoots, WithRoots
+from controlplane.security.issuer import InvalidIssuerError
+from controlplane.security.kubernetes_signer import KubernetesSigner, SignerPolicy
+from controlplane.security.refusal import CallRefused, Refusal
+from controlplane.security.self_signed import RootPolicy
+from controlplane.security.signing import Wanted
+from controlplane.security.sources import FolderSource
+from tests.security.authorities import Signer, csr, root
+
+ROOT, OTHER = root("root"), root("other")
+ISSUER = ROOT.signs("issuer")
+KEY = ec.generate_private_key(ec.SECP256R1())
+CART = "spiffe://cluster.local/ns/shop/sa/cart"
+REQUEST = csr(KEY, x509.UniformResourceIdentifier(CART))
+NOW = datetime.now(UTC)
+HOUR = timedelta(hours=1)
+Answer = Callable[[x509.CertificateSigningRequest], dict[str, Any]]
+
+
+def certificate(
+    request: x509.CertificateSigningRequest,
+    signer: Signer = ISSUER,
+    names: Sequence[str] = (CART,),
+    validity: tuple[datetime, datetime] = (NOW - HOUR, NOW + HOUR),
+) -> x509.Certificate:
+    key: Any = request.public_key()
+    return leaf((signer.certificate, signer.key), key, names, validity)
+
+
+def signed(*certificates: x509.Certificate) -> dict[str, Any]:
+    return {"certificate": base64.b64encode(encode(certificates).encode()).decode()}
+
+
+def usual(request: x509.CertificateSigningRequest) -> dict[str, Any]:
+    return signed(certificate(request), ISSUER.certificate)
+
+
+@dataclass
+class Api:
+    """The part of a Kubernetes API that requests go through, and a signer who answers once they are approved."""
+
+    answer: Answer = usual
+    status: int = 201
+    url: str = ""
+    seen: list[dict[str, Any]] = field(default_factory=list)
+    held: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    async def create(self, request: web.Request) -> web.Response:
+        obj = await request.json()
+        if self.status != 201:
+            return web.json_response({"message": "no"}, status=self.status)
+        self.seen.append(obj)
+        self.held[obj["metadata"]["name"]] = obj | {"status": {}}
+        return web.json_response(obj, status=201)
+
+    async def approve(self, request: web.Request) -> web.Response:
+        obj = self.held[request.match_info["name"]]
+        obj["status"] = (await request.json())["status"]
+        asked = x509.load_pem_x509_csr(base64.b64decode(obj["spec"]["request"]))
+        (approved,) = obj["status"]["conditions"]
+        assert (approved["type"], approved["status"]) == ("Approved", "True")
+        answered = self.answer(asked)
+        obj["status"] |= answered | {"conditions": [approved, *answered.get("conditions", ())]}
+        return web.json_response(obj)
+
+    async def read(self, request: web.Request) -> web.Response:
+        return web.json_response(self.held[request.match_info["name"]])
+
+    async def remove(self, request: web.Request) -> web.Response:
+        del self.held[request.match_info["name"]]
+        return web.json_response({"kind": "Status", "status": "Success"})
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Api]:
+    made = Api()
+    app = web.Application()
+    place = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+    app.router.add_post(place, made.create)
+    app.router.add_patch(f"{place}/{{name}}/approval", made.approve)
+    app.router.add_get(f"{place}/{{name}}", made.read)
+    app.router.add_delete(f"{place}/{{name}}", made.remove)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    made.url = "http://{}:{}".format(*runner.addresses[0][:2])
+    yield made
+    await runner.cleanup()
+
+
+@asynccontextmanager
+async def signing(
+    api: Api,
+    policy: SignerPolicy | None = None,
+    stated: Sequence[tuple[Sequence[str], str]] = (((), ROOT.pem.decode()),),
+) -> AsyncIterator[KubernetesSigner]:
+    async with ApiClient(Configuration(host=api.url)) as client:
+        roots = ExternalRoots(Path("/nowhere"), lambda: stated)
+        yield KubernetesSigner(client, policy or SignerPolicy("mesh.test/usual", "mesh.test"), roots, lambda: "BUNDLE")
+
+
+async def refusal(api: Api, wanted: Wanted, **arguments: Any) -> CallRefused:
+    async with signing(api, **arguments) as signer:
+        with pytest.raises(CallRefused) as refused:
+            await signer.chain(wanted)
+    return refused.value
+
+
+async def test_a_request_is_approved_signed_and_removed(api: Api) -> None:
+    async with signing(api) as signer:
+        chain = await signer.chain(Wanted(REQUEST, [CART], timedelta(hours=2)))
+    found = x509.load_pem_x509_certificate(chain[0].encode())
+    assert found.public_key() == KEY.public_key()
+    assert chain[1:] == (ISSUER.pem.decode(), "BUNDLE")
+    (asked,) = api.seen
+    assert base64.b64decode(asked["spec"].pop("request")) == REQUEST.encode()
+    assert asked["spec"] == {
+        "signerName": "mesh.test/usual",
+        "expirationSeconds": 7200,
+        "usages": ["digital signature", "key encipherment", "server auth", "client auth"],
+    }
+    assert not api.held
+
+
+async def test_a_root_at_the_end_of_an_answer_is_left_to_the_bundle(api: Api) -> None:
+    api.answer = lambda request: signed(certificate(request), ISSUER.certificate, ROOT.certificate)
+    async with signing(api) as signer:
+        assert len(await signer.chain(Wanted(REQUEST, [CART]))) == 3
+
+
+async def test_an_agent_may_name_a_signer_of_the_domain_with_roots_of_its_own(api: Api) -> None:
+    api.answer = lambda request: signed(certificate(request, OTHER))
+    stated = ((("mesh.test/usual",), ROOT.pem.decode()), (("mesh.test/special",), OTHER.pem.decode()))
+    async with signing(api, stated=stated) as signer:
+        assert await signer.chain(Wanted(REQUEST, [CART], signer="special"))
+        with pytest.raises(CallRefused, match="it does not lead to a root of this signer"):
+            await signer.chain(Wanted(REQUEST, [CART]))
+    assert [each["spec"]["signerName"] for each in api.seen] == ["mesh.test/special", "mesh.test/usual"]
+
+
+def request_for_an_authority() -> str:
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(CART)])
+    made = builder.add_extension(names, critical=False).sign(KEY, hashes.SHA256())
+    return made.public_bytes(Encoding.PEM).decode()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reason"),
+    [
+        (Wanted(csr(KEY), [CART]), "the request has no names; it must have spiffe://cluster.local/ns/shop/sa/cart"),
+        (Wanted(REQUEST, [CART.replace("cart", "till")]), "the request has other names than its sender"),
+        (
+            Wanted(csr(KEY, x509.UniformResourceIdentifier(CART), x509.DNSName("bank.test")), [CART]),
+            "the request has other names than its sender",
+        ),
+        (Wanted(request_for_an_authority(), [CART]), "the request is for a certificate authority"),
+        (Wanted(REQUEST, [CART], timedelta(days=91)), "TTL_ERROR"),
+        (Wanted("nonsense", [CART]), "CSR_ERROR"),
+    ],
+)
+async def test_what_asks_for_too_much_reaches_no_signer(api: Api, wanted: Wanted, reason: str) -> None:
+    refused = await refusal(api, wanted)
+    assert reason in str(refused)
+    assert refused.kind is Refusal.INVALID
+    assert not api.seen
+
+
+@pytest.mark.parametrize(
+    ("policy", "stated", "signer", "reason"),
+    [
+        (SignerPolicy("mesh.test/usual"), (((), ROOT.pem.decode()),), "special", "no domain of signers is set"),
+        (SignerPolicy(domain="mesh.test"), (((), ROOT.pem.decode()),), "", "there is no usual one"),
+        (SignerPolicy("mesh.test/usual"), (), "", "signer mesh.test/usual: no root of it is known"),
+        (SignerPolicy("mesh.test/usual"), (((), "nonsense"),), "", "caCertificates[0].pem: is no list of certificates"),
+    ],
+)
+async def test_a_signer_that_is_not_known_is_not_asked(
+    api: Api, policy: SignerPolicy, stated: Any, signer: str, reason: str
+) -> None:
+    refused = await refusal(api, Wanted(REQUEST, [CART], signer=signer), policy=policy, stated=stated)
+    assert reason in str(refused)
+    assert not api.seen
+
+
+def for_another_key(_request: x509.CertificateSigningRequest) -> dict[str, Any]:
+    return usual(x509.load_pem_x509_csr(csr(ec.generate_private_key(ec.SECP256R1())).encode()))
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (for_another_key, "it is for another key"),
+        (lambda request: signed(certificate(request, names=[CART, "bank.test"]), ISSUER.certificate), "other names"),
+        (lambda request: signed(certificate(request, OTHER)), "it does not lead to a root of this signer"),
+        (lambda request: signed(certificate(request)), "it does not lead to a root of this signer"),
+        (lambda request: signed(certificate(request, ROOT, [CART], (NOW - 2 * HOUR, NOW - HOUR))), "it has ended"),
+        (lambda _: signed(ROOT.certificate), "it holds no certificate"),
+        (lambda _: {"certificate": base64.b64encode(b"nonsense").decode()}, "it is no list of certificates in PEM"),
+        (
+            lambda _: {
+                "conditions": [{"type": "Denied", "status": "True", "reason": "Policy", "message": "not today"}]
+            },
+            "denied: Policy: not today",
+        ),
+        (
+            lambda _: {"conditions": [{"type": "Failed", "status": "True", "reason": "Broken", "message": "no key"}]},
+            "failed: Broken: no key",
+        ),
+    ],
+)
+async def test_an_answer_that_is_not_what_was_asked_for_reaches_no_workload(
+    api: Api, answer: Answer, reason: str
+) -> None:
+    api.answer = answer
+    refused = await refusal(api, Wanted(REQUEST, [CART]))
+    assert f"signer mesh.test/usual: {reason}" in str(refused).replace("its answer is refused: ", "").replace(
+        "it has other names", "other names"
+    )
+    assert refused.kind is Refusal.INTERNAL
+    assert len(api.seen) == 1
+    assert not api.held
+
+
+async def test_a_signer_that_says_nothing_is_not_waited_for_without_end(api: Api) -> None:
+    api.answer = lambda _: {}
+    policy = SignerPolicy("mesh.test/usual", patience=timedelta(milliseconds=20))
+    refused = await refusal(api, Wanted(REQUEST, [CART]), policy=policy)
+    assert refused.kind is Refusal.UNAVAILABLE
+    assert "no certificate after 0.02 s" in str(refused)
+    assert not api.held
+
+
+async def test_a_missing_right_is_named(api: Api) -> None:
+    api.status = 403
+    refused = await refusal(api, Wanted(REQUEST, [CART]))
+    assert "the API server refused: 403 Forbidden" in str(refused)
+    assert not api.held
+
+
+async def test_an_api_server_that_is_away(api: Api) -> None:
+    away = Api(url="http://127.0.0.1:1")
+    refused = await refusal(away, Wanted(REQUEST, [CART]), policy=SignerPolicy("a/b", lifetimes=Lifetimes()))
+    assert refused.kind is Refusal.UNAVAILABLE
+    assert "the API server is not reached" in str(refused)
+    assert not api.seen
+
+
+async def test_roots_of_others_are_trusted_beside_our_own(tmp_path: Path) -> None:
+    file, stated = tmp_path / "roots.pem", [((), ROOT.pem.decode())]
+    source = FolderSource(tmp_path / "ca", RootPolicy())
+    own = (await source.read()).roots
+    both = WithRoots(source, ExternalRoots(file, lambda: stated))
+    assert (await both.read()).roots == (*own, ROOT.certificate)
+    file.write_bytes(OTHER.pem + ROOT.pem)
+    assert (await both.read()).roots == (*own, OTHER.certificate, ROOT.certificate)
+    file.write_bytes(b"nonsense")
+    with pytest.raises(InvalidIssuerError, match=r"roots\.pem: is no list of certificates in PEM"):
+        await both.read()
