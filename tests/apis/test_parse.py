@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from controlplane.apis.kinds import KINDS
+from controlplane.apis.validation.regex import regex_problem
 from controlplane.apis.virtual_service import VirtualService
 from controlplane.model import kinds
 from controlplane.model.objects import ObjectKey, Rejected
@@ -168,3 +169,26 @@ def test_reserved_annotations_are_refused_of_people() -> None:
 def test_every_kind_is_loaded_and_ruled(kind: str) -> None:
     """An empty spec of any kind gives an answer, never an exception."""
     assert isinstance(parse(kind, {"metadata": {"name": "x"}}), Parsed | Rejected)
+
+
+def test_a_policy_without_end_is_refused() -> None:
+    metadata = {"name": "many", "namespace": "default"}
+    policy = {"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "metadata": metadata}
+    assert isinstance(parse("AuthorizationPolicy", {**policy, "spec": {"rules": [{}] * 512}}), Parsed)
+    got = parse("AuthorizationPolicy", {**policy, "spec": {"rules": [{}] * 10_000}})
+    assert isinstance(got, Rejected)
+    assert got.problems == ("spec.rules: tuple should have at most 512 items after validation, not 10000",)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        ("(a+)+$", ""),  # the engine of Envoy and of ours takes time in proportion to the text
+        ("(((a{100}){100}){100}){100}", "is not an RE2 expression: invalid repetition size"),
+        ("a" * 1025, "must be at most 1024 characters"),
+    ],
+)
+def test_an_expression_that_grows_without_end_is_refused(pattern: str, reason: str) -> None:
+    problem = regex_problem(pattern)
+    assert problem.startswith(reason)
+    assert bool(problem) is bool(reason)

@@ -144,3 +144,16 @@ def test_a_link_that_leads_nowhere_is_an_error(tmp_path: Path, link: str) -> Non
     done = built(tmp_path)
     assert done.returncode != 0
     assert link.partition("#")[0] in done.stderr
+
+
+def test_what_holds_each_published_vulnerability_is_a_test_that_there_is() -> None:
+    """Each row of the table in ``docs/security.md`` names tests; so do the rows on limits, by their files."""
+    page = (DOCS / "security.md").read_text()
+    rows = [line for line in page.partition("## Published")[2].splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 20
+    for row in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", row.rsplit("|", 2)[1])
+        assert named, row
+        for file, function in named:
+            assert not function or f"def {function}(" in (TOP / file).read_text(), f"{file}::{function}"
+            assert (TOP / file).exists()

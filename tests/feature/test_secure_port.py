@@ -83,6 +83,28 @@ async def test_a_caller_who_proves_nothing_sees_nothing(server: Server, authorit
         )
 
 
+async def test_a_header_about_a_certificate_proves_nothing(server: Server, authorities: Authorities) -> None:
+    """What a proxy in front may say of its caller counts from no address, this machine's own least of all."""
+    said = (("x-forwarded-client-cert", f"By=x;Hash=y;URI={account('shop')}"),)
+    async with channel(server, authorities) as opened:
+        call = opened.stream_stream(SOTW)(metadata=said)
+        assert (await call.code()) is grpc.StatusCode.UNAUTHENTICATED
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await opened.unary_unary(CREATE)(b"", metadata=said)
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_the_objects_of_the_mesh_are_no_resources(server: Server, authorities: Authorities) -> None:
+    """Nobody reads Istio's objects over xDS, as istiod's MCP source gives them: neither its own nor another's."""
+    async with channel(server, authorities, account("shop")) as opened:
+        stream = opened.stream_stream(SOTW)()
+        for kind in ("networking.istio.io/v1/VirtualService", "security.istio.io/v1/AuthorizationPolicy"):
+            await stream.write(request(kind))
+        await stream.write(request(CDS))
+        first = DiscoveryResponse.FromString(await stream.read())
+    assert (first.type_url, bool(first.resources)) == (CDS, True)
+
+
 async def test_a_certificate_is_signed_for_the_caller_and_nobody_else(server: Server, authorities: Authorities) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     asked_for = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(account("bank", "root"))])

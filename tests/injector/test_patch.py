@@ -106,6 +106,30 @@ def test_nonsense_is_refused_by_its_name(name: str, value: str) -> None:
     assert name in str(refused.value) or "scrape targets" in str(refused.value)
 
 
+EVIL = '"\n      securityContext: {privileged: true}\n      x: "'
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sidecar.istio.io/proxyImage",
+        "sidecar.istio.io/bootstrapOverride",
+        "sidecar.istio.io/logLevel",
+        "sidecar.istio.io/componentLogLevel",
+        "sidecar.istio.io/agentLogLevel",
+        "sidecar.istio.io/statsInclusionPrefixes",
+        "traffic.sidecar.istio.io/includeInboundPorts",
+    ],
+)
+def test_an_annotation_adds_no_field_to_the_pod(name: str) -> None:
+    """What it says is a value, whatever is written in it; or it is refused by its name."""
+    try:
+        said = json.dumps(patch(pod(annotations={name: EVIL}), DEFAULT))
+    except InjectionError as refused:
+        said = str(refused) if name in str(refused) else '"privileged": true'
+    assert '"privileged": true' not in said
+
+
 def test_every_bad_annotation_is_told_at_once() -> None:
     with pytest.raises(InjectionError, match="2 errors occurred"):
         patch(pod(annotations={"sidecar.istio.io/proxyCPU": "x", "sidecar.istio.io/proxyMemory": "y"}), DEFAULT)

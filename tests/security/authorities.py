@@ -88,8 +88,10 @@ def cacerts(signer: Signer, between: list[Signer], roots: list[Signer]) -> Mappi
     }
 
 
-def csr(key: Key, *names: x509.GeneralName, common_name: str = "") -> str:
+def csr(key: Key, *names: x509.GeneralName, common_name: str = "", authority: bool = False) -> str:
     builder = x509.CertificateSigningRequestBuilder().subject_name(name(common_name) if common_name else x509.Name([]))
+    if authority:
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()

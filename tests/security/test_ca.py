@@ -88,6 +88,12 @@ def test_the_certificate_is_for_the_caller_whatever_was_asked_for(
     assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
 
 
+def test_who_asks_to_be_an_authority_gets_a_leaf_that_signs_nothing(authority: Authority) -> None:
+    leaf = leaf_of(authority.sign_csr(csr(KEY, authority=True), [CART], None))
+    assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    assert not leaf.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+
+
 @pytest.mark.parametrize("purpose", ["sslserver", "sslclient"])
 def test_openssl_verifies_the_chain(authority: Authority, tmp_path: Path, purpose: str) -> None:
     chain = authority.sign_csr(csr(KEY), [CART], None)

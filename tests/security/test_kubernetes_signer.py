@@ -13,9 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
 from kubernetes.aio.client import ApiClient, Configuration
 
 from controlplane.security.ca import Lifetimes
@@ -160,14 +158,6 @@ async def test_an_agent_may_name_a_signer_of_the_domain_with_roots_of_its_own(ap
     assert [each["spec"]["signerName"] for each in api.seen] == ["mesh.test/special", "mesh.test/usual"]
 
 
-def request_for_an_authority() -> str:
-    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(CART)])
-    made = builder.add_extension(names, critical=False).sign(KEY, hashes.SHA256())
-    return made.public_bytes(Encoding.PEM).decode()
-
-
 @pytest.mark.parametrize(
     ("wanted", "reason"),
     [
@@ -177,7 +167,10 @@ def request_for_an_authority() -> str:
             Wanted(csr(KEY, x509.UniformResourceIdentifier(CART), x509.DNSName("bank.test")), [CART]),
             "the request has other names than its sender",
         ),
-        (Wanted(request_for_an_authority(), [CART]), "the request is for a certificate authority"),
+        (
+            Wanted(csr(KEY, x509.UniformResourceIdentifier(CART), authority=True), [CART]),
+            "the request is for a certificate authority",
+        ),
         (Wanted(REQUEST, [CART], timedelta(days=91)), "TTL_ERROR"),
         (Wanted("nonsense", [CART]), "CSR_ERROR"),
     ],
