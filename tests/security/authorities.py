@@ -65,7 +65,11 @@ def _signed(
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         .add_extension(
             x509.KeyUsage(
-                digital_signature=not authority, key_cert_sign=authority, crl_sign=False, decipher_only=False, **usage
+                digital_signature=not authority,
+                key_cert_sign=authority,
+                crl_sign=authority,
+                decipher_only=False,
+                **usage,
             ),
             critical=True,
         )
