@@ -64,6 +64,10 @@ test-fast: $(READY) ## while you work: formatting, lint, and the tests of the pa
 test-fresh: ## all of `make test` in a clean clone with empty caches, as root and as a user (ARGS=user: only that)
 	tests/fresh.sh $(ARGS)
 
+.PHONY: rotation
+rotation: $(READY) ## as root, certificates of one minute renewed ten times under load: no request fails (ARGS='--rotations 3')
+	$(BIN)/python -m tests.envoy.rotation $(ARGS)
+
 .PHONY: churn
 churn: $(READY) ## random sessions, objects and refusals: memory stays, nothing is stale at the end (ARGS=--minutes=60)
 	$(BIN)/python -m tests.churn $(ARGS)
@@ -148,6 +152,10 @@ bench-kubernetes: $(READY) kubernetes ## reading a real API server with 1,000 se
 .PHONY: bench-injection
 bench-injection: $(READY) ## how long a pod takes to get its sidecar, alone and over HTTPS
 	$(BIN)/python -m bench.injection
+
+.PHONY: bench-identity
+bench-identity: $(READY) ## a policy of one workload among 500, 10,000 certificates, 500 Secrets that change (ARGS='--proxies 50')
+	$(BIN)/python -m bench.identity $(ARGS)
 
 .PHONY: install
 install: $(READY) ## the environment alone, in .venv

@@ -54,7 +54,7 @@ async def work_of_changes(mesh: Mesh, kinds: Iterable[str] = KINDS) -> dict[str,
     """
     compiler = Compiler(Registry(frontends=FRONTENDS))
     mesh.write()
-    await compiler.apply(ChangeSet(upserts=tuple(_objects(mesh))))
+    await compiler.apply(ChangeSet(upserts=tuple(objects_of(mesh))))
     sessions = [await compiler.open(_proxy(number), lambda: None) for number in range(mesh.namespaces)]
     found: dict[str, Work] = {}
     for kind in kinds:
@@ -66,7 +66,7 @@ async def work_of_changes(mesh: Mesh, kinds: Iterable[str] = KINDS) -> dict[str,
 
 
 async def _change(compiler: Compiler, sessions: list[Session], mesh: Mesh, kind: str, number: int) -> Work:
-    changed = tuple(_objects(mesh, change=(kind, number)))
+    changed = tuple(objects_of(mesh, change=(kind, number)))
     held = [session.snapshot for session in sessions]
     memo = compiler.registry.memo
     targets, queries, compared = compiler.builds, sum(memo.runs.values()), memo.compared
@@ -107,7 +107,7 @@ def _pieces(rope: Rope) -> Iterator[tuple[int, int]]:
         yield from ((id(piece), len(piece)) for piece in (*strand.pieces, *strand.swaps.values()))
 
 
-def _objects(mesh: Mesh, change: tuple[str, int] | None = None) -> Iterator[Object]:
+def objects_of(mesh: Mesh, change: tuple[str, int] | None = None) -> Iterator[Object]:
     """Read what the mesh has written, or only what a change of it writes."""
     seen = {path: path.stat().st_mtime_ns for path in mesh.directory.glob("*.yaml")} if change is not None else {}
     if change is not None:

@@ -197,6 +197,8 @@ class Authority:
         Raises:
             CallRefused: what signs has ended.
         """
+        if self._clock() >= self._current.expires:
+            self.update()  # at once: one that may take its place need not wait for somebody to look
         now, issuer = self._clock(), self._current
         end = min(now + lifetime, issuer.expires)
         if end <= now:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.identity import policy_changes
 from bench.mesh import Mesh
 from bench.work import KINDS, work_by_size, work_table
 
@@ -29,3 +30,12 @@ def test_the_work_of_a_change_is_the_same_in_a_mesh_four_times_as_large(tmp_path
     with console.capture() as capture:
         console.print(work_table(by_size))
     assert f"{endpoint.compared:,}" in capture.get()
+
+
+async def test_a_policy_of_one_workload_reaches_that_one_alone(tmp_path: Path) -> None:
+    (tmp_path / "mesh").mkdir()
+    found = await policy_changes(Mesh(tmp_path / "mesh", SMALL, 2, SPACES), 3 * SPACES)
+    one, namespace = found["one workload"], found["a namespace"]
+    assert (one.selects, one.changed) == (1, 1)
+    assert (namespace.selects, namespace.changed) == (3, 3)
+    assert (one.targets, namespace.targets) == (1, 2), "workloads with the same policies share what is built"

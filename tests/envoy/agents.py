@@ -58,7 +58,7 @@ class SecureMesh:
 
 def first_certificate(provided: Path, authority: Authority, identity: str) -> None:
     """Put a certificate into a folder that an agent shows instead of a token."""
-    provided.mkdir(parents=True)
+    provided.mkdir(parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     chain = authority.sign(key.public_key(), [identity], timedelta(hours=1))
     (provided / "cert-chain.pem").write_text(encode(chain))

@@ -11,10 +11,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from controlplane.agent.addresses import TcpAddress
 from samples.authority import LocalAuthority
@@ -68,12 +69,18 @@ async def fabric() -> AsyncIterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What pods share: the bridge's namespace, a directory for their files, the control plane, who signs for them."""
+    """What pods share: the bridge's namespace, a directory for their files, the control plane, who signs for them.
+
+    With ``first`` a pod's agent asks the control plane for its certificate, over TLS: it puts a certificate into a
+    folder, for the workload of this name, that the agent may show the first time. ``environment`` is for agents.
+    """
 
     network: str
     directory: Path
     control_plane: TcpAddress
     authority: LocalAuthority
+    first: Callable[[Path, str], None] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +130,19 @@ async def pod(site: Site, name: str, number: int, *options: str) -> AsyncIterato
             site.directory / f"{name}-application.log",
         )
         folder = site.directory / name
-        mount_certificates(folder, site.authority, "default", name)
-        described = Described(name, ip=address, service_account=name, labels={"app": name})
-        config = {
+        config: dict[str, Any] = {
             "discoveryAddress": str(site.control_plane),
-            "controlPlaneAuthPolicy": "NONE",
             "proxyStatsMatcher": {"inclusionRegexps": [".*"]},
         }
-        proxy = Proxy(described, folder, config, ports=PORTS, wrapper=as_proxy(namespace), host=address)
+        environment = dict(site.environment)
+        if site.first is None:
+            mount_certificates(folder, site.authority, "default", name)
+            config["controlPlaneAuthPolicy"] = "NONE"
+        else:
+            site.first(folder / "first", name)
+            environment["PROV_CERT"] = "./first"
+        described = Described(name, ip=address, service_account=name, labels={"app": name})
+        proxy = Proxy(described, folder, config, environment, ports=PORTS, wrapper=as_proxy(namespace), host=address)
         for path in (folder, *folder.rglob("*")):
             os.chown(path, PROXY_UID, PROXY_UID)  # whom the agent runs as
 

@@ -208,8 +208,10 @@ def test_a_new_root_does_not_wait_for_longer_than_the_old_issuer_lives(clock: Cl
     ending = issuer(ROOT.signs("ending", days=0.1), [], [ROOT])
     authority = Authority(ending, LIFETIMES, clock)
     authority.offer(issuer(NEXT.signs("of next"), [], [NEXT]))
+    clock.now = ending.expires - timedelta(seconds=1)
+    assert leaf_of(authority.sign_csr(csr(KEY), [CART], None)).issuer == ending.certificate.subject
     clock.now = ending.expires
-    authority.update()
+    assert leaf_of(authority.sign_csr(csr(KEY), [CART], None)).not_valid_after_utc > ending.expires
     assert authority.issuer.anchor == NEXT.certificate
 
 
