@@ -22,6 +22,8 @@ import tempfile
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
@@ -30,7 +32,7 @@ import yaml
 from controlplane.agent.binary import EnvoyNotFoundError, envoy_binary
 from samples.authority import LocalAuthority
 from samples.backends import Backend
-from samples.control_plane import LOOPBACK, ControlPlane, free_port
+from samples.control_plane import LOOPBACK, READY_TIMEOUT, ControlPlane, free_port
 from samples.process import ProcessFailedError
 from samples.proxy import Pod, Ports, Proxy, mount_certificates
 from samples.traffic import Answer, Entrance, canary_weights, outcomes, send, shares, split
@@ -111,7 +113,17 @@ async def start(stack: AsyncExitStack, directory: Path) -> Mesh:
         ),
         Entrance("through the client's sidecar", "http://web", proxy=f"http://{LOOPBACK}:{proxy_port}"),
     )
+    for proxy, entrance in zip((gateway, sidecar), entrances, strict=True):
+        await proxy.process.wait_until(partial(answers, entrance), READY_TIMEOUT)
     return Mesh(config_dir, control_plane, gateway, sidecar, entrances)
+
+
+async def answers(entrance: Entrance) -> bool:
+    """Whether a backend answers through an entrance: an Envoy that is ready may not listen yet."""
+    try:
+        return (await send(entrance, "/", {}, 1))[0].status == HTTPStatus.OK
+    except (aiohttp.ClientError, OSError):
+        return False
 
 
 def introduce(mesh: Mesh, directory: Path) -> None:

@@ -14,13 +14,13 @@ class Step:
     """One command.
 
     ``text`` stands before it in the document, as Markdown. ``shows`` are regular expressions, each to be found in what
-    it prints. ``until``: it is typed again until it shows them, for what takes a moment. ``fails``: it is meant to.
+    it prints; it is typed again until it shows them, unless ``once``. ``fails``: it is meant to.
     """
 
     command: str
     text: str = ""
     shows: tuple[str, ...] = ()
-    until: bool = False
+    once: bool = False
     fails: bool = False
 
 

@@ -34,7 +34,7 @@ WITHOUT = Chapter(
         Step("kubectl -n shop rollout status deployment/web --timeout=120s", shows=(ROLLED_OUT,)),
         Step("kubectl -n shop rollout status deployment/toolbox --timeout=120s", shows=(ROLLED_OUT,)),
         Step("kubectl -n shop get pods", "One container in each pod: no proxy.", (r"^web-\S+ +1/1 ",)),
-        Step(f"{CURL} http://web", "They reach each other, in plain text.", (r"^web v1$",), until=True),
+        Step(f"{CURL} http://web", "They reach each other, in plain text.", (r"^web v1$",)),
     ),
 )
 
@@ -53,7 +53,6 @@ INJECTION = Chapter(
             "kubectl -n shop get pods -l app",
             "Two containers in each: the application and its proxy.",
             (r"\ANAME.*\ntoolbox-\S+ +2/2 +Running.*\nweb-\S+ +2/2 +Running.*\n\Z",),
-            until=True,
         ),
         Step(
             "kubectl -n shop get pods -l app=web -o jsonpath='"
@@ -75,7 +74,6 @@ INJECTION = Chapter(
             f"kubectl -n shop logs {WEB_POD} --container=rules",
             "What comes in goes to port 15006, what goes out to 15001, but for what the proxy (user 1337) sends.",
             (r"--to-ports 15006", r"--to-ports 15001", r"--uid-owner 1337", r"^COMMIT$"),
-            until=True,
         ),
     ),
 )
@@ -89,19 +87,16 @@ PATH_OF_A_REQUEST = Chapter(
             f"{CURL} http://web",
             "The caller's proxy and that of `web` proved to each other who they are: `web` is told who called.",
             (rf"^web v1, called by {SPIFFE}toolbox$",),
-            until=True,
         ),
         Step(
             "kubectl -n shop logs deploy/toolbox -c istio-proxy | grep 'GET /'",
             "Both proxies saw the request: that of the caller on its way out,",
             (r'"GET / HTTP/1.1" 200 .*outbound\|80\|\|web\.shop\.svc\.cluster\.local',),
-            until=True,
         ),
         Step(
             "kubectl -n shop logs deploy/web -c istio-proxy | grep 'GET /'",
             "and that of `web` on its way in.",
             (r'"GET / HTTP/1.1" 200 .*inbound\|8080\|\|',),
-            until=True,
         ),
         Step(
             "POD=$(kubectl -n shop get pods -l app=web -o jsonpath='{.items[0].status.podIP}')\n"
@@ -114,7 +109,6 @@ PATH_OF_A_REQUEST = Chapter(
             STATUS,
             "The control plane knows each proxy, and what it has acknowledged.",
             (r"^web-\S+\.shop +Kubernetes +(?:SYNCED[^A-Z]*){4}IGNORED",),
-            until=True,
         ),
         Step(
             f"{PROXY.format('toolbox')} | controlplane proxy-config listener --port 80 -f -",
@@ -151,14 +145,12 @@ PROTECTION = Chapter(
             "kubectl -n outside exec deploy/toolbox -- curl -sS http://web.shop",
             "It is still answered, in plain text: proxies take both, until they are told otherwise.",
             (r"^web v1$",),
-            until=True,
         ),
         apply("strict"),
         Step(
             "kubectl -n outside exec deploy/toolbox -- curl -sS http://web.shop",
             "Now it is refused,",
             (r"curl: \(\d+\)",),
-            until=True,
             fails=True,
         ),
         Step(f"{CURL} http://web", "and who is in the mesh is not.", (rf"^web v1, called by {SPIFFE}toolbox$",)),
@@ -167,7 +159,6 @@ PROTECTION = Chapter(
             f"{CURL} -X POST -w ' %{{http_code}}\\n' http://web",
             "The toolbox of the shop may read, and do no more:",
             (r"RBAC: access denied", r"403$"),
-            until=True,
         ),
         Step(f"{CURL} -w '%{{http_code}}\\n' http://web", shows=(r"^200$",)),
         Step(f"kubectl -n shop delete -f {MANIFESTS}/only-toolbox-reads.yaml"),
@@ -190,12 +181,12 @@ LOAD = Chapter(
         Step(
             "kubectl -n shop get pods -l app=web,version=v1 --no-headers",
             shows=(r"\A\S+ +2/2 +Running[^\n]*\n\Z",),
-            until=True,
         ),
         Step(
             "kubectl -n shop exec deploy/toolbox -- python3 /programs/load.py stop",
             "no request was lost.",
             (r"\A\d{2,} requests: 200\n\Z",),
+            once=True,
         ),
     ),
 )

@@ -19,7 +19,6 @@ CANARY = Chapter(
             f"{_CURL} -H 'x-user: tester' http://web",
             "Testers get it,",
             (r"^web v2, called by",),
-            until=True,
         ),
         Step(
             "kubectl -n shop exec deploy/toolbox -- sh -c "
@@ -38,7 +37,6 @@ FAULTS = Chapter(
         Step(
             f"{_CURL} -H 'x-fault: error' -w ' %{{http_code}}\\n' http://web",
             shows=(r"^fault filter abort 418$",),
-            until=True,
         ),
         Step(
             f"{_CURL} -H 'x-fault: late' -o /dev/null -w '%{{http_code}} after %{{time_total}} s\\n' http://web",
@@ -66,14 +64,12 @@ ENTRANCE = Chapter(
             f"curl -sS --noproxy '*' -H 'Host: shop.example.com' http://{_ADDRESS}/store",
             "Typed on the node, which reaches addresses of Services; elsewhere take that of your load balancer.",
             (r"^web v[12], called by spiffe://cluster\.local/ns/shop/sa/gateway$",),
-            until=True,
         ),
         Step(
             f"curl -sS --noproxy '*' --cacert build/shop.pem --connect-to shop.example.com:443:{_ADDRESS}:443 "
             "https://shop.example.com/store",
             "The same by HTTPS.",
             (r"^web v[12], called by spiffe://cluster\.local/ns/shop/sa/gateway$",),
-            until=True,
         ),
         Step(
             f"curl -sS --noproxy '*' -o /dev/null -w '%{{http_code}}\\n' -H 'Host: other.example.com' http://{_ADDRESS}/",
