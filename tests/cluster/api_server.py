@@ -6,7 +6,6 @@ Several run at a time: each has a folder and ports of its own. ``node`` uses the
 from __future__ import annotations
 
 import json
-import socket
 import ssl
 import subprocess
 import urllib.error
@@ -15,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from samples.control_plane import free_port
 from tests.cluster import build
 from tests.cluster.daemon import Daemon
 from tests.cluster.pki import write_pki
@@ -134,7 +134,7 @@ class ApiServer:
         Raises ``RuntimeError`` with its complaint when it exits with none of ``status``.
         """
         command = [build.binary("kubectl"), "--kubeconfig", str(self.kubeconfig), *arguments]
-        result = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=120)
+        result = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=300)
         if result.returncode not in status:
             raise RuntimeError(f"kubectl {' '.join(arguments)}: {result.stderr.strip()}\n{result.stdout.strip()}")
         return result.stdout
@@ -239,25 +239,11 @@ class ApiServer:
 
 def _with_ports(addresses: Addresses) -> Addresses:
     """Give each port of 0 a free number."""
-    held: list[socket.socket] = []  # all at once, so that no two get the same
-
-    def port(given: int) -> int:
-        if given:
-            return given
-        listener = socket.socket()
-        listener.bind(("127.0.0.1", 0))
-        held.append(listener)
-        return int(listener.getsockname()[1])
-
-    try:
-        return Addresses(
-            addresses.api,
-            port(addresses.api_port),
-            addresses.etcd,
-            port(addresses.etcd_port),
-            port(addresses.etcd_peer_port),
-            addresses.services,
-        )
-    finally:
-        for listener in held:
-            listener.close()
+    return Addresses(
+        addresses.api,
+        addresses.api_port or free_port(),
+        addresses.etcd,
+        addresses.etcd_port or free_port(),
+        addresses.etcd_peer_port or free_port(),
+        addresses.services,
+    )

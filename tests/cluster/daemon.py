@@ -60,7 +60,7 @@ class Daemon:
                 start_new_session=True,  # Ctrl-C reaches only the parent, which then ends its daemons in order
             )
 
-    def wait_until(self, ready: Callable[[], bool], timeout_seconds: float = 60) -> None:
+    def wait_until(self, ready: Callable[[], bool], timeout_seconds: float = 180) -> None:
         """Ask ``ready`` until it says yes. Raises ``DaemonError`` when the process ends, or after the timeout."""
         deadline = time.monotonic() + timeout_seconds
         while time.monotonic() < deadline:

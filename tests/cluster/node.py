@@ -36,9 +36,9 @@ PROGRAMS = (
     "curl",
 )
 PACKAGES = "containerd runc containernetworking-plugins conntrack iptables iproute2 util-linux busybox-static curl"
-START_SECONDS = 10.0
+START_SECONDS = 120.0
 _INIT = "init.pid"
-CLEAR_SECONDS = 5.0
+CLEAR_SECONDS = 60.0
 
 
 def lacking() -> str | None:
@@ -253,7 +253,7 @@ class Node:
 
 
 def _run(*command: str, text: str | None = None) -> str:
-    result = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=120)
+    result = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=300)
     if result.returncode:
         raise RuntimeError(f"{' '.join(command)}: {result.stderr.strip()}")
     return result.stdout
