@@ -42,7 +42,7 @@ from samples.process import ChildProcess
 from tests.envoy.servers import load
 from tests.patience import in_time
 
-READY = timedelta(seconds=60)
+READY = timedelta(seconds=120)
 _FORMAT = {
     "id": "%DOWNSTREAM_REMOTE_PORT%",
     "code": "%RESPONSE_CODE%",

@@ -27,7 +27,7 @@ from controlplane.agent.binary import envoy_binary
 from controlplane.snapshots import Resource, ResourceType, Snapshot
 from tests.envoy.bare import NOWHERE, bootstrap, node
 
-TIMEOUT = timedelta(seconds=60)  # a validation takes 0.2 s; a busy machine may take long to start the process
+TIMEOUT = timedelta(seconds=180)  # a validation takes 0.2 s; a busy machine may take long to start the process
 _SAID_LINES = 3
 
 

@@ -20,6 +20,7 @@ from kubernetes.aio import config as aio_config
 from tests.cluster import build
 from tests.cluster.api_server import ApiServer
 from tests.kubernetes.kubelet import write_pod
+from tests.patience import PATIENCE_SECONDS
 
 T = TypeVar("T")
 
@@ -119,7 +120,7 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def _eventually(ask: Callable[[], T], seconds: float = 15) -> T:
+def _eventually(ask: Callable[[], T], seconds: float = PATIENCE_SECONDS) -> T:
     """Ask until the answer is not empty; the last answer."""
     deadline = time.monotonic() + seconds
     while not (answer := ask()) and time.monotonic() < deadline:

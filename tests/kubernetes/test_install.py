@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.api_server import ApiServer
+from tests.patience import PATIENCE_SECONDS
 
 ROUTE = {
     "apiVersion": "networking.istio.io/v1",
@@ -46,7 +47,7 @@ def run(cluster: ApiServer) -> Iterator[Run]:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            timeout=180,
+            timeout=5 * PATIENCE_SECONDS,
             env={**os.environ, "KUBECONFIG": str(cluster.kubeconfig)},
         )
         assert result.returncode == status, result.stdout

@@ -31,7 +31,7 @@ def controlplane(node: Node, *arguments: str) -> str:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=500,
+        timeout=1000,
         env={**os.environ, "KUBECONFIG": str(node.kubeconfig)},
     )
     assert result.returncode == 0, result.stdout

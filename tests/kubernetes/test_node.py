@@ -14,6 +14,7 @@ import pytest
 
 from tests.cluster.images import TOOLS
 from tests.cluster.node import Node
+from tests.patience import PATIENCE_SECONDS
 
 WEB = f"""
 apiVersion: v1
@@ -100,7 +101,7 @@ def test_a_killed_run_leaves_no_process_of_its_node(web: Node, tmp_path: Path) -
         assert any("KUBECONFIG" in line for line in run.stdout)
         assert processes_of(folder)
         run.kill()
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while processes_of(folder) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert processes_of(folder) == []
