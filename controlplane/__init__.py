@@ -4,7 +4,7 @@ Data moves left to right: ``watchers`` feed ``registry``, ``compiler`` runs ``tr
 publishes ``snapshots``, ``ads`` streams them to proxies. ``app`` wires the packages together.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 ISTIO_VERSION = "1.31.0"
 """The version of Istio whose configuration is understood: what tools that know Istio are told first."""
