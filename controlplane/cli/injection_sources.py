@@ -8,7 +8,7 @@ import logging
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -17,6 +17,9 @@ from controlplane.documents.yaml_reader import yaml_value
 from controlplane.injector.errors import InjectionError
 from controlplane.injector.settings import InjectorConfig, Settings
 from controlplane.injector.values import Values
+
+if TYPE_CHECKING:
+    from controlplane.watchers.kubernetes.listing import Listed
 
 _NATIVE = "ENABLE_NATIVE_SIDECARS"
 _FIRST_NATIVE = (1, 33)
@@ -79,7 +82,9 @@ class Sources:
         """
         suffix = f"-{self.revision}" if self.revision and self.revision != "default" else ""
         mesh, injector = f"istio{suffix}", f"istio-sidecar-injector{suffix}"
-        objects = _objects(cluster, (mesh, injector))
+        found = _listed(cluster, (mesh, injector))
+        self.notes += [f"{each} cannot be read: {reason}" for each, reason in found.refused.items()]
+        objects = found.objects
         maps = {each["metadata"]["name"]: each.get("data") or {} for each in objects if each["kind"] == "ConfigMap"}
         for name, keys in ((mesh, ("mesh",)), (injector, ("values", "config"))):
             missing = [key for key in keys if getattr(self, key) is None]
@@ -116,7 +121,7 @@ class Sources:
         )
 
 
-def _objects(cluster: Cluster, names: tuple[str, ...]) -> list[dict[str, Any]]:
+def _listed(cluster: Cluster, names: tuple[str, ...]) -> Listed:
     from controlplane.watchers.kubernetes.errors import ConfigurationError, RefusedError, UnreachableError
     from controlplane.watchers.kubernetes.listing import Wanted, listed
     from controlplane.watchers.kubernetes.resources import CONFIG_MAPS, CORE
@@ -125,7 +130,7 @@ def _objects(cluster: Cluster, names: tuple[str, ...]) -> list[dict[str, Any]]:
     wanted = [Wanted(CONFIG_MAPS, f"metadata.namespace={cluster.namespace},metadata.name={name}") for name in names]
     wanted += [Wanted(each) for each in CORE if each.kind == "Node"]
     try:
-        return asyncio.run(listed(cluster.file, cluster.context, wanted)).objects
+        return asyncio.run(listed(cluster.file, cluster.context, wanted))
     except (ConfigurationError, UnreachableError, RefusedError) as error:
         raise InjectionError(
             f"the cluster cannot be asked: {error}; --no-use-kube leaves it alone, and files state what it would"

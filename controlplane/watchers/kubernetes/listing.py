@@ -32,7 +32,7 @@ class Listed(NamedTuple):
 
 
 async def listed(kubeconfig: str, context: str, wanted: Sequence[Wanted]) -> Listed:
-    """List resources; one that the server does not have has no objects.
+    """List resources; one that the server does not have has no objects, one that it has otherwise is refused.
 
     Raises:
         ConfigurationError: there is no usable way to the cluster.
@@ -47,8 +47,12 @@ async def listed(kubeconfig: str, context: str, wanted: Sequence[Wanted]) -> Lis
         found = Listed([], {})
         for each in wanted:
             version = preferred(each.resource, now) if each.resource.group else _CORE
+            if version is None:
+                if others := now.get((each.resource.group, each.resource.plural)):
+                    found.refused[each.resource] = f"the server has {', '.join(others)}, of which none is read"
+                continue
             try:
-                found.objects.extend(await _objects(api, each, version) if version is not None else ())
+                found.objects.extend(await _objects(api, each, version))
             except RefusedError as error:
                 if error.code != _FORBIDDEN:
                     raise
