@@ -21,19 +21,14 @@ from controlplane.admin.server import AdminServer
 from controlplane.admin.sources import AdminSources
 from controlplane.ads.server import AdsServer, Environment
 from controlplane.analysis.problems import Problems
-from controlplane.apis.kinds import KINDS
 from controlplane.backoff import Backoff
 from controlplane.compiler.compiler import Compiler
 from controlplane.compiler.holdoff import Holdoff
 from controlplane.frontends import FRONTENDS
 from controlplane.model import kinds
 from controlplane.model.feeds import Feed
-from controlplane.model.kinds import GroupKind
-from controlplane.model.objects import ChangeSet, Object, ObjectKey
-from controlplane.model.service import Endpoint, Service
-from controlplane.registry.endpoints import endpoints
-from controlplane.registry.mesh import MESH_KEY, SYSTEM_NAMESPACE, mesh
-from controlplane.registry.services import service_table
+from controlplane.model.objects import ChangeSet, ObjectKey
+from controlplane.registry.mesh import MESH_KEY, mesh
 from controlplane.registry.store import Registry
 from controlplane.settings import Settings
 from controlplane.snapshots import ResourceType
@@ -43,6 +38,7 @@ from controlplane.webhooks.injection import injection
 from controlplane.wiring.analysis import Analysis
 from controlplane.wiring.change_log import ChangeLog
 from controlplane.wiring.counting import CountStreams, count_changes
+from controlplane.wiring.debug import DebugAnswers
 from controlplane.wiring.expiry import ExpiryRadar
 from controlplane.wiring.from_settings import identity, server_options, source, trust
 from controlplane.wiring.gateway_names import GatewayNames
@@ -51,6 +47,7 @@ from controlplane.wiring.jwks import JwksResolver
 from controlplane.wiring.process import probe_lag, settle_memory
 from controlplane.wiring.questions import Questions
 from controlplane.wiring.secrets import Secrets
+from controlplane.wiring.shown import endpoints_of, objects_in_force, services
 from controlplane.wiring.tasks import (
     StartError,
     Supervisor,
@@ -62,8 +59,6 @@ from controlplane.wiring.tasks import (
 )
 
 if TYPE_CHECKING:
-    from controlplane.ads.credential import Credential
-    from controlplane.ads.debug import DebugAnswer
     from controlplane.wiring.identity import Trust
 
 log = structlog.get_logger(__name__)
@@ -135,17 +130,18 @@ class ControlPlane:
             self._take_signals,
         )
         self._expiry = ExpiryRadar(self._registry, self._trust.certificates if self._trust is not None else tuple)
+        self._ports: dict[str, str] = {}
+        self._debug = DebugAnswers(self._sources, self._ports)
         environment = Environment(ready=lambda: not self._waiting_for, observer=self._observer)
         if self._trust is not None:
             environment = replace(
-                environment, identify=self._trust.identify, debug=self._debug, services=self._trust.handlers
+                environment, identify=self._trust.identify, debug=self._debug.answer, services=self._trust.handlers
             )
         self._ads = AdsServer(self._compiler, server_options(settings), environment)
         self._questions = Questions(self._compiler, self._ads.connections.proxies)
         self._admin = AdminServer(self._sources())
         self._probes = AdminServer(self._sources(), ready_only=True)
         self._change_log = ChangeLog(lambda: (held.snapshot for held in self._ads.connections.streams.values()))
-        self._ports: dict[str, str] = {}
 
     async def serve(self) -> None:
         """Serve until told to stop; readiness goes first, then streams are drained, then the ports close."""
@@ -283,22 +279,6 @@ class ControlPlane:
         if self._cluster is not None:
             await self._cluster.close()
 
-    async def _debug(self, type_url: str, names: Sequence[str], credential: Credential) -> DebugAnswer:
-        from controlplane.admin.debug_over_xds import DebugOverXds  # noqa: PLC0415 - aiohttp, for few
-
-        return await DebugOverXds(self._sources(), self._page, SYSTEM_NAMESPACE)(type_url, names, credential)
-
-    async def _page(self, page: str) -> bytes:
-        """Return what the monitoring port answers."""
-        import aiohttp  # noqa: PLC0415 - for few
-
-        host, _, port = self._ports.get("monitoring", "").rpartition(":")
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - to ask, not to listen
-        url = f"http://[{host}]:{port}/debug/{page}" if ":" in host else f"http://{host}:{port}/debug/{page}"
-        timeout = aiohttp.ClientTimeout(total=10)
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
-            return await response.read()
-
     async def _watch(self) -> None:
         async for changes in self._source.changes():
             count_changes(changes)
@@ -337,9 +317,9 @@ class ControlPlane:
             proxies=self._ads.connections.proxies,
             status=self._ads.connections.status,
             snapshot=self._ads.connections.snapshot,
-            services=self._services,
-            endpoints=self._endpoints,
-            objects=self._objects,
+            services=partial(services, self._registry),
+            endpoints=partial(endpoints_of, self._registry),
+            objects=partial(objects_in_force, self._registry),
             behind=self._behind,
             explain=self._questions.explain,
             rejected=lambda: self._problems,
@@ -373,22 +353,6 @@ class ControlPlane:
         problem = self._trust.problem if self._trust is not None else ""
         others = (*self._jwks.problems, *self._gateway_names.problems, *self._secrets.unread, *self._expiry.problems)
         return (*((problem,) if problem else ()), *others)
-
-    def _services(self) -> Iterator[Service]:
-        return self._registry.memo.get(service_table, ()).each()
-
-    def _objects(self) -> Iterator[Object]:
-        for name, kind in KINDS.items():
-            for key in self._registry.keys(GroupKind(name, kind.group)):
-                obj = self._registry.objects.get(key)  # it may be gone since
-                if obj is not None:
-                    yield obj
-
-    def _endpoints(self, service: Service) -> tuple[Endpoint, ...]:
-        found: tuple[Endpoint, ...] | None = self._registry.memo.outcome(
-            endpoints, (service.hostname, service.namespace)
-        ).value
-        return found or ()
 
     def _behind(self, connection_id: str, type_: ResourceType, name: str) -> Iterator[ObjectKey | None]:
         stream = self._ads.connections.streams.get(connection_id)
