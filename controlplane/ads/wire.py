@@ -133,6 +133,10 @@ class Encoder:
             _, response = self._responses.popitem(last=False)
             self._size -= response.own_size
 
+    def forget(self, contents: Contents) -> None:
+        """Forget the responses that were made from these contents."""
+        self._forget(contents.serial)
+
     def _forget(self, serial: int) -> None:
         for key, names in self._of_contents.pop(serial, {}).items():
             self._drop(key, names)

@@ -60,3 +60,8 @@ _all = _All()
 def remembered_bytes() -> int:
     """Return what all contents take now."""
     return _all.bytes
+
+
+def forget() -> None:
+    """Forget all contents."""
+    _all.forget()
