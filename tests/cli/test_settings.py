@@ -17,7 +17,14 @@ from controlplane.ads.server import ServerOptions
 from controlplane.cli import serve
 from controlplane.http2.options import ConnectionOptions
 from controlplane.limits import Limits
-from controlplane.settings import Settings, environment_variable, flag, format_duration, parse_duration
+from controlplane.settings import (
+    KUBERNETES_API,
+    Settings,
+    environment_variable,
+    flag,
+    format_duration,
+    parse_duration,
+)
 from controlplane.wiring.from_settings import limits, server_options
 
 
@@ -156,15 +163,25 @@ def test_options_reach_the_settings(started: list[Settings], tmp_path: Path) -> 
     assert (settings.holdoff, settings.log_level, settings.xds_port) == (timedelta(milliseconds=250), "debug", 0)
 
 
+ONLY: dict[str, Any] = {"secure_port": 4242, "webhook_port": 4242, "ready_port": 4242, "external_ca": KUBERNETES_API}
+"""Where not any other value makes sense."""
+NEEDED: dict[str, dict[str, Any]] = {
+    "serving_dir": {"ca_server": False},
+    "external_ca": {"csr_signer": "example.com/signer"},
+}
+"""What else must be set with a setting."""
+
+
 @pytest.mark.parametrize("setting", fields(Settings), ids=lambda setting: str(setting.name))
 def test_every_setting_has_a_flag_and_a_variable(setting: Any, started: list[Settings], tmp_path: Path) -> None:
-    other: Any = _another(setting.default, tmp_path)
-    if setting.name in {"secure_port", "webhook_port", "ready_port"}:
-        other = 4242
+    name, needed = setting.name, NEEDED.get(setting.name, {})
+    other: Any = ONLY.get(name, _another(setting.default, tmp_path))
     text = format_duration(other) if isinstance(other, timedelta) else str(other)
-    CliRunner().invoke(serve.app, ["--no-plaintext"] if setting.name == "plaintext" else [flag(setting.name), text])
-    CliRunner().invoke(serve.app, [], env={environment_variable(setting.name): text})
-    assert started == [Settings(**{setting.name: other})] * 2
+    environment = {environment_variable(each): str(value) for each, value in needed.items()}
+    arguments = [f"--no-{flag(name).removeprefix('--')}"] if setting.default is True else [flag(name), text]
+    CliRunner().invoke(serve.app, arguments, env=environment)
+    CliRunner().invoke(serve.app, [], env=environment | {environment_variable(name): text})
+    assert started == [Settings(**{name: other}, **needed)] * 2
     assert started[0] != Settings()
 
 
@@ -182,6 +199,10 @@ ISTIODS: dict[str, tuple[str, str, Any]] = {
     "ISTIO_GPRC_MAXRECVMSGSIZE": ("1000", "max_receive_message_size", 1000),
     "ISTIO_GPRC_MAXSTREAMS": ("10", "max_concurrent_streams", 10),
     "PILOT_MAX_REQUESTS_PER_SECOND": ("2.5", "new_streams_per_second", 2.5),
+    "ENABLE_CA_SERVER": ("false", "ca_server", False),
+    "EXTERNAL_CA": (KUBERNETES_API, "external_ca", KUBERNETES_API),
+    "K8S_SIGNER": ("example.com/signer", "csr_signer", "example.com/signer"),
+    "CERT_SIGNER_DOMAIN": ("example.com", "csr_signer_domain", "example.com"),
     "ROOT_CA_DIR": ("/ca", "ca_dir", Path("/ca")),
 }
 DEPLOY = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()
@@ -191,11 +212,13 @@ DEPLOY = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()
 def test_istiods_variables(name: str, started: list[Settings]) -> None:
     """Each counts where our own is not set, and is in the table of deploy/README.md beside the option."""
     text, setting, value = ISTIODS[name]
-    CliRunner().invoke(serve.app, [], env={name: text})
-    assert started == [Settings(**{setting: value})]
-    ours: Any = _another(getattr(Settings(), setting), Path("/ours"))
+    needed = NEEDED.get(setting, {})
+    environment = {environment_variable(each): str(value) for each, value in needed.items()}
+    CliRunner().invoke(serve.app, [], env=environment | {name: text})
+    assert started == [Settings(**{setting: value}, **needed)]
+    ours: Any = ONLY.get(setting, _another(getattr(Settings(), setting), Path("/ours")))
     variable = format_duration(ours) if isinstance(ours, timedelta) else str(ours)
-    CliRunner().invoke(serve.app, [], env={name: text, environment_variable(setting): variable})
+    CliRunner().invoke(serve.app, [], env=environment | {name: text, environment_variable(setting): variable})
     assert getattr(started[-1], setting) == ours
     (row,) = [line for line in DEPLOY.splitlines() if f"`{name}`" in line]
     assert f"`{flag(setting)}`" in row
