@@ -24,6 +24,9 @@ Names = frozenset[str]
 
 NO_NAMES: Names = frozenset()
 _serials = itertools.count(1)
+_MOST_SPLIT, _MOST_SPLIT_AT_ALL = 4, 1_000
+"""Names in sets of which a contents remembers which it has: so many for each resource, and these. Proxies of a class
+ask for the same few sets; a peer can make up as many as it likes."""
 
 
 class Difference(NamedTuple):
@@ -50,6 +53,7 @@ class Contents:
         self.serial = next(_serials)
         self._differences: weakref.WeakKeyDictionary[Contents, Difference] = weakref.WeakKeyDictionary()
         self._splits: dict[Names, tuple[Names, Names]] = {}
+        self._split_names = 0
         self._named: dict[ResourceType, Names] = {}
 
     def __repr__(self) -> str:
@@ -109,12 +113,16 @@ class Contents:
         if len(names) < 8:  # noqa: PLR2004 - cheaper than remembering
             absent = frozenset(name for name in names if name not in self.resources)
             return (names - absent if absent else names), absent
+        if not self.resources:
+            return NO_NAMES, names
         found = self._splits.get(names)
         if found is None:
-            absent = names - self.resources.keys()
+            absent = names.difference(self.resources)
             found = ((names - absent if absent else names), absent)
-            if len(self._splits) >= 64:  # noqa: PLR2004 - subscriptions of one class are few; a bound all the same
+            self._split_names += len(names)
+            if self._split_names > _MOST_SPLIT * len(self.resources) + _MOST_SPLIT_AT_ALL:
                 self._splits.clear()
+                self._split_names = len(names)
             self._splits[names] = found
         return found
 

@@ -158,7 +158,7 @@ class Lockstep:
     def _keep(self, state: StreamState, size: int) -> None:
         self._kept_bytes += size
         if self._kept_bytes > _MOST_KEPT_BYTES:
-            self._kept.clear()
+            self._forget()
             self._kept_bytes = size
         self._kept.append(state)
         if not self._letting_go:
@@ -167,6 +167,10 @@ class Lockstep:
 
     def _let_go(self) -> None:
         self._letting_go = False
+        self._forget()
+
+    def _forget(self) -> None:
+        """Forget states that only this keeps, and all steps: one from a state that many begin in holds the next."""
         self._kept.clear()
         self._kept_bytes = 0
         for state in tuple(self._left):

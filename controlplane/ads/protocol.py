@@ -8,7 +8,7 @@ References are to Envoy's "xDS REST and gRPC protocol" unless they say otherwise
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections import OrderedDict
 
 from controlplane.ads.contents import EMPTY, NO_NAMES, Contents, Names, ServedSnapshot, placeholder
 from controlplane.ads.watch import EDS, TYPES, WILDCARD, Kind, Refused, Request, StreamState, Variant, Watch, union
@@ -241,7 +241,32 @@ def _changed(watch: Watch, request: Request) -> Watch:
     return _forgiven(watch, after)
 
 
-@lru_cache(maxsize=256)
-def _renamed(names: Names, added: Names, dropped: Names) -> Names:
-    """Return the subscription after a change; streams that go the same way get the same object."""
-    return (names | added) - dropped
+class _Renamed:
+    """Subscriptions after a change: streams that go the same way get the same object.
+
+    As many are remembered as have ``most`` names together, the latest used.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held = 0
+        self._known: OrderedDict[tuple[Names, Names, Names], Names] = OrderedDict()
+
+    def __call__(self, names: Names, added: Names, dropped: Names) -> Names:
+        key = (names, added, dropped)
+        found = self._known.get(key)
+        if found is not None:
+            self._known.move_to_end(key)
+            return found
+        made = self._known[key] = (names | added) - dropped
+        self._held += _weight(key, made)
+        while self._held > self._most and len(self._known) > 1:
+            self._held -= _weight(*self._known.popitem(last=False))
+        return made
+
+
+def _weight(key: tuple[Names, Names, Names], made: Names) -> int:
+    return len(made) + sum(map(len, key))
+
+
+_renamed = _Renamed(250_000)

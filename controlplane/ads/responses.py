@@ -16,6 +16,7 @@ which asks for make before break:
 from __future__ import annotations
 
 from collections.abc import Callable
+from heapq import nsmallest
 from typing import NamedTuple, Protocol, TypeVar
 
 from controlplane.ads.contents import NO_NAMES, Contents, Names
@@ -24,6 +25,9 @@ from controlplane.snapshots import USERS, WHOLE, Resource, ResourceType
 
 _NO_RESOURCES: frozenset[Resource] = frozenset()
 _GATED = frozenset({ResourceType.LISTENER, ResourceType.ROUTE})
+_MADE = frozenset({ResourceType.ENDPOINT, ResourceType.ROUTE})
+MOST_MADE = 2_000
+"""Names without a resource that one response answers for, of types in which an empty one stands in its place."""
 
 
 class Plan(NamedTuple):
@@ -66,13 +70,14 @@ class _Step(NamedTuple):
     """What a watch needs: a response or none.
 
     ``names`` are new or changed, or due; ``touched`` are those and all others that the response changes at the proxy.
-    ``retained`` is what is retained then.
+    ``retained`` is what is retained then, ``later`` are names that are due once this one is answered.
     """
 
     plan: Plan | None
     names: Names
     touched: Names
     retained: frozenset[Resource]
+    later: Names = NO_NAMES
 
 
 def respond(state: StreamState, encode: Callable[[Plan, int], E], overdue: Names) -> tuple[StreamState, E | None]:
@@ -100,7 +105,7 @@ def respond(state: StreamState, encode: Callable[[Plan, int], E], overdue: Names
                 return _sent(state, watch, step, encoded), encoded
             if watch.sent is not contents or watch.due or watch.retained != step.retained:
                 # Nothing of it concerns this proxy. Go round again: clusters may have waited for these routes.
-                state = state.putting(watch._replace(sent=contents, due=NO_NAMES, retained=step.retained))
+                state = state.putting(watch._replace(sent=contents, due=step.later, retained=step.retained))
                 moved = True
     return state, None
 
@@ -165,7 +170,7 @@ def _step(state: StreamState, watch: Watch, contents: Contents) -> _Step:
     retained, gone = watch.retained, NO_NAMES
     if removed or retained:
         retained, gone = _departures(state, watch, contents, removed)
-    present, absent = contents.split(watch.due) if watch.due else (NO_NAMES, NO_NAMES)
+    present, absent, later = _due(watch, contents)
     extras: frozenset[Resource] = _NO_RESOURCES
     if gone or absent:
         extras, gone = _absent(state, watch, absent, gone, retained)
@@ -174,21 +179,36 @@ def _step(state: StreamState, watch: Watch, contents: Contents) -> _Step:
     if extras:
         touched = touched.union(resource.name for resource in extras)
     if not touched and not watch.owed:
-        return _Step(None, NO_NAMES, NO_NAMES, retained)
+        return _Step(None, NO_NAMES, NO_NAMES, retained, later)
     if state.variant is Variant.DELTA:
         if watch.type is ResourceType.EXTENSION:
             gone = NO_NAMES  # Envoy collects extensions by itself; a removal breaks the listeners that still use one
-        return _Step(Plan(state.variant, watch.type_url, contents, names, extras, gone), names, touched, retained)
+        return _Step(
+            Plan(state.variant, watch.type_url, contents, names, extras, gone), names, touched, retained, later
+        )
     if watch.type in FULL_SETS:
         # "Must include the complete state of the world ... even if they did not change."
         everything = contents.names if watch.wildcard else contents.split(watch.names)[0]
         plan = Plan(state.variant, watch.type_url, contents, everything, extras | retained)
         return _Step(plan, names, touched, retained)
     if not names and not extras and not watch.owed:
-        return _Step(
-            None, NO_NAMES, NO_NAMES, retained
-        )  # "no mechanism to tell the client that resources have been deleted"
-    return _Step(Plan(state.variant, watch.type_url, contents, names, extras), names, touched, retained)
+        # "no mechanism to tell the client that resources have been deleted"
+        return _Step(None, NO_NAMES, NO_NAMES, retained, later)
+    return _Step(Plan(state.variant, watch.type_url, contents, names, extras), names, touched, retained, later)
+
+
+def _due(watch: Watch, contents: Contents) -> tuple[Names, Names, Names]:
+    """Divide the names that are due into those that are there, those that are not, and those for the next response.
+
+    What stands in the place of names that do not exist is made one by one, and a peer may ask for very many.
+    """
+    if not watch.due:
+        return NO_NAMES, NO_NAMES, NO_NAMES
+    present, absent = contents.split(watch.due)
+    if watch.type not in _MADE or len(absent) <= MOST_MADE:
+        return present, absent, NO_NAMES
+    first = frozenset(nsmallest(MOST_MADE, absent))
+    return present, first, absent - first
 
 
 def _common(some: Names, subscribed: Names) -> Names:
@@ -294,7 +314,7 @@ def _sent(state: StreamState, watch: Watch, step: _Step, encoded: Encoded) -> St
         cures=bool(watch.doubtful) and not watch.doubtful.isdisjoint(touched),
     )  # fmt: skip
     watch = watch._replace(
-        sent=state.served.of(watch.type), due=NO_NAMES, owed=False, retained=step.retained, flight=flight,
+        sent=state.served.of(watch.type), due=step.later, owed=False, retained=step.retained, flight=flight,
         lingering=lingering, nonce=flight.nonce, sequence=encoded.sequence, version=flight.version,
     )  # fmt: skip
     state = state.putting(watch)

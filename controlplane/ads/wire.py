@@ -31,6 +31,8 @@ from controlplane.rope import Body, Rope, tied
 from controlplane.snapshots import Resource, ResourceType
 
 _CACHE_ENTRIES = 4096
+_MOST_EXTRAS = 100
+"""Resources in the place of names that do not exist, in a response that is remembered: a peer can make up more."""
 _MOST_KEY_NAMES = 250_000
 """Names in the keys of responses that are numbered, beside those of contents: some 100 bytes each."""
 _MOST_NAMED_BYTES = 4 << 20
@@ -103,19 +105,22 @@ class Encoder:
         if found is not None and found.sequence > after:
             self._responses.move_to_end(key)
             return found
+        if len(plan.extras) > _MOST_EXTRAS:
+            return _made(plan, self._next(revision))
         known = self._numbers.get(key)
-        sequence, nonce = known if known is not None and known[0] > after else self._numbered(key, plan, revision)
-        version, body, own_size = _encoded(plan, nonce)
-        made = Response(plan.type_url, nonce, version, body, sequence, own_size)
+        made = _made(plan, known if known is not None and known[0] > after else self._numbered(key, plan, revision))
         if not made.is_private:
             self._remember(key, made)
         return made
 
-    def _numbered(self, key: _Key, plan: Plan, revision: int) -> tuple[int, str]:
+    def _next(self, revision: int) -> tuple[int, str]:
         sequence = next(self._sequence)
+        return sequence, f"{revision}.{sequence}.{self._instance}"
+
+    def _numbered(self, key: _Key, plan: Plan, revision: int) -> tuple[int, str]:
         if key not in self._numbers:
             self._key_names += _own_names(key, plan.contents.names)
-        self._numbers[key] = numbers = sequence, f"{revision}.{sequence}.{self._instance}"
+        self._numbers[key] = numbers = self._next(revision)
         self._numbers.move_to_end(key)
         if key[0] not in self._of_contents:
             weakref.finalize(plan.contents, self._forget, key[0]).atexit = False
@@ -146,6 +151,12 @@ class Encoder:
         self._numbers.pop(key, None)
         response = self._responses.pop(key, None)
         self._size -= response.own_size if response is not None else 0
+
+
+def _made(plan: Plan, numbers: tuple[int, str]) -> Response:
+    sequence, nonce = numbers
+    version, body, own_size = _encoded(plan, nonce)
+    return Response(plan.type_url, nonce, version, body, sequence, own_size)
 
 
 def _own_names(key: _Key, shared: Names) -> int:

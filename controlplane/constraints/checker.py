@@ -7,7 +7,6 @@ only where something is wrong.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from envoy.annotations import deprecation_pb2
@@ -20,6 +19,7 @@ from validate import validate_pb2
 from controlplane.constraints.loading import CHECKS
 from controlplane.constraints.remembered import MOST_BYTES_EACH, MOST_TRIES, Contents
 from controlplane.constraints.rules import Test, ignores_empty, is_required, rules_of, tests_of
+from controlplane.kept import kept
 from controlplane.patches.messages import load_type, type_name
 
 
@@ -327,7 +327,7 @@ def packed_faults(packed: Any) -> Faults:  # noqa: ANN401 - google.protobuf.Any
         return [Fault("value", f"is no {type_name(type_url)}")]
 
 
-@lru_cache(maxsize=1024)
+@kept(1024)
 def _packed_type(type_url: str) -> tuple[Callable[[bytes], Message], Checker | None] | None:
     """Return what reads messages of a type, and what checks them if need be; ``None``: nobody knows it."""
     load_type(type_url)

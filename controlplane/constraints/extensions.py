@@ -11,6 +11,7 @@ import re2
 from google.protobuf import descriptor_pool
 from lupa import luajit21
 
+from controlplane.kept import kept
 from controlplane.patches.messages import load_type
 
 Wrong = Iterator[tuple[str, str]]
@@ -72,7 +73,7 @@ def _message(packed: Any) -> Any:  # noqa: ANN401
     return wrapper if packed.Unpack(wrapper) else None
 
 
-@lru_cache(maxsize=1024)  # users choose the types
+@kept(1024)
 def _wanted(kind: str) -> str:
     """Return the type that a route states instead of this one, empty where this one is right or nothing is known."""
     if not kind.startswith(_HTTP):

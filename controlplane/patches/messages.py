@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pkgutil import iter_modules
@@ -21,6 +20,7 @@ from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
 
 from controlplane.apis.envoy_filter import ApplyTo
+from controlplane.kept import kept
 
 MESSAGES: Mapping[ApplyTo, type[Message]] = {
     ApplyTo.LISTENER: Listener,
@@ -115,7 +115,7 @@ def _type_urls(value: object) -> Iterator[str]:
                 waiting += items
 
 
-@lru_cache(maxsize=1024)
+@kept(1024)
 def load_type(type_url: str) -> None:
     """Load the modules of a type's package, so that the type is known where there is such a one.
 

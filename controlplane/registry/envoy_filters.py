@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import re2
@@ -12,6 +11,7 @@ import re2
 from controlplane.apis.envoy_filter import ApplyTo, EnvoyFilter, PatchContext
 from controlplane.apis.validation.regex import MAX_REGEX
 from controlplane.engine.recording import query
+from controlplane.kept import kept
 from controlplane.model.kinds import GATEWAY_API
 from controlplane.model.objects import Object, ObjectKey
 from controlplane.model.patches import NO_PATCHES, PatchRef, ProxyPatches
@@ -145,7 +145,7 @@ def _is_text(stated: Any, wanted: str) -> bool:  # noqa: ANN401 - a JSON value
     return isinstance(stated, str) and stated == wanted
 
 
-@lru_cache(maxsize=4096)
+@kept(4096)
 def _has_version(pattern: str, version: str) -> bool:
     """Whether an expression is found in a proxy's version; one that is none is no condition."""
     if not version or len(pattern) > MAX_REGEX:

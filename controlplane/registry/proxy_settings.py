@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -21,6 +20,7 @@ from controlplane.apis.problems import problems_of
 from controlplane.documents.limits import UnreadableError
 from controlplane.documents.yaml_reader import yaml_value
 from controlplane.engine.recording import query
+from controlplane.kept import kept
 from controlplane.model.proxy import Proxy
 from controlplane.registry.environment import DUAL_STACK, enabled, is_true
 from controlplane.registry.mesh import mesh_config
@@ -109,7 +109,7 @@ def _annotated(proxy: Proxy, annotations: Mapping[str, str]) -> ProxyConfig | No
     return _read(text, ANNOTATION) if isinstance(text, str) and text else None
 
 
-@lru_cache(maxsize=1024)
+@kept(1024, longest=8192)
 def _read(text: str, source: str) -> ProxyConfig | None:
     """Read a ProxyConfig in JSON or YAML; each text is complained of once."""
     try:

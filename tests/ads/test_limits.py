@@ -120,6 +120,40 @@ async def test_what_one_stream_says_is_kept_within_bounds() -> None:
     assert taken < 60 << 20
 
 
+@pytest.mark.slow
+@both
+async def test_streams_that_name_ever_other_things_leave_little(variant: Variant) -> None:
+    """All begin in one state, whose steps led to the names of each: forty sets of 50,000 names took 700 MB."""
+    known = {"a": Resource.of(ResourceType.ENDPOINT, "a", b"a")}
+    lockstep, served = Lockstep(), SnapshotCache().served(Snapshot(1, {ResourceType.ENDPOINT: known}))
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for number in range(60):
+        state = lockstep.begin(variant, served, lambda type_, name: Resource.of(type_, name, b"empty"))
+        names = [f"{number}-a-name-of-some-length-{each}" for each in range(5_000)]
+        state = lockstep.receive(state, asking(variant, EDS, *names)).state or state
+        state = lockstep.move(state, served, frozenset()).state or state
+    taken = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert taken < 45 << 20  # of 100 without a bound
+
+
+@pytest.mark.slow
+async def test_names_that_one_stream_adds_to_many_take_no_copies_of_them() -> None:
+    """Each of the last 256 subscriptions was kept: half a gigabyte, for 300 requests."""
+    lockstep, served = Lockstep(), SnapshotCache().served(Snapshot())
+    state = lockstep.begin(Variant.DELTA, served, lambda _type, _name: None)
+    names = [f"a-name-of-some-length-{number}" for number in range(10_000)]
+    state = lockstep.receive(state, asking(Variant.DELTA, EDS, *names)).state or state
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for number in range(100):
+        state = lockstep.receive(state, asking(Variant.DELTA, EDS, f"more-{number}")).state or state
+    taken = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert taken < 20 << 20  # 100 times half a megabyte without a bound
+
+
 class Slow(OneSnapshot):
     """Gives nobody a snapshot, and notes who stops waiting for one."""
 

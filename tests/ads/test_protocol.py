@@ -8,7 +8,7 @@ import pytest
 
 from controlplane.ads.contents import SnapshotCache
 from controlplane.ads.protocol import offer, receive
-from controlplane.ads.responses import Plan, respond, waits_for
+from controlplane.ads.responses import MOST_MADE, Plan, respond, waits_for
 from controlplane.ads.watch import CDS, EDS, LDS, RDS, Kind, Request, StreamState, Variant
 from controlplane.snapshots import Resource, ResourceType, Snapshot
 
@@ -505,6 +505,25 @@ def test_endpoint_change_is_one_resource(variant: Variant) -> None:
     talk.begin(EDS, "a", "b")
     talk.publish(endpoints="a2 b")
     assert [(reply.url, reply.names) for reply in talk.replies()] == [(EDS, {"a"})]
+
+
+@both
+@pytest.mark.parametrize("url", [EDS, RDS])
+def test_very_many_names_that_do_not_exist_are_answered_some_at_a_time(variant: Variant, url: str) -> None:
+    names = [f"name-{number}" for number in range(2 * MOST_MADE + 1)]
+    talk = Talk(variant)
+    talk.ask(url, "known", *names)
+    first = talk.replies()
+    talk.publish(**{"endpoints" if url == EDS else "routes": "known"})  # and one that is made meanwhile
+    talk.ack(*first)
+    rest: list[Reply] = []
+    while replies := talk.replies():
+        rest += replies
+        talk.ack(*replies)
+    answered = [name for reply in (*first, *rest) for name in reply.names if name != "known"]
+    assert sorted(answered) == sorted(names)
+    assert max(len(reply.names) for reply in (*first, *rest)) <= MOST_MADE + 1
+    assert sum("known" in reply.names for reply in rest) == 1
 
 
 def test_equal_plans_of_two_streams_share_their_sets() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import ssl
 import sys
 import time
@@ -242,4 +243,5 @@ async def main(kind: str, host: str, port: int, seconds: float, *, tls: bool) ->
 
 
 if __name__ == "__main__":
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # that connections are cut off is the point
     asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), tls=len(sys.argv) > 5))

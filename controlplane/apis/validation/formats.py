@@ -7,11 +7,11 @@ operators".
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from controlplane.apis.validation import cel
 from controlplane.documents.json_reader import json_value
+from controlplane.kept import kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -242,7 +242,7 @@ IN_LOGS: Mapping[str, Command] = {**COMMANDS, "REQ_WITHOUT_QUERY": Command(_anyt
 """What Envoy knows in access logs, which here always have the formatter for paths without query."""
 
 
-@lru_cache(maxsize=4096)
+@kept(4096)
 def _problem(text: str, where: int) -> str:
     commands = (COMMANDS, IN_HEADERS, IN_LOGS)[where]
     position = text.find("%")

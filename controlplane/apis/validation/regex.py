@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import re2
+
+from controlplane.kept import kept
 
 if TYPE_CHECKING:
     from controlplane.apis.validation.report import Report
@@ -20,7 +21,7 @@ _LATIN_1.encoding = re2.Options.Encoding.LATIN1
 _LATIN_1.log_errors = False
 
 
-@lru_cache(maxsize=4096)
+@kept(4096)
 def envoy_regex_problem(pattern: str) -> str:
     """Why Envoy would not take this RE2 expression, or an empty text.
 
