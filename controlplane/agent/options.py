@@ -119,7 +119,11 @@ def flags_of(arguments: Sequence[str]) -> Flags:
 
 
 def _split(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield name and value of each flag, and words with an empty name. A flag takes the word behind it."""
+    """Yield name and value of each flag, and words with an empty name. A flag takes the word behind it.
+
+    Raises:
+        StartError: a flag that is known has no value.
+    """
     at = 0
     while at < len(arguments):
         word, at = arguments[at], at + 1
@@ -130,6 +134,8 @@ def _split(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
         takes_next = not equals and name != "log_as_json" and at < len(arguments) and not arguments[at].startswith("-")
         if takes_next:
             value, at = arguments[at], at + 1
+        elif not equals and name in _NAMES and name != "log_as_json":
+            raise StartError(f"--{name} needs a value")
         yield name, value
 
 

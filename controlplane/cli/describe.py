@@ -120,7 +120,8 @@ def _named(resources: Resources, kind: GroupKind, name: str, namespace: str) -> 
         candidates = [(namespace, name), *([(behind, short)] if dot else [])]
     found = next(filter(None, (resources.find(kind, *place) for place in candidates)), None)
     if found is None:
-        fail(f"there is no {kind} {name} in namespace {candidates[0][0]}")
+        tried = (f"{short} in namespace {place}" for place, short in reversed(candidates))
+        fail(f"there is no {kind} {', nor '.join(tried)}")
     return found
 
 

@@ -10,6 +10,9 @@ from controlplane.frontends.ingress_parts import incomplete, unserved
 from controlplane.model import kinds
 from controlplane.model.kubernetes import Ingress, IngressPath, KubeService
 from controlplane.model.objects import Object
+from controlplane.model.secret_names import secret_name
+from controlplane.model.wanted_secrets import Wanted
+from controlplane.registry.credentials import trouble_anywhere
 from controlplane.registry.store import UnservedPart, View
 
 
@@ -24,6 +27,9 @@ def unserved_parts(view: View, _key: tuple[()]) -> tuple[UnservedPart, ...]:
 def _parts(view: View, obj: Object) -> Iterator[tuple[str, str]]:
     spec: Ingress = obj.spec
     yield from unserved(spec)
+    for index, tls in enumerate(spec.tls):
+        if tls.secret and (reason := trouble_anywhere(view, Wanted(secret_name(tls.secret), authority=False))):
+            yield f"spec.tls[{index}].secretName", f"{reason}: these hosts are not served over TLS"
     for index, rule in enumerate(spec.rules):
         for at, path in enumerate(rule.paths or ()):
             problem = _problem(view, obj.meta.namespace, path) if incomplete(path) is None else None

@@ -31,6 +31,6 @@ def _last(text: str) -> int | None:
     first = text.split(",", maxsplit=1)[0].strip()
     for sign in ("/", "-"):
         start, found, end = first.partition(sign)
-        if found and start.isdigit() and end.isdigit() and len(first) <= 40:  # noqa: PLR2004 - two numbers
+        if found and (start + end).isascii() and start.isdigit() and end.isdigit() and len(first) <= 40:  # noqa: PLR2004 - two numbers
             return int(start) + int(end) - 1 if sign == "/" else int(end)
     return None

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from controlplane.model.objects import ObjectKey
 
 RECONCILED = "Reconciled"
+_LONGEST_NUMBER = 20
 """The type of our condition. Source: ``status.conditions[].type`` of Istio's kinds."""
 
 
@@ -112,6 +113,6 @@ def _text(value: object) -> str:
 
 def _generation(value: object) -> int:
     """Return a generation, which Istio's definitions allow as a number and as text; -1 for neither."""
-    if isinstance(value, str) and value.isdecimal():
+    if isinstance(value, str) and value.isdecimal() and len(value) <= _LONGEST_NUMBER:
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else -1

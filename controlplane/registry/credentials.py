@@ -135,6 +135,24 @@ def trouble(view: View, key: SecretKey) -> str:
     return ""
 
 
+@query
+def trouble_anywhere(view: View, wanted: Wanted) -> str:
+    """Return why a secret is not served, or not in its newest version; empty where nothing is wrong.
+
+    A proxy reads Secrets of its own namespace, whichever that is: where a name says none, all Secrets of that name
+    are looked at.
+    """
+    name = wanted.name
+    if name is None or name.namespace:
+        return trouble(view, SecretKey(wanted, name.namespace if name is not None else ""))
+    places = (held for place in name.places("") for held in view.index("secrets_named", place.name))
+    namespaces = sorted({held.namespace for held in places})
+    if not namespaces:
+        return f"there is no Secret {name.name}; it is read from the namespace of the proxies"
+    reasons = (trouble(view, SecretKey(wanted, namespace)) for namespace in namespaces)
+    return "; ".join(reason for reason in reasons if reason)
+
+
 def _home(view: View, key: SecretKey) -> ObjectKey | None:
     """Return the Secret that a name stands for: the first that exists."""
     name = key.wanted.name

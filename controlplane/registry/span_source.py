@@ -20,6 +20,7 @@ FIRST_RELEASE, LAST_RELEASE = 27, 30
 """The releases of Istio (1.27, 1.30) before and after which nothing in the configuration of tracers is different."""
 _ENVOY_AHEAD = 8
 """How much higher the minor version of Envoy is than that of the release of Istio that has it."""
+_MOST_DIGITS = 4
 
 
 def span_source(
@@ -62,7 +63,8 @@ def _release(proxy: Proxy) -> int:
     if proxy.istio_version:
         major, _, rest = proxy.istio_version.partition(".")
         minor = rest.partition(".")[0]
-        release = int(minor) if major == "1" and minor.isascii() and minor.isdigit() else LAST_RELEASE
+        known = major == "1" and minor.isascii() and minor.isdigit() and len(minor) <= _MOST_DIGITS
+        release = int(minor) if known else LAST_RELEASE
     elif proxy.envoy_minor is not None:
         release = proxy.envoy_minor - _ENVOY_AHEAD
     return min(max(release, FIRST_RELEASE), LAST_RELEASE)

@@ -142,7 +142,7 @@ def _pod_ports(proxy: Proxy) -> tuple[ContainerPort, ...]:
             ContainerPort(int(port["containerPort"]), str(port.get("name", "")), str(port.get("protocol", "TCP")))
             for port in held
         )
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):  # the last: of an infinite number
         return ()  # the proxy's own word, only used to resolve names; unreadable is the same as absent
 
 
@@ -348,7 +348,7 @@ def _flag(proxy: Proxy, name: str) -> bool:
 def _number(value: Any) -> int:  # noqa: ANN401 - a JSON value
     try:
         return int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0
 
 

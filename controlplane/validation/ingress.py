@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from controlplane.apis.problems import Problem
+from controlplane.frontends.ingress import gateway_selector
 from controlplane.frontends.ingress_parts import unserved
 from controlplane.model.kubernetes import Ingress
 from controlplane.model.objects import Rejected
@@ -14,6 +15,8 @@ from controlplane.watchers.kinds import parse
 
 if TYPE_CHECKING:
     from controlplane.watchers.kinds import Result
+
+__all__ = ["gateway_selector", "ingress_problems", "is_ours"]
 
 _CLASS = "istio"
 _ANNOTATION = "kubernetes.io/ingress.class"

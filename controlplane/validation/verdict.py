@@ -49,6 +49,9 @@ def verdict(obj: object) -> Verdict | None:
     if missing:
         return Verdict(_key_of(obj), tuple(missing))
     group = str(api_version).rpartition("/")[0]
+    if str(kind).endswith("List") and not isinstance(obj.get("items", []), list | None):
+        wrong = Problem("items", f"must be a list of objects, not {value_text(obj, 'items')}")
+        return Verdict(ObjectKey(kinds.NO_KIND, "", ""), (wrong,))
     if group not in _GROUPS:
         return _of_kubernetes(obj, group, str(kind))
     declared = KINDS.get(str(kind))

@@ -61,6 +61,8 @@ def _parse(obj: object, source: str) -> Result:
         ]
     if problems:
         return Rejected(_key_of(obj), tuple(problems), source)
+    if kind.endswith("List") and isinstance(obj, dict) and not isinstance(obj.get("items", []), list | None):
+        return Rejected(_key_of(obj), ("items: must be a list of objects",), source)
     group, _, version = api_version.rpartition("/")
     if group in _ISTIO_GROUPS:
         return _istio(fields, group, version, source)

@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import cast
 
@@ -192,24 +193,41 @@ async def test_what_does_not_fit_is_cut(client: Client, payload: int | None, mos
     assert (len(whole.answer[0]), whole.flags & dns.flags.TC) == (700, 0)
 
 
-def test_no_more_records_are_made_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("address", ["10.3.{}.{}", "fd00::{:x}:{:x}"])
+@pytest.mark.parametrize("asked", ["Many.example.com.", "many.example.com.shop.svc.cluster.local."])
+def test_as_many_records_are_made_as_fit(monkeypatch: pytest.MonkeyPatch, asked: str, address: str) -> None:
     """A name of thousands of addresses would hold up everything else that the agent answers."""
     made = []
-    cut = answers._rrset  # noqa: SLF001 - where records are made
 
-    def counted(owner: dns.name.Name, kind: dns.rdatatype.RdataType, texts: list[str]) -> dns.rrset.RRset:
-        made.append(len(texts))
-        return cut(owner, kind, texts)
+    def counted(text: str) -> bytes:
+        made.append(text)
+        return ip_address(text).packed
 
-    monkeypatch.setattr(answers, "_rrset", counted)
-    found = names(table({"many.example.com": [f"10.3.{n // 256}.{n % 256}" for n in range(5000)]}), "", "", "")
-    for size, most in ((512, 33), (4096, 257)):
-        answer = answers.local_answer(dns.message.make_query("many.example.com.", "A"), found, size)
+    monkeypatch.setattr(answers, "packed", counted)
+    kind = "AAAA" if ":" in address else "A"
+    texts = {str(ip_address(address.format(n // 256, n % 256))) for n in range(5000)}
+    found = names(table({"many.example.com": sorted(texts)}), "shop", "svc.cluster.local", "shop.svc.cluster.local")
+    for size in (512, 1232, 65535):
+        made.clear()
+        answer = answers.local_answer(dns.message.make_query(asked, kind, use_edns=size == 1232), found, size)
         assert answer is not None
-        assert made.pop() == most
         message = dns.message.from_wire(answer)
+        got = {record.to_text() for record in message.answer[-1]}
+        room = size - len(answer)
+        assert 0 <= room < len(answers.packed(next(iter(got)))) + 12
         assert message.flags & dns.flags.TC
-        assert len(message.answer[0]) > most * 0.8
+        assert message.edns == (0 if size == 1232 else -1)
+        assert got <= texts
+        assert len(got) == len(made) - 1
+
+
+def test_an_answer_that_has_no_room_for_an_address_says_so() -> None:
+    asked = ".".join(["x" * 60] * 3) + ".wild.com."
+    found = names(table(), "shop", "svc.cluster.local", "wild.com")
+    answer = answers.local_answer(dns.message.make_query(asked, "A"), found, 220)
+    assert answer is not None
+    message = dns.message.from_wire(answer)
+    assert (message.answer, bool(message.flags & dns.flags.TC)) == ([], True)
 
 
 async def test_nobody_is_answered_before_there_is_a_table() -> None:

@@ -140,6 +140,8 @@ def test_flags(arguments: list[str], domain: str, kind: str) -> None:
     [
         pytest.param(["waypoint"], {}, "'waypoint' is no kind of proxy", id="kind"),
         pytest.param(["--stsPort=x"], {}, "--stsPort: 'x' is not a whole number", id="number"),
+        pytest.param(["--domain"], {}, "--domain needs a value", id="no-value"),
+        pytest.param(["--concurrency", "--stsPort=1"], {}, "--concurrency needs a value", id="no-value-but-a-flag"),
         pytest.param([], {"PROXY_CONFIG": "a: ["}, "PROXY_CONFIG cannot be read", id="yaml"),
         pytest.param([], {"PROXY_CONFIG": "[]"}, "PROXY_CONFIG must be a mapping", id="list"),
         pytest.param([], {"PROXY_CONFIG": "proxyMetadata: 3"}, "proxyMetadata must be a mapping", id="metadata"),

@@ -23,6 +23,7 @@ from controlplane.agent.http.client import Request as Question
 from controlplane.agent.http.server import Answer, HttpServer, Request, Response
 from controlplane.agent.proxy_config import ProxyConfig
 from controlplane.agent.status.merged import (
+    MOST_AT_ONCE,
     MergedMetrics,
     Target,
     application_accept,
@@ -95,6 +96,34 @@ async def test_metrics_of_agent_envoy_and_application_are_one_page() -> None:
         assert reply.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
         assert text.index("istio_agent_scrapes_total") < text.index("envoy_a 1\n") < text.index("app_a 1\n")
         assert envoy.asked[0].query_string == "usedonly"
+
+
+async def test_more_scrapes_than_a_few_at_a_time_are_refused() -> None:
+    """Each holds what Envoy and the application answer, up to eleven megabytes."""
+    asked, go = asyncio.Semaphore(0), asyncio.Event()
+
+    async def slow(_request: web.Request) -> web.Response:
+        asked.release()
+        await go.wait()
+        return web.Response(text="app_a 1\n")
+
+    application = web.Application()
+    application.router.add_get("/metrics", slow)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, LOOPBACK, 0).start()
+    try:
+        merged = MergedMetrics(LOOPBACK, None, [Target(runner.addresses[0][1])])
+        async with agent(Pages({"/stats/prometheus": merged.page})) as where:
+            waiting = [asyncio.create_task(get(where, "/stats/prometheus")) for _ in range(MOST_AT_ONCE)]
+            for _ in waiting:
+                await asked.acquire()
+            assert (await get(where, "/stats/prometheus")).status == 503
+            go.set()
+            assert [reply.status for reply in await asyncio.gather(*waiting)] == [200] * MOST_AT_ONCE
+            assert (await get(where, "/stats/prometheus")).status == 200
+    finally:
+        await runner.cleanup()
 
 
 async def test_a_part_that_is_not_there_is_left_out_and_counted() -> None:

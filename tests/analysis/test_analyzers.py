@@ -496,6 +496,33 @@ def test_a_failing_analyzer_is_a_finding_and_stops_no_other() -> None:
     ]
 
 
+def test_secrets_of_ingresses() -> None:
+    now, day = datetime.now(UTC), timedelta(days=1)
+    gateway = "apiVersion: v1\nkind: Pod\nmetadata: {name: g, namespace: shop, labels: {istio: ingressgateway}}\n"
+    ingress = (
+        "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: web, namespace: front}\n"
+        "spec: {ingressClassName: istio, tls: [{hosts: [a.test]}, {hosts: [b.test], secretName: one}]}\n"
+    )
+    path, analyzer = "spec.tls[1].secretName", "controlplane.IngressSecrets"
+    mesh = f"{gateway}---\n{ingress}"
+    assert found(mesh, analyzer) == [("IST0101", "Ingress front/web", path)]
+    assert found(mesh.replace("Name: istio", "Name: nginx"), analyzer) == []
+    assert found(ingress, analyzer) == [], "nobody serves it here"
+    assert found(f"{mesh}---\n{secret(*pair(now - day, now + day))}", analyzer) == []
+    ended = pair(now - 2 * day, now - day)
+    assert found(f"{mesh}---\n{secret(*ended)}", analyzer) == [("IST0106", "Ingress front/web", path)]
+
+
+def test_a_mesh_configuration_that_is_none() -> None:
+    written = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata: {mesh: TEXT}\n"
+    analyzer = "controlplane.MeshConfiguration"
+    assert found(written.replace("TEXT", '"a: [b"'), analyzer) == [
+        ("IST0106", "ConfigMap istio-system/istio", "data.mesh")
+    ]
+    assert found(written.replace("TEXT", '"enableTracing: true"'), analyzer) == []
+    assert found(written.replace("name: istio,", "name: other,").replace("TEXT", '"a: [b"'), analyzer) == []
+
+
 def test_analyzers_that_need_what_may_not_be_read_are_named() -> None:
     tls = gateways("a").replace("protocol: HTTP}", "protocol: HTTPS}, tls: {credentialName: one}")
     outcome = analyze(Resources(_resources(tls), Mesh(), unreadable=[kinds.SECRET]))

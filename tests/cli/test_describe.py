@@ -99,7 +99,11 @@ async def test_of_several_policies_the_oldest_of_the_narrowest_counts(tmp_path: 
     ("arguments", "reason"),
     [
         (("pod", "none", "-n", "shop"), "there is no Pod none in namespace shop"),
-        (("service", "other/reviews"), "there is no Service other/reviews in namespace other"),
+        (("service", "other/reviews"), "there is no Service reviews in namespace other"),
+        (
+            ("service", "web.nowhere"),
+            "there is no Service web in namespace nowhere, nor web.nowhere in namespace default",
+        ),
     ],
 )
 async def test_what_is_not_there(arguments: tuple[str, ...], reason: str) -> None:

@@ -159,6 +159,13 @@ async def test_kinds_that_are_not_checked_are_named(tmp_path: Path) -> None:
     assert (told["objects"], told["notChecked"]) == (0, {"Deployment": 1, "Service": 2})
 
 
+async def test_a_list_that_holds_no_list_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("apiVersion: v1\nkind: List\nitems: 4\n")
+    result = await run("validate", "-f", str(tmp_path))
+    assert result.code == 1
+    assert result.out == f"error: {tmp_path}/a.yaml:3: items: must be a list of objects, not 4\n"
+
+
 @pytest.mark.parametrize("content", [None, "", "# nothing\n---\n"], ids=["no-file", "empty", "comment"])
 @pytest.mark.parametrize("output", ["text", "json"])
 async def test_a_directory_without_manifests_is_no_success(tmp_path: Path, content: str | None, output: str) -> None:

@@ -56,6 +56,12 @@ BACKEND = "spec.rules[0].http.paths[0].backend"
         ),
         pytest.param({"rules": [{"host": "a.com"}]}, "spec.rules[0].http", "has no paths", id="rule-without-paths"),
         pytest.param({"tls": [{"hosts": ["a.com"]}]}, "spec.tls[0].secretName", "not served over TLS", id="no-secret"),
+        pytest.param(
+            {"tls": [{"hosts": ["a.com"], "secretName": "gone"}]},
+            "spec.tls[0].secretName",
+            "there is no Secret gone; it is read from the namespace of the proxies: these hosts are not served",
+            id="no-such-secret",
+        ),
     ],
 )
 def test_part_that_is_not_served(spec: dict[str, Any], path: str, part: str) -> None:

@@ -11,6 +11,7 @@ import os
 from contextlib import suppress
 from typing import Any
 
+import pytest
 from envoy.config.core.v3.base_pb2 import Node
 from google.protobuf.struct_pb2 import Struct, Value
 from hypothesis import HealthCheck, given, settings
@@ -29,6 +30,7 @@ from controlplane.documents.json_reader import json_documents, json_pruned, json
 from controlplane.documents.limits import MAX_DEPTH, Document, UnreadableError
 from controlplane.documents.yaml_reader import chunks, yaml_documents
 from controlplane.model.objects import Rejected
+from controlplane.registry import span_source
 from controlplane.registry.proxy_settings import ANNOTATION, METADATA_KEY, own_settings
 from controlplane.registry.store import View
 from controlplane.registry.workloads import workload
@@ -199,6 +201,8 @@ KEYS = (
     "POD_PORTS",
     "CLUSTER_ID",
     "DNS_CAPTURE",
+    "HTTP_PROXY_PORT",
+    "ISTIO_VERSION",
     "X",
 )
 
@@ -238,6 +242,24 @@ def test_nodes(id_: str, metadata: dict[str, Any]) -> None:
             return
         own_settings(VIEW, proxy, {})
         workload(VIEW, proxy)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("HTTP_PROXY_PORT", math.inf),
+        ("HTTP_PROXY_PORT", math.nan),
+        ("HTTP_PROXY_PORT", "9" * 5000),
+        ("POD_PORTS", '[{"containerPort": 1e400}]'),
+        ("POD_PORTS", '[{"containerPort": "' + "9" * 5000 + '"}]'),
+        ("ISTIO_VERSION", "1." + "9" * 5000),
+        ("ISTIO_VERSION", "1.²"),
+    ],
+)
+def test_nodes_with_numbers_that_are_none(key: str, value: object) -> None:
+    proxy = proxy_of(Node(id="sidecar~10.0.0.1~a.b~b.svc.cluster.local", metadata=_struct({key: value})))
+    assert workload(VIEW, proxy) is not None
+    assert span_source._release(proxy) == span_source.LAST_RELEASE  # noqa: SLF001 - what reads the version
 
 
 REQUESTS = st.fixed_dictionaries(

@@ -141,6 +141,7 @@ def test_one_bad_object_does_not_stop_the_others(tmp_path: Path) -> None:
         pytest.param(b"\x00\x01\x02", 1, "not readable: control characters are not allowed", id="control"),
         pytest.param(b"just text", 1, "object: expected a mapping, got text", id="text"),
         pytest.param(b"- 1\n", 1, "object: expected a mapping, got a list", id="list"),
+        pytest.param(b"apiVersion: v1\nkind: List\nitems: 4\n", 1, "items: must be a list of objects", id="no-list"),
         pytest.param(b"metadata: {}\n", 1, "apiVersion: is required", id="no-object"),
     ],
 )

@@ -28,6 +28,9 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 _OPEN_METRICS = "application/openmetrics-text"
 _PLAIN = "text/plain;version=0.0.4"
 _LARGEST_APPLICATION = 10 << 20
+MOST_AT_ONCE = 8
+"""Scrapes, each of which holds the answers of Envoy and the application; Prometheus comes one at a time."""
+_TOO_MANY = b"too many scrapes at a time\n"
 _TIMEOUT_HEADER = "x-prometheus-scrape-timeout-seconds"
 _END = b"# EOF"
 _RESERVED = LISTENER_PORTS | OWN_PORTS | {15001, 15006, 15008}
@@ -88,11 +91,21 @@ class MergedMetrics:
         self._host = host
         self._envoy_port = envoy_port
         self._applications = tuple(applications)
+        self._asking = 0
 
     async def page(self, request: Request) -> Response:
-        """Ask all at once, and put the answers together."""
+        """Ask all at once, and put the answers together; 503 while ``MOST_AT_ONCE`` others do."""
         if self._local_only and not request.local:
             return Response(HTTPStatus.FORBIDDEN)
+        if self._asking >= MOST_AT_ONCE:
+            return Response(HTTPStatus.SERVICE_UNAVAILABLE, _TOO_MANY)
+        self._asking += 1
+        try:
+            return await self._merged(request)
+        finally:
+            self._asking -= 1
+
+    async def _merged(self, request: Request) -> Response:
         SCRAPES.inc()
         accept = request.headers.get("accept", "")
         timeout = _timeout(request.headers.get(_TIMEOUT_HEADER, ""))

@@ -10,6 +10,7 @@ from controlplane.analysis import codes, raw
 from controlplane.analysis.credentials import why_unusable
 from controlplane.analysis.resources import Message, Resource, Resources, has_labels, message, selector_text
 from controlplane.model import kinds
+from controlplane.validation.ingress import gateway_selector, is_ours
 
 
 def _selector(gateway: Resource) -> dict[str, str]:
@@ -111,6 +112,22 @@ def secrets(resources: Resources) -> Iterator[Message]:
                     namespace=pod.namespace,
                     reason=reason,
                 )
+
+
+def ingress_secrets(resources: Resources) -> Iterator[Message]:
+    """Find secrets of Istio's Ingresses that are not there, or cannot be used, where the pods of their gateway are."""
+    pod = next(iter(resources.selected_pods({"istio": gateway_selector(resources.mesh.config)})), None)
+    if pod is None:
+        return
+    for ingress in resources.of(kinds.INGRESS):
+        for at, tls in raw.mappings(ingress.spec, "tls") if is_ours(ingress.written) else ():
+            named, path = raw.text(tls, "secretName"), f"spec.tls[{at}].secretName"
+            secret = resources.find(kinds.SECRET, pod.namespace, named)
+            if named and secret is None:
+                yield message(codes.NOT_FOUND, ingress, path, kind="secretName", value=f"{pod.namespace}/{named}")
+            elif secret is not None and (reason := why_unusable(secret.written)):
+                found = f"the secret {pod.namespace}/{named} is of no use: {reason}"
+                yield message(codes.SCHEMA_ERROR, ingress, path, problem=found)
 
 
 def conflicts(resources: Resources) -> Iterator[Message]:

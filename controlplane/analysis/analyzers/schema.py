@@ -1,4 +1,4 @@
-"""What the validation says of each object of Istio's kinds by itself."""
+"""What the validation says of each object by itself."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from controlplane.analysis.analyzers import (
 )
 from controlplane.analysis.resources import Message, Resource, Resources, UnreadableKindError, message
 from controlplane.apis.kinds import KINDS
-from controlplane.model.kinds import NO_KIND, GroupKind, istio_kind
+from controlplane.model.kinds import CONFIG_MAP, NO_KIND, GroupKind, istio_kind
 
 
 class Analyzer(NamedTuple):
@@ -84,6 +84,8 @@ ANALYZERS: tuple[Analyzer, ...] = (
     Analyzer("telemetry.ProviderAnalyzer", "providers of access logs", telemetries.providers),
     Analyzer("telemetry.SelectorAnalyzer", "workloads of Telemetries", sidecars.telemetry_selectors),
     Analyzer("telemetry.LightstepAnalyzer", "providers that are gone", telemetries.lightstep),
+    Analyzer("controlplane.MeshConfiguration", "the mesh configuration by itself", schema.validation(CONFIG_MAP)),
+    Analyzer("controlplane.IngressSecrets", "secrets of Ingresses", gateways.ingress_secrets),
     Analyzer("controlplane.Conflicts", "what older objects take", own.conflicts),
     Analyzer("controlplane.Fields", "fields without effect", own.fields),
     *(

@@ -54,6 +54,7 @@ _MAX_PROGRAM_SIZE = 100
 """Instructions of an expression that ``matches`` is called with."""
 
 _INTEGER = re2.compile(r"(?:0x([0-9a-fA-F]+)|([0-9]+))([uU]?)")
+_LONGEST_NUMBER = 1000  # characters: with as many zeros before it as anybody writes
 _LARGEST, _LARGEST_UNSIGNED = 2**63 - 1, 2**64 - 1
 _LITERAL = re2.compile(r"""(?s)([rRbB]*)(?:\"{3}(.*)\"{3}|'{3}(.*)'{3}|"(.*)"|'(.*)')""")
 _ESCAPE = re2.compile(
@@ -99,6 +100,8 @@ def number_problem(text: str, *, negative: bool) -> str:
     found = _INTEGER.fullmatch(text)
     if found is None:
         return ""
+    if len(text) > _LONGEST_NUMBER:
+        return "is out of range"
     value = int(found[1], _HEXADECIMAL) if found[1] else int(found[2])
     return "is out of range" if value > (_LARGEST_UNSIGNED if found[3] else _LARGEST + negative) else ""
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 UNIX = "unix://"
 _LOCAL = {"", "127.0.0.1", "0.0.0.0", "[::1]", "[::]"}  # noqa: S104 - a pattern, nothing listens
+_DIGITS = 5
 
 
 def problems(spec: Sidecar, _subject: Subject) -> Findings:
@@ -83,7 +84,7 @@ def _check_default_endpoint(report: Report, path: str, endpoint: str) -> None:
             report.error(path, f"{endpoint!r} is not the path of a socket")
         return
     host, colon, number = endpoint.rpartition(":")
-    if not colon or host not in _LOCAL or not number.isdigit():
+    if not colon or host not in _LOCAL or not (number.isascii() and number.isdigit() and len(number) <= _DIGITS):
         report.error(path, f"{endpoint!r} must be 127.0.0.1, 0.0.0.0, [::1] or [::], a colon and a port, or unix://")
         return
     primitives.check_port(report, path, int(number))

@@ -13,6 +13,7 @@ Json = dict[str, Any]
 
 _LONGEST_LABEL = 63
 _READINESS = "readiness.status.sidecar.istio.io/"
+_MOST_DIGITS = 10
 _BOOTSTRAP = "sidecar.istio.io/bootstrapOverride"
 _PORT_FIELDS = ("name", "hostPort", "containerPort", "protocol", "hostIP")
 _CPU, _MEMORY, _CPU_LIMIT, _MEMORY_LIMIT = (
@@ -95,7 +96,7 @@ def readiness(data: TemplateData, *, port: int, annotated: bool) -> Json:
     def number(name: str) -> int:
         value = data.values.get(f"global.proxy.readiness{name[0].upper()}{name[1:]}")
         text = data.annotated(f"{_READINESS}{name}", value) if annotated else str(value)
-        return int(text) if text.isdigit() else 0
+        return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else 0
 
     times = {name: number(name) for name in ("initialDelaySeconds", "periodSeconds", "failureThreshold")}
     return {
