@@ -1,7 +1,7 @@
 """``/debug/config_dump``: a snapshot in the shape of Envoy's own configuration dump.
 
 Shape: ``envoy.admin.v3.ConfigDump`` as JSON with the names of the proto fields, as Envoy writes it, so that both
-dumps can be compared; or its sections as messages. Private keys are replaced by ``[redacted]``.
+dumps can be compared; or its sections as messages. Private keys and the like are ``[redacted]``, wherever they stand.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from google.protobuf.message import Message
 from controlplane.admin.json_text import Items, Members, Value
 from controlplane.admin.message_json import typed_json
 from controlplane.admin.pace import PAUSE, Pause, in_order
+from controlplane.admin.published import publish
 from controlplane.snapshots import Resource, ResourceType, Snapshot
 
 MESSAGES: Mapping[ResourceType, Callable[[], Message]] = {
@@ -33,7 +34,6 @@ MESSAGES: Mapping[ResourceType, Callable[[], Message]] = {
     ResourceType.SECRET: Secret,
     ResourceType.EXTENSION: TypedExtensionConfig,
 }
-_REDACTED = b"[redacted]"
 
 
 class _Section(NamedTuple):
@@ -93,9 +93,7 @@ def _add(section: _Section, made: Any, resource: Resource) -> None:  # noqa: ANN
         entry.name = resource.name
     state = getattr(entry, section.state) if section.state else entry
     state.version_info = resource.version
-    body = resource.body
-    if resource.type is ResourceType.SECRET:
-        body = redacted(body)
+    body = published(MESSAGES[resource.type], resource.body)
     getattr(state, section.resource).CopyFrom(AnyMessage(type_url=resource.type.value, value=body))
 
 
@@ -125,27 +123,15 @@ def resource_json(resource: Resource) -> Value:
     make = MESSAGES.get(resource.type)
     if make is None:
         return {"@type": resource.type.value, "base64": base64.b64encode(resource.body).decode()}
-    body = resource.body
-    if resource.type is ResourceType.SECRET:
-        body = redacted(body)
-    return typed_json(resource.type.value, make, body)
+    return typed_json(resource.type.value, make, resource.body)
 
 
-def redacted(body: bytes) -> bytes:
-    """Return a serialised Secret without what nobody may see."""
-    secret = Secret.FromString(body)
-    for holder in ("tls_certificate.private_key", "tls_certificate.password", "session_ticket_keys", "generic_secret"):
-        part: Any = secret
-        names = holder.split(".")
-        for name in names[:-1]:
-            part = getattr(part, name) if part.HasField(name) else None
-        if part is None or not part.HasField(names[-1]):
-            continue
-        value = getattr(part, names[-1])
-        value.Clear()
-        if "inline_bytes" in value.DESCRIPTOR.fields_by_name:
-            value.inline_bytes = _REDACTED
-    return bytes(secret.SerializeToString())
+def published(make: Callable[[], Message], body: bytes) -> bytes:
+    """Return a serialised message without what nobody may see."""
+    message = make()
+    message.ParseFromString(body)
+    publish(message, as_json=False)
+    return bytes(message.SerializeToString(deterministic=True))
 
 
 def _sorted(snapshot: Snapshot, type_: ResourceType) -> Iterator[Resource | Pause]:
