@@ -23,7 +23,7 @@ from google.protobuf.message import Message
 from controlplane.admin.json_text import Items, Members, Value
 from controlplane.admin.message_json import typed_json
 from controlplane.admin.pace import PAUSE, Pause, in_order
-from controlplane.admin.published import publish
+from controlplane.admin.published import publishing
 from controlplane.snapshots import Resource, ResourceType, Snapshot
 
 MESSAGES: Mapping[ResourceType, Callable[[], Message]] = {
@@ -80,20 +80,22 @@ def config_dump_parts(snapshot: Snapshot, types: Collection[ResourceType]) -> It
             if isinstance(resource, Pause):
                 yield resource
                 continue
-            _add(section, made, resource)
+            message = MESSAGES[resource.type]()
+            message.ParseFromString(resource.body)
+            yield from publishing(message)
+            _add(section, made, resource, message.SerializeToString(deterministic=True))
             yield PAUSE
         packed = AnyMessage()
         packed.Pack(made)
         yield packed
 
 
-def _add(section: _Section, made: Any, resource: Resource) -> None:  # noqa: ANN401 - generated messages carry no types
+def _add(section: _Section, made: Any, resource: Resource, body: bytes) -> None:  # noqa: ANN401 - generated, untyped
     entry = getattr(made, section.entries).add()
     if section.named:
         entry.name = resource.name
     state = getattr(entry, section.state) if section.state else entry
     state.version_info = resource.version
-    body = published(MESSAGES[resource.type], resource.body)
     getattr(state, section.resource).CopyFrom(AnyMessage(type_url=resource.type.value, value=body))
 
 
@@ -124,14 +126,6 @@ def resource_json(resource: Resource) -> Value:
     if make is None:
         return {"@type": resource.type.value, "base64": base64.b64encode(resource.body).decode()}
     return typed_json(resource.type.value, make, resource.body)
-
-
-def published(make: Callable[[], Message], body: bytes) -> bytes:
-    """Return a serialised message without what nobody may see."""
-    message = make()
-    message.ParseFromString(body)
-    publish(message, as_json=False)
-    return bytes(message.SerializeToString(deterministic=True))
 
 
 def _sorted(snapshot: Snapshot, type_: ResourceType) -> Iterator[Resource | Pause]:

@@ -6,6 +6,7 @@ Reference: ``udpa.annotations.sensitive``. A private key may stand in any resour
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -14,6 +15,8 @@ from typing import Any
 from google.protobuf import any_pb2, descriptor_pool, message_factory, struct_pb2
 from google.protobuf.message import DecodeError, Message
 from udpa.annotations import sensitive_pb2
+
+from controlplane.admin.pace import PAUSE, Pause
 
 REDACTED = "[redacted]"
 _LOADABLE = ("envoy.", "xds.", "udpa.")
@@ -41,19 +44,28 @@ def publish(message: Message, *, as_json: bool = True) -> None:
         _publish_packed(message, as_json=as_json)
         return
     for field, value in message.ListFields():
-        if is_sensitive(field):
-            hide(message, field)
-        elif field.message_type is None:
-            continue
-        elif field.message_type.GetOptions().map_entry:
-            if field.message_type.fields_by_name["value"].message_type is not None:
-                for each in value.values():
-                    publish(each, as_json=as_json)
-        elif isinstance(value, Message):
-            publish(value, as_json=as_json)
-        else:
-            for each in value:
-                publish(each, as_json=as_json)
+        for each in _inner(message, field, value):
+            publish(each, as_json=as_json)
+
+
+def publishing(message: Message) -> Iterator[Pause]:
+    """Redact a message as ``publish`` does, and leave unknown types as they are; with pauses, since it may be large."""
+    for field, value in message.ListFields():
+        for each in _inner(message, field, value):
+            publish(each, as_json=False)
+            yield PAUSE
+
+
+def _inner(message: Message, field: Any, value: Any) -> Iterable[Message]:  # noqa: ANN401 - protobuf's field and value
+    """Return the messages in a field that are to be published; one that nobody may see is hidden."""
+    if is_sensitive(field):
+        hide(message, field)
+        return ()
+    if field.message_type is None:
+        return ()
+    if field.message_type.GetOptions().map_entry:
+        return value.values() if field.message_type.fields_by_name["value"].message_type is not None else ()
+    return (value,) if isinstance(value, Message) else value
 
 
 def hide(message: Message, field: Any) -> None:  # noqa: ANN401 - as above

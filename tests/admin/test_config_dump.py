@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import json
+
+import pytest
+from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.http.basic_auth.v3.basic_auth_pb2 import BasicAuth
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 from google.protobuf import any_pb2, json_format
 from google.protobuf.wrappers_pb2 import UInt32Value
 
@@ -97,6 +104,44 @@ def test_generic_secrets_are_not_shown() -> None:
     shown = str(read(resource_json(Resource.of(ResourceType.SECRET, "token", secret.SerializeToString()))))
     assert "hidden" not in shown
     assert "aGlkZGVu" not in shown
+
+
+CANARY = "-----BEGIN PRIVATE KEY----- canary"
+
+
+def with_keys(chains: int) -> Listener:
+    """What an EnvoyFilter may put there: keys and passwords in texts and bytes, packed, and twice so."""
+    listener = Listener(name="a")
+    for number in range(chains):
+        tls = DownstreamTlsContext()
+        made = tls.common_tls_context.tls_certificates.add()
+        made.private_key.inline_string = CANARY
+        made.password.inline_bytes = CANARY.encode()
+        made.certificate_chain.inline_string = "public"
+        tls.session_ticket_keys.keys.add().inline_bytes = CANARY.encode()
+        chain = listener.filter_chains.add(name=str(number))
+        chain.transport_socket.name = "tls"
+        chain.transport_socket.typed_config.Pack(tls)
+        outer = TypedExtensionConfig(name="outer")
+        outer.typed_config.Pack(BasicAuth(users=DataSource(inline_string=CANARY)))
+        chain.filters.add(name="x").typed_config.Pack(outer)
+    return listener
+
+
+@pytest.mark.parametrize("chains", [1, 40, 1000], ids=["small", "large", "divided"])
+def test_what_envoy_marks_as_sensitive_is_not_shown_wherever_it_stands(chains: int) -> None:
+    resource = Resource.of(ResourceType.LISTENER, "a", with_keys(chains).SerializeToString())
+    told = read(resource_json(resource))
+    assert len(told["filter_chains"]) == chains
+    first = told["filter_chains"][0]["transport_socket"]["typed_config"]["common_tls_context"]["tls_certificates"][0]
+    assert first["private_key"] == {"inline_string": "[redacted]"}
+    assert first["certificate_chain"] == {"inline_string": "public"}
+    parts = config_dump_parts(Snapshot(1, {ResourceType.LISTENER: {"a": resource}}), [ResourceType.LISTENER])
+    (packed,) = (part for part in parts if not isinstance(part, Pause))
+    for text in (json.dumps(told).encode(), packed.SerializeToString()):
+        assert b"canary" not in text
+        assert base64.b64encode(CANARY.encode()) not in text
+        assert b"public" in text
 
 
 def test_an_unknown_type_is_shown_as_bytes() -> None:
