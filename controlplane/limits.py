@@ -63,6 +63,10 @@ class Limits:
     review_timeout: Annotated[timedelta, "What a caller of the webhooks is given to send its body."] = timedelta(
         seconds=10
     )
+    max_review_work: Annotated[
+        timedelta,
+        "Processor time that one large object may take the webhook to check; one that takes more is refused.",
+    ] = timedelta(seconds=10)
     max_webhook_connections: Annotated[
         int, "Most connections to the webhooks; above it an idle one makes room, of the address that has most."
     ] = 512

@@ -59,10 +59,12 @@ class Webhook:
     """A reviewer, and how it is asked.
 
     ``is_slow``: always beside the loop that serves proxies. ``answers_nonsense``: what is no review is refused in one,
-    as istiod's injector does, and not with an HTTP status.
+    as istiod's injector does, and not with an HTTP status. ``told_apart``: the reviewer is ``validate``, which checks
+    large objects in a process of its own (``apart``); this is told what was asked, in short, and the answer.
     """
 
     reviewer: Reviewer
+    told_apart: Callable[[Request, Response], None] | None = None
     is_slow: bool = False
     answers_nonsense: bool = False
 

@@ -22,6 +22,7 @@ import structlog
 from controlplane.documents.json_reader import json_value
 from controlplane.documents.limits import UnreadableError
 from controlplane.limits import Limits, Reached, unheard
+from controlplane.webhooks.apart import Apart
 from controlplane.webhooks.bodies import Bodies, BodyRefusedError
 from controlplane.webhooks.places import Places
 from controlplane.webhooks.review import NotAReviewError, Webhook, answer, refused
@@ -63,6 +64,7 @@ class WebhookServer:
         self._limits = limits or Limits()
         self._reached = reached
         self._bodies = Bodies(self._limits, reached)
+        self._apart = Apart(self._limits.max_review_work)
         self._runner: web.AppRunner | None = None
         self._listening: asyncio.Server | None = None
         self._places: Places | None = None
@@ -99,13 +101,14 @@ class WebhookServer:
 
     async def stop(self) -> None:
         """Close the port and end what is being answered; nothing if it never started."""
+        await self._apart.stop()
         if self._listening is not None:
             self._listening.close()
         if self._runner is not None:
             await self._runner.cleanup()
 
     def _respond(self, webhook: Webhook) -> Respond:
-        respond = _respond(webhook, self._failed, self._bodies)
+        respond = _respond(webhook, self._failed, self._bodies, self._apart)
 
         async def placed(request: web.Request) -> web.Response:
             assert self._places is not None  # noqa: S101 - there is a request
@@ -130,7 +133,7 @@ def _answer(body: bytes, webhook: Webhook, path: str) -> dict[str, Any]:
         return refused(str(error))
 
 
-def _respond(webhook: Webhook, failed: Callable[[int], None], bodies: Bodies) -> Respond:
+def _respond(webhook: Webhook, failed: Callable[[int], None], bodies: Bodies, apart: Apart) -> Respond:
     from aiohttp import web  # noqa: PLC0415 - see the module's docstring
 
     large = asyncio.Semaphore(_LARGE_AT_ONCE)
@@ -151,6 +154,8 @@ def _respond(webhook: Webhook, failed: Callable[[int], None], bodies: Bodies) ->
                 path = request.match_info.get("rest", "")
                 if len(body) <= LARGE and not webhook.is_slow:
                     answered = _answer(body, webhook, path)
+                elif webhook.told_apart is not None:
+                    answered = await apart.review(body, webhook.told_apart)
                 else:
                     async with large:
                         answered = await asyncio.to_thread(_answer, body, webhook, path)

@@ -79,14 +79,19 @@ def counted(reviewer: Reviewer) -> Reviewer:
 
     def review(request: Request) -> Response:
         response = reviewer(request)
-        resource = request.resource if request.resource in _RESOURCES else _OTHER
-        if not response.failure:
-            metrics.VALIDATION_PASSED.labels(*resource).inc()
-        elif not request.dry_run:
-            metrics.VALIDATION_FAILED.labels(*resource, response.failure).inc()
+        count_review(request, response)
         return response
 
     return review
+
+
+def count_review(request: Request, response: Response) -> None:
+    """Count a finding; see ``counted``."""
+    resource = request.resource if request.resource in _RESOURCES else _OTHER
+    if not response.failure:
+        metrics.VALIDATION_PASSED.labels(*resource).inc()
+    elif not request.dry_run:
+        metrics.VALIDATION_FAILED.labels(*resource, response.failure).inc()
 
 
 def counted_injection(reviewer: Reviewer) -> Reviewer:

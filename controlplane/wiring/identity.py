@@ -41,6 +41,7 @@ from controlplane.wiring.counting import (
     count_configuration,
     count_http_error,
     count_limit,
+    count_review,
     counted,
     counted_injection,
 )
@@ -203,7 +204,7 @@ class Trust:
         if port is None or self.serving is None:
             return None
         webhooks = {
-            "validate": Webhook(counted(validate)),
+            "validate": Webhook(counted(validate), told_apart=count_review),
             "inject": Webhook(counted_injection(self._inject), is_slow=True, answers_nonsense=True),
         }
         context = self.serving.https_context()
