@@ -115,13 +115,14 @@ async def test_more_scrapes_than_a_few_at_a_time_are_refused() -> None:
     try:
         merged = MergedMetrics(LOOPBACK, None, [Target(runner.addresses[0][1])])
         async with agent(Pages({"/stats/prometheus": merged.page})) as where:
-            waiting = [asyncio.create_task(get(where, "/stats/prometheus")) for _ in range(MOST_AT_ONCE)]
+            page = Question(where, "/stats/prometheus", timeout=None)
+            waiting = [asyncio.create_task(ask(page)) for _ in range(MOST_AT_ONCE)]
             for _ in waiting:
                 await asked.acquire()
-            assert (await get(where, "/stats/prometheus")).status == 503
+            assert (await ask(page)).status == 503
             go.set()
             assert [reply.status for reply in await asyncio.gather(*waiting)] == [200] * MOST_AT_ONCE
-            assert (await get(where, "/stats/prometheus")).status == 200
+            assert (await ask(page)).status == 200
     finally:
         await runner.cleanup()
 
