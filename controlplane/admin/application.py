@@ -71,6 +71,9 @@ DUMPED = {
 }
 """What ``?types=`` of a configuration dump may name."""
 
+MOST_ASKED_BYTES = 32 * 1024 * 1024
+"""Of a question that is posted."""
+
 T = TypeVar("T")
 Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -78,7 +81,7 @@ Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def application(sources: AdminSources) -> web.Application:
     """Return the application of the monitoring port."""
     slashes = web.normalize_path_middleware(append_slash=False, merge_slashes=True)
-    app = web.Application(middlewares=[_errors, _access, slashes])
+    app = web.Application(middlewares=[_errors, _access, slashes], client_max_size=MOST_ASKED_BYTES)
     app[SOURCES] = sources
     app[PACE] = Pace()
     app.router.add_get("/metrics", _metrics)
@@ -87,7 +90,8 @@ def application(sources: AdminSources) -> web.Application:
     app.router.add_get("/version", _version)
     app.router.add_get("/debug", _index)
     for path, (respond, _) in DEBUG_ENDPOINTS.items():
-        app.router.add_get(path, respond)
+        add = app.router.add_post if path == PLAN else app.router.add_get
+        add(path, respond)
     return app
 
 
@@ -246,6 +250,22 @@ async def _explain(request: web.Request) -> web.StreamResponse:
     return await _json(request, answer)
 
 
+async def _plan(request: web.Request) -> web.StreamResponse:
+    from controlplane.simulate.questions import UnansweredError, WrongQuestionError  # noqa: PLC0415 - see above
+
+    if not request.app[SOURCES].ready()[0]:
+        return web.Response(status=503, text=f"{request.app[SOURCES].ready()[1]}\n")
+    if request.content_type != "application/json":  # a web page of elsewhere cannot send that without asking first
+        return web.Response(status=415, text="The question must be application/json.\n")
+    try:
+        answer = await request.app[SOURCES].plan(await request.read())
+    except WrongQuestionError as error:
+        return web.Response(status=400, text=f"{error}\n")
+    except UnansweredError as error:
+        return web.Response(status=503, text=f"The plan {error}.\n")
+    return web.Response(body=answer, headers=_JSON)
+
+
 async def _edsz(request: web.Request) -> web.StreamResponse:
     return await _dumped(request, {"EDS"})
 
@@ -323,7 +343,7 @@ def _indent(request: web.Request) -> int | None:
     return 4 if "pretty" in request.query else None
 
 
-LIST = "/debug/list"
+LIST, PLAN = "/debug/list", "/debug/plan"
 DEBUG_ENDPOINTS: dict[str, tuple[Respond, str]] = {
     "/debug/syncz": (_syncz, "What each proxy was sent, acknowledged and refused; ?namespace=, ?proxyID="),
     "/debug/connections": (_connections, "Connected proxies"),
@@ -345,6 +365,7 @@ DEBUG_ENDPOINTS: dict[str, tuple[Respond, str]] = {
         _explain,
         "What becomes of a request, step by step; ?from=pod/NAMESPACE/NAME, &method=, &url=, &header=NAME: VALUE",
     ),
+    PLAN: (_plan, "What a change of objects would do; POST of JSON, as `controlplane plan` sends it"),
     "/debug/clusterz": (_clusterz, "The Kubernetes clusters that are read: one, and whether it has been read"),
     LIST: (_list, "The names of all these"),
 }

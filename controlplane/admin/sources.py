@@ -31,7 +31,8 @@ class AdminSources:
     the Kubernetes cluster. ``feeds`` are what a cluster is read through, none where files are read; ``away_since`` is
     when its API server was last heard of, in seconds since the epoch, ``None`` while it answers.
     ``objects`` yields Istio's objects that are in force.
-    ``explain`` answers a question of ``simulate.questions``, and raises what that raises.
+    ``explain`` answers a question of ``simulate.questions``, and raises what that raises. ``plan`` answers one of
+    ``plan.question``, JSON to JSON, and raises ``WrongQuestionError`` likewise, and ``UnansweredError``.
     ``tasks`` are those that are begun again when they fail; ``troubles`` are sentences on what else does not work.
     """
 
@@ -43,6 +44,7 @@ class AdminSources:
     endpoints: Callable[[Service], tuple[Endpoint, ...]]
     behind: Callable[[str, ResourceType, str], Iterable[ObjectKey | None]]
     explain: Callable[[Sequence[tuple[str, str]]], Awaitable[dict[str, Any]]]
+    plan: Callable[[bytes], Awaitable[bytes]]
     rejected: Callable[[], Iterable[Rejected]]
     identity: str
     version: str = "unknown"

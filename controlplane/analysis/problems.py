@@ -75,7 +75,7 @@ class Problems:
             if MESH_KEY in changes.deletes:
                 self._mesh = None
             return changes
-        self._mesh = _mesh_problem(stated)
+        self._mesh = mesh_problem(stated)
         if self._mesh is None:
             return changes
         log.warning("registry.rejected", object=str(MESH_KEY), problems=list(self._mesh.problems))
@@ -112,7 +112,8 @@ class Problems:
         return obj.meta.source if obj is not None else ""
 
 
-def _mesh_problem(obj: Object) -> Rejected | None:
+def mesh_problem(obj: Object) -> Rejected | None:
+    """Return why the mesh configuration of this ConfigMap cannot be used, ``None`` where it can be."""
     texts: dict[str, str] = obj.spec.data
     problems = [
         *_reasons("mesh", lambda: MeshConfig.parse(texts.get("mesh", ""))),

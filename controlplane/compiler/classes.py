@@ -167,6 +167,12 @@ class Classes:
         self._forgetting = None
         self._forget()
 
+    def hush(self) -> None:
+        """Tell no session of a new snapshot any more; it is there all the same."""
+        for sessions in self._sessions.values():
+            for session in sessions:
+                session.changed = _nobody
+
     def retire(self, held: HeldClass) -> None:
         """Drop a class that no session is in, and the parts that only it had."""
         if held.sessions or self._classes.get(held.proxy_class) is not held:

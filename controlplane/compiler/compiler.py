@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from time import perf_counter
+from typing import Any, TypeVar
 
 import structlog
 
@@ -22,6 +23,8 @@ from controlplane.registry.store import Registry
 from controlplane.snapshots import ResourceType
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 SLICE_SECONDS = 0.01
 """How long the loop may be held before others get a turn."""
@@ -38,6 +41,7 @@ class Compiler:
         self._slice_seconds = slice_seconds
         self._changes: deque[tuple[ChangeSet, asyncio.Future[bool]]] = deque()
         self._entering: dict[Session, asyncio.Future[None]] = {}
+        self._looks: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._turn = 0.0
         self._theirs_until = 0.0  # new sessions go before changes until then
@@ -89,6 +93,27 @@ class Compiler:
         self._wake()
         return await done
 
+    async def between_changes(self, look: Callable[[], T]) -> T:
+        """Return what ``look`` does, which is called between two changes: each snapshot is what the registry says then.
+
+        It must take a moment only; what it raises is raised here.
+        """
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._looks.append((look, done))
+        self._wake()
+        return await done
+
+    def copied(self) -> None:
+        """Make this the compiler of a process of its own, which was forked off by ``between_changes``.
+
+        Nobody is told of its snapshots, and what was waiting goes on in the process that it was copied from.
+        """
+        self._task, self._theirs_until = None, 0.0
+        self._changes.clear()
+        self._entering.clear()
+        self._looks.clear()
+        self._classes.hush()
+
     def behind(self, proxy: Proxy, type_: ResourceType, name: str) -> Iterator[ObjectKey | None]:
         """Yield the objects that a resource of this proxy was made from: see ``Classes.behind``."""
         return self._classes.behind(proxy, type_, name)
@@ -102,7 +127,9 @@ class Compiler:
         self._turn = perf_counter()
         try:
             while True:
-                if self._due():
+                if self._looks:
+                    self._look(*self._looks.popleft())
+                elif self._due():
                     await self._change(*self._changes.popleft())
                 elif self._entering:
                     await self._admit(next(iter(self._entering)))
@@ -128,6 +155,15 @@ class Compiler:
         self._theirs_until = now + (now - began)
         if not done.done():
             done.set_result(changed)
+
+    @staticmethod
+    def _look(look: Callable[[], Any], done: asyncio.Future[Any]) -> None:
+        if done.done():
+            return  # nobody waits for it any more
+        try:
+            done.set_result(look())
+        except Exception as error:  # noqa: BLE001 - whoever asked is told
+            done.set_exception(error)
 
     async def _admit(self, session: Session) -> None:
         admitted = self._entering[session]

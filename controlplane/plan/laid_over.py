@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from controlplane.analysis.problems import mesh_problem
 from controlplane.compiler.compiler import Compiler
 from controlplane.model.objects import ChangeSet, ObjectKey, Rejected
 from controlplane.model.parse import Parsed
@@ -13,6 +14,7 @@ from controlplane.model.proxy import Proxy
 from controlplane.plan.answering import plan_answer
 from controlplane.plan.question import Meant, Question, object_key
 from controlplane.plan.written import as_stored
+from controlplane.registry.mesh import MESH_KEY
 from controlplane.registry.store import Registry
 from controlplane.simulate.built import mesh_of
 from controlplane.simulate.manifests import WORKLOADS, Manifest, Manifests
@@ -47,6 +49,8 @@ def laid_over(
     for each in new:
         result = parse(each.value, each.source)
         key = _key(result)
+        if isinstance(result, Parsed) and key == MESH_KEY:
+            result = mesh_problem(result.object) or result
         if isinstance(result, Rejected):
             refused.append(result)
             if key in held:

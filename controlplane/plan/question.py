@@ -18,6 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from controlplane.analysis.problems import mesh_problem
 from controlplane.apis.crds.definitions import PRESENTATIONS
 from controlplane.apis.kinds import KINDS
 from controlplane.model import kinds
@@ -25,6 +26,7 @@ from controlplane.model.kinds import GroupKind
 from controlplane.model.objects import ChangeSet, Object, ObjectKey, Rejected
 from controlplane.model.parse import Parsed
 from controlplane.plan.written import as_stored
+from controlplane.registry.mesh import MESH_KEY
 from controlplane.registry.store import Registry
 from controlplane.simulate.questions import WrongQuestionError
 from controlplane.watchers.core_kinds import CLUSTER_SCOPED, READERS
@@ -117,6 +119,10 @@ def meant(question: Question, registry: Registry) -> Meant:
             rejections.append(result)
         elif isinstance(result, Unused):
             unused.add(result.kind)
+    stated = upserts.get(MESH_KEY)
+    if stated is not None and (problem := mesh_problem(stated)) is not None:
+        rejections.append(problem)
+        del upserts[MESH_KEY]
     refused = {each.key for each in rejections}
     deletes = dict.fromkeys(_named(text, registry) for text in question.delete)
     if question.prune:

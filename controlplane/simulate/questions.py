@@ -26,6 +26,10 @@ class WrongQuestionError(Exception):
     """A question that has no answer; ``str()`` is a sentence for who asked."""
 
 
+class UnansweredError(Exception):
+    """A question that a control plane could answer and does not now; ``str()`` goes on from its subject."""
+
+
 def request_of(pairs: Pairs) -> Asked:
     """Return the request that a question is about.
 

@@ -138,7 +138,7 @@ class ControlPlane:
                 environment, identify=self._trust.identify, debug=self._debug.answer, services=self._trust.handlers
             )
         self._ads = AdsServer(self._compiler, server_options(settings), environment)
-        self._questions = Questions(self._compiler, self._ads.connections.proxies)
+        self._questions = Questions(self._compiler, self._ads.connections.proxies, self._checked)
         self._admin = AdminServer(self._sources())
         self._probes = AdminServer(self._sources(), ready_only=True)
         self._change_log = ChangeLog(lambda: (held.snapshot for held in self._ads.connections.streams.values()))
@@ -294,7 +294,7 @@ class ControlPlane:
 
     async def _apply(self, changes: ChangeSet) -> None:
         started, built = perf_counter(), self._compiler.builds
-        checked = self._secrets.checked(self._problems.checked(changes))
+        checked = self._checked(changes)
         if await self._compiler.apply(checked):
             seconds, built = perf_counter() - started, self._compiler.builds - built
             metrics.PUSH_TRIGGERS.labels("config").inc()
@@ -311,6 +311,10 @@ class ControlPlane:
         if about_mesh and self._trust is not None:
             self._trust.mesh_changed()
 
+    def _checked(self, changes: ChangeSet) -> ChangeSet:
+        """Return a change as it may be applied."""
+        return self._secrets.checked(self._problems.checked(changes))
+
     def _sources(self) -> AdminSources:
         return AdminSources(
             ready=self._ready,
@@ -322,6 +326,7 @@ class ControlPlane:
             objects=partial(objects_in_force, self._registry),
             behind=self._behind,
             explain=self._questions.explain,
+            plan=self._questions.plan,
             rejected=lambda: self._problems,
             identity=identity(),
             version=__version__,

@@ -18,7 +18,7 @@ from controlplane.model import kinds
 from controlplane.model.objects import ObjectKey, Rejected
 from controlplane.model.proxy import Locality, Proxy
 from controlplane.model.service import Endpoint, Protocol, Resolution, Service, ServiceKey, ServicePort
-from controlplane.simulate.questions import WrongQuestionError
+from controlplane.simulate.questions import UnansweredError, WrongQuestionError
 from controlplane.snapshots import Resource, ResourceType, Snapshot
 
 REVIEWS = ObjectKey(kinds.VIRTUAL_SERVICE, "shop", "reviews")
@@ -114,6 +114,14 @@ async def explain(asked: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return {"asked": [list(pair) for pair in asked]}
 
 
+async def plan(question: bytes) -> bytes:
+    if question == b"{}":
+        raise WrongQuestionError("nothing changes")
+    if question == b"[]":
+        raise UnansweredError("took longer than 60 s")
+    return question
+
+
 def sources(*statuses: ProxyStatus, snapshot: Snapshot | None = None) -> AdminSources:
     listener = Resource.of(ResourceType.LISTENER, "0.0.0.0_9080", b"")
     held = snapshot or Snapshot(7, {ResourceType.LISTENER: {listener.name: listener}})
@@ -128,6 +136,7 @@ def sources(*statuses: ProxyStatus, snapshot: Snapshot | None = None) -> AdminSo
         endpoints=lambda _: (endpoint(),),
         behind=lambda _, type_, name: made_from.get((type_, name), ()),
         explain=explain,
+        plan=plan,
         rejected=lambda: [Rejected(REVIEWS, ("spec.http[0]: no destination",), "shop.yaml:12")],
         identity="istiod-0",
         version="0.1.0",

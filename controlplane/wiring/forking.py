@@ -1,0 +1,157 @@
+"""Long questions answered by a copy of this process, which costs it a moment and disturbs nobody.
+
+``fork`` copies memory only where it is written to, so the copy has all that was built, at once and nearly for free. It
+keeps one thread, closes everything but the pipe for its answer, makes way for others, is the first to be ended where
+memory is short, and ends itself where it takes too much of it or of time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import resource
+import signal
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NoReturn
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+
+class CopyFailedError(Exception):
+    """The copy gave no answer; ``str()`` goes on from what it was to give: "took longer than 60 s"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one copy may take: seconds, and bytes that it adds to what it was copied with."""
+
+    seconds: float = 60.0
+    added_bytes: int = 512 * 1024 * 1024
+
+
+_OUT_OF_MEMORY = 71
+_GOOD, _FAILED = b"+", b"!"
+_LOOK_SECONDS = 0.05
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A process that was forked off, and the pipe that it answers through."""
+
+    pid: int
+    pipe: int
+
+
+def fork(work: Callable[[], bytes], limits: Limits) -> Copy:
+    """Have a copy of this process do some work, and return at once.
+
+    Raises:
+        OSError: there can be no further process.
+    """
+    read, write = os.pipe()
+    try:
+        with warnings.catch_warnings():  # newer Pythons warn of threads: none of theirs is needed in the copy
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+    except OSError:
+        os.close(read)
+        os.close(write)
+        raise
+    if pid == 0:
+        _do(work, write, limits)
+    os.close(write)
+    return Copy(pid, read)
+
+
+async def answer(copy: Copy, limits: Limits) -> bytes:
+    """Return what a copy answers, and see to its end in any case.
+
+    Raises:
+        CopyFailedError: it took too long or too much, or failed.
+    """
+    file = os.fdopen(copy.pipe, "rb")
+    try:
+        async with asyncio.timeout(limits.seconds):
+            told = await _read(file)
+    except TimeoutError as error:
+        raise CopyFailedError(f"took longer than {limits.seconds:g} s, and was given up") from error
+    finally:
+        file.close()
+        os.kill(copy.pid, signal.SIGKILL)  # it is not waited for yet, so its number is nobody else's
+        _, status = await asyncio.shield(asyncio.to_thread(os.waitpid, copy.pid, 0))
+    code = os.waitstatus_to_exitcode(status)
+    if code == _OUT_OF_MEMORY:
+        raise CopyFailedError(f"took more than {limits.added_bytes // 1024**2} MB of memory, and was given up")
+    if told.startswith(_FAILED):
+        log.error("questions.copy_failed", reason=told[len(_FAILED) :].decode(errors="replace"))
+        raise CopyFailedError(f"failed, which is a bug: {told.decode(errors='replace').splitlines()[-1]}")
+    if not told:
+        raise CopyFailedError(f"ended without an answer ({code})")
+    return told[len(_GOOD) :]
+
+
+async def _read(file: BinaryIO) -> bytes:
+    reader = asyncio.StreamReader()
+    make = lambda: asyncio.StreamReaderProtocol(reader)  # noqa: E731 - called once
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(make, file)
+    try:
+        return await reader.read()
+    finally:
+        transport.close()
+
+
+def _do(work: Callable[[], bytes], pipe: int, limits: Limits) -> NoReturn:
+    """Work in the copy, and end it whatever happens."""
+    try:
+        _alone(pipe, limits)
+        _tell(pipe, _GOOD + work())
+        os._exit(0)
+    except BaseException:  # noqa: BLE001 - nothing may go on as if this were the process that it was copied from
+        _tell(pipe, _FAILED + traceback.format_exc().encode())
+    finally:
+        os._exit(1)
+
+
+def _tell(pipe: int, text: bytes) -> None:
+    with os.fdopen(pipe, "wb", closefd=False) as file:
+        file.write(text)
+
+
+def _alone(pipe: int, limits: Limits) -> None:
+    """Give up all that the copy shares with others, and have it end where it takes too much."""
+    gc.freeze()  # or a collection would write to, and so copy, all there is
+    signal.set_wakeup_fd(-1)
+    for each in _SIGNALS:
+        signal.signal(each, signal.SIG_DFL)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):  # what is logged of a trial is not what happens
+        os.dup2(nowhere, standard)
+    kept = sorted({0, 1, 2, pipe})
+    for low, high in zip(kept, [*kept[1:], resource.getrlimit(resource.RLIMIT_NOFILE)[0]], strict=True):
+        os.closerange(low + 1, high)
+    os.nice(10)
+    Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    seconds = int(limits.seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    threading.Thread(target=_watch, args=(_data_bytes() + limits.added_bytes,), daemon=True).start()
+
+
+def _watch(most_bytes: int) -> None:
+    while _data_bytes() < most_bytes:
+        time.sleep(_LOOK_SECONDS)
+    os._exit(_OUT_OF_MEMORY)
+
+
+def _data_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5]) * _PAGE_BYTES

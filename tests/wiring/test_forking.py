@@ -1,0 +1,100 @@
+"""Copies of a process that answer a question."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from controlplane.wiring.forking import CopyFailedError, Limits, answer, fork
+
+GENEROUS = Limits(seconds=60)
+
+
+async def asked(work: Callable[[], bytes], limits: Limits = GENEROUS) -> bytes:
+    return await answer(fork(work, limits), limits)
+
+
+async def test_a_copy_knows_what_is_known_and_changes_nothing_of_it() -> None:
+    held = ["here"]
+
+    def work() -> bytes:
+        held.append("in the copy")
+        return f"{held} {os.getpid()}".encode()
+
+    told = (await asked(work)).decode()
+    assert told.startswith("['here', 'in the copy']")
+    assert str(os.getpid()) not in told
+    assert held == ["here"]
+
+
+async def test_a_long_answer_comes_whole() -> None:
+    assert await asked(lambda: b"x" * 10_000_000) == b"x" * 10_000_000
+
+
+async def test_a_copy_has_a_loop_of_its_own() -> None:
+    async def later() -> bytes:
+        await asyncio.sleep(0.01)
+        return b"done"
+
+    assert await asked(lambda: asyncio.run(later())) == b"done"
+
+
+async def test_a_copy_that_takes_too_long_is_given_up() -> None:
+    with pytest.raises(CopyFailedError, match=r"took longer than 0\.1 s"):
+        await asked(lambda: signal.pause() or b"", Limits(seconds=0.1))
+
+
+async def test_a_copy_that_takes_too_much_memory_is_given_up() -> None:
+    def work() -> bytes:
+        held = []
+        while True:
+            held.append(bytes(1024 * 1024))
+            time.sleep(0.001)  # the watch comes to its turn
+
+    with pytest.raises(CopyFailedError, match="took more than 20 MB"):
+        await asked(work, Limits(seconds=60, added_bytes=20 * 1024 * 1024))
+
+
+async def test_a_copy_that_fails_says_why() -> None:
+    with pytest.raises(CopyFailedError, match="ZeroDivisionError"):
+        await asked(lambda: bytes(1 // 0))
+
+
+async def test_a_copy_that_is_killed_is_told() -> None:
+    def work() -> bytes:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return b""
+
+    with pytest.raises(CopyFailedError, match="ended without an answer"):
+        await asked(work)
+
+
+async def test_no_copy_is_left() -> None:
+    """Neither as a process nor as one that nobody has waited for, whoever gives up on the answer."""
+    copy = fork(lambda: signal.pause() or b"", GENEROUS)
+    waiting = asyncio.create_task(answer(copy, GENEROUS))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    async with asyncio.timeout(30):
+        while os.path.exists(f"/proc/{copy.pid}"):  # noqa: ASYNC240, PTH110 - of the kernel, at once
+            await asyncio.sleep(0.01)
+
+
+async def test_a_copy_holds_no_file_of_ours() -> None:
+    """A port must be free once we end, and a peer must see that we closed its connection."""
+    read, write = os.pipe()
+    copy = fork(lambda: signal.pause() or b"", Limits(seconds=60))
+    waiting = asyncio.create_task(answer(copy, GENEROUS))
+    os.close(write)
+    async with asyncio.timeout(30):
+        assert await asyncio.to_thread(os.read, read, 1) == b"", "nobody can write any more"
+    os.close(read)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
