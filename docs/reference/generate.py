@@ -155,10 +155,15 @@ def _sources() -> AdminSources:
         endpoints=lambda _: (),
         behind=lambda *_: (),
         explain=_explain,
+        plan=_plan,
         rejected=tuple,
         identity="",
         feeds=lambda: (feed,),
     )
+
+
+async def _plan(_question: bytes) -> bytes:
+    return b"{}"
 
 
 async def _explain(_asked: object) -> dict[str, Any]:

@@ -31,7 +31,7 @@ PROXIES, SERVICES, OBJECTS = 1_000, 5_000, 2_000
 MOST_SECONDS = 0.005
 TRIES = 10
 """One may come when the kernel, or the processor's caches, had other things to do for this thread."""
-ANSWERED_ELSEWHERE = {"/debug/explain"}  # this package only hands the question on
+ANSWERED_ELSEWHERE = {"/debug/explain", "/debug/plan"}  # this package only hands the question on
 PAGES = [
     *sorted(DEBUG_ENDPOINTS.keys() - {"/debug/config_dump", "/debug/edsz", "/debug/ecdsz"} - ANSWERED_ELSEWHERE),
     "/debug/config_dump?proxyID=client-7&include_eds",

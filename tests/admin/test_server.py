@@ -463,3 +463,25 @@ async def test_explain_hands_the_question_on_and_a_wrong_one_back() -> None:
     assert answer == {"asked": [["from", "pod/shop/web"], ["url", "http://a/?b"], ["header", "x:1"], ["header", "y:2"]]}
     assert await get(world.sources(), "/debug/explain?from=pod/shop/web") == (400, "url is needed\n")
     assert (await get(world.unready(), "/debug/explain?url=x"))[0] == 503
+
+
+@pytest.mark.parametrize(
+    ("asked", "body", "kind", "expected"),
+    [
+        pytest.param(world.sources(), b'{"prune": true}', "application/json", (200, '{"prune": true}'), id="answered"),
+        pytest.param(world.sources(), b"{}", "application/json", (400, "nothing changes\n"), id="wrong"),
+        pytest.param(world.sources(), b"[]", "application/json", (503, "The plan took longer than 60 s.\n"), id="late"),
+        pytest.param(world.sources(), b"{}", "text/plain", (415, "must be application/json"), id="of-a-web-page"),
+        pytest.param(world.unready(), b"{}", "application/json", (503, ""), id="not-ready"),
+    ],
+)
+async def test_plan_hands_the_question_on(
+    asked: AdminSources, body: bytes, kind: str, expected: tuple[int, str]
+) -> None:
+    async with (
+        world.serving(asked) as address,
+        aiohttp.ClientSession() as session,
+        session.post(f"http://{address}/debug/plan", data=body, headers={"Content-Type": kind}) as response,
+    ):
+        assert response.status == expected[0]
+        assert expected[1] in await response.text()

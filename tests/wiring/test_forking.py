@@ -15,6 +15,11 @@ from controlplane.wiring.forking import CopyFailedError, Limits, answer, fork
 GENEROUS = Limits(seconds=60)
 
 
+def for_ever() -> bytes:
+    signal.pause()
+    return b""
+
+
 async def asked(work: Callable[[], bytes], limits: Limits = GENEROUS) -> bytes:
     return await answer(fork(work, limits), limits)
 
@@ -46,7 +51,7 @@ async def test_a_copy_has_a_loop_of_its_own() -> None:
 
 async def test_a_copy_that_takes_too_long_is_given_up() -> None:
     with pytest.raises(CopyFailedError, match=r"took longer than 0\.1 s"):
-        await asked(lambda: signal.pause() or b"", Limits(seconds=0.1))
+        await asked(for_ever, Limits(seconds=0.1))
 
 
 async def test_a_copy_that_takes_too_much_memory_is_given_up() -> None:
@@ -76,7 +81,7 @@ async def test_a_copy_that_is_killed_is_told() -> None:
 
 async def test_no_copy_is_left() -> None:
     """Neither as a process nor as one that nobody has waited for, whoever gives up on the answer."""
-    copy = fork(lambda: signal.pause() or b"", GENEROUS)
+    copy = fork(for_ever, GENEROUS)
     waiting = asyncio.create_task(answer(copy, GENEROUS))
     await asyncio.sleep(0)
     waiting.cancel()
@@ -90,7 +95,7 @@ async def test_no_copy_is_left() -> None:
 async def test_a_copy_holds_no_file_of_ours() -> None:
     """A port must be free once we end, and a peer must see that we closed its connection."""
     read, write = os.pipe()
-    copy = fork(lambda: signal.pause() or b"", Limits(seconds=60))
+    copy = fork(for_ever, Limits(seconds=60))
     waiting = asyncio.create_task(answer(copy, GENEROUS))
     os.close(write)
     async with asyncio.timeout(30):
