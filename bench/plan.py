@@ -24,7 +24,7 @@ from controlplane.frontends import FRONTENDS
 from controlplane.model.objects import ChangeSet
 from controlplane.model.proxy import Proxy
 from controlplane.registry.store import Registry
-from controlplane.wiring.questions import Questions
+from controlplane.wiring.questions import Around, Questions
 
 NAMESPACES = 20
 
@@ -88,7 +88,7 @@ async def main(services: int = 1_000, proxies: int = 500) -> None:
         mesh.write()
         await compiler.apply(ChangeSet(tuple(objects_of(mesh))))
         sessions = [await compiler.open(proxy, lambda: None) for proxy in connected.values()]
-        questions = Questions(compiler, lambda: connected, lambda change: change)
+        questions = Questions(compiler, Around(lambda: connected, lambda _: None, tuple, lambda change: change))
         text = VIRTUAL_SERVICE.format(name="svc-0", namespace=mesh.namespace(0), host=mesh.host(0), mark="planned")
         for _ in range(3):
             await _plan(questions, text)

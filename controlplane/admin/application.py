@@ -19,6 +19,7 @@ Answers that may be long are made and sent in slices, see ``pace``.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -242,6 +243,9 @@ async def _explain(request: web.Request) -> web.StreamResponse:
 
     if not request.app[SOURCES].ready()[0]:
         return web.Response(status=503, text=f"{request.app[SOURCES].ready()[1]}\n")
+    if "object" in request.query:
+        question = {"explain": request.query["object"], "patches": "patches" in request.query}
+        return await _of_copy(request, json.dumps(question).encode())
     asked = [(name, value) for name, value in request.query.items() if name not in {"pretty", "limit"}]
     try:
         answer = await request.app[SOURCES].explain(asked)
@@ -251,18 +255,23 @@ async def _explain(request: web.Request) -> web.StreamResponse:
 
 
 async def _plan(request: web.Request) -> web.StreamResponse:
-    from controlplane.simulate.questions import UnansweredError, WrongQuestionError  # noqa: PLC0415 - see above
-
     if not request.app[SOURCES].ready()[0]:
         return web.Response(status=503, text=f"{request.app[SOURCES].ready()[1]}\n")
     if request.content_type != "application/json":  # a web page of elsewhere cannot send that without asking first
         return web.Response(status=415, text="The question must be application/json.\n")
+    return await _of_copy(request, await request.read())
+
+
+async def _of_copy(request: web.Request, question: bytes) -> web.StreamResponse:
+    """Have a copy of the process answer."""
+    from controlplane.simulate.questions import UnansweredError, WrongQuestionError  # noqa: PLC0415 - see above
+
     try:
-        answer = await request.app[SOURCES].plan(await request.read())
+        answer = await request.app[SOURCES].plan(question)
     except WrongQuestionError as error:
         return web.Response(status=400, text=f"{error}\n")
     except UnansweredError as error:
-        return web.Response(status=503, text=f"The plan {error}.\n")
+        return web.Response(status=503, text=f"The answer {error}.\n")
     return web.Response(body=answer, headers=_JSON)
 
 
@@ -363,7 +372,7 @@ DEBUG_ENDPOINTS: dict[str, tuple[Respond, str]] = {
     "/debug/ecdsz": (_ecdsz, "The extensions that a proxy should hold; ?proxyID="),
     "/debug/explain": (
         _explain,
-        "What becomes of a request, step by step; ?from=pod/NAMESPACE/NAME, &method=, &url=, &header=NAME: VALUE",
+        "What becomes of a request; ?from=pod/NAMESPACE/NAME, &method=, &url=, &header=; or of an object; ?object=",
     ),
     PLAN: (_plan, "What a change of objects would do; POST of JSON, as `controlplane plan` sends it"),
     "/debug/clusterz": (_clusterz, "The Kubernetes clusters that are read: one, and whether it has been read"),

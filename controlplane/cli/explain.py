@@ -1,4 +1,4 @@
-"""``explain``: what becomes of a request, step by step, and which object decides each step."""
+"""``explain``: what becomes of a request and which object decides each step, or what one object makes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from controlplane.cli.plain import PlainCommand
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 FAILS = 3
-"""The exit code where the request, or some of such requests, fail."""
+"""The exit code where the request, or some of such requests, fail, or something of the object is without effect."""
 
 
 class Output(StrEnum):
@@ -38,7 +38,7 @@ FilesOption = Annotated[
 def explain(
     words: Annotated[
         list[str],
-        typer.Argument(metavar="[METHOD] URL", help="The request."),
+        typer.Argument(metavar="[METHOD] URL | OBJECT", help="The request; or an object, as KIND/NAMESPACE/NAME."),
     ],
     origin: Annotated[
         str,
@@ -54,21 +54,30 @@ def explain(
     ] = "",
     source: Annotated[str, typer.Option("--source-ip", metavar="IP", help="The address that it comes from.")] = "",
     filename: FilesOption = None,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Of an object: what it adds to each resource.")
+    ] = False,
     output: Annotated[Output, typer.Option("-o", "--output", help="How it is printed.")] = Output.TEXT,
     address: ControlPlaneOption = CONTROL_PLANE,
 ) -> None:
-    """Tell what becomes of a request, and which field of which object decides each step.
+    """Tell what becomes of a request, and which field of which object decides each step; or what an object makes.
 
     The lines are in Envoy's order; each names its object on the right. What was not chosen is shown with the reason.
     Nothing is sent: the configuration that the proxy has, or would have, is looked at. With -f it is made from files;
     a Deployment stands for one ready pod.
 
-    Exit codes: 0 the request gets where its configuration leads it, 3 it fails, 2 wrong usage, 1 anything
-    else.
+    Of an object it tells which proxies have something because of it, what of it is without effect and why, what it is
+    used in place of, and whether proxies have taken it.
+
+    Exit codes: 0 the request gets where its configuration leads it, or all of the object has an effect, 3 it fails, or
+    something has none, 2 wrong usage, 1 anything else.
     """
     from controlplane.cli.explain_text import explanation_text
     from controlplane.cli.output import print_text, print_value
 
+    if len(words) == 1 and "://" not in words[0] and "/" in words[0]:
+        _explain_object(words[0], address, filename, verbose=verbose, output=output)
+        return
     asked = _query(words, origin, header or [], identity, source)
     try:
         answer = _of_files(filename, asked) if filename else _of_server(address, asked)
@@ -82,6 +91,44 @@ def explain(
         raise typer.Exit(FAILS)
 
 
+def _explain_object(name: str, address: str, paths: list[Path] | None, *, verbose: bool, output: Output) -> None:
+    from controlplane.cli.object_text import is_whole, object_text
+    from controlplane.cli.output import print_text, print_value
+
+    patches = verbose or output is Output.JSON
+    try:
+        if paths:
+            answer = _object_of_files(paths, {"explain": name, "patches": patches})
+        else:
+            query = urlencode({"object": name} | ({"patches": "1"} if patches else {}))
+            answer = fetch_json(address, f"/debug/explain?{query}", "control plane")
+    except Unanswered as error:
+        fail(str(error))
+    if output is Output.JSON:
+        print_value(answer, "json")
+    else:
+        print_text(object_text(answer, verbose=verbose))
+    if not is_whole(answer):
+        raise typer.Exit(FAILS)
+
+
+def _object_of_files(paths: list[Path], question: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+    from controlplane.cli.mesh_files import completed
+    from controlplane.plan.of_object import object_answer
+    from controlplane.simulate.built import mesh_of
+    from controlplane.simulate.questions import WrongQuestionError
+
+    async def answer() -> Any:  # noqa: ANN401 - JSON
+        found = completed(paths)
+        mesh = await mesh_of(found.change_set())
+        return await object_answer(mesh.compiler, mesh.every(), question, found.rejected)
+
+    try:
+        return asyncio.run(answer())
+    except WrongQuestionError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 def _query(words: list[str], origin: str, headers: list[str], identity: str, source: str) -> list[tuple[str, str]]:
     """Return what is asked as the parameters of a query.
 
@@ -89,7 +136,7 @@ def _query(words: list[str], origin: str, headers: list[str], identity: str, sou
         typer.BadParameter: it is neither a request nor an object.
     """
     if len(words) > 2 or "://" not in words[-1]:  # noqa: PLR2004 - method and URL
-        raise typer.BadParameter("give METHOD and URL (GET http://reviews:9080/)")
+        raise typer.BadParameter("give METHOD and URL (GET http://reviews:9080/), or an object (vs/shop/reviews)")
     if not origin:
         raise typer.BadParameter("--from is needed: whose request it is")
     for each in headers:

@@ -34,7 +34,7 @@ def plan_text(answer: Json, asked: Sequence[AskedTest], *, verbose: bool) -> str
     if len(answer["objects"]) > _MOST_OBJECTS:
         lines += ["", f"and {len(answer['objects']) - _MOST_OBJECTS} more objects"]
     for each in answer["refused"]:
-        lines += ["", f"! {_name(each)} is refused, and what is in force stays   {each['source']}".rstrip()]
+        lines += ["", f"! {object_name(each)} is refused, and what is in force stays   {each['source']}".rstrip()]
         lines += [f"    {problem}" for problem in each["problems"]]
     rest = [each for at, each in enumerate(answer["problems"]) if at not in told]
     if rest:
@@ -42,7 +42,7 @@ def plan_text(answer: Json, asked: Sequence[AskedTest], *, verbose: bool) -> str
     if answer["solved"]:
         lines += ["", "Solved:", *(f"    {_named_problem(each)}" for each in answer["solved"])]
     if verbose:
-        lines += _classes(answer["classes"])
+        lines += classes_lines(answer["classes"])
     if answer["unused"]:
         lines += ["", f"Without meaning here: {', '.join(answer['unused'])}"]
     lines += ["", *_sum(answer)]
@@ -53,19 +53,19 @@ def plan_text(answer: Json, asked: Sequence[AskedTest], *, verbose: bool) -> str
 def _heading(answer: Json) -> str:
     counts = {word: sum(each["change"] == change for each in answer["objects"]) for change, word in _WORDS.items()}
     told = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing changes"
-    objects = _number(len(answer["objects"]), "object")
+    objects = number(len(answer["objects"]), "object")
     return f"Against {answer['against']}, revision {answer['revision']}.  {objects}: {told}."
 
 
 def _object(answer: Json, obj: Json, told: set[int]) -> Iterator[str]:
     source = f"   {obj['source']}" if obj["source"] else ""
-    yield f"{_SIGNS[obj['change']]} {_name(obj)}{source}"
+    yield f"{_SIGNS[obj['change']]} {object_name(obj)}{source}"
     yield from (f"    {line}" for line in _fields(obj["patch"]))
-    yield f"    {_effect(obj['effect'], answer['proxyCount'])}"
+    yield f"    {effect_text(obj['effect'], answer['proxyCount'])}"
     for at, problem in enumerate(answer["problems"]):
         if at not in told and (_is(problem["object"], obj) or _is(problem["winner"], obj)):
             told.add(at)
-            text = _problem(problem) if _is(problem["object"], obj) else _named_problem(problem)
+            text = problem_text(problem) if _is(problem["object"], obj) else _named_problem(problem)
             yield f"    ! {text}"
 
 
@@ -101,16 +101,17 @@ def _value(value: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
-def _effect(effect: Json | None, total: int) -> str:
+def effect_text(effect: Json | None, total: int) -> str:
+    """Return whom something reaches, and how many resources of each type."""
     if effect is None:
         return "applied together with the others: what comes of it alone was not looked at"
     if not effect["proxyCount"]:
         return "no proxy is sent anything for it"
     gateways = effect["gateways"]
-    kinds = [_number(effect["sidecars"], "sidecar")] if effect["sidecars"] else []
+    kinds = [number(effect["sidecars"], "sidecar")] if effect["sidecars"] else []
     if gateways:
-        kinds.append(f"gateway {gateways[0]}" if len(gateways) == 1 else _number(len(gateways), "gateway"))
-    return f"{effect['proxyCount']} of {_number(total, 'proxy')} ({', '.join(kinds)}): {_counts(effect['resources'])}"
+        kinds.append(f"gateway {gateways[0]}" if len(gateways) == 1 else number(len(gateways), "gateway"))
+    return f"{effect['proxyCount']} of {number(total, 'proxy')} ({', '.join(kinds)}): {_counts(effect['resources'])}"
 
 
 def _counts(resources: Json) -> str:
@@ -121,11 +122,12 @@ def _counts(resources: Json) -> str:
     return ", ".join(told)
 
 
-def _classes(classes: Iterable[Json]) -> Iterator[str]:
+def classes_lines(classes: Iterable[Json]) -> Iterator[str]:
+    """Yield what proxies are sent, those together that are sent the same."""
     for each in classes:
         names = ", ".join(each["proxies"][:3]) + (", ..." if each["proxyCount"] > 3 else "")  # noqa: PLR2004 - enough
         yield ""
-        yield f"{_number(each['proxyCount'], 'proxy')} ({names}):"
+        yield f"{number(each['proxyCount'], 'proxy')} ({names}):"
         for resource in each["resources"]:
             size = f"   {_size(resource['sizeBytes'])}" if resource["sizeBytes"] else ""
             yield f"  {_SIGNS[resource['change']]} {_NOUNS[resource['type']]} {resource['name']}{size}"
@@ -136,7 +138,7 @@ def _classes(classes: Iterable[Json]) -> Iterator[str]:
 
 def _sum(answer: Json) -> Iterator[str]:
     totals = answer["totals"]
-    told = [f"{totals['proxies']} of {_number(answer['proxyCount'], 'proxy')}"]
+    told = [f"{totals['proxies']} of {number(answer['proxyCount'], 'proxy')}"]
     if totals["resources"]:
         told.append(_counts(totals["resources"]))
         told += [f"{service} {_size(size)}" for service, size in totals["bytes"].items()]
@@ -172,19 +174,21 @@ def _result(answer: Json) -> str:
 
 def _end(answer: Json, asked: Sequence[AskedTest]) -> str:
     errors = answer["errors"] + sum(each.breaks for each in asked)
-    return f"{_number(errors, 'error')}, {_number(answer['warnings'], 'warning')}. Nothing was applied."
+    return f"{number(errors, 'error')}, {number(answer['warnings'], 'warning')}. Nothing was applied."
 
 
-def _problem(problem: Json) -> str:
+def problem_text(problem: Json) -> str:
+    """Return a problem with its field and code."""
     where = f"{problem['path']}: " if problem["path"] else ""
     return f"{where}{problem['reason']}" + (f"   {problem['code']}" if problem["code"] else "")
 
 
 def _named_problem(problem: Json) -> str:
-    return f"{_name(problem['object'])} {_problem(problem)}" if problem["object"] else _problem(problem)
+    return f"{object_name(problem['object'])} {problem_text(problem)}" if problem["object"] else problem_text(problem)
 
 
-def _name(obj: Json) -> str:
+def object_name(obj: Json) -> str:
+    """Return the name of an object as people write it."""
     return f"{obj['kind']} {obj['namespace']}/{obj['name']}" if obj["namespace"] else f"{obj['kind']} {obj['name']}"
 
 
@@ -192,8 +196,9 @@ def _is(one: Json | None, other: Json) -> bool:
     return one is not None and all(one[part] == other[part] for part in ("kind", "group", "namespace", "name"))
 
 
-def _number(number: int, noun: str) -> str:
-    return f"{number} {noun if number == 1 else _plural(noun)}"
+def number(count: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{count} {noun if count == 1 else _plural(noun)}"
 
 
 def _plural(noun: str) -> str:

@@ -26,6 +26,22 @@ class Rule(NamedTuple):
         return f"spec.http[{self.place}]"
 
 
+def rules_in_use(registry: Registry, key: ObjectKey) -> frozenset[int]:
+    """Return the places of a VirtualService's HTTP rules that some route configuration has a route of.
+
+    A delegate is asked about by its own key.
+    """
+    memo, found = registry.memo, set()
+    for asked in memo.keys(http_routes):
+        if memo.is_stale(http_routes, asked):
+            continue
+        stated = stated_by(View(registry), asked.virtual_service)
+        for route in memo.outcome(http_routes, asked).value or ():
+            if 0 <= route.rule < len(stated) and stated[route.rule][0] == key:
+                found.add(stated[route.rule][1])
+    return frozenset(found)
+
+
 def rule_of_route(registry: Registry, virtual_service: ObjectKey, body: bytes) -> Rule | None:
     """Return the rule that made a route of a VirtualService, ``None`` where none made just these bytes.
 

@@ -72,6 +72,16 @@ class Planning:
         self._kept: list[Snapshot] = []  # compared by their ids: none may go while these are used
         self._named: dict[Resource, frozenset[str]] = {}
 
+    async def open(self) -> None:
+        """Have the snapshots of all proxies built, once.
+
+        Raises:
+            ClassificationError: what a proxy is cannot be found out (our bug).
+        """
+        for id_, proxy in self._proxies.items():
+            if id_ not in self._sessions:
+                self._sessions[id_] = await self._compiler.open(proxy, _nobody)
+
     async def planned(self, changes: ChangeSet) -> Plan:
         """Apply a change and return what is different; objects that are as they were are none.
 
@@ -80,8 +90,7 @@ class Planning:
         """
         registry = self._compiler.registry
         revision = registry.revision
-        for id_, proxy in self._proxies.items():
-            self._sessions[id_] = await self._compiler.open(proxy, _nobody)
+        await self.open()
         before, known = self._snapshots(), self._findings()
         changed = tuple(object_changes(registry.objects, changes))
         effects = await self._applied(changed)

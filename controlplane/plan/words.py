@@ -39,15 +39,15 @@ Json = dict[str, Any]
 
 def plan_words(plan: Plan, patches: Patches | None) -> Json:
     """Return what JSON says of a plan; with ``patches`` the difference of each resource too."""
-    problems = [*_broken(plan), *_unbuilt(plan), *(_finding(each) for each in plan.begun)]
+    problems = [*_broken(plan), *_unbuilt(plan), *(finding_words(each) for each in plan.begun)]
     return {
         "revision": plan.revision,
         "proxyCount": len(plan.proxies),
         "objects": [_object(plan, effect) for effect in plan.effects],
-        "classes": [_class(group, patches) for group in plan.groups],
+        "classes": [class_words(group, patches) for group in plan.groups],
         "totals": _totals(plan.groups),
         "problems": problems,
-        "solved": [_finding(each) for each in plan.ended],
+        "solved": [finding_words(each) for each in plan.ended],
         "refused": [_refused(each) for each in plan.refused],
         "errors": sum(each["level"] == codes.Level.ERROR for each in problems) + len(plan.refused),
         "warnings": sum(each["level"] != codes.Level.ERROR for each in problems),
@@ -67,11 +67,12 @@ def _object(plan: Plan, effect: Effect) -> Json:
         **change.key.words(),
         "source": change.after.meta.source if change.after is not None else "",
         "patch": [edit.words() for edit in change.edits()],
-        "effect": _effect(plan, effect.groups) if effect.groups is not None else None,
+        "effect": effect_words(plan, effect.groups) if effect.groups is not None else None,
     }
 
 
-def _effect(plan: Plan, groups: Sequence[Group]) -> Json:
+def effect_words(plan: Plan, groups: Sequence[Group]) -> Json:
+    """Return what JSON says of whom something reaches, and of how many resources."""
     ids = [id_ for group in groups for id_ in group.proxies]
     gateways = sorted(id_ for id_ in ids if plan.proxies[id_].type == "router")
     return {
@@ -112,7 +113,8 @@ def _totals(groups: Sequence[Group]) -> Json:
     }
 
 
-def _class(group: Group, patches: Patches | None) -> Json:
+def class_words(group: Group, patches: Patches | None) -> Json:
+    """Return what JSON says of proxies that are sent the same."""
     return {
         "proxies": list(group.proxies[:_MOST_NAMED]),
         "proxyCount": len(group.proxies),
@@ -134,7 +136,8 @@ def _resource(change: ResourceChange, patches: Patches | None) -> Json:
     return words
 
 
-def _finding(finding: Finding) -> Json:
+def finding_words(finding: Finding) -> Json:
+    """Return what JSON says of a finding."""
     return {
         "level": str(_LEVELS.get(finding.code, codes.Level.WARNING)),
         "code": finding.code,

@@ -45,7 +45,7 @@ from controlplane.wiring.gateway_names import GatewayNames
 from controlplane.wiring.injection import InjectionSettings
 from controlplane.wiring.jwks import JwksResolver
 from controlplane.wiring.process import probe_lag, settle_memory
-from controlplane.wiring.questions import Questions
+from controlplane.wiring.questions import Around, Questions
 from controlplane.wiring.secrets import Secrets
 from controlplane.wiring.shown import endpoints_of, objects_in_force, services
 from controlplane.wiring.tasks import (
@@ -138,7 +138,15 @@ class ControlPlane:
                 environment, identify=self._trust.identify, debug=self._debug.answer, services=self._trust.handlers
             )
         self._ads = AdsServer(self._compiler, server_options(settings), environment)
-        self._questions = Questions(self._compiler, self._ads.connections.proxies, self._checked)
+        self._questions = Questions(
+            self._compiler,
+            Around(
+                self._ads.connections.proxies,
+                self._ads.connections.status,
+                lambda: self._source.rejected.values(),  # noqa: PLW0108 - another mapping each time
+                self._checked,
+            ),
+        )
         self._admin = AdminServer(self._sources())
         self._probes = AdminServer(self._sources(), ready_only=True)
         self._change_log = ChangeLog(lambda: (held.snapshot for held in self._ads.connections.streams.values()))

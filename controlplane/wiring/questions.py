@@ -3,35 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
+from controlplane.ads.sync_status import ProxyStatus
 from controlplane.compiler.compiler import Compiler
-from controlplane.model.objects import ChangeSet
+from controlplane.model.objects import ChangeSet, Rejected
 from controlplane.model.proxy import Proxy
+from controlplane.snapshots import ResourceType
 from controlplane.wiring.forking import CopyFailedError, Limits, answer, fork
+
+if TYPE_CHECKING:
+    from controlplane.plan.of_object import Delivered
 
 _MOST_WAITING = 4
 _GOOD, _WRONG = b"+", b"-"
 
 
-class Questions:
-    """Answers from one compiler; ``connected`` gives its proxies. What answers is loaded with the first question.
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What is known beside the compiler.
 
-    ``checked`` is what a change goes through before it is applied.
+    ``connected`` gives proxies by connection, ``status`` how one stands, ``rejected`` what is refused, and ``checked``
+    is what a change goes through before it is applied.
     """
 
-    def __init__(
-        self,
-        compiler: Compiler,
-        connected: Callable[[], Mapping[str, Proxy]],
-        checked: Callable[[ChangeSet], ChangeSet],
-        limits: Limits | None = None,
-    ) -> None:
+    connected: Callable[[], Mapping[str, Proxy]]
+    status: Callable[[str], ProxyStatus | None]
+    rejected: Callable[[], Iterable[Rejected]]
+    checked: Callable[[ChangeSet], ChangeSet]
+
+
+class Questions:
+    """Answers from one compiler. What answers is loaded with the first question."""
+
+    def __init__(self, compiler: Compiler, around: Around, limits: Limits | None = None) -> None:
         self._compiler = compiler
-        self._connected = connected
-        self._checked = checked
+        self._around = around
         self._limits = limits or Limits()
         self._one = asyncio.Lock()
         self._waiting = 0
@@ -41,10 +51,10 @@ class Questions:
         from controlplane.simulate.mesh import Mesh  # noqa: PLC0415 - many of Envoy's messages, for few
         from controlplane.simulate.questions import explained_request  # noqa: PLC0415 - the same
 
-        return await explained_request(Mesh(self._compiler, self._connected()), pairs)
+        return await explained_request(Mesh(self._compiler, self._around.connected()), pairs)
 
     async def plan(self, question: bytes) -> bytes:
-        """Return what a change would do, JSON to JSON: see ``plan.question`` and ``plan.words``.
+        """Return what a change would do, or what an object makes: see ``plan.question`` and ``plan.of_object``. JSON.
 
         A copy of this process answers, one at a time.
 
@@ -60,8 +70,9 @@ class Questions:
         try:
             async with self._one:
                 await asyncio.to_thread(_load)
-                work = lambda: self._planned(question)  # noqa: E731 - of the copy
-                copy = await self._compiler.between_changes(lambda: fork(work, self._limits))
+                copy = await self._compiler.between_changes(
+                    lambda: fork(lambda: self._answered(question), self._limits)
+                )
                 told = await answer(copy, self._limits)
         except CopyFailedError as error:
             raise UnansweredError(str(error)) from error
@@ -71,35 +82,69 @@ class Questions:
             raise WrongQuestionError(told[len(_WRONG) :].decode())
         return told[len(_GOOD) :]
 
-    def _planned(self, question: bytes) -> bytes:
-        """Answer in the copy."""
-        import json  # noqa: PLC0415 - see above
-
+    def _answered(self, question: bytes) -> bytes:
+        """Answer in the copy, so that an answer is told from the reason why there is none."""
         from controlplane.documents.json_reader import json_value  # noqa: PLC0415 - see above
-        from controlplane.plan.answering import plan_answer  # noqa: PLC0415 - see above
-        from controlplane.plan.question import Question, meant  # noqa: PLC0415 - see above
+        from controlplane.documents.limits import UnreadableError  # noqa: PLC0415 - see above
         from controlplane.simulate.questions import WrongQuestionError  # noqa: PLC0415 - see above
 
         self._compiler.copied()
         try:
-            asked = Question.of(json_value(question))
-            change = meant(asked, self._compiler.registry)
-        except (WrongQuestionError, ValueError) as error:
+            asked = json_value(question)
+            about_object = isinstance(asked, dict) and "explain" in asked
+            return _GOOD + (self._object(asked) if about_object else self._planned(asked))
+        except (WrongQuestionError, UnreadableError) as error:
             return _WRONG + str(error).encode()
-        change = replace(change, changes=self._checked(change.changes))
-        proxies = _by_id(self._connected())
-        return _GOOD + json.dumps(asyncio.run(plan_answer(self._compiler, proxies, asked, change))).encode()
+
+    def _planned(self, question: object) -> bytes:
+        from controlplane.plan.answering import plan_answer  # noqa: PLC0415 - see above
+        from controlplane.plan.question import Question, meant  # noqa: PLC0415 - see above
+
+        asked = Question.of(question)
+        change = meant(asked, self._compiler.registry)
+        change = replace(change, changes=self._around.checked(change.changes))
+        return _json(plan_answer(self._compiler, _proxies(self._by_id()), asked, change))
+
+    def _object(self, question: Mapping[str, Any]) -> bytes:
+        from controlplane.plan.of_object import object_answer  # noqa: PLC0415 - see above
+
+        by_id = self._by_id()
+
+        def delivery(id_: str) -> dict[ResourceType, Delivered]:
+            return _delivered(self._around.status(by_id[id_][0]))
+
+        proxies = _proxies(by_id)
+        return _json(object_answer(self._compiler, proxies, question, self._around.rejected(), delivery))
+
+    def _by_id(self) -> dict[str, tuple[str, Proxy]]:
+        """Return connections and proxies by the ids that people know them by; one that is connected twice, once."""
+        found: dict[str, tuple[str, Proxy]] = {}
+        for connection, proxy in self._around.connected().items():
+            other = found.get(proxy.id)
+            found[proxy.id if other is None or other[1] == proxy else connection] = connection, proxy
+        return found
+
+
+def _proxies(by_id: Mapping[str, tuple[str, Proxy]]) -> dict[str, Proxy]:
+    return {id_: proxy for id_, (_, proxy) in by_id.items()}
+
+
+def _delivered(status: ProxyStatus | None) -> dict[ResourceType, Delivered]:
+    from controlplane.plan.of_object import Delivered  # noqa: PLC0415 - see above
+
+    if status is None:
+        return {}
+    return {
+        type_: Delivered(each.sync.value, each.rejection.message if each.rejection is not None else "")
+        for type_, each in status.types.items()
+    }
+
+
+def _json(answering: Any) -> bytes:  # noqa: ANN401 - a coroutine
+    return json.dumps(asyncio.run(answering)).encode()
 
 
 def _load() -> None:
     """Load what answers, before the copy is made: else each copy would."""
-    import controlplane.plan.answering  # noqa: F401, PLC0415 - many of Envoy's messages, for few
-
-
-def _by_id(connected: Mapping[str, Proxy]) -> dict[str, Proxy]:
-    """Return proxies by the ids that people know them by; one that is connected twice, once."""
-    found: dict[str, Proxy] = {}
-    for connection, proxy in connected.items():
-        other = found.get(proxy.id)
-        found[proxy.id if other is None or other == proxy else connection] = proxy
-    return found
+    import controlplane.plan.answering  # noqa: PLC0415 - many of Envoy's messages, for few
+    import controlplane.plan.of_object  # noqa: F401, PLC0415 - the same

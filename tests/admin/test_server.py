@@ -470,7 +470,9 @@ async def test_explain_hands_the_question_on_and_a_wrong_one_back() -> None:
     [
         pytest.param(world.sources(), b'{"prune": true}', "application/json", (200, '{"prune": true}'), id="answered"),
         pytest.param(world.sources(), b"{}", "application/json", (400, "nothing changes\n"), id="wrong"),
-        pytest.param(world.sources(), b"[]", "application/json", (503, "The plan took longer than 60 s.\n"), id="late"),
+        pytest.param(
+            world.sources(), b"[]", "application/json", (503, "The answer took longer than 60 s.\n"), id="late"
+        ),
         pytest.param(world.sources(), b"{}", "text/plain", (415, "must be application/json"), id="of-a-web-page"),
         pytest.param(world.unready(), b"{}", "application/json", (503, ""), id="not-ready"),
     ],
@@ -485,3 +487,8 @@ async def test_plan_hands_the_question_on(
     ):
         assert response.status == expected[0]
         assert expected[1] in await response.text()
+
+
+async def test_an_object_is_asked_about_as_a_change_is() -> None:
+    answer = await get_json(world.sources(), "/debug/explain?object=vs/shop/web&patches=1")
+    assert answer == {"explain": "vs/shop/web", "patches": True}

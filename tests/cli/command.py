@@ -8,6 +8,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from typer.testing import CliRunner
+
+from controlplane.cli.group import app
 from tests.patience import in_time
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +46,14 @@ async def run(*arguments: str, environment: dict[str, str] | None = None, text: 
         raise
     assert process.returncode is not None
     return Result(process.returncode, out.decode(), err.decode())
+
+
+def invoked(*arguments: str) -> Result:
+    """Run a command within this process, where what it needs is loaded once: for many calls of slow ones."""
+    done = CliRunner().invoke(app, arguments)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return Result(done.exit_code, done.stdout, done.stderr)
 
 
 async def modules_imported(*arguments: str) -> set[str]:

@@ -10,32 +10,32 @@ from typing import Any
 import pytest
 
 from controlplane.documents.yaml_reader import yaml_documents
-from tests.cli.command import ROOT, Result, run
+from tests.cli.command import ROOT, Result, invoked
 
 EXAMPLES = ROOT / "docs" / "examples"
 BOOKSHOP = str(EXAMPLES / "bookshop")
 HALF, WITHOUT_V2 = str(EXAMPLES / "half"), str(EXAMPLES / "without-v2")
 
 
-async def plan(*arguments: str) -> Result:
-    return await run("plan", "--config-dir", BOOKSHOP, *arguments)
+def plan(*arguments: str) -> Result:
+    return invoked("plan", "--config-dir", BOOKSHOP, *arguments)
 
 
-async def planned(*arguments: str) -> Any:
-    return json.loads((await plan(*arguments, "-o", "json")).out)
+def planned(*arguments: str) -> Any:
+    return json.loads((plan(*arguments, "-o", "json")).out)
 
 
-async def test_what_is_the_same_changes_nothing() -> None:
-    result = await plan("-f", BOOKSHOP)
+def test_what_is_the_same_changes_nothing() -> None:
+    result = plan("-f", BOOKSHOP)
     assert result.code == 0, result.err
     assert "0 objects: nothing changes." in result.out
     assert "Requests that change: 0 of 6." in result.out
 
 
-async def test_fields_proxies_and_resources_of_a_change(tmp_path: Path) -> None:
+def test_fields_proxies_and_resources_of_a_change(tmp_path: Path) -> None:
     shutil.copytree(HALF, tmp_path / "new")
     (tmp_path / "new" / "reviews.routes.yaml").write_text("from: pod/shop/productpage\ntests: []\n")
-    answer = await planned("-f", str(tmp_path / "new"))
+    answer = planned("-f", str(tmp_path / "new"))
     (obj,) = answer["objects"]
     assert (obj["change"], obj["kind"], obj["name"]) == ("changed", "VirtualService", "reviews")
     assert [(each["path"], each["was"], each["value"]) for each in obj["patch"]] == [
@@ -49,38 +49,38 @@ async def test_fields_proxies_and_resources_of_a_change(tmp_path: Path) -> None:
     assert [each["value"] for each in resource["patch"]] == [50, 50]
     assert answer["totals"]["bytes"] == {"RDS": 4 * resource["sizeBytes"]}
     assert (answer["errors"], answer["requests"]) == (0, [])
-    assert (await plan("-f", str(tmp_path / "new"))).code == 2, "new tests take the place of old ones"
+    assert (plan("-f", str(tmp_path / "new"))).code == 2, "new tests take the place of old ones"
 
 
-async def test_a_test_that_fails_then_is_an_error() -> None:
-    result = await plan("-f", HALF)
+def test_a_test_that_fails_then_is_an_error() -> None:
+    result = plan("-f", HALF)
     assert result.code == 3
     assert "everybody else 90/10 [path=/]   ! fails now" in result.out
     assert "Requests that change: 2 of 6:" in result.out
 
 
-async def test_what_is_led_to_and_goes_is_an_error_of_the_object_that_takes_it() -> None:
-    answer = await planned("-f", WITHOUT_V2)
+def test_what_is_led_to_and_goes_is_an_error_of_the_object_that_takes_it() -> None:
+    answer = planned("-f", WITHOUT_V2)
     (broken,) = [each for each in answer["problems"] if "503 NC" in each["reason"]]
     assert (broken["code"], broken["object"]["kind"]) == ("IST0101", "DestinationRule")
     assert "outbound|9080|v2|reviews.shop.svc.cluster.local is not there, and RDS 9080 leads to it" in broken["reason"]
-    assert (await plan("-f", WITHOUT_V2)).code == 3
+    assert (plan("-f", WITHOUT_V2)).code == 3
 
 
-async def test_a_new_conflict_names_winner_and_loser() -> None:
-    answer = await planned("-f", WITHOUT_V2)
+def test_a_new_conflict_names_winner_and_loser() -> None:
+    answer = planned("-f", WITHOUT_V2)
     (conflict,) = [each for each in answer["problems"] if each["winner"]]
     assert (conflict["object"]["name"], conflict["winner"]["name"], conflict["code"]) == ("again", "reviews", "IST0109")
 
 
-async def test_a_conflict_that_ends_is_told() -> None:
-    result = await plan("--delete", "vs/shop/old-reviews")
+def test_a_conflict_that_ends_is_told() -> None:
+    result = plan("--delete", "vs/shop/old-reviews")
     assert result.code == 2, result.out
     assert "- VirtualService shop/old-reviews" in result.out
     assert "Solved:\n    VirtualService shop/old-reviews spec.hosts[0]: " in result.out
 
 
-async def test_what_is_new_moves_no_address_of_others(tmp_path: Path) -> None:
+def test_what_is_new_moves_no_address_of_others(tmp_path: Path) -> None:
     """Addresses that files do not state are given in the order of names; one before all is no change of the others."""
     (tmp_path / "a.yaml").write_text(
         "apiVersion: v1\nkind: Service\nmetadata: {name: aaa, namespace: shop}\n"
@@ -88,7 +88,7 @@ async def test_what_is_new_moves_no_address_of_others(tmp_path: Path) -> None:
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: aaa, namespace: shop}\n"
         "spec: {template: {metadata: {labels: {app: aaa}}, spec: {containers: [{name: a, image: a}]}}}\n"
     )
-    answer = await planned("-f", str(tmp_path))
+    answer = planned("-f", str(tmp_path))
     assert {(each["kind"], each["change"]) for each in answer["objects"]} == {
         ("Service", "added"),
         ("Pod", "added"),
@@ -98,21 +98,21 @@ async def test_what_is_new_moves_no_address_of_others(tmp_path: Path) -> None:
     assert "changed" not in answer["totals"]["resources"]["LDS"]
 
 
-async def test_prune_takes_what_files_do_not_have(tmp_path: Path) -> None:
+def test_prune_takes_what_files_do_not_have(tmp_path: Path) -> None:
     shutil.copytree(BOOKSHOP, tmp_path, dirs_exist_ok=True)
     documents = (tmp_path / "reviews.yaml").read_text().split("---\n")
     kept = [each for each in documents if "old-reviews" not in each]
     (tmp_path / "reviews.yaml").write_text("---\n".join(kept))
-    assert (await planned("-f", str(tmp_path)))["objects"] == []
-    (obj,) = (await planned("-f", str(tmp_path), "--prune"))["objects"]
+    assert (planned("-f", str(tmp_path)))["objects"] == []
+    (obj,) = (planned("-f", str(tmp_path), "--prune"))["objects"]
     assert (obj["change"], obj["name"]) == ("removed", "old-reviews")
     assert len(documents) > len(kept) > 1
     assert all(yaml_documents(each) for each in kept)
 
 
-async def test_a_refused_object_leaves_the_one_of_before(tmp_path: Path) -> None:
+def test_a_refused_object_leaves_the_one_of_before(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text((Path(HALF) / "reviews.yaml").read_text().replace("3s", "never"))
-    result = await plan("-f", str(tmp_path))
+    result = plan("-f", str(tmp_path))
     assert result.code == 3
     assert "! VirtualService shop/reviews is refused, and what is in force stays" in result.out
     assert "spec.http[0].timeout: " in result.out
@@ -130,13 +130,13 @@ async def test_a_refused_object_leaves_the_one_of_before(tmp_path: Path) -> None
         pytest.param(["-f", "nowhere"], "No such file", id="no-file"),
     ],
 )
-async def test_wrong_usage_is_told_from_changes(arguments: list[str], reason: str) -> None:
+def test_wrong_usage_is_told_from_changes(arguments: list[str], reason: str) -> None:
     """Exit code 2 says that something changes."""
-    result = await plan(*arguments)
+    result = plan(*arguments)
     assert (result.code, reason in result.err) == (1, True), result.err
 
 
-async def test_no_control_plane() -> None:
-    result = await run("plan", "-f", HALF, "--address", "127.0.0.1:1")
+def test_no_control_plane() -> None:
+    result = invoked("plan", "-f", HALF, "--address", "127.0.0.1:1")
     assert result.code == 1
     assert "cannot be reached" in result.err

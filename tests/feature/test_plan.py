@@ -103,3 +103,17 @@ async def test_a_web_page_of_elsewhere_cannot_ask(server: Server) -> None:
         ):
             async with session.post("/debug/plan", data=body, headers={"Content-Type": kind}) as response:
                 assert response.status == status, await response.text()
+
+
+async def test_an_object_is_explained_with_who_has_it(server: Server) -> None:
+    async with connected(server.xds) as client:
+        before = client.copy()
+        result = await run("explain", "--address", server.monitoring, "vs/shop/cart", "-o", "json")
+        assert result.code == 0, result.out + result.err
+        answer = json.loads(result.out)
+        assert answer["effect"]["resources"] == {"RDS": {"changed": 1}}
+        assert [rule["inUse"] for rule in answer["rules"]] == [True]
+        assert answer["delivery"] == {"states": {"RDS": {"SYNCED": 1}}, "refusals": [], "refusalCount": 0}
+        assert client.copy() == before
+        none = await run("explain", "--address", server.monitoring, "vs/shop/none")
+        assert (none.code, "there is no VirtualService shop/none" in none.err) == (1, True)
