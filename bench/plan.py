@@ -66,7 +66,7 @@ class Watch:
 
     def _look(self, rollup: Path) -> None:
         try:
-            found = re.search(r"Private_Dirty: +(\d+) kB", rollup.read_text())
+            found = re.search(r"Private_Dirty: +(\d+) kB", rollup.read_text(encoding="utf-8"))
         except OSError:
             return  # it has ended
         if found is not None:
@@ -108,7 +108,7 @@ async def _plan(questions: Questions, text: str) -> None:
 
 
 def _resident() -> float:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * 4096 / 1e6
 
 
 def _proxy(number: int) -> Proxy:

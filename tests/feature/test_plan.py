@@ -28,7 +28,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def written(path: Path, *objects: Any) -> tuple[str, ...]:
-    path.write_text(yaml.safe_dump_all(objects))
+    path.write_text(yaml.safe_dump_all(objects), encoding="utf-8")
     return ("-f", str(path)) if objects else ()
 
 
