@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import resource
 import signal
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 import structlog
+from structlog.typing import EventDict
 
 log = structlog.get_logger(__name__)
 
@@ -130,12 +132,14 @@ def _tell(pipe: int, text: bytes) -> None:
 
 def _alone(pipe: int, limits: Limits) -> None:
     """Give up all that the copy shares with others, and have it end where it takes too much."""
+    structlog.get_config()["processors"][:] = [_dropped]  # in place, as loggers have it
+    logging.disable()  # of a trial nothing is logged, and a lock of logging may be held by a thread that is no more
     gc.freeze()  # or a collection would write to, and so copy, all there is
     signal.set_wakeup_fd(-1)
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_DFL)
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for standard in (0, 1, 2):  # what is logged of a trial is not what happens
+    for standard in (0, 1, 2):
         os.dup2(nowhere, standard)
     kept = sorted({0, 1, 2, pipe})
     for low, high in zip(kept, [*kept[1:], resource.getrlimit(resource.RLIMIT_NOFILE)[0]], strict=True):
@@ -145,6 +149,10 @@ def _alone(pipe: int, limits: Limits) -> None:
     seconds = int(limits.seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     threading.Thread(target=_watch, args=(_data_bytes() + limits.added_bytes,), daemon=True).start()
+
+
+def _dropped(_logger: object, _method: str, _event: EventDict) -> EventDict:
+    raise structlog.DropEvent
 
 
 def _watch(most_bytes: int) -> None:

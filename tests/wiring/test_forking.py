@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from controlplane.wiring.forking import CopyFailedError, Limits, answer, fork
 
@@ -47,6 +49,19 @@ async def test_a_copy_has_a_loop_of_its_own() -> None:
         return b"done"
 
     assert await asked(lambda: asyncio.run(later())) == b"done"
+
+
+async def test_a_copy_logs_nothing() -> None:
+    """What is logged of a trial did not happen, and a thread that is not in the copy may hold the lock of a log."""
+    with capture_logs() as entries:
+
+        def work() -> bytes:
+            structlog.get_logger("of a copy").error("wiring.nothing")
+            return str(len(entries)).encode()
+
+        assert await asked(work) == b"0"
+        structlog.get_logger("of ours").error("wiring.something")
+        assert len(entries) == 1
 
 
 async def test_a_copy_that_takes_too_long_is_given_up() -> None:
