@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import inherited
 
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # gRPC reads it as it is imported, by the first conftest that does
 CI = os.environ.get("CI") == "true"
 FURTHER_TRIES = 2
 PAUSE_SECONDS = 5

@@ -52,6 +52,7 @@ def _forget_variables() -> None:
     for name in list(os.environ):
         if name.lower() in names or name.startswith(PREFIXES):
             del os.environ[name]
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # as controlplane sets it, whose package tests import after gRPC
 
 
 def _settle_signals() -> None:

@@ -65,13 +65,14 @@ def fork(work: Callable[[], bytes], limits: Limits) -> Copy:
     try:
         with warnings.catch_warnings():  # newer Pythons warn of threads: none of theirs is needed in the copy
             warnings.simplefilter("ignore", DeprecationWarning)
+            parent = os.getpid()
             pid = os.fork()
     except OSError:
         os.close(read)
         os.close(write)
         raise
     if pid == 0:
-        _do(work, write, limits)
+        _do(work, write, limits, parent)
     os.close(write)
     return Copy(pid, read)
 
@@ -113,10 +114,10 @@ async def _read(file: BinaryIO) -> bytes:
         transport.close()
 
 
-def _do(work: Callable[[], bytes], pipe: int, limits: Limits) -> NoReturn:
+def _do(work: Callable[[], bytes], pipe: int, limits: Limits, parent: int) -> NoReturn:
     """Work in the copy, and end it whatever happens."""
     try:
-        _alone(pipe, limits)
+        _alone(pipe, limits, parent)
         _tell(pipe, _GOOD + work())
         os._exit(0)
     except BaseException:  # noqa: BLE001 - nothing may go on as if this were the process that it was copied from
@@ -130,8 +131,8 @@ def _tell(pipe: int, text: bytes) -> None:
         file.write(text)
 
 
-def _alone(pipe: int, limits: Limits) -> None:
-    """Give up all that the copy shares with others, and have it end where it takes too much."""
+def _alone(pipe: int, limits: Limits, parent: int) -> None:
+    """Give up all that the copy shares with others, and have it end where it takes too much or nobody waits for it."""
     structlog.get_config()["processors"][:] = [_dropped]  # in place, as loggers have it
     logging.disable()  # of a trial nothing is logged, and a lock of logging may be held by a thread that is no more
     gc.freeze()  # or a collection would write to, and so copy, all there is
@@ -148,15 +149,17 @@ def _alone(pipe: int, limits: Limits) -> None:
     Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     seconds = int(limits.seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    threading.Thread(target=_watch, args=(_data_bytes() + limits.added_bytes,), daemon=True).start()
+    threading.Thread(target=_watch, args=(_data_bytes() + limits.added_bytes, parent), daemon=True).start()
 
 
 def _dropped(_logger: object, _method: str, _event: EventDict) -> EventDict:
     raise structlog.DropEvent
 
 
-def _watch(most_bytes: int) -> None:
+def _watch(most_bytes: int, parent: int) -> None:
     while _data_bytes() < most_bytes:
+        if os.getppid() != parent:
+            os._exit(1)  # the process that asked was killed
         time.sleep(_LOOK_SECONDS)
     os._exit(_OUT_OF_MEMORY)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import grpc
 import pytest
 import structlog
 from structlog.testing import capture_logs
@@ -83,6 +86,38 @@ async def test_a_copy_that_takes_too_much_memory_is_given_up() -> None:
 async def test_a_copy_that_fails_says_why() -> None:
     with pytest.raises(CopyFailedError, match="ZeroDivisionError"):
         await asked(lambda: bytes(1 // 0))
+
+
+async def test_a_copy_of_a_process_that_used_grpc_lives() -> None:
+    """A channel that was closed leaves gRPC's threads to be started again in copies, if gRPC is let."""
+    channel = grpc.insecure_channel("127.0.0.1:1")
+    with pytest.raises(grpc.RpcError):
+        channel.unary_unary("/a/b", bytes, bytes)(b"", timeout=0.1)
+    for _ in range(10):
+        with pytest.raises(CopyFailedError, match="ZeroDivisionError"):
+            await asked(lambda: bytes(1 // 0))
+    channel.close()
+
+
+async def test_a_copy_ends_with_the_process_that_asked() -> None:
+    """Nobody else is there to end it."""
+    code = (
+        "import os, signal; from controlplane.wiring.forking import Limits, fork; "
+        "print(fork(signal.pause, Limits()).pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    told, _ = await process.communicate()
+    async with asyncio.timeout(60):
+        while running(int(told)):
+            await asyncio.sleep(0.01)
+
+
+def running(pid: int) -> bool:
+    """Tell whether a process is there; one that nobody has waited for is not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 async def test_a_copy_that_is_killed_is_told() -> None:
