@@ -57,9 +57,10 @@ class Authority:
     """Signs with one issuer at a time, and changes to another without a moment at which anybody trusts too little.
 
     An issuer that is offered is used at once if its root is in the bundle since ``root_overlap``. Otherwise its roots
-    join the bundle, and it is used when that time has passed, or when the present issuer ends. The root of the issuer
-    that was replaced stays in the bundle until what was signed under it has ended. With the ``past`` of another
-    authority all this holds across a restart and between replicas; without one, the first issuer is used at once.
+    join the bundle, and it is used when that time has passed, or half of what the present issuer has left. The root of
+    the issuer that was replaced stays in the bundle until what was signed under it has ended. With the ``past`` of
+    another authority all this holds across a restart and between replicas; without one, the first issuer is used at
+    once.
     """
 
     def __init__(
@@ -166,9 +167,8 @@ class Authority:
     def _due(self) -> datetime:
         """Return when the offered issuer may sign."""
         since = self._trusted_since[self._offered.anchor]
-        if since + self._lifetimes.root_overlap < self._current.expires:
-            return since + self._lifetimes.root_overlap
-        return self._current.expires
+        left = (self._current.expires - since) / 2  # by then each certificate of the present issuer was renewed once
+        return since + min(self._lifetimes.root_overlap, max(left, timedelta()))
 
     async def chain(self, wanted: Wanted) -> tuple[str, ...]:
         """Answer a request at once; see ``Signer``. There is only one who signs, whoever is asked for."""

@@ -102,10 +102,10 @@ async def asked(client: Pod, workers: int) -> AsyncIterator[Callable[[], Awaitab
         await process.wait()
 
 
-async def rotated(word: Callable[[], Awaitable[Json]], count: int, begun: float) -> Json:
-    """Wait until the client has shown so many certificates; print each."""
+async def rotated(word: Callable[[], Awaitable[Json]], enough: Callable[[Json], bool], begun: float) -> Json:
+    """Take words until one says enough; print each certificate that is new. No word is left for later."""
     said, told = await word(), 0
-    while told < count:
+    while not enough(said):
         if said["certificates"] != told:
             told = said["certificates"]
             print(f"{monotonic() - begun:6.0f} s  {said}", flush=True)
@@ -154,11 +154,13 @@ async def run(rotations: int, workers: int) -> int:
                 begun = monotonic()
                 async with asked(client, workers) as word:
                     replacing = asyncio.create_task(roots.replace(log))
-                    await rotated(word, rotations + 1, begun)
+                    enough = rotations + 1
+                    said = await rotated(word, lambda each: replacing.done() and each["certificates"] >= enough, begun)
                     await replacing
                     print(f"{monotonic() - begun:6.0f} s  the other root signs", flush=True)
-                    said = await word()
-                    said = await rotated(word, said["certificates"] + 2, begun)
+                    more = said["certificates"] + 2
+                    said = await rotated(word, lambda each: bool(each["certificates"] >= more), begun)
+                    print(f"{monotonic() - begun:6.0f} s  {said}", flush=True)
             except BaseException:
                 print_logs(directory)
                 raise

@@ -204,12 +204,24 @@ def test_a_root_that_the_operator_drops_later_goes_at_once(authority: Authority)
     assert authority.bundle == ROOT.pem.decode()
 
 
-def test_a_new_root_does_not_wait_for_longer_than_the_old_issuer_lives(clock: Clock) -> None:
+def test_a_new_root_signs_when_half_of_what_the_old_issuer_has_left_is_over(clock: Clock) -> None:
+    """By then everybody has renewed once and knows the new root: nobody is left with a certificate that ends."""
+    ending = issuer(ROOT.signs("ending", days=0.1), [], [ROOT])
+    authority = Authority(ending, LIFETIMES, clock)
+    since = clock.now
+    authority.offer(issuer(NEXT.signs("of next"), [], [NEXT]))
+    clock.now = since + (ending.expires - since) * 0.49
+    authority.update()
+    assert leaf_of(authority.sign_csr(csr(KEY), [CART], None)).issuer == ending.certificate.subject
+    clock.now = since + (ending.expires - since) * 0.51
+    authority.update()
+    assert leaf_of(authority.sign_csr(csr(KEY), [CART], None)).not_valid_after_utc > ending.expires
+
+
+def test_an_authority_that_has_ended_is_left_at_once(clock: Clock) -> None:
     ending = issuer(ROOT.signs("ending", days=0.1), [], [ROOT])
     authority = Authority(ending, LIFETIMES, clock)
     authority.offer(issuer(NEXT.signs("of next"), [], [NEXT]))
-    clock.now = ending.expires - timedelta(seconds=1)
-    assert leaf_of(authority.sign_csr(csr(KEY), [CART], None)).issuer == ending.certificate.subject
     clock.now = ending.expires
     assert leaf_of(authority.sign_csr(csr(KEY), [CART], None)).not_valid_after_utc > ending.expires
     assert authority.issuer.anchor == NEXT.certificate
