@@ -289,6 +289,17 @@ def repeated_domains(hosts: Iterable[tuple[str, Iterable[str]]]) -> dict[str, li
     return found
 
 
+def _plugins(configuration: Any) -> Wrong:  # noqa: ANN401
+    """Find routes that let a plugin choose their cluster which the configuration does not state."""
+    stated = {each.extension.name for each in configuration.cluster_specifier_plugins}
+    for index, host in enumerate(configuration.virtual_hosts):
+        for position, route in enumerate(host.routes):
+            named = route.route.cluster_specifier_plugin
+            if named and named not in stated:
+                path = f"virtual_hosts[{index}].routes[{position}].route.cluster_specifier_plugin"
+                yield path, f"{named!r} is none of cluster_specifier_plugins"
+
+
 def _route_configuration(configuration: Any) -> Wrong:  # noqa: ANN401
     repeated = repeated_domains((host.name, host.domains) for host in configuration.virtual_hosts)
     for index, host in enumerate(configuration.virtual_hosts):
@@ -296,6 +307,7 @@ def _route_configuration(configuration: Any) -> Wrong:  # noqa: ANN401
             yield f"virtual_hosts[{index}].domains", f"others have {', '.join(repeated[host.name])} already"
     if configuration.validate_clusters.value:
         yield "validate_clusters", "must not be true: clusters come and go"
+    yield from _plugins(configuration)
     yield from route_settings_faults(configuration)
 
 

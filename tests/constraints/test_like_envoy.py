@@ -63,6 +63,7 @@ BAD_LISTENERS: Mapping[str, Json] = {
         routed("settings of the filter", typed_per_filter_config={"b": BUFFER}),
         routed("nothing for routes", typed_per_filter_config={"r": ROUTER["typed_config"]}),
         routed("mirror to nobody", route=MIRROR),
+        routed("plugin that is not there", route={"cluster_specifier_plugin": "a"}),
     )
 }
 GOOD_LISTENERS = (
