@@ -79,7 +79,10 @@ class SyncView:
         for name in names:
             keys: list[ObjectKey] = []
             yield from self._objects(status.connection_id, type_, name, known.get(name), keys)
-            objects = [key.words() for key in (keys if self._whole else keys[:_SHOWN])]
+            objects = []
+            for key in keys if self._whole else keys[:_SHOWN]:  # thousands, where a listener is of all services
+                objects.append(key.words())
+                yield PAUSE
             resources.append(Members((("name", name), ("objects", Items(objects)), ("objectCount", len(keys)))))
         shown |= {
             "message": rejection.message,
