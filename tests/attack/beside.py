@@ -70,6 +70,7 @@ def attackable(folder: Path, keeps: Callable[[Event], bool] = bool, options: Seq
     """Run a control plane with both ports, which lets streams in as fast as it can."""
     (folder / "mesh").mkdir()
     ports = ["--new-streams-per-second", "0", "--secure-port", "0", "--ca-dir", str(folder / "ca")]
+    ports += ["--max-connection-age", "0s"]  # who is honest stays for as long as it is measured, which may be hours
     with serving(folder / "mesh", *MESH, options=[*ports, *options], keeps=keeps) as running:
         yield running
 
