@@ -30,14 +30,16 @@ async def homes(web: Entrance) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize(("algorithm", "share"), [("ringHash", 0.6), ("maglev", 0.8)])
-async def test_consistent_hash_stays_where_endpoints_come_and_go(mesh: Mesh, algorithm: str, share: float) -> None:
+@pytest.mark.parametrize(("algorithm", "share"), [({"ringHash": {}}, 0.6), ({"maglev": {"tableSize": 65537}}, 0.8)])
+async def test_consistent_hash_stays_where_endpoints_come_and_go(
+    mesh: Mesh, algorithm: dict[str, object], share: float
+) -> None:
     """The users of an endpoint that goes move, and come back with it; most others stay where they are all the time.
 
     Envoy gives each of fewer endpoints more points of the ring, so a few others do move; chance would keep a third.
     """
     backends = [await mesh.backend(f"v{number}") for number in range(4)]
-    mesh.write(service(backends), subsets(loadBalancer={"consistentHash": {"httpHeaderName": "x-user", algorithm: {}}}))
+    mesh.write(service(backends), subsets(loadBalancer={"consistentHash": {"httpHeaderName": "x-user", **algorithm}}))
     web = await mesh.sidecar()
 
     async def all_serve() -> bool:
