@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from controlplane.simulate.manifests import Manifest, Manifests
 
 
-def read_manifests(paths: Iterable[Path]) -> list[Manifest]:
+def read_manifests(paths: Iterable[Path], *, whole: bool = False) -> list[Manifest]:
     """Read all objects of files, directories, or with ``-`` of standard input; what cannot be read is told of.
 
     Raises:
-        typer.BadParameter: a file cannot be opened, or there is no object.
+        typer.BadParameter: a file cannot be opened, or there is no object; with ``whole``, a part cannot be read.
     """
     from controlplane.simulate.manifests import Manifest
 
@@ -31,7 +31,10 @@ def read_manifests(paths: Iterable[Path]) -> list[Manifest]:
         try:
             for document, piece in documents(path):
                 if isinstance(document, Unreadable):
-                    tell(f"{piece.file}:{piece.first + document.line - 1}: not readable: {document.reason}")
+                    problem = f"{piece.file}:{piece.first + document.line - 1}: not readable: {document.reason}"
+                    if whole:
+                        raise typer.BadParameter(problem, param_hint="-f")
+                    tell(problem)
                 elif document.value is not None:
                     for within, obj in objects(document.value):
                         found.append(Manifest(obj, f"{piece.file}:{Place(piece, within, obj).line('')}"))

@@ -113,7 +113,7 @@ def plan(
 def _of_server(address: str, paths: list[Path], question: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
     from controlplane.cli.mesh_files import read_manifests
 
-    manifests = read_manifests(paths) if paths else []
+    manifests = read_manifests(paths, whole=True) if paths else []
     written = [{"value": each.value, "source": each.source} for each in manifests]
     try:
         return post_json(address, "/debug/plan", {**question, "objects": written}, "control plane")
@@ -129,7 +129,7 @@ def _of_files(base: list[Path], paths: list[Path], question: dict[str, Any]) -> 
 
     asked = Question.of(question)
     try:
-        new = read_manifests(paths) if paths else []
+        new = read_manifests(paths, whole=True) if paths else []
         over = laid_over(read_manifests(base), new, asked.delete, prune=asked.prune)
     except WrongQuestionError as error:
         raise typer.BadParameter(str(error)) from error

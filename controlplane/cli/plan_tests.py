@@ -14,7 +14,7 @@ from controlplane.simulate.routing.expectations import differences
 
 @dataclass(frozen=True, slots=True)
 class AskedTest:
-    """One request of a test whose answer is another: both answers, and what is wrong with each, a line for each."""
+    """One request of a test whose answer is another, or that has none: both answers, and what is wrong with each."""
 
     case: Case
     before: Any
@@ -24,8 +24,8 @@ class AskedTest:
 
     @property
     def breaks(self) -> bool:
-        """Whether the test passes now and fails then."""
-        return bool(self.problems_after) and not self.problems_before and not self.case.skip
+        """Whether the test fails then: what the change does to its request is not what it wants."""
+        return bool(self.problems_after) and not self.case.skip
 
     @property
     def mends(self) -> bool:
@@ -72,7 +72,7 @@ def question_of(cases: Iterable[Case]) -> dict[str, Any]:
 
 
 def judged(cases: Sequence[Case], answers: Sequence[Any]) -> list[AskedTest]:
-    """Return the tests whose answers are others."""
+    """Return the tests whose answers are others, or that cannot be asked."""
     return [
         AskedTest(case, answer["before"], answer["after"], *(_problems(case, answer[at]) for at in ("before", "after")))
         for case, answer in zip(cases, answers, strict=True)

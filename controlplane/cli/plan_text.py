@@ -156,7 +156,9 @@ def _tests(answer: Json, asked: Sequence[AskedTest]) -> Iterator[str]:
         return
     yield f"Requests that change: {len(asked)} of {len(answer['requests'])}{':' if asked else '.'}"
     for each in asked:
-        verdict = "! fails now" if each.breaks else "passes now" if each.mends else "goes elsewhere"
+        verdict = "passes now" if each.mends else "goes elsewhere"
+        if each.breaks:
+            verdict = "! fails before and after" if each.problems_before else "! fails now"
         yield f"  {each.case.file}: {each.case.title}   {verdict}"
         yield f"      before  {_result(each.before)}"
         yield f"      after   {_result(each.after)}"
@@ -202,7 +204,7 @@ def number(count: int, noun: str) -> str:
 
 
 def _plural(noun: str) -> str:
-    return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{noun[:-1]}ies" if noun.endswith("y") and noun != "gateway" else f"{noun}s"
 
 
 def _size(size: int) -> str:

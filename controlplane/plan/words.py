@@ -9,7 +9,8 @@
 ``sizeBytes``, and ``patch`` where that is asked for |
 | ``totals`` | ``proxies``, ``resources`` and ``bytes`` by discovery service, ``drained`` |
 | ``problems`` | a list: ``level``, ``code``, the object, ``path``, ``reason``, ``winner``; ``solved`` likewise |
-| ``requests`` | one for each that was asked: ``null`` where its answer is the same, else ``before`` and ``after`` |
+| ``requests`` | one for each that was asked: ``null`` where its answer is the same, else ``before`` and ``after``; \
+also where it cannot be asked |
 | ``errors``, ``warnings`` | how many of the problems, and refused objects, there are |
 | ``refused``, ``unused`` | objects that cannot be used, with every reason; kinds that nothing here reads |
 """
@@ -57,7 +58,7 @@ def plan_words(plan: Plan, patches: Patches | None) -> Json:
 def request_words(before: Sequence[Json], after: Sequence[Json]) -> list[Json | None]:
     """Return what JSON says of requests that were asked before and after."""
     pairs = zip(before, after, strict=True)
-    return [{"before": old, "after": new} if differ(old, new) else None for old, new in pairs]
+    return [{"before": old, "after": new} if "error" in new or differ(old, new) else None for old, new in pairs]
 
 
 def _object(plan: Plan, effect: Effect) -> Json:

@@ -59,6 +59,36 @@ def test_a_test_that_fails_then_is_an_error() -> None:
     assert "Requests that change: 2 of 6:" in result.out
 
 
+def with_test(directory: Path, origin: str) -> str:
+    """Return a copy of a change with a test of its own, which nothing satisfies."""
+    shutil.copytree(HALF, directory / "new")
+    test = "{name: gone, request: GET http://reviews:9080/, expect: {redirect: 301}}"
+    (directory / "new" / "reviews.routes.yaml").write_text(f"from: {origin}\ntests:\n- {test}\n")
+    return str(directory / "new")
+
+
+def test_a_new_test_that_fails_too_is_an_error(tmp_path: Path) -> None:
+    """It fails before as well: what it wants is nowhere yet."""
+    result = plan("-f", with_test(tmp_path, "pod/shop/productpage"))
+    assert result.code == 3, result.out
+    assert "! fails before and after" in result.out
+
+
+def test_a_test_that_cannot_be_asked_is_an_error(tmp_path: Path) -> None:
+    result = plan("-f", with_test(tmp_path, "pod/shop/nope"))
+    assert result.code == 3, result.out
+    assert "there is no" in result.out
+
+
+def test_what_cannot_be_read_takes_nothing_away(tmp_path: Path) -> None:
+    """With ``--prune`` its objects would go."""
+    shutil.copytree(BOOKSHOP, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "reviews.yaml").write_text("a: [b\n")
+    result = plan("-f", str(tmp_path), "--prune")
+    assert result.code == 1, result.out
+    assert "reviews.yaml:1: not readable" in result.err or "reviews.yaml:2: not readable" in result.err
+
+
 def test_what_is_led_to_and_goes_is_an_error_of_the_object_that_takes_it() -> None:
     answer = planned("-f", WITHOUT_V2)
     (broken,) = [each for each in answer["problems"] if "503 NC" in each["reason"]]
