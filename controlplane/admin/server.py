@@ -42,7 +42,9 @@ class AdminServer:
         from controlplane.admin.application import application, ready_application  # noqa: PLC0415 - the same
 
         app = (ready_application if self._ready_only else application)(self._sources)
-        runner = web.AppRunner(app, access_log=None, keepalive_timeout=90, shutdown_timeout=1)
+        runner = web.AppRunner(
+            app, access_log=None, keepalive_timeout=90, shutdown_timeout=1, handler_cancellation=True
+        )
         self._runner = runner
         await runner.setup()
         await web.TCPSite(runner, host, port).start()

@@ -13,6 +13,7 @@ import logging
 import os
 import resource
 import signal
+import socket
 import threading
 import time
 import traceback
@@ -20,7 +21,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import NoReturn
 
 import structlog
 from structlog.typing import EventDict
@@ -49,10 +50,13 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A process that was forked off, and the pipe that it answers through."""
+    """A process that was forked off, and the socket that it answers through.
+
+    No pipe: asyncio's loops take a pipe's descriptor for theirs and close its number a second time, a turn later.
+    """
 
     pid: int
-    pipe: int
+    pipe: socket.socket
 
 
 def fork(work: Callable[[], bytes], limits: Limits) -> Copy:
@@ -61,19 +65,20 @@ def fork(work: Callable[[], bytes], limits: Limits) -> Copy:
     Raises:
         OSError: there can be no further process.
     """
-    read, write = os.pipe()
+    read, write = socket.socketpair()
+    read.setblocking(False)
     try:
         with warnings.catch_warnings():  # newer Pythons warn of threads: none of theirs is needed in the copy
             warnings.simplefilter("ignore", DeprecationWarning)
             parent = os.getpid()
             pid = os.fork()
     except OSError:
-        os.close(read)
-        os.close(write)
+        read.close()
+        write.close()
         raise
     if pid == 0:
-        _do(work, write, limits, parent)
-    os.close(write)
+        _do(work, write.fileno(), limits, parent)
+    write.close()
     return Copy(pid, read)
 
 
@@ -83,15 +88,14 @@ async def answer(copy: Copy, limits: Limits) -> bytes:
     Raises:
         CopyFailedError: it took too long or too much, or failed.
     """
-    file = os.fdopen(copy.pipe, "rb")
     try:
         async with asyncio.timeout(limits.seconds):
-            told = await _read(file)
+            told = await _read(copy.pipe)
     except TimeoutError as error:
         raise CopyFailedError(f"took longer than {limits.seconds:g} s, and was given up") from error
     finally:
-        file.close()
         os.kill(copy.pid, signal.SIGKILL)  # it is not waited for yet, so its number is nobody else's
+        copy.pipe.close()
         _, status = await asyncio.shield(asyncio.to_thread(os.waitpid, copy.pid, 0))
     code = os.waitstatus_to_exitcode(status)
     if code == _OUT_OF_MEMORY:
@@ -104,14 +108,11 @@ async def answer(copy: Copy, limits: Limits) -> bytes:
     return told[len(_GOOD) :]
 
 
-async def _read(file: BinaryIO) -> bytes:
-    reader = asyncio.StreamReader()
-    make = lambda: asyncio.StreamReaderProtocol(reader)  # noqa: E731 - called once
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(make, file)
-    try:
-        return await reader.read()
-    finally:
-        transport.close()
+async def _read(pipe: socket.socket) -> bytes:
+    loop, pieces = asyncio.get_running_loop(), list[bytes]()
+    while piece := await loop.sock_recv(pipe, 1 << 18):
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def _do(work: Callable[[], bytes], pipe: int, limits: Limits, parent: int) -> NoReturn:
@@ -149,17 +150,20 @@ def _alone(pipe: int, limits: Limits, parent: int) -> None:
     Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     seconds = int(limits.seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    threading.Thread(target=_watch, args=(_data_bytes() + limits.added_bytes, parent), daemon=True).start()
+    threading.Thread(
+        target=_watch, args=(_data_bytes() + limits.added_bytes, parent, limits.seconds + 1), daemon=True
+    ).start()
 
 
 def _dropped(_logger: object, _method: str, _event: EventDict) -> EventDict:
     raise structlog.DropEvent
 
 
-def _watch(most_bytes: int, parent: int) -> None:
+def _watch(most_bytes: int, parent: int, seconds: float) -> None:
+    end = time.monotonic() + seconds
     while _data_bytes() < most_bytes:
-        if os.getppid() != parent:
-            os._exit(1)  # the process that asked was killed
+        if os.getppid() != parent or time.monotonic() > end:
+            os._exit(1)  # the process that asked was killed, or has forgotten this one
         time.sleep(_LOOK_SECONDS)
     os._exit(_OUT_OF_MEMORY)
 
