@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 from aiohttp import ClientError
 from cryptography import x509
+from cryptography.x509.oid import NameOID
 from kubernetes.aio.client import ApiClient, ApiException, CertificatesV1Api
 
 from controlplane.backoff import Backoff
@@ -36,6 +37,11 @@ _SHORTEST = timedelta(minutes=10)
 """The API takes no request for less."""
 _TIMEOUT_SECONDS = 10  # of one request to the API server
 _PAUSES = (0.05, 2.0)
+_KNOWN = {
+    x509.BasicConstraints.oid: "a certificate authority (basicConstraints)",
+    x509.KeyUsage.oid: "keyUsage",
+    x509.ExtendedKeyUsage.oid: "extendedKeyUsage",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,17 +192,29 @@ def _check_request(csr: x509.CertificateSigningRequest, names: Sequence[str]) ->
     """Refuse what asks for more than its sender is: the signer takes names and the rest from the request.
 
     Raises:
-        CallRefused: other names, none at all, or an authority.
+        CallRefused: other names, none at all, a subject, or extensions other than names.
     """
-    for extension in csr.extensions:
-        if isinstance(extension.value, x509.BasicConstraints) and extension.value.ca:
-            raise refused("CSR_ERROR", "the request is for a certificate authority")
+    if any(each.oid != NameOID.ORGANIZATION_NAME or each.value for each in csr.subject):
+        raise refused("CSR_ERROR", f"the request has a subject, {csr.subject.rfc4514_string()}, and must have none")
     try:
-        stated = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        raise refused("CSR_ERROR", f"the request has no names; it must have {', '.join(names)}") from None
-    if sorted(str(each.value) for each in stated) != sorted(names):
+        extensions = list(csr.extensions)
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise refused("CSR_ERROR", f"the request's extensions cannot be read: {error}") from error
+    stated: list[x509.GeneralName] = []
+    for extension in extensions:
+        if not isinstance(extension.value, x509.SubjectAlternativeName):
+            raise refused("CSR_ERROR", f"the request is for {_name_of(extension.oid)}, and must be for names alone")
+        stated += extension.value
+    if not stated:
+        raise refused("CSR_ERROR", f"the request has no names; it must have {', '.join(names)}")
+    is_uri = all(isinstance(each, x509.UniformResourceIdentifier) for each in stated)
+    if not is_uri or sorted(str(each.value) for each in stated) != sorted(names):
         raise refused("CSR_ERROR", f"the request has other names than its sender, which are {', '.join(names)}")
+
+
+def _name_of(oid: x509.ObjectIdentifier) -> str:
+    """Return what an extension is, by its usual name or its number."""
+    return _KNOWN.get(oid, oid.dotted_string)
 
 
 def _check_conditions(conditions: Sequence[Any], signer: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -92,12 +92,20 @@ def cacerts(signer: Signer, between: list[Signer], roots: list[Signer]) -> Mappi
     }
 
 
-def csr(key: Key, *names: x509.GeneralName, common_name: str = "", authority: bool = False) -> str:
+def csr(
+    key: Key,
+    *names: x509.GeneralName,
+    common_name: str = "",
+    authority: bool = False,
+    usages: Sequence[x509.ObjectIdentifier] = (),
+) -> str:
     builder = x509.CertificateSigningRequestBuilder().subject_name(name(common_name) if common_name else x509.Name([]))
     if authority:
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    if usages:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
 

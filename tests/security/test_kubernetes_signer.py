@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from kubernetes.aio.client import ApiClient, Configuration
 
 from controlplane.security.ca import Lifetimes
@@ -31,7 +32,8 @@ ROOT, OTHER = root("root"), root("other")
 ISSUER = ROOT.signs("issuer")
 KEY = ec.generate_private_key(ec.SECP256R1())
 CART = "spiffe://cluster.local/ns/shop/sa/cart"
-REQUEST = csr(KEY, x509.UniformResourceIdentifier(CART))
+URI = x509.UniformResourceIdentifier(CART)
+REQUEST = csr(KEY, URI)
 NOW = datetime.now(UTC)
 HOUR = timedelta(hours=1)
 Answer = Callable[[x509.CertificateSigningRequest], dict[str, Any]]
@@ -171,6 +173,9 @@ async def test_an_agent_may_name_a_signer_of_the_domain_with_roots_of_its_own(ap
             Wanted(csr(KEY, x509.UniformResourceIdentifier(CART), authority=True), [CART]),
             "the request is for a certificate authority",
         ),
+        (Wanted(csr(KEY, x509.DNSName(CART)), [CART]), "the request has other names than its sender"),
+        (Wanted(csr(KEY, URI, common_name="admin"), [CART]), "the request has a subject, CN=admin"),
+        (Wanted(csr(KEY, URI, usages=[ExtendedKeyUsageOID.CODE_SIGNING]), [CART]), "is for extendedKeyUsage"),
         (Wanted(REQUEST, [CART], timedelta(days=91)), "TTL_ERROR"),
         (Wanted("nonsense", [CART]), "CSR_ERROR"),
     ],
