@@ -115,7 +115,7 @@ class GatewayNames:
         before = self._found.get(name, ())
         try:
             async with self._places:
-                found = await self._addresses(name)
+                found = await self._addresses(name, before)
             reason = "" if found else "its name has no addresses"
         except OSError as error:
             found, reason = before, f"its name could not be resolved: {error}"
@@ -124,21 +124,33 @@ class GatewayNames:
         self._problems[name], self._found[name] = reason, found
         return found != before
 
-    async def _addresses(self, name: str) -> tuple[str, ...]:
-        """Return the addresses of a name, sorted.
+    async def _addresses(self, name: str, before: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the addresses of a name, sorted; those of ``before`` of a family for which nobody answers.
+
+        Many servers of names fail for AAAA where a name has addresses of IPv4 alone.
 
         Raises:
-            OSError: a server of names did not answer, or said that it failed.
+            OSError: the servers of names answered neither for IPv4 nor for IPv6, or said that they failed.
         """
         from dns import asyncresolver, exception, resolver  # noqa: PLC0415 - few meshes have such gateways
 
         try:
             if self._resolver is None:
                 self._resolver = asyncresolver.Resolver()
-            asked = self._resolver
-            answers = [await asked.resolve(name, each, raise_on_no_answer=False, search=False) for each in _TYPES]
-        except resolver.NXDOMAIN:
-            return ()
-        except exception.DNSException as error:
+        except exception.DNSException as error:  # the system names no server
             raise OSError(str(error)) from error
-        return tuple(sorted({record.to_text() for answer in answers for record in answer}))
+        found: set[str] = set()
+        failures: list[exception.DNSException] = []
+        for each in _TYPES:
+            try:
+                answer = await self._resolver.resolve(name, each, raise_on_no_answer=False, search=False)
+            except resolver.NXDOMAIN:
+                return ()
+            except exception.DNSException as error:
+                failures.append(error)
+                found |= {address for address in before if (":" in address) == (each == "AAAA")}
+            else:
+                found |= {record.to_text() for record in answer}
+        if len(failures) == len(_TYPES):
+            raise OSError(str(failures[0])) from failures[0]
+        return tuple(sorted(found))

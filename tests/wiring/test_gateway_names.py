@@ -145,12 +145,28 @@ async def test_a_server_that_fails_takes_nothing_away(server: Served) -> None:
     world.write(BY_STATUS)
     async with world.running():
         await world.until(lambda: world.gateways == [("9.9.9.1", 15443)])
-        answers.failing = {"AAAA"}  # of one type alone: the others may be half of the truth
+        answers.failing = {"A", "AAAA"}
         await world.until(lambda: bool(world.names.problems))
         assert world.names.problems[0].startswith("gateway edge.test: its name could not be resolved: ")
         assert world.gateways == [("9.9.9.1", 15443)]
         answers.failing.clear()
         await world.until(lambda: not world.names.problems)
+
+
+async def test_a_server_that_fails_for_one_family_takes_nothing_from_the_other(server: Served) -> None:
+    """What was known of the family that fails stays, if anything was."""
+    answers, listening = server
+    answers.held, answers.failing = {("edge.test", "A"): ["9.9.9.1"]}, {"AAAA"}
+    world = World(listening)
+    world.write(BY_STATUS)
+    async with world.running():
+        await world.until(lambda: world.gateways == [("9.9.9.1", 15443)])
+        answers.held[("edge.test", "AAAA")] = ["2001:db8::1"]
+        answers.failing.clear()
+        await world.until(lambda: len(world.gateways) == 2)
+        answers.failing = {"AAAA"}
+        answers.held[("edge.test", "A")] = ["9.9.9.2"]
+        await world.until(lambda: world.gateways == [("2001:db8::1", 15443), ("9.9.9.2", 15443)])
 
 
 async def test_a_name_that_is_gone_has_no_addresses(server: Served) -> None:
