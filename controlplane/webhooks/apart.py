@@ -19,6 +19,9 @@ from controlplane.webhooks.worker import LENGTH
 log = structlog.get_logger()
 
 _IDLE_SECONDS = 60.0
+_START_SECONDS = 30.0
+_SLOWEST = 6.0
+"""How many times its processor time a review may last, beside the start: a busy machine makes all of them wait."""
 
 
 class Apart:
@@ -35,14 +38,15 @@ class Apart:
 
         Raises:
             NotAReviewError: there is nothing to answer, as the text says.
-            OSError: the process cannot be started, or has ended.
+            OSError: the process cannot be started, has ended, or (``TimeoutError``) does not answer.
             RuntimeError: it made a mistake of ours, whose traceback is the text.
         """
         async with self._one:
             if self._idle is not None:
                 self._idle.cancel()
             try:
-                found = await self._asked(body)
+                async with asyncio.timeout(_START_SECONDS + _SLOWEST * self._work.total_seconds()):
+                    found = await self._asked(body)
             except BaseException:
                 await self.stop()  # who reads its next answer would read this one
                 raise
@@ -76,7 +80,7 @@ class Apart:
     async def _asked(self, body: bytes) -> dict[str, Any]:
         if self._process is None or self._process.returncode is not None:
             seconds = str(self._work.total_seconds())
-            command = (sys.executable, "-m", "controlplane.webhooks.worker", seconds)
+            command = (sys.executable, "-P", "-m", "controlplane.webhooks.worker", seconds)  # -P: not from here
             self._process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
         requests, answers = self._process.stdin, self._process.stdout
         assert requests is not None and answers is not None  # noqa: S101, PT018 - they are pipes

@@ -101,11 +101,11 @@ class WebhookServer:
 
     async def stop(self) -> None:
         """Close the port and end what is being answered; nothing if it never started."""
-        await self._apart.stop()
         if self._listening is not None:
             self._listening.close()
         if self._runner is not None:
             await self._runner.cleanup()
+        await self._apart.stop()
 
     def _respond(self, webhook: Webhook) -> Respond:
         respond = _respond(webhook, self._failed, self._bodies, self._apart)
