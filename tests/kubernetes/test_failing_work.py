@@ -37,6 +37,7 @@ WORKS = (
     "keys of tokens",
     "webhook configuration",
     "injection configuration",
+    "names of gateways",
     *LED,
     *(f"election for {name}" for name in LED),
 )
