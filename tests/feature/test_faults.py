@@ -105,7 +105,8 @@ async def test_the_end_of_an_essential_task_is_an_error_with_its_place(tmp_path:
 
 
 async def test_the_users_mistake_is_one_line(tmp_path: Path) -> None:
-    mistake = ("--kubeconfig", str(tmp_path / "none"))
+    ports = (part for name in ("xds", "secure", "webhook", "monitoring") for part in (f"--{name}-port", "0"))
+    mistake = ("--kubeconfig", str(tmp_path / "none"), *ports)
     done = await run("serve", *mistake)
     (failed,) = (json.loads(line) for line in done.err.splitlines() if "app.failed" in line)
     assert failed["reason"].startswith("--kubeconfig: there is no file")
