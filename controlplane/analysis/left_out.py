@@ -12,6 +12,7 @@ from controlplane.model.left_out import LeftOut
 from controlplane.model.objects import ObjectKey, Rejected
 
 if TYPE_CHECKING:
+    from controlplane.engine.memo import Memo
     from controlplane.engine.recording import Node
     from controlplane.registry.store import Registry
 
@@ -63,3 +64,30 @@ class LeftOutParts:
         if self._counts[part] <= 0:
             del self._counts[part]
             log.info("compiler.taken_in", element=part.element, reason=part.reason)
+
+
+class LeftOutChanges:
+    """What is left out, or not any more, since this was made; it takes the place of who listened to what is built."""
+
+    def __init__(self, memo: Memo) -> None:
+        """Listen to what is built."""
+        self._counts: Counter[LeftOut] = Counter()
+        memo.on_notes = self._changed
+
+    @property
+    def begun(self) -> tuple[LeftOut, ...]:
+        """Parts that are left out and were not."""
+        return _sorted(+self._counts)
+
+    @property
+    def ended(self) -> tuple[LeftOut, ...]:
+        """Parts that were left out and are not."""
+        return _sorted(-self._counts)
+
+    def _changed(self, node: Node, before: tuple[Hashable, ...]) -> None:
+        self._counts.subtract(note for note in before if isinstance(note, LeftOut))
+        self._counts.update(note for note in node.notes if isinstance(note, LeftOut))
+
+
+def _sorted(parts: Counter[LeftOut]) -> tuple[LeftOut, ...]:
+    return tuple(sorted(parts, key=lambda each: (each.element, each.reason)))

@@ -30,7 +30,7 @@ from controlplane.plan.patches import Patches
 from controlplane.plan.planning import Group, Planning
 from controlplane.plan.pushed import SHORT, ResourceChange
 from controlplane.plan.question import object_key
-from controlplane.plan.words import class_words, effect_words, finding_words
+from controlplane.plan.words import class_words, effect_words, finding_words, left_out_words
 from controlplane.registry.store import Registry
 from controlplane.simulate.questions import WrongQuestionError
 from controlplane.snapshots import ResourceType
@@ -86,6 +86,7 @@ async def object_answer(
     plan = await planning.planned(ChangeSet((), (key,)))
     groups = [_turned(group) for group in plan.groups]
     patches = Patches() if question.get("patches") else None
+    words["problems"] += [left_out_words(each, key) for each in plan.taken_in if key in each.objects]
     words["effect"] = effect_words(plan, groups)
     words["classes"] = [class_words(group, patches) for group in groups]
     words["delivery"] = _delivery(groups, delivery) if delivery is not None else None

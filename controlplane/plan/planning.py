@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from controlplane.analysis.findings import Finding, findings
+from controlplane.analysis.left_out import LeftOutChanges
 from controlplane.compiler.compiler import Compiler, Session
+from controlplane.model.left_out import LeftOut
 from controlplane.model.objects import ChangeSet, Rejected
 from controlplane.model.proxy import Proxy
 from controlplane.plan.pushed import ResourceChange, pushed
@@ -47,7 +49,8 @@ class Plan:
     """What a change would do: ``groups`` are all proxies that are sent something, each once.
 
     ``revision`` is that of the registry before. ``begun`` and ``ended`` are findings that are new, and that are gone;
-    ``broken`` likewise is new. ``unbuilt`` says what could not be built, by type and name.
+    ``broken`` likewise is new. ``left_out`` are parts that Envoy would refuse then, ``taken_in`` those that it would
+    not refuse any more. ``unbuilt`` says what could not be built, by type and name.
     """
 
     revision: int
@@ -57,6 +60,8 @@ class Plan:
     begun: tuple[Finding, ...] = ()
     ended: tuple[Finding, ...] = ()
     broken: tuple[Broken, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    taken_in: tuple[LeftOut, ...] = ()
     unbuilt: Mapping[tuple[ResourceType, str], str] = field(default_factory=dict)
     refused: tuple[Rejected, ...] = ()
 
@@ -92,6 +97,7 @@ class Planning:
         revision = registry.revision
         await self.open()
         before, known = self._snapshots(), self._findings()
+        leaving_out = LeftOutChanges(registry.memo)
         changed = tuple(object_changes(registry.objects, changes))
         effects = await self._applied(changed)
         after, found = self._snapshots(), self._findings()
@@ -103,6 +109,8 @@ class Planning:
             _without(found, known),
             _without(known, found),
             tuple(self._broken(before, after)),
+            leaving_out.begun,
+            leaving_out.ended,
             _unbuilt(before.values(), after.values()),
             changes.rejections,
         )

@@ -23,6 +23,7 @@ from typing import Any
 
 from controlplane.analysis import codes
 from controlplane.analysis.findings import Finding
+from controlplane.model.left_out import LeftOut
 from controlplane.model.objects import ObjectKey, Rejected
 from controlplane.plan.answers import differ
 from controlplane.plan.drains import Drains
@@ -40,7 +41,8 @@ Json = dict[str, Any]
 
 def plan_words(plan: Plan, patches: Patches | None) -> Json:
     """Return what JSON says of a plan; with ``patches`` the difference of each resource too."""
-    problems = [*_broken(plan), *_unbuilt(plan), *(finding_words(each) for each in plan.begun)]
+    left_out = (left_out_words(each) for each in plan.left_out)
+    problems = [*_broken(plan), *_unbuilt(plan), *left_out, *(finding_words(each) for each in plan.begun)]
     return {
         "revision": plan.revision,
         "proxyCount": len(plan.proxies),
@@ -198,6 +200,19 @@ def _unbuilt(plan: Plan) -> Iterator[Json]:
             "reason": f"{SHORT[type_]} {name} cannot be built, and stays as it is: {reason}",
             "winner": None,
         }
+
+
+def left_out_words(part: LeftOut, of: ObjectKey | None = None) -> Json:
+    """Return what JSON says of a part that is left out, and of one of the objects that it is made from."""
+    key = of or next(iter(part.objects), None)
+    return {
+        "level": str(codes.Level.ERROR),
+        "code": "",
+        "object": key.words() if key is not None else None,
+        "path": "",
+        "reason": f"{part.element} is left out, {part.verdict}: {part.reason}",
+        "winner": None,
+    }
 
 
 def _refused(rejected: Rejected) -> Json:

@@ -89,6 +89,32 @@ def test_what_cannot_be_read_takes_nothing_away(tmp_path: Path) -> None:
     assert "reviews.yaml:1: not readable" in result.err or "reviews.yaml:2: not readable" in result.err
 
 
+def test_what_envoy_would_refuse_is_an_error_and_explained(tmp_path: Path) -> None:
+    lua = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
+    patch = {
+        "applyTo": "HTTP_FILTER",
+        "match": {"context": "SIDECAR_OUTBOUND"},
+        "patch": {
+            "operation": "INSERT_FIRST",
+            "value": {"name": "a", "typed_config": {"@type": lua, "inlineCode": "function ("}},
+        },
+    }
+    obj = {
+        "apiVersion": "networking.istio.io/v1alpha3",
+        "kind": "EnvoyFilter",
+        "metadata": {"name": "bad", "namespace": "shop"},
+        "spec": {"configPatches": [patch]},
+    }
+    shutil.copytree(BOOKSHOP, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "filter.yaml").write_text(json.dumps(obj))
+    result = plan("-f", str(tmp_path / "filter.yaml"))
+    assert result.code == 3, result.out
+    assert "(HTTP_FILTER INSERT_FIRST) is left out, Envoy would refuse what it makes: " in result.out
+    explained = invoked("explain", "-f", str(tmp_path), "envoyfilter/shop/bad")
+    assert explained.code == 3, explained.out
+    assert "(HTTP_FILTER INSERT_FIRST) is left out" in explained.out
+
+
 def test_what_is_led_to_and_goes_is_an_error_of_the_object_that_takes_it() -> None:
     answer = planned("-f", WITHOUT_V2)
     (broken,) = [each for each in answer["problems"] if "503 NC" in each["reason"]]
