@@ -21,7 +21,6 @@ from controlplane.injector.errors import InjectionError
 from controlplane.injector.proxy_config_rules import proxy_config_problems
 
 ANNOTATION = "proxy.istio.io/config"
-_EARLIER = frozenset({"zipkinAddress", "envoyMetricsServiceAddress", "availabilityZone", "connectTimeout"})
 _KEPT_WHEN_ZERO = frozenset(
     {"concurrency", "holdApplicationUntilProxyStarts", "statsCompression", "fileFlushMinSizeKb"}
 )
@@ -51,19 +50,17 @@ _DROPPED_WHEN_DEFAULT = frozenset(
 def annotated(config: ProxyConfig, annotations: Mapping[str, str]) -> ProxyConfig:
     """Return a ProxyConfig with what the pod's annotation states laid over it, field by field.
 
-    Fields that earlier versions had are passed over.
+    Unknown fields are ignored.
 
     Raises:
-        InjectionError: the annotation is no ProxyConfig, or has fields that are unknown.
+        InjectionError: the annotation is no ProxyConfig.
     """
     text = annotations.get(ANNOTATION)
     if not text:
         return config
     try:
         value = yaml_value(text)
-        if isinstance(value, dict):
-            value = {name: each for name, each in value.items() if name not in _EARLIER}
-        stated = ProxyConfig.model_validate({} if value is None else value)
+        stated = ProxyConfig.model_validate({} if value is None else value, extra="ignore")
     except UnreadableError as error:
         raise _refused(text, f"is not YAML: {error}") from error
     except ValidationError as error:

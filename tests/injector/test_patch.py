@@ -174,14 +174,6 @@ def test_proxy_config_goes_from_the_mesh_to_the_pod() -> None:
     assert json.loads(variables(found)["PROXY_CONFIG"])["concurrency"] == 4
 
 
-def test_a_proxy_config_of_the_pod_has_known_fields_alone() -> None:
-    with pytest.raises(InjectionError, match="concurency: unknown field"):
-        patch(pod(annotations={"proxy.istio.io/config": "concurency: 2"}), DEFAULT)
-    earlier = "{zipkinAddress: 'zipkin:9411', concurrency: 2}"
-    found = injected(pod(annotations={"proxy.istio.io/config": earlier}), DEFAULT)
-    assert json.loads(variables(found)["PROXY_CONFIG"]) == {"concurrency": 2}
-
-
 def test_network_and_cluster_of_the_path() -> None:
     settings = replace(DEFAULT, environment={"ISTIO_META_CLUSTER_ID": "west", "ISTIO_META_NETWORK": "n1", "X": "y"})
     found = injected(pod(), settings)
