@@ -272,6 +272,11 @@ class Decoder:
         self._named_bytes = 0
         self._introduced: tuple[bytes, Message] | None = None  # a first request, until it is read as a request
 
+    def forget(self) -> None:
+        """Forget the names of requests."""
+        self._named.clear()
+        self._named_bytes = 0
+
     def introduction(self, body: bytes) -> tuple[Node, str]:
         """Return the node of a stream's first request, and the type URL that it asks for.
 
