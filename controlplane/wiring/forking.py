@@ -1,8 +1,8 @@
 """Long questions answered by a copy of this process, which costs it a moment and disturbs nobody.
 
 ``fork`` copies memory only where it is written to, so the copy has all that was built, at once and nearly for free. It
-keeps one thread, closes everything but the pipe for its answer, makes way for others, is the first to be ended where
-memory is short, and ends itself where it takes too much of it or of time.
+keeps one thread, closes everything but the connection for its answer, makes way for others, is the first to be ended
+where memory is short, and ends itself where it takes too much of it or of time.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A process that was forked off, and the socket that it answers through.
+    """A process that was forked off, and the connection that it answers through.
 
     No pipe: asyncio's loops take a pipe's descriptor for theirs and close its number a second time, a turn later.
     """
 
     pid: int
-    pipe: socket.socket
+    connection: socket.socket
 
 
 def fork(work: Callable[[], bytes], limits: Limits) -> Copy:
@@ -90,12 +90,12 @@ async def answer(copy: Copy, limits: Limits) -> bytes:
     """
     try:
         async with asyncio.timeout(limits.seconds):
-            told = await _read(copy.pipe)
+            told = await _read(copy.connection)
     except TimeoutError as error:
         raise CopyFailedError(f"took longer than {limits.seconds:g} s, and was given up") from error
     finally:
         os.kill(copy.pid, signal.SIGKILL)  # it is not waited for yet, so its number is nobody else's
-        copy.pipe.close()
+        copy.connection.close()
         _, status = await asyncio.shield(asyncio.to_thread(os.waitpid, copy.pid, 0))
     code = os.waitstatus_to_exitcode(status)
     if code == _OUT_OF_MEMORY:
@@ -108,31 +108,31 @@ async def answer(copy: Copy, limits: Limits) -> bytes:
     return told[len(_GOOD) :]
 
 
-async def _read(pipe: socket.socket) -> bytes:
+async def _read(connection: socket.socket) -> bytes:
     loop, pieces = asyncio.get_running_loop(), list[bytes]()
-    while piece := await loop.sock_recv(pipe, 1 << 18):
+    while piece := await loop.sock_recv(connection, 1 << 18):
         pieces.append(piece)
     return b"".join(pieces)
 
 
-def _do(work: Callable[[], bytes], pipe: int, limits: Limits, parent: int) -> NoReturn:
+def _do(work: Callable[[], bytes], connection: int, limits: Limits, parent: int) -> NoReturn:
     """Work in the copy, and end it whatever happens."""
     try:
-        _alone(pipe, limits, parent)
-        _tell(pipe, _GOOD + work())
+        _alone(connection, limits, parent)
+        _tell(connection, _GOOD + work())
         os._exit(0)
     except BaseException:  # noqa: BLE001 - nothing may go on as if this were the process that it was copied from
-        _tell(pipe, _FAILED + traceback.format_exc().encode())
+        _tell(connection, _FAILED + traceback.format_exc().encode())
     finally:
         os._exit(1)
 
 
-def _tell(pipe: int, text: bytes) -> None:
-    with os.fdopen(pipe, "wb", closefd=False) as file:
+def _tell(connection: int, text: bytes) -> None:
+    with os.fdopen(connection, "wb", closefd=False) as file:
         file.write(text)
 
 
-def _alone(pipe: int, limits: Limits, parent: int) -> None:
+def _alone(connection: int, limits: Limits, parent: int) -> None:
     """Give up all that the copy shares with others, and have it end where it takes too much or nobody waits for it."""
     structlog.get_config()["processors"][:] = [_dropped]  # in place, as loggers have it
     logging.disable()  # of a trial nothing is logged, and a lock of logging may be held by a thread that is no more
@@ -143,7 +143,7 @@ def _alone(pipe: int, limits: Limits, parent: int) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nowhere, standard)
-    kept = sorted({0, 1, 2, pipe})
+    kept = sorted({0, 1, 2, connection})
     for low, high in zip(kept, [*kept[1:], resource.getrlimit(resource.RLIMIT_NOFILE)[0]], strict=True):
         os.closerange(low + 1, high)
     os.nice(10)
