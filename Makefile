@@ -68,6 +68,10 @@ test-fresh: ## all of `make test` in a clean clone with empty caches, as root an
 rotation: $(READY) ## as root, certificates of one minute renewed ten times under load: no request fails (ARGS='--rotations 3')
 	$(BIN)/python -m tests.envoy.rotation $(ARGS)
 
+.PHONY: outage
+outage: $(READY) ## as root, the control plane killed for five minutes under load: no request fails (ARGS='--seconds 60')
+	$(BIN)/python -m tests.envoy.outage $(ARGS)
+
 .PHONY: churn
 churn: $(READY) ## random sessions, objects and refusals: memory stays, nothing is stale at the end (ARGS=--minutes=60)
 	$(BIN)/python -m tests.churn $(ARGS)

@@ -24,6 +24,9 @@ DEFAULT_REVISION = "default"
 KUBERNETES_API = "ISTIOD_RA_KUBERNETES_API"
 """Istio's word for signers of Kubernetes, the one kind of external authority that there is."""
 
+ISTIOD = "istiod"
+SIGNER_PREFIX = "k8s.io/"
+
 _UNITS = {
     "ns": timedelta(microseconds=0.001),
     "us": timedelta(microseconds=1),
@@ -196,6 +199,15 @@ class Settings(Limits):
     csr_signer_domain: Annotated[
         str, Option(IDENTITY, "With --external-ca: the domain of signers that agents may name.", "CERT_SIGNER_DOMAIN")
     ] = ""
+    cert_provider: Annotated[
+        str,
+        Option(
+            IDENTITY,
+            "Who signs the certificate of the ports: istiod for this control plane, or, with --external-ca, k8s.io/"
+            " and the full name of a signer of Kubernetes.",
+            "PILOT_CERT_PROVIDER",
+        ),
+    ] = ISTIOD
     external_roots: Annotated[
         Path | None,
         Option(
@@ -311,6 +323,13 @@ class Settings(Limits):
             raise ValueError("--external-ca needs a cluster, and does not go with --no-ca-server")
         if self.external_ca and not self.csr_signer and not self.csr_signer_domain:
             raise ValueError("--external-ca needs --csr-signer or --csr-signer-domain: nobody would sign")
+        if self.cert_provider != ISTIOD and not self.serving_signer:
+            raise ValueError(
+                f"--cert-provider: {self.cert_provider!r} is not known; there are {ISTIOD} and {SIGNER_PREFIX}SIGNER."
+                " For files of somebody else's see --no-ca-server"
+            )
+        if self.serving_signer and not self.external_ca:
+            raise ValueError(f"--cert-provider {self.cert_provider} needs --external-ca {KUBERNETES_API}")
         if self.ca_server and self.serving_dir is not None:
             raise ValueError("--serving-dir is of no use without --no-ca-server: the ports' certificate is signed here")
         if not self.plaintext and self.tls_port is None:
@@ -325,6 +344,11 @@ class Settings(Limits):
         for namespace in self.namespaces:
             if _NAMESPACE.fullmatch(namespace) is None:
                 raise ValueError(f"--watch-namespaces: {namespace!r} cannot be the name of a namespace")
+
+    @property
+    def serving_signer(self) -> str:
+        """The signer of Kubernetes that signs the certificate of the ports; empty if it is signed here."""
+        return self.cert_provider.removeprefix(SIGNER_PREFIX) if self.cert_provider.startswith(SIGNER_PREFIX) else ""
 
     @property
     def tls_port(self) -> int | None:

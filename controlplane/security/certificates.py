@@ -127,10 +127,20 @@ def leaf(
         .add_extension(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
         )
-        .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=True)
+        .add_extension(x509.SubjectAlternativeName([general_name(name) for name in names]), critical=True)
         .add_extension(_authority_key(certificate), critical=False)
         .sign(signing_key, hashes.SHA256())
     )
+
+
+def general_name(name: str) -> x509.GeneralName:
+    """Return a name as certificates state it: a SPIFFE id, an IP address, else a DNS name."""
+    if name.startswith("spiffe://"):
+        return x509.UniformResourceIdentifier(name)
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def is_authority(certificate: x509.Certificate) -> bool:
@@ -155,15 +165,6 @@ def leads_to(chain: Sequence[x509.Certificate], roots: Sequence[x509.Certificate
     """Whether each certificate is signed by the next, and the last by one of the roots: names and signatures only."""
     pairs = pairwise(chain)
     return all(issued_by(*pair) for pair in pairs) and any(issued_by(chain[-1], root) for root in roots)
-
-
-def _general_name(name: str) -> x509.GeneralName:
-    if name.startswith("spiffe://"):
-        return x509.UniformResourceIdentifier(name)
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
 
 
 def _authority_key(certificate: x509.Certificate) -> x509.AuthorityKeyIdentifier:

@@ -59,16 +59,20 @@ class ServingKeeper:
     async def once(self) -> None:
         """Read the source and do what is due."""
         problem = await self._read()
-        try:
-            if self._serving.update():
-                self._changed()
-        except (CallRefused, InvalidServingError, SourceUnavailableError) as error:
-            problem = problem or str(error)
+        for step in (self._serving.prepare, self._update):  # roots may be others although nothing new is signed
+            try:
+                await step()
+            except (CallRefused, InvalidServingError, SourceUnavailableError) as error:
+                problem = problem or str(error)
         if problem and problem != self.problem:
             log.error("security.source_unusable", reason=problem)
         elif self.problem and not problem:
             log.info("security.source_usable")
         self.problem = problem
+
+    async def _update(self) -> None:
+        if self._serving.update():
+            self._changed()
 
     async def _read(self) -> str:
         """Prepare what the serving certificate is made of; return what is wrong, empty if nothing is."""

@@ -49,6 +49,9 @@ class Shown(NamedTuple):
 class ServingSource(Protocol):
     """What says which certificate the ports show, and whom they trust."""
 
+    async def prepare(self) -> None:
+        """Do what takes time, if anything is due, so that ``current`` can answer at once; it raises the same."""
+
     def current(self) -> Shown:
         """Return it: the same object as the last time unless something has changed.
 
@@ -73,6 +76,9 @@ class SignedHere:
         self._clock = clock
         self._made_of: tuple[object, ...] = ()
         self._shown: Shown | None = None
+
+    async def prepare(self) -> None:
+        """Nothing takes time."""
 
     def current(self) -> Shown:
         """Return what is shown, signed anew if that is due."""
@@ -99,6 +105,7 @@ class ServingTls:
     """
 
     def __init__(self, source: ServingSource) -> None:
+        """Show what the source says, which has been prepared."""
         self._source = source
         self._shown: Shown | None = None
         self._grpc, self._https = _grpc_context(), _https_context()
@@ -129,6 +136,10 @@ class ServingTls:
 
         context.sni_callback = newest
         return context
+
+    async def prepare(self) -> None:
+        """Have the source get what it will show. It raises what the source raises; what is shown stays then."""
+        await self._source.prepare()
 
     def update(self) -> bool:
         """Show what the source says now; return whether that is something new. It raises what the source raises."""

@@ -31,6 +31,9 @@ class ServingFiles:
         self._contents: tuple[bytes, ...] = ()
         self._shown: Shown | None = None
 
+    async def prepare(self) -> None:
+        """Nothing takes time."""
+
     def current(self) -> Shown:
         """Return what the files hold, the same object while they are the same.
 

@@ -16,7 +16,7 @@ from controlplane.security.external_roots import ExternalRoots, WithRoots
 from controlplane.security.handover import Memory
 from controlplane.security.rotation import Rotator, ServingKeeper, open_authority
 from controlplane.security.self_signed import RootPolicy
-from controlplane.security.serving import ServingTls, SignedHere
+from controlplane.security.serving import ServingSource, ServingTls, SignedHere
 from controlplane.security.serving_files import ServingFiles
 from controlplane.security.signing import Signer
 from controlplane.security.sources import FolderSource, IssuerSource
@@ -31,6 +31,8 @@ READ_AGAIN = timedelta(seconds=30)
 PLUGGED_IN = Path("/etc/cacerts")
 EXTERNAL_ROOTS = Path("/etc/external-ca-cert/root-cert.pem")
 MOUNTED = Path("/var/run/secrets/istiod")
+ANSWER_PATIENCE = timedelta(seconds=60)
+"""How long a signer outside may take for one answer."""
 
 
 class Opened(NamedTuple):
@@ -58,7 +60,7 @@ async def opened(place: Place, changed: Callable[[], None]) -> Opened:
     """Open it; ``changed`` is called when the roots that everybody trusts have become others.
 
     Raises:
-        CallRefused: the authority has ended.
+        CallRefused: the authority has ended, or a signer outside does not sign for the ports.
         InvalidIssuerError: the authority cannot sign.
         InvalidServingError: the files of somebody else's certificate do not fit.
         SourceUnavailableError: something cannot be read.
@@ -74,10 +76,11 @@ async def opened(place: Place, changed: Callable[[], None]) -> Opened:
     if external is not None:
         source = WithRoots(source, external)
     authority = await open_authority(source, lifetimes, memory)
-    serving = ServingTls(SignedHere(authority, place.names))
+    outside = None if external is None else _Outside(place, external, authority)
+    serving = ServingTls(await _prepared(SignedHere(authority, place.names) if outside is None else outside.serving()))
     authority.on_change(changed)
     log.info("security.authority_opened", subject=authority.issuer.certificate.subject.rfc4514_string())
-    signer = authority if external is None else _outside(place, external, authority, lifetimes)
+    signer = authority if outside is None else outside.signer(lifetimes)
     return Opened(serving, Rotator(source, authority, serving, READ_AGAIN, memory), authority, signer)
 
 
@@ -91,16 +94,42 @@ def _external_roots(place: Place) -> ExternalRoots | None:
     )
 
 
-def _outside(place: Place, roots: ExternalRoots, authority: Authority, lifetimes: Lifetimes) -> Signer:
-    """Return what has signers outside sign; the authority of our own signs for our ports only."""
-    if place.client is None:
-        raise RuntimeError("no signer of Kubernetes without a cluster")
-    from controlplane.security.kubernetes_signer import KubernetesSigner, SignerPolicy  # noqa: PLC0415 - as below
+class _Outside:
+    """Signers outside, for workloads and, where that is wanted, for our ports."""
 
-    settings = place.settings
-    policy = SignerPolicy(settings.csr_signer, settings.csr_signer_domain, lifetimes)
-    log.info("security.signer_outside", signer=policy.default, domain=policy.domain)
-    return KubernetesSigner(place.client, policy, roots, lambda: authority.bundle)
+    def __init__(self, place: Place, roots: ExternalRoots, authority: Authority) -> None:
+        if place.client is None:
+            raise RuntimeError("no signer of Kubernetes without a cluster")
+        from controlplane.security.kubernetes_signer import SignerRoots  # noqa: PLC0415 - as below
+        from controlplane.security.signing_requests import SigningRequests  # noqa: PLC0415
+
+        self._place, self._authority = place, authority
+        self._requests = SigningRequests(place.client, ANSWER_PATIENCE)
+        self._roots = SignerRoots(roots, lambda: authority.bundle)
+
+    def signer(self, lifetimes: Lifetimes) -> Signer:
+        """Return what has signers outside sign for workloads."""
+        from controlplane.security.kubernetes_signer import KubernetesSigner, SignerPolicy  # noqa: PLC0415
+
+        settings = self._place.settings
+        policy = SignerPolicy(settings.csr_signer, settings.csr_signer_domain, lifetimes)
+        log.info("security.signer_outside", signer=policy.default, domain=policy.domain)
+        return KubernetesSigner(self._requests, policy, self._roots)
+
+    def serving(self) -> ServingSource:
+        """Return what our ports show: signed by an authority of our own, if nothing else is said."""
+        signer = self._place.settings.serving_signer
+        if not signer:
+            return SignedHere(self._authority, self._place.names)
+        from controlplane.security.serving_signer import SignedOutside  # noqa: PLC0415
+
+        log.info("security.serving_signer", signer=signer)
+        return SignedOutside(self._requests, signer, self._roots, self._place.names)
+
+
+async def _prepared(source: ServingSource) -> ServingSource:
+    await source.prepare()
+    return source
 
 
 def _issuers(place: Place) -> IssuerSource:

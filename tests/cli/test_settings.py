@@ -163,11 +163,18 @@ def test_options_reach_the_settings(started: list[Settings], tmp_path: Path) -> 
     assert (settings.holdoff, settings.log_level, settings.xds_port) == (timedelta(milliseconds=250), "debug", 0)
 
 
-ONLY: dict[str, Any] = {"secure_port": 4242, "webhook_port": 4242, "ready_port": 4242, "external_ca": KUBERNETES_API}
+ONLY: dict[str, Any] = {
+    "secure_port": 4242,
+    "webhook_port": 4242,
+    "ready_port": 4242,
+    "external_ca": KUBERNETES_API,
+    "cert_provider": "k8s.io/example.com/signer",
+}
 """Where not any other value makes sense."""
 NEEDED: dict[str, dict[str, Any]] = {
     "serving_dir": {"ca_server": False},
     "external_ca": {"csr_signer": "example.com/signer"},
+    "cert_provider": {"external_ca": KUBERNETES_API, "csr_signer": "example.com/signer"},
 }
 """What else must be set with a setting."""
 
@@ -203,6 +210,7 @@ ISTIODS: dict[str, tuple[str, str, Any]] = {
     "EXTERNAL_CA": (KUBERNETES_API, "external_ca", KUBERNETES_API),
     "K8S_SIGNER": ("example.com/signer", "csr_signer", "example.com/signer"),
     "CERT_SIGNER_DOMAIN": ("example.com", "csr_signer_domain", "example.com"),
+    "PILOT_CERT_PROVIDER": ("k8s.io/example.com/signer", "cert_provider", "k8s.io/example.com/signer"),
     "ROOT_CA_DIR": ("/ca", "ca_dir", Path("/ca")),
 }
 DEPLOY = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()

@@ -71,6 +71,8 @@ EVERYTHING: dict[str, Any] = {
         "meshID": "mesh1",
         "network": "n1",
         "multiCluster": {"clusterName": "one"},
+        "certSigners": ["mesh.example.com/ports", "mesh.example.com/*"],
+        "pilotCertProvider": "k8s.io/mesh.example.com/ports",
         "meshNetworks": {"n1": {"endpoints": [{"fromRegistry": "one"}]}},
         "proxy": {"autoInject": "disabled", "resources": {"requests": {"cpu": "10m"}}},
     },

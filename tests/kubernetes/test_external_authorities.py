@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,7 +82,7 @@ def test_with_istio_csr_nothing_is_signed_here_and_no_roots_are_written(cluster:
 
 
 @contextmanager
-def a_signer(cluster: ApiServer, authority: Signer) -> Iterator[list[dict[str, Any]]]:
+def a_signer(cluster: ApiServer, authority: Signer, signer: str = SIGNER) -> Iterator[list[dict[str, Any]]]:
     """Sign what is approved, as a controller of cert-manager does; yield the requests that were."""
     done: list[dict[str, Any]] = []
     ended = threading.Event()
@@ -90,10 +92,11 @@ def a_signer(cluster: ApiServer, authority: Signer) -> Iterator[list[dict[str, A
             for each in json.loads(cluster.kubectl("get", "csr", "-o", "json"))["items"]:
                 status = each.get("status", {})
                 approved = any(c["type"] == "Approved" for c in status.get("conditions", ()))
-                if each["spec"]["signerName"] != SIGNER or not approved or status.get("certificate"):
+                if each["spec"]["signerName"] != signer or not approved or status.get("certificate"):
                     continue
                 request = x509.load_pem_x509_csr(base64.b64decode(each["spec"]["request"]))
-                answer = {"status": signed(certificate(request, authority, [IDENTITY]))}
+                names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+                answer = {"status": signed(certificate(request, authority, [str(name.value) for name in names]))}
                 arguments = ("patch", "csr", each["metadata"]["name"], "--subresource=status", "--type=merge", "-p")
                 cluster.kubectl(*arguments, json.dumps(answer))
                 done.append(each)
@@ -128,4 +131,36 @@ def test_a_signer_of_kubernetes_signs_what_the_control_plane_approves(cluster: A
         (asked,) = done
         assert asked["spec"]["username"] == f"system:serviceaccount:{SYSTEM}:istiod"
         assert asked["status"]["conditions"][0]["reason"] == "IdentityProved"
+        assert not json.loads(cluster.kubectl("get", "csr", "-o", "json"))["items"]
+
+
+def test_a_signer_of_kubernetes_signs_for_the_ports(cluster: ApiServer) -> None:
+    """``PILOT_CERT_PROVIDER=k8s.io/...``: agents and the API server believe them by the root that is given out."""
+    authority, ports = root("signer"), "mesh.example.com/ports"
+    config = f"""
+caCertificates:
+- certSigners: [{ports}]
+  pem: |
+    {authority.pem.decode().replace(chr(10), chr(10) + "    ")}
+"""
+    cluster.kubectl("-n", SYSTEM, "patch", "configmap", "istio", "-p", json.dumps({"data": {"mesh": config}}))
+    variables = {"EXTERNAL_CA": "ISTIOD_RA_KUBERNETES_API", "K8S_SIGNER": SIGNER}
+    variables["PILOT_CERT_PROVIDER"] = f"k8s.io/{ports}"
+    program = ControlPlane(cluster, cluster.folder, environment=variables)
+    with a_signer(cluster, authority, ports) as done, program.running():
+        program.until(lambda: authority.pem.decode() in roots_of(cluster, "shop"))
+        assert program.said["security.serving_signer"]["signer"] == ports
+        host, _, port = program.secure.partition(":")
+        name = f"istiod.{SYSTEM}.svc"
+        with socket.create_connection((host, int(port))) as connection:
+            context = ssl.create_default_context(cadata=authority.pem.decode())
+            with context.wrap_socket(connection, server_hostname=name) as secured:
+                shown = x509.load_der_x509_certificate(secured.getpeercert(binary_form=True) or b"")
+        shown.verify_directly_issued_by(authority.certificate)
+        with Tool(cluster, program.secure, "shop") as tool, tool.asking(CDS) as answer:
+            assert answer.type_url == CDS
+        program.until(lambda: authority.pem in bundle_of_the_webhook(cluster))
+        (asked,) = done
+        assert asked["spec"]["username"] == f"system:serviceaccount:{SYSTEM}:istiod"
+        assert asked["status"]["conditions"][0]["reason"] == "ControlPlane"
         assert not json.loads(cluster.kubectl("get", "csr", "-o", "json"))["items"]

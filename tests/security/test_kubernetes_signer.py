@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from kubernetes.aio.client import ApiClient, Configuration
 
@@ -21,12 +23,14 @@ from controlplane.security.ca import Lifetimes
 from controlplane.security.certificates import encode, leaf
 from controlplane.security.external_roots import ExternalRoots, WithRoots
 from controlplane.security.issuer import InvalidIssuerError
-from controlplane.security.kubernetes_signer import KubernetesSigner, SignerPolicy
+from controlplane.security.kubernetes_signer import KubernetesSigner, SignerPolicy, SignerRoots
 from controlplane.security.refusal import CallRefused, Refusal
 from controlplane.security.self_signed import RootPolicy
+from controlplane.security.serving_signer import SignedOutside
 from controlplane.security.signing import Wanted
-from controlplane.security.sources import FolderSource
-from tests.security.authorities import Signer, csr, root
+from controlplane.security.signing_requests import SigningRequests
+from controlplane.security.sources import FolderSource, SourceUnavailableError
+from tests.security.authorities import Clock, Signer, csr, root
 
 ROOT, OTHER = root("root"), root("other")
 ISSUER = ROOT.signs("issuer")
@@ -36,6 +40,10 @@ URI = x509.UniformResourceIdentifier(CART)
 REQUEST = csr(KEY, URI)
 NOW = datetime.now(UTC)
 HOUR = timedelta(hours=1)
+BUNDLE = (ROOT.pem + OTHER.pem).decode()
+"""What everybody in the mesh trusts."""
+LATE = root("late")
+"""A root that nobody has been told to trust."""
 Answer = Callable[[x509.CertificateSigningRequest], dict[str, Any]]
 
 
@@ -115,10 +123,12 @@ async def signing(
     api: Api,
     policy: SignerPolicy | None = None,
     stated: Sequence[tuple[Sequence[str], str]] = (((), ROOT.pem.decode()),),
+    patience: timedelta = timedelta(seconds=60),
 ) -> AsyncIterator[KubernetesSigner]:
     async with ApiClient(Configuration(host=api.url)) as client:
-        roots = ExternalRoots(Path("/nowhere"), lambda: stated)
-        yield KubernetesSigner(client, policy or SignerPolicy("mesh.test/usual", "mesh.test"), roots, lambda: "BUNDLE")
+        roots = SignerRoots(ExternalRoots(Path("/nowhere"), lambda: stated), lambda: BUNDLE)
+        policy = policy or SignerPolicy("mesh.test/usual", "mesh.test", Lifetimes(longest=timedelta(days=90)))
+        yield KubernetesSigner(SigningRequests(client, patience), policy, roots)
 
 
 async def refusal(api: Api, wanted: Wanted, **arguments: Any) -> CallRefused:
@@ -133,7 +143,7 @@ async def test_a_request_is_approved_signed_and_removed(api: Api) -> None:
         chain = await signer.chain(Wanted(REQUEST, [CART], timedelta(hours=2)))
     found = x509.load_pem_x509_certificate(chain[0].encode())
     assert found.public_key() == KEY.public_key()
-    assert chain[1:] == (ISSUER.pem.decode(), "BUNDLE")
+    assert chain[1:] == (ISSUER.pem.decode(), BUNDLE)
     (asked,) = api.seen
     assert base64.b64decode(asked["spec"].pop("request")) == REQUEST.encode()
     assert asked["spec"] == {
@@ -194,6 +204,7 @@ async def test_what_asks_for_too_much_reaches_no_signer(api: Api, wanted: Wanted
         (SignerPolicy(domain="mesh.test"), (((), ROOT.pem.decode()),), "", "there is no usual one"),
         (SignerPolicy("mesh.test/usual"), (), "", "signer mesh.test/usual: no root of it is known"),
         (SignerPolicy("mesh.test/usual"), (((), "nonsense"),), "", "caCertificates[0].pem: is no list of certificates"),
+        (SignerPolicy("mesh.test/usual"), (((), LATE.pem.decode()),), "", "its root is not given out yet"),
     ],
 )
 async def test_a_signer_that_is_not_known_is_not_asked(
@@ -202,6 +213,65 @@ async def test_a_signer_that_is_not_known_is_not_asked(
     refused = await refusal(api, Wanted(REQUEST, [CART], signer=signer), policy=policy, stated=stated)
     assert reason in str(refused)
     assert not api.seen
+
+
+def stating(*values: x509.ExtensionType, ends: datetime = NOW + HOUR, signer: Signer = ISSUER) -> Answer:
+    """Return a signer that says more of a certificate, or lets it end at another time."""
+
+    def answer(request: x509.CertificateSigningRequest) -> dict[str, Any]:
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([]))
+            .issuer_name(signer.certificate.subject)
+            .public_key(request.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(NOW - HOUR)
+            .not_valid_after(ends)
+            .add_extension(x509.SubjectAlternativeName([URI]), critical=True)
+        )
+        for value in values:
+            builder = builder.add_extension(value, critical=False)
+        return signed(builder.sign(signer.key, SHA256()), signer.certificate)
+
+    return answer
+
+
+def usage(*, digital_signature: bool = True, key_cert_sign: bool = False) -> x509.KeyUsage:
+    others = ["content_commitment", "key_encipherment", "data_encipherment", "key_agreement"]
+    others += ["encipher_only", "decipher_only", "crl_sign"]
+    return x509.KeyUsage(
+        digital_signature=digital_signature, key_cert_sign=key_cert_sign, **dict.fromkeys(others, False)
+    )
+
+
+SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+
+
+def by_no_authority(request: x509.CertificateSigningRequest) -> dict[str, Any]:
+    between = ROOT.signs("leaf", authority=False)
+    return signed(certificate(request, between), between.certificate)
+
+
+def by_what_has_ended(request: x509.CertificateSigningRequest) -> dict[str, Any]:
+    between = ROOT.signs("ended", days=-0.5)
+    return signed(certificate(request, between), between.certificate)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        stating(),
+        stating(usage(), x509.ExtendedKeyUsage([SERVER, CLIENT])),
+        stating(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE])),
+        stating(x509.ExtendedKeyUsage([SERVER, CLIENT, ExtendedKeyUsageOID.CODE_SIGNING])),
+        stating(ends=NOW + timedelta(days=90)),
+    ],
+)
+async def test_an_answer_may_say_more_of_what_is_good(api: Api, answer: Answer) -> None:
+    """No purpose at all is every purpose, and lifetimes are the signer's to say up to the longest that there may be."""
+    api.answer = answer
+    async with signing(api) as signer:
+        assert await signer.chain(Wanted(REQUEST, [CART], HOUR))
 
 
 def for_another_key(_request: x509.CertificateSigningRequest) -> dict[str, Any]:
@@ -217,6 +287,14 @@ def for_another_key(_request: x509.CertificateSigningRequest) -> dict[str, Any]:
         (lambda request: signed(certificate(request)), "it does not lead to a root of this signer"),
         (lambda request: signed(certificate(request, ROOT, [CART], (NOW - 2 * HOUR, NOW - HOUR))), "it has ended"),
         (lambda _: signed(ROOT.certificate), "it holds no certificate"),
+        (stating(x509.ExtendedKeyUsage([SERVER])), "its extendedKeyUsage is not that of a client and server"),
+        (stating(x509.ExtendedKeyUsage([CLIENT])), "its extendedKeyUsage is not that of a client and server"),
+        (stating(usage(digital_signature=False)), "its keyUsage is not that of a client and server"),
+        (stating(usage(key_cert_sign=True)), "its keyUsage is not that of a client and server"),
+        (stating(x509.BasicConstraints(ca=True, path_length=None)), "it is that of a certificate authority"),
+        (stating(ends=NOW + timedelta(days=91)), "it ends at "),
+        (by_no_authority, "it was signed by what is no certificate authority"),
+        (by_what_has_ended, "what it was signed by has ended, or has not begun"),
         (lambda _: {"certificate": base64.b64encode(b"nonsense").decode()}, "it is no list of certificates in PEM"),
         (
             lambda _: {
@@ -245,8 +323,7 @@ async def test_an_answer_that_is_not_what_was_asked_for_reaches_no_workload(
 
 async def test_a_signer_that_says_nothing_is_not_waited_for_without_end(api: Api) -> None:
     api.answer = lambda _: {}
-    policy = SignerPolicy("mesh.test/usual", patience=timedelta(milliseconds=20))
-    refused = await refusal(api, Wanted(REQUEST, [CART]), policy=policy)
+    refused = await refusal(api, Wanted(REQUEST, [CART]), patience=timedelta(milliseconds=20))
     assert refused.kind is Refusal.UNAVAILABLE
     assert "no certificate after 0.02 s" in str(refused)
     assert not api.held
@@ -278,3 +355,82 @@ async def test_roots_of_others_are_trusted_beside_our_own(tmp_path: Path) -> Non
     file.write_bytes(b"nonsense")
     with pytest.raises(InvalidIssuerError, match=r"roots\.pem: is no list of certificates in PEM"):
         await both.read()
+
+
+NAMES = ("10.0.0.1", "istiod.istio-system.svc")
+
+
+@dataclass
+class Ports:
+    """What the ports of a control plane depend on, and what they show."""
+
+    names: tuple[str, ...] = NAMES
+    bundle: str = BUNDLE
+    stated: tuple[tuple[Sequence[str], str], ...] = (((), ROOT.pem.decode()),)
+    clock: Clock = field(default_factory=lambda: Clock(datetime.now(UTC)))
+
+    @asynccontextmanager
+    async def served(self, api: Api) -> AsyncIterator[SignedOutside]:
+        async with ApiClient(Configuration(host=api.url)) as client:
+            roots = SignerRoots(ExternalRoots(Path("/nowhere"), lambda: self.stated), lambda: self.bundle)
+            requests = SigningRequests(client, timedelta(seconds=60))
+            yield SignedOutside(requests, "mesh.test/ports", roots, lambda: self.names, self.clock)
+
+    def sign(self, request: x509.CertificateSigningRequest) -> dict[str, Any]:
+        now = self.clock()
+        return signed(certificate(request, names=self.names, validity=(now, now + HOUR)), ISSUER.certificate)
+
+
+async def test_a_certificate_of_the_ports_is_asked_for_by_names_alone_and_kept_for_half_its_life(api: Api) -> None:
+    ports = Ports()
+    api.answer = ports.sign
+    async with ports.served(api) as source:
+        with pytest.raises(SourceUnavailableError, match=r"signer mesh\.test/ports has not signed yet"):
+            source.current()
+        await source.prepare()
+        shown = source.current()
+        ports.clock.pass_by(HOUR * 0.4)
+        await source.prepare()
+        assert source.current() is shown
+        ports.clock.pass_by(HOUR * 0.2)
+        await source.prepare()
+        renewed = source.current()
+        assert renewed.certificate != shown.certificate
+        ports.names = (*NAMES, "istiod-remote.istio-system.svc")
+        await source.prepare()
+        assert source.current().certificate not in (renewed.certificate, shown.certificate)
+    (asked, *_) = api.seen
+    request = x509.load_pem_x509_csr(base64.b64decode(asked["spec"]["request"]))
+    (extension,) = request.extensions
+    assert set(extension.value) == {x509.IPAddress(ip_address("10.0.0.1")), x509.DNSName("istiod.istio-system.svc")}
+    assert not request.subject
+    assert (asked["spec"]["signerName"], asked["metadata"]["name"][:11]) == ("mesh.test/ports", "csr-istiod-")
+    assert len(api.seen) == 3
+    chain = x509.load_pem_x509_certificates(shown.pem[shown.pem.index(b"-----BEGIN CERT") :])
+    assert chain == [shown.certificate, ISSUER.certificate]
+
+
+async def test_the_ports_go_on_with_what_they_have_while_the_signer_refuses(api: Api) -> None:
+    """And whom they trust follows the bundle, also without a new certificate."""
+    ports = Ports()
+    api.answer = ports.sign
+    async with ports.served(api) as source:
+        await source.prepare()
+        shown = source.current()
+        api.status = 403
+        ports.clock.pass_by(HOUR * 0.9)
+        with pytest.raises(CallRefused, match="the API server refused: 403 Forbidden"):
+            await source.prepare()
+        assert source.current() is shown
+        ports.bundle = LATE.pem.decode() + BUNDLE
+        assert source.current() == shown._replace(bundle=ports.bundle)
+
+
+async def test_a_certificate_of_other_names_is_not_shown(api: Api) -> None:
+    ports = Ports()
+    api.answer = lambda request: signed(certificate(request, names=["istiod.bank.svc"]), ISSUER.certificate)
+    async with ports.served(api) as source:
+        with pytest.raises(CallRefused, match="it has other names than 10"):
+            await source.prepare()
+        with pytest.raises(SourceUnavailableError):
+            source.current()
