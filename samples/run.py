@@ -97,7 +97,7 @@ async def start(stack: AsyncExitStack, directory: Path) -> Mesh:
         config = {"discoveryAddress": str(control_plane.xds), "controlPlaneAuthPolicy": "NONE"}
         return Proxy(pod, folder, config, ports=replace(Ports.free(), admin=free_port(admin_port)))
 
-    gateway = proxied(Pod("ingressgateway", ip="10.0.0.1", kind="router", labels={"istio": "ingressgateway"}), 15001)
+    gateway = proxied(Pod("ingressgateway", ip=LOOPBACK, kind="router", labels={"istio": "ingressgateway"}), 15001)
     # Nothing is intercepted: the client names its sidecar as HTTP proxy. UNPRIVILEGED_POD keeps the control plane from
     # asking for listeners on ports below 1024.
     metadata = {"INTERCEPTION_MODE": "NONE", "HTTP_PROXY_PORT": str(proxy_port), "UNPRIVILEGED_POD": "true"}

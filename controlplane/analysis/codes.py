@@ -343,6 +343,18 @@ SUPERSEDED = Code(
     "OlderPolicyIsUsed",
     "{winner} is older and selects the same workloads; it alone is used",
 )
+SELECTS_NOBODY = Code(
+    "C203",
+    _W,
+    "SelectorOfNobody",
+    "no workload {where} has the labels {labels}, so there is nobody that it is for",
+)
+DELEGATE_NOT_FOUND = Code(
+    "C204",
+    _E,
+    "DelegateNotFound",
+    "there is no VirtualService {delegate}, to which this rule delegates; it has no route",
+)
 UNTRANSLATED = Code("C301", _W, "FieldWithoutEffect", "{field} is read and has no effect yet")
 
 ALL_CODES: tuple[Code, ...] = tuple(

@@ -10,13 +10,13 @@ from urllib.parse import urlencode
 
 import typer
 
-from controlplane.cli.fetch import CONTROL_PLANE, ControlPlaneOption, Unanswered, fail, fetch_json
+from controlplane.cli.fetch import CONTROL_PLANE, ControlPlaneOption, Unanswered, Wrong, fail, fetch_json
 from controlplane.cli.plain import PlainCommand
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-FAILS = 3
-"""The exit code where the request, or some of such requests, fail, or something of the object is without effect."""
+FAILS, NOTHING = 3, 4
+"""Exit codes: the request, or some of such requests, fail, or a part of the object is without effect; all of it is."""
 
 
 class Output(StrEnum):
@@ -70,7 +70,7 @@ def explain(
     used in place of, and whether proxies have taken it.
 
     Exit codes: 0 the request gets where its configuration leads it, or all of the object has an effect, 3 it fails, or
-    something has none, 2 wrong usage, 1 anything else.
+    a part of the object has none or is refused, 4 the object has no effect at all, 2 wrong usage, 1 anything else.
     """
     from controlplane.cli.explain_text import explanation_text
     from controlplane.cli.output import print_text, print_value
@@ -81,6 +81,8 @@ def explain(
     asked = _query(words, origin, header or [], identity, source)
     try:
         answer = _of_files(filename, asked) if filename else _of_server(address, asked)
+    except Wrong as error:
+        raise typer.BadParameter(str(error)) from error
     except Unanswered as error:
         fail(str(error))
     if output is Output.JSON:
@@ -92,7 +94,7 @@ def explain(
 
 
 def _explain_object(name: str, address: str, paths: list[Path] | None, *, verbose: bool, output: Output) -> None:
-    from controlplane.cli.object_text import is_whole, object_text
+    from controlplane.cli.object_text import is_nothing, is_whole, object_text
     from controlplane.cli.output import print_text, print_value
 
     patches = verbose or output is Output.JSON
@@ -102,12 +104,16 @@ def _explain_object(name: str, address: str, paths: list[Path] | None, *, verbos
         else:
             query = urlencode({"object": name} | ({"patches": "1"} if patches else {}))
             answer = fetch_json(address, f"/debug/explain?{query}", "control plane")
+    except Wrong as error:
+        raise typer.BadParameter(str(error)) from error
     except Unanswered as error:
         fail(str(error))
     if output is Output.JSON:
         print_value(answer, "json")
     else:
         print_text(object_text(answer, verbose=verbose))
+    if is_nothing(answer):
+        raise typer.Exit(NOTHING)
     if not is_whole(answer):
         raise typer.Exit(FAILS)
 
@@ -142,10 +148,22 @@ def _query(words: list[str], origin: str, headers: list[str], identity: str, sou
     for each in headers:
         if not each.partition(":")[0].strip() or ":" not in each:
             raise typer.BadParameter(f"{each!r} is not NAME: VALUE", param_hint="-H")
+    _check(identity, source)
     method = words[0].upper() if len(words) > 1 else "GET"
     found = [("from", origin), ("method", method), ("url", words[-1])]
     found += [("header", each) for each in headers]
     return [*found, *((name, value) for name, value in (("as", identity), ("source", source)) if value)]
+
+
+def _check(identity: str, source: str) -> None:
+    """Refuse an identity or address that is none, by the name of its option."""
+    from controlplane.simulate.asked import BadRequestError, checked_identity, checked_source
+
+    for hint, value, check in (("--as", identity, checked_identity), ("--source-ip", source, checked_source)):
+        try:
+            check(value)
+        except BadRequestError as error:
+            raise typer.BadParameter(str(error), param_hint=hint) from error
 
 
 def _of_server(address: str, asked: list[tuple[str, str]]) -> Any:  # noqa: ANN401 - JSON

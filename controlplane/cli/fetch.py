@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from typing import Annotated, Any, NoReturn
 
@@ -30,6 +31,10 @@ BesideAddressOption = Annotated[  # where --address is a filter, as it is istioc
 
 class Unanswered(Exception):  # noqa: N818 - it reads as what happened
     """The question was not answered; the message is a sentence for the user."""
+
+
+class Wrong(Unanswered):
+    """The question has no answer, whoever is asked: there is no such object or proxy. The message says why."""
 
 
 MAX_DUMP = 1_000_000_000
@@ -84,8 +89,10 @@ def _fetch(address: str, path: str, what: str, posted: bytes | None = None) -> b
         raise Unanswered(f"The {what} at {address} does not speak HTTP: {error!r}") from error
     finally:
         connection.close()
-    if response.status != 200:  # noqa: PLR2004 - OK
+    if response.status != HTTPStatus.OK:
         text = body.decode(errors="replace").strip()
+        if response.status == HTTPStatus.BAD_REQUEST and text:
+            raise Wrong(text)
         raise Unanswered(f"The {what} at {address} answered {response.status}: {text or response.reason}")
     return body
 

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from controlplane.simulate.manifests import Manifest, Manifests
 
 
-def read_manifests(paths: Iterable[Path], *, whole: bool = False) -> list[Manifest]:
+def read_manifests(paths: Iterable[Path], *, whole: bool = False, hint: str = "-f") -> list[Manifest]:
     """Read all objects of files, directories, or with ``-`` of standard input; what cannot be read is told of.
 
     Raises:
         typer.BadParameter: a file cannot be opened, or there is no object; with ``whole``, a part cannot be read.
+            ``hint`` names the option that gave them.
     """
     from controlplane.simulate.manifests import Manifest
 
@@ -33,15 +34,15 @@ def read_manifests(paths: Iterable[Path], *, whole: bool = False) -> list[Manife
                 if isinstance(document, Unreadable):
                     problem = f"{piece.file}:{piece.first + document.line - 1}: not readable: {document.reason}"
                     if whole:
-                        raise typer.BadParameter(problem, param_hint="-f")
+                        raise typer.BadParameter(problem, param_hint=hint)
                     tell(problem)
                 elif document.value is not None:
                     for within, obj in objects(document.value):
                         found.append(Manifest(obj, f"{piece.file}:{Place(piece, within, obj).line('')}"))
         except OSError as error:
-            raise typer.BadParameter(f"{path}: {error.strerror or error}", param_hint="-f") from error
+            raise typer.BadParameter(f"{path}: {error.strerror or error}", param_hint=hint) from error
     if not found:
-        raise typer.BadParameter(f"no object in {', '.join(map(str, paths))}", param_hint="-f")
+        raise typer.BadParameter(f"no object in {', '.join(map(str, paths))}", param_hint=hint)
     return found
 
 

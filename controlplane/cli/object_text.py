@@ -18,6 +18,11 @@ def is_whole(answer: Json) -> bool:
     return not (unused or refusals or answer["problems"] or answer["untranslated"] or answer["refused"])
 
 
+def is_nothing(answer: Json) -> bool:
+    """Whether the object, as it is in force, has no effect at all."""
+    return not (answer["effect"]["proxyCount"] or answer["refused"])
+
+
 def object_text(answer: Json, *, verbose: bool) -> str:
     """Return the lines of an explanation of an object."""
     source = f"   {answer['source']}" if answer["source"] else ""
@@ -32,6 +37,7 @@ def object_text(answer: Json, *, verbose: bool) -> str:
     lines += _section("Refused: its last good version is in force, if there was one", answer["refused"])
     problems = [problem_text(each) for each in answer["problems"]]
     lines += _section("Without the effect that it states", [*problems, *map(_unread, answer["untranslated"])])
+    lines += _section("Why it makes nothing", answer["reasons"])
     overrides = (f"{object_name(each['object'])} {each['path']}   {each['code']}" for each in answer["overrides"])
     lines += _section("Used in place of", list(overrides))
     if verbose:

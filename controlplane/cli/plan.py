@@ -130,7 +130,7 @@ def _of_files(base: list[Path], paths: list[Path], question: dict[str, Any]) -> 
     asked = Question.of(question)
     try:
         new = read_manifests(paths, whole=True) if paths else []
-        over = laid_over(read_manifests(base), new, asked.delete, prune=asked.prune)
+        over = laid_over(read_manifests(base, hint="--config-dir"), new, asked.delete, prune=asked.prune)
     except WrongQuestionError as error:
         raise typer.BadParameter(str(error)) from error
     for rejected in over.before.rejected:

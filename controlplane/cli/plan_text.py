@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from controlplane.cli.plan_tests import AskedTest
@@ -22,6 +23,8 @@ _NOUNS = {
 }
 _MOST_FIELDS = 10
 _LONGEST = 60
+_SHARED = 12
+"""Characters that are told of what two values share before they differ."""
 _MOST_OBJECTS = 100
 
 
@@ -43,11 +46,19 @@ def plan_text(answer: Json, asked: Sequence[AskedTest], *, verbose: bool) -> str
         lines += ["", "Solved:", *(f"    {_named_problem(each)}" for each in answer["solved"])]
     if verbose:
         lines += classes_lines(answer["classes"])
+    lines += _repeated(answer["repeated"])
     if answer["unused"]:
         lines += ["", f"Without meaning here: {', '.join(answer['unused'])}"]
     lines += ["", *_sum(answer)]
     lines += _tests(answer, asked)
     return "\n".join([*lines, _end(answer, asked)])
+
+
+def _repeated(repeated: Sequence[Json]) -> Iterator[str]:
+    if repeated:
+        yield ""
+        yield "Given twice; the last counts, as with kubectl apply:"
+        yield from (f"  ! {object_name(each)}: {each['first']}, then {each['used']}" for each in repeated)
 
 
 def _heading(answer: Json) -> str:
@@ -60,7 +71,7 @@ def _heading(answer: Json) -> str:
 def _object(answer: Json, obj: Json, told: set[int]) -> Iterator[str]:
     source = f"   {obj['source']}" if obj["source"] else ""
     yield f"{_SIGNS[obj['change']]} {object_name(obj)}{source}"
-    yield from (f"    {line}" for line in _fields(obj["patch"]))
+    yield from (f"    {line}" for line in fields(obj["patch"]))
     yield f"    {effect_text(obj['effect'], answer['proxyCount'])}"
     for at, problem in enumerate(answer["problems"]):
         if at not in told and (_is(problem["object"], obj) or _is(problem["winner"], obj)):
@@ -69,8 +80,9 @@ def _object(answer: Json, obj: Json, told: set[int]) -> Iterator[str]:
             yield f"    ! {text}"
 
 
-def _fields(patch: Sequence[Json]) -> Iterator[str]:
-    rows = [(_path(each["path"]), _step(each)) for each in patch]
+def fields(patch: Sequence[Json]) -> Iterator[str]:
+    """Yield a line for each step of a patch: the field, and its values before and after."""
+    rows = [(_path(each.get("place", each["path"])), _step(each)) for each in patch]
     width = max((len(path) for path, _ in rows[:_MOST_FIELDS]), default=0)
     for path, step in rows[:_MOST_FIELDS]:
         yield f"{path:<{width}}   {step}"
@@ -83,7 +95,7 @@ def _step(edit: Json) -> str:
         return f"+ {_value(edit['value'])}"
     if edit["op"] == "remove":
         return f"- {_value(edit['was'])}"
-    return f"{_value(edit['was'])} -> {_value(edit['value'])}"
+    return " -> ".join(_pair(edit["was"], edit["value"]))
 
 
 def _path(pointer: str) -> str:
@@ -97,8 +109,26 @@ def _path(pointer: str) -> str:
 
 
 def _value(value: object) -> str:
-    text = json.dumps(value) if isinstance(value, (dict, list)) else str(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    return _cut(_written(value), 0)
+
+
+def _pair(before: object, after: object) -> tuple[str, str]:
+    """Return two values, cut so that what differs is seen."""
+    texts = _written(before), _written(after)
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(*texts, strict=False)))
+    cut = max(map(len, texts)) > _LONGEST and same + _SHARED > _LONGEST
+    begin = same - _SHARED if cut else 0
+    old, new = (_cut(text, begin) for text in texts)
+    return old, new
+
+
+def _written(value: object) -> str:
+    return json.dumps(value) if isinstance(value, (dict, list)) else str(value)
+
+
+def _cut(text: str, begin: int) -> str:
+    rest = f"...{text[begin:]}" if begin else text
+    return rest if len(rest) <= _LONGEST else f"{rest[: _LONGEST - 3]}..."
 
 
 def effect_text(effect: Json | None, total: int) -> str:
@@ -131,7 +161,7 @@ def classes_lines(classes: Iterable[Json]) -> Iterator[str]:
         for resource in each["resources"]:
             size = f"   {_size(resource['sizeBytes'])}" if resource["sizeBytes"] else ""
             yield f"  {_SIGNS[resource['change']]} {_NOUNS[resource['type']]} {resource['name']}{size}"
-            yield from (f"      {line}" for line in _fields(resource.get("patch", ())))
+            yield from (f"      {line}" for line in fields(resource.get("patch", ())))
             if "unshown" in resource:
                 yield f"      {resource['unshown']}"
 

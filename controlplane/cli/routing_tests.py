@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import typer
 
-from controlplane.cli.fetch import CONTROL_PLANE, ControlPlaneOption, Unanswered, fail, fetch_json
+from controlplane.cli.fetch import CONTROL_PLANE, ControlPlaneOption, Unanswered, Wrong, fail, fetch_json
 from controlplane.cli.plain import PlainCommand
 
 if TYPE_CHECKING:
@@ -140,9 +140,7 @@ def _of_server(address: str, cases: list[Case]) -> tuple[list[Result], None]:
             continue
         try:
             answer = fetch_json(address, f"/debug/explain?{urlencode(case.pairs)}", "control plane")
-        except Unanswered as error:
-            if "answered 400" not in str(error):
-                raise
+        except Wrong as error:
             results.append(Result(case, None, (str(error),)))
             continue
         results.append(Result(case, answer, tuple(differences(case.wanted, answer))))

@@ -16,12 +16,21 @@ from controlplane.simulate.mesh import Mesh
 
 
 async def plan_answer(
-    compiler: Compiler, proxies: Mapping[str, Proxy], question: Question, change: Meant
+    compiler: Compiler, proxies: Mapping[str, Proxy], question: Question, change: Meant, *, connected: bool = False
 ) -> dict[str, Any]:
-    """Return the plan of a change as JSON: see ``words``. ``proxies`` are those that are compared, by their ids."""
+    """Return the plan of a change as JSON: see ``words``. ``proxies`` are those that are compared, by their ids.
+
+    ``connected`` says that they are really there.
+    """
     mesh = Mesh(compiler, proxies)
     before = await answered(mesh, question.requests)
-    plan = await Planning(compiler, proxies).planned(change.changes)
+    plan = await Planning(compiler, proxies, connected=connected).planned(change.changes)
     after = await answered(mesh, question.requests)
     words = plan_words(plan, Patches() if question.patches else None)
-    return words | {"requests": request_words(before, after), "unused": list(change.unused)}
+    repeated = [each.words() for each in change.repeated]
+    words["warnings"] += len(repeated)
+    return words | {
+        "requests": request_words(before, after),
+        "unused": list(change.unused),
+        "repeated": repeated,
+    }

@@ -12,7 +12,7 @@ from controlplane.model.objects import ChangeSet, ObjectKey, Rejected
 from controlplane.model.parse import Parsed
 from controlplane.model.proxy import Proxy
 from controlplane.plan.answering import plan_answer
-from controlplane.plan.question import Meant, Question, object_key
+from controlplane.plan.question import Meant, Question, Repeated, object_key
 from controlplane.plan.written import as_stored
 from controlplane.registry.mesh import MESH_KEY
 from controlplane.registry.store import Registry
@@ -41,11 +41,14 @@ def laid_over(
     Raises:
         WrongQuestionError: what is to be deleted is not there.
     """
-    held = _by_key(base)
-    before = Manifests.of(held.values())
+    stated = list(base)
+    held = _by_key(stated)
+    before = Manifests.of(stated)
     merged = {} if prune else dict(held)
     refused: list[Rejected] = []
     unused: set[str] = set()
+    given: dict[ObjectKey, str] = {}
+    repeated: list[Repeated] = []
     for each in new:
         result = parse(each.value, each.source)
         key = _key(result)
@@ -58,13 +61,23 @@ def laid_over(
             continue
         if isinstance(result, Unused) and key.kind.name not in WORKLOADS:
             unused.add(result.kind)
+        if key in given:
+            repeated.append(Repeated(key, given[key], each.source))
+        given[key] = each.source
         merged[key] = each
     for text in delete:
         key = object_key(text)
         if merged.pop(key, None) is None:
-            raise WrongQuestionError(f"there is no {key}, which is to be deleted")
+            raise WrongQuestionError(f"there is no {key}, which is to be deleted{_whose(before, key)}")
     after = Manifests.of(merged.values(), before)
-    return LaidOver(before, Meant(_difference(before, after, refused), tuple(sorted(unused))))
+    return LaidOver(before, Meant(_difference(before, after, refused), tuple(sorted(unused)), tuple(repeated)))
+
+
+def _whose(before: Manifests, key: ObjectKey) -> str:
+    """Return whose a pod is that no manifest states, to be named in its place."""
+    if key not in before.assumed_pods:
+        return ""
+    return f": it stands for {before.assumed_pods[key]}, so name that"
 
 
 def _difference(before: Manifests, after: Manifests, refused: Sequence[Rejected]) -> ChangeSet:

@@ -8,6 +8,7 @@ A question has ``explain``: ``KIND/NAMESPACE/NAME``; and ``patches`` as in ``que
 | ``effect``, ``classes`` | as in ``words``: what is there because of it (``added``), or is another without it |
 | ``rules`` | of a VirtualService: each HTTP rule, and whether a proxy has a route of it |
 | ``problems``, ``overrides`` | findings about it; fields of others that it is used in place of |
+| ``reasons`` | why it makes nothing, where ``problems`` do not say it: sentences |
 | ``untranslated`` | fields that are read and have no effect |
 | ``refused`` | why its newest version is refused: then it is the last good one that is in force, or none |
 | ``delivery`` | of the proxies concerned, ``states`` by discovery service, and ``refusals`` in Envoy's words |
@@ -19,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from controlplane.analysis.findings import findings
+from controlplane.analysis.of_registry import is_serious
 from controlplane.analysis.untranslated import untranslated
 from controlplane.compiler.compiler import Compiler
 from controlplane.compiler.provenance import rules_in_use
@@ -30,6 +31,7 @@ from controlplane.plan.patches import Patches
 from controlplane.plan.planning import Group, Planning
 from controlplane.plan.pushed import SHORT, ResourceChange
 from controlplane.plan.question import object_key
+from controlplane.plan.reasons import reasons
 from controlplane.plan.words import class_words, effect_words, finding_words, left_out_words
 from controlplane.registry.store import Registry
 from controlplane.simulate.questions import WrongQuestionError
@@ -58,7 +60,7 @@ async def object_answer(
     rejected: Iterable[Rejected] = (),
     delivery: Delivery | None = None,
 ) -> Json:
-    """Return the answer as JSON. The compiler is used up by it.
+    """Return the answer as JSON. The compiler is used up by it. With ``delivery`` the proxies are really there.
 
     Raises:
         WrongQuestionError: there is no such object.
@@ -69,9 +71,9 @@ async def object_answer(
     obj = registry.objects.get(key)
     if obj is None and not refused:
         raise WrongQuestionError(f"there is no {key}")
-    planning = Planning(compiler, proxies)
+    planning = Planning(compiler, proxies, connected=delivery is not None)
     await planning.open()
-    known = registry.memo.outcome(findings, ()).value or ()
+    known = [each for each in planning.findings() if is_serious(each)]
     words: Json = {
         "object": key.words(),
         "source": obj.meta.source if obj is not None else "",
@@ -87,6 +89,8 @@ async def object_answer(
     groups = [_turned(group) for group in plan.groups]
     patches = Patches() if question.get("patches") else None
     words["problems"] += [left_out_words(each, key) for each in plan.taken_in if key in each.objects]
+    found = bool(groups or words["problems"] or words["untranslated"])
+    words["reasons"] = [] if found or obj is None else await reasons(planning, registry, obj)
     words["effect"] = effect_words(plan, groups)
     words["classes"] = [class_words(group, patches) for group in groups]
     words["delivery"] = _delivery(groups, delivery) if delivery is not None else None

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re  # noqa: TID251 - paths of ours
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from controlplane.analysis.findings import Finding, findings
 from controlplane.analysis.left_out import LeftOutChanges
+from controlplane.analysis.of_registry import between_objects
 from controlplane.compiler.compiler import Compiler, Session
 from controlplane.model.left_out import LeftOut
-from controlplane.model.objects import ChangeSet, Rejected
+from controlplane.model.objects import ChangeSet, Object, Rejected
 from controlplane.model.proxy import Proxy
 from controlplane.plan.pushed import ResourceChange, pushed
 from controlplane.plan.references import Dangling, dangling
 from controlplane.plan.written import ObjectChange, object_changes
 from controlplane.snapshots import Resource, ResourceType, Snapshot
 
+_PLACE = re.compile(r"\[\d+\]")
 MOST_ALONE = 50
 """Objects up to which each is applied alone, so that what comes of it is known; more are applied together."""
 
@@ -69,13 +73,20 @@ class Plan:
 class Planning:
     """One compiler, with the proxies whose snapshots are compared. What is applied to it stays applied."""
 
-    def __init__(self, compiler: Compiler, proxies: Mapping[str, Proxy]) -> None:
+    def __init__(self, compiler: Compiler, proxies: Mapping[str, Proxy], *, connected: bool = False) -> None:
+        """``connected`` says that the proxies are really there; else they are those that files stand for."""
         self._compiler = compiler
         self._proxies = proxies
+        self._connected = connected
         self._sessions: dict[str, Session] = {}
         self._differences: dict[tuple[int, int], tuple[ResourceChange, ...]] = {}
         self._kept: list[Snapshot] = []  # compared by their ids: none may go while these are used
         self._named: dict[Resource, frozenset[str]] = {}
+
+    @property
+    def proxies(self) -> Mapping[str, Proxy]:
+        """The proxies, by their ids."""
+        return self._proxies
 
     async def open(self) -> None:
         """Have the snapshots of all proxies built, once.
@@ -96,11 +107,11 @@ class Planning:
         registry = self._compiler.registry
         revision = registry.revision
         await self.open()
-        before, known = self._snapshots(), self._findings()
+        before, known = self._snapshots(), self.findings()
         leaving_out = LeftOutChanges(registry.memo)
         changed = tuple(object_changes(registry.objects, changes))
         effects = await self._applied(changed)
-        after, found = self._snapshots(), self._findings()
+        after, found = self._snapshots(), self.findings()
         return Plan(
             revision,
             self._proxies,
@@ -114,6 +125,16 @@ class Planning:
             _unbuilt(before.values(), after.values()),
             changes.rejections,
         )
+
+    async def makes_something(self, obj: Object, without: Sequence[Object] = ()) -> bool:
+        """Whether a proxy would be sent something for an object that is not there, if others were not there either."""
+        others = ChangeSet((), tuple(each.key for each in without))
+        await self._compiler.apply(others)
+        before = self._snapshots()
+        await self._compiler.apply(ChangeSet((obj,)))
+        found = bool(self._groups(before, self._snapshots()))
+        await self._compiler.apply(ChangeSet(tuple(without), (obj.key,)))
+        return found
 
     async def _applied(self, changed: Sequence[ObjectChange]) -> tuple[Effect, ...]:
         if len(changed) > MOST_ALONE:
@@ -133,9 +154,12 @@ class Planning:
         self._kept += held.values()
         return held
 
-    def _findings(self) -> tuple[Finding, ...]:
-        found: tuple[Finding, ...] | None = self._compiler.registry.memo.outcome(findings, ()).value
-        return found or ()
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what is wrong between objects as they are now: what a control plane tells, and ``analyze``."""
+        registry = self._compiler.registry
+        found: tuple[Finding, ...] | None = registry.memo.outcome(findings, ()).value
+        proxies = self._proxies.values() if self._connected else None
+        return (*(found or ()), *between_objects(registry, proxies))
 
     def _groups(self, before: Mapping[str, Snapshot], after: Mapping[str, Snapshot]) -> tuple[Group, ...]:
         """Return the proxies whose snapshots differ, those that differ in the same together."""
@@ -167,9 +191,31 @@ class Planning:
 
 
 def _without(found: Iterable[Finding], known: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return findings that are not known: one is known whose field, code and winner are the same."""
-    marks = {(each.key, each.path, each.code, each.winner) for each in known}
-    return tuple(each for each in found if (each.key, each.path, each.code, each.winner) not in marks)
+    """Return findings that are not known.
+
+    One is known whose field, code and winner are the same; also one that another entry before it in a list has moved.
+    """
+    held, before = tuple(found), tuple(known)
+    marks, now = {_mark(each) for each in before}, {_mark(each) for each in held}
+    moved = Counter(_unplaced(each) for each in before if _mark(each) not in now)
+    new = []
+    for each in held:
+        if _mark(each) in marks:
+            continue
+        if moved[_unplaced(each)]:
+            moved[_unplaced(each)] -= 1
+        else:
+            new.append(each)
+    return tuple(new)
+
+
+def _mark(finding: Finding) -> tuple[object, ...]:
+    return finding.key, finding.path, finding.code, finding.winner
+
+
+def _unplaced(finding: Finding) -> tuple[object, ...]:
+    """Return what a finding says wherever in a list it says it."""
+    return finding.key, _PLACE.sub("[]", finding.path), finding.code, finding.winner, finding.reason
 
 
 def _unbuilt(before: Iterable[Snapshot], after: Iterable[Snapshot]) -> dict[tuple[ResourceType, str], str]:

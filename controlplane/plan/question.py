@@ -28,6 +28,7 @@ from controlplane.model.parse import Parsed
 from controlplane.plan.written import as_stored
 from controlplane.registry.mesh import MESH_KEY
 from controlplane.registry.store import Registry
+from controlplane.simulate.manifests import WORKLOADS
 from controlplane.simulate.questions import WrongQuestionError
 from controlplane.watchers.core_kinds import CLUSTER_SCOPED, READERS
 from controlplane.watchers.kinds import Unused, parse
@@ -92,11 +93,25 @@ class Question(_Model):
 
 
 @dataclass(frozen=True, slots=True)
+class Repeated:
+    """An object that is given twice: ``kubectl apply`` stores the first, then the second, so that one counts."""
+
+    key: ObjectKey
+    first: str
+    used: str
+
+    def words(self) -> dict[str, str]:
+        """Return what JSON says of it."""
+        return {**self.key.words(), "first": self.first, "used": self.used}
+
+
+@dataclass(frozen=True, slots=True)
 class Meant:
-    """The change that a question means, and kinds of objects that nothing here reads."""
+    """The change that a question means, kinds of objects that nothing here reads, and what is given twice."""
 
     changes: ChangeSet
     unused: tuple[str, ...] = ()
+    repeated: tuple[Repeated, ...] = ()
 
 
 def meant(question: Question, registry: Registry) -> Meant:
@@ -107,14 +122,15 @@ def meant(question: Question, registry: Registry) -> Meant:
     """
     upserts: dict[ObjectKey, Object] = {}
     rejections: list[Rejected] = []
+    repeated: list[Repeated] = []
     unused: set[str] = set()
     for each in question.objects:
         result = parse(each.value, each.source)
-        if isinstance(result, Parsed) and result.object.key not in upserts:
-            upserts[result.object.key] = _stored(result.object, registry)
-        elif isinstance(result, Parsed):
-            reason = f"metadata.name: already defined in {upserts[result.object.key].meta.source}, which is used"
-            rejections.append(Rejected(result.object.key, (reason,), each.source))
+        if isinstance(result, Parsed):
+            key = result.object.key
+            if (first := upserts.get(key)) is not None:
+                repeated.append(Repeated(key, first.meta.source, each.source))
+            upserts[key] = _stored(result.object, registry)
         elif isinstance(result, Rejected):
             rejections.append(result)
         elif isinstance(result, Unused):
@@ -128,7 +144,7 @@ def meant(question: Question, registry: Registry) -> Meant:
     if question.prune:
         deletes |= dict.fromkeys(_left(registry, upserts.keys() | refused))
     kept = tuple(obj for key, obj in upserts.items() if key not in deletes)
-    return Meant(ChangeSet(kept, tuple(deletes), tuple(rejections)), tuple(sorted(unused)))
+    return Meant(ChangeSet(kept, tuple(deletes), tuple(rejections)), tuple(sorted(unused)), tuple(repeated))
 
 
 def _stored(obj: Object, registry: Registry) -> Object:
@@ -152,7 +168,8 @@ def _left(registry: Registry, stated: Iterable[ObjectKey]) -> Iterator[ObjectKey
 def _named(text: str, registry: Registry) -> ObjectKey:
     key = object_key(text)
     if key not in registry.objects:
-        raise WrongQuestionError(f"there is no {key}, which is to be deleted")
+        hint = "; a control plane reads pods: name these (pod/NAMESPACE/NAME)" if key.kind.name in WORKLOADS else ""
+        raise WrongQuestionError(f"there is no {key}, which is to be deleted{hint}")
     return key
 
 
@@ -190,4 +207,4 @@ def _kinds() -> Mapping[str, GroupKind]:
     return found
 
 
-__all__ = ["Asking", "Meant", "Question", "meant", "object_key"]
+__all__ = ["Asking", "Meant", "Question", "Repeated", "meant", "object_key"]

@@ -48,7 +48,7 @@ class ObjectChange:
         if self.before is None or self.after is None:
             return ()
         if self.key.kind == kinds.SECRET:
-            return (Edit("replace", ("data",), "...", "..."),)
+            return (Edit("replace", ("data",), ("data",), "...", "..."),)
         return tuple(edits(written(self.before), written(self.after)))
 
 

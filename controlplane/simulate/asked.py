@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re  # noqa: TID251 - texts of who asks
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Self
 from urllib.parse import SplitResult, urlsplit
 
@@ -38,6 +40,8 @@ class Asked:
         """
         found = cls(origin, method, url, {name.lower(): value for name, value in headers.items()}, **rest)
         found.parts()
+        checked_identity(found.identity)
+        checked_source(found.source)
         return found
 
     def parts(self) -> SplitResult:
@@ -91,3 +95,29 @@ class Asked:
         """Path and query."""
         parts = self.parts()
         return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+_IDENTITY = re.compile(r"sa/[a-z0-9][-a-z0-9]*/[a-z0-9][-.a-z0-9]*|spiffe://[^/\s]+/\S+")
+
+
+def checked_identity(text: str) -> None:
+    """Take an identity, or an empty text.
+
+    Raises:
+        BadRequestError: it is none.
+    """
+    if text and not _IDENTITY.fullmatch(text):
+        raise BadRequestError(f"{text!r} is neither sa/NAMESPACE/NAME nor spiffe://DOMAIN/...")
+
+
+def checked_source(text: str) -> None:
+    """Take an address, or an empty text.
+
+    Raises:
+        BadRequestError: it is none.
+    """
+    try:
+        if text:
+            ip_address(text)
+    except ValueError as error:
+        raise BadRequestError(f"{text!r} is no IP address, such as 10.0.0.7") from error

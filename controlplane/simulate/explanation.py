@@ -12,7 +12,7 @@ from controlplane.registry.store import View
 from controlplane.registry.workloads import inbound_targets
 from controlplane.simulate.asked import Asked
 from controlplane.simulate.call import Call, Destination, Failure, Fate, Outcome, Place, Source, Step
-from controlplane.simulate.mesh import OUTSIDE, Mesh
+from controlplane.simulate.mesh import MADE_UP, OUTSIDE, Mesh
 from controlplane.simulate.telling import last_line, outcome_words
 
 _OUTSIDE_CLIENT = "203.0.113.99"
@@ -85,6 +85,8 @@ async def explained(mesh: Mesh, asked: Asked, proxy: Proxy | None = None) -> Exp
     proxy = proxy or mesh.proxy(asked.origin)
     held = await mesh.held(proxy)
     call, resolved = _call(mesh, asked, proxy)
+    if proxy.ips[0] == MADE_UP == call.address:  # nobody knows where it is, so it is called where it listens
+        call = replace(call, address=held.bound_at(call.port) or call.address)
     outcome = held.outbound(call)
     servers = [server async for server in _Servers(mesh, asked, proxy, call).of(outcome)]
     return Explanation(proxy, mesh.registry.revision, asked, outcome, tuple(servers), resolved)

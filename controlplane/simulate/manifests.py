@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import Any
 
+from controlplane.model import kinds
 from controlplane.model.kubernetes import KubeService, Pod
-from controlplane.model.objects import ChangeSet, Object, Rejected
+from controlplane.model.objects import ChangeSet, Object, ObjectKey, Rejected
 from controlplane.model.parse import Parsed
 from controlplane.registry.labels import TLS_MODE, selects
 from controlplane.watchers.kinds import Unused, parse
@@ -46,6 +47,8 @@ class Manifests:
     assumed: int = 0
     addresses: dict[_Named, str] = field(default_factory=dict)
     """The addresses that were given, by kind, namespace and name."""
+    assumed_pods: dict[ObjectKey, str] = field(default_factory=dict)
+    """The workloads that pods stand for (``Deployment shop/web``), by the pods' keys."""
 
     @classmethod
     def of(cls, manifests: Iterable[Manifest], before: Manifests | None = None) -> Manifests:
@@ -54,19 +57,25 @@ class Manifests:
         What ``before`` has an address for keeps it, so that what is new moves nobody.
         """
         held, found = list(manifests), cls()
-        taken: set[Any] = set()
+        taken: dict[ObjectKey, str] = {}
+        workloads: dict[ObjectKey, Manifest] = {}
         for each in held:
             result = parse(each.value, each.source)
-            if isinstance(result, Parsed) and result.object.key not in taken:
-                taken.add(result.object.key)
-                found.objects.append(result.object)
-            elif isinstance(result, Parsed):
-                reason = "metadata.name: already defined in what was read before, which is used"
-                found.rejected.append(Rejected(result.object.key, (reason,), each.source))
-            elif isinstance(result, Rejected):
+            key = result.object.key if isinstance(result, Parsed) else result.key
+            if isinstance(result, Rejected):
                 found.rejected.append(result)
-        workloads = [each for each in held if _is_workload(each.value) and _is_new(each)]
-        found._complete(workloads, before.addresses if before is not None else {})
+            elif isinstance(result, Unused) and not _is_workload(each.value):
+                continue
+            elif key in taken:
+                reason = f"metadata.name: already defined in {taken[key]}, which is used"
+                found.rejected.append(Rejected(key, (reason,), each.source))
+            else:
+                taken[key] = each.source
+                if isinstance(result, Parsed):
+                    found.objects.append(result.object)
+                else:
+                    workloads[key] = each
+        found._complete(list(workloads.values()), before.addresses if before is not None else {})
         return found
 
     def change_set(self) -> ChangeSet:
@@ -79,6 +88,8 @@ class Manifests:
         addresses = _addresses(every, _POD_RANGE, known)
         for key, address in addresses.items():
             self._add(_pod(every[key].value, address, injected), every[key].source)
+            pod = ObjectKey(kinds.POD, key[1], f"{key[2]}-0")
+            self.assumed_pods[pod] = f"{every[key].value['kind']} {key[1]}/{key[2]}"
         self.addresses |= addresses
         self._address_services(known)
         self._fill_services()
@@ -126,10 +137,6 @@ def _is_workload(value: Any) -> bool:  # noqa: ANN401 - unread YAML
     template = (value.get("spec") or {}).get("template") if isinstance(value.get("spec"), dict) else None
     meta = value.get("metadata")
     return isinstance(template, dict) and isinstance(meta, dict) and isinstance(meta.get("name"), str)
-
-
-def _is_new(manifest: Manifest) -> bool:
-    return isinstance(parse(manifest.value, manifest.source), Unused)
 
 
 def _namespace(raw: Raw) -> str:

@@ -22,7 +22,8 @@ from controlplane.simulate.proxy import HeldProxy
 
 OUTSIDE = "203.0.113.10"
 """What DNS says of a name that no object of the mesh knows."""
-_MADE_UP = "198.51.100.1"
+MADE_UP = "198.51.100.1"
+"""The address of a proxy that no object has one for."""
 _NO_PROXIES: Mapping[str, Proxy] = MappingProxyType({})
 
 
@@ -138,12 +139,12 @@ class Mesh:
     ) -> Proxy:
         domain = f"{namespace}.svc.{self.registry.domain}"
         place = Locality.parse(locality)
-        return Proxy(kind, id_, ips or (_MADE_UP,), namespace, domain, labels, locality=place)
+        return Proxy(kind, id_, ips or (MADE_UP,), namespace, domain, labels, locality=place)
 
     def stated(self, name: str, fields: Mapping[str, str | Mapping[str, str]]) -> Proxy:
         """Return a proxy that is described: ``namespace``, perhaps ``type``, ``ip``, ``labels``, ``locality``."""
         labels = fields.get("labels", {})
-        namespace, ip = str(fields["namespace"]), str(fields.get("ip", _MADE_UP))
+        namespace, ip = str(fields["namespace"]), str(fields.get("ip", MADE_UP))
         return self._made_up(
             f"{name}.{namespace}",
             namespace,

@@ -46,6 +46,11 @@ class HeldProxy:
         held = (resource.body for resource in self._snapshot.of(ResourceType.LISTENER).values())
         return [Listener.FromString(body) for body in held if number in body or _CAPTURES in body]
 
+    def bound_at(self, port: int) -> str:
+        """Return the address that a listener has a port at, empty where there is none; one at every address is one."""
+        found = (each.address.socket_address for each in self.listeners(port))
+        return next((each.address for each in found if each.port_value == port), "")
+
     def cluster(self, name: str) -> Any:  # noqa: ANN401 - Envoy's messages carry no types
         """Return a cluster, ``None`` where there is none of this name."""
         return self._message(ResourceType.CLUSTER, name, Cluster)
@@ -95,7 +100,8 @@ class HeldProxy:
         names = sorted(self._snapshot.of(ResourceType.LISTENER))
         more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
         near = f"{', '.join(names[:_MOST_NAMED])}{more}" if names else "none"
-        failure = Failure(Fate.NO_LISTENER, f"nothing listens on port {call.port}; the listeners are: {near}")
+        where = f"{call.address}:{call.port}" if self.bound_at(call.port) else f"port {call.port}"
+        failure = Failure(Fate.NO_LISTENER, f"nothing listens on {where}; the listeners are: {near}")
         return Outcome(failure.fate, (Step("listener", "none", verdict="failed"),), failure=failure)
 
     def _through(self, listener: Any, call: Call) -> Outcome:  # noqa: ANN401 - see above

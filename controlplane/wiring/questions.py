@@ -103,7 +103,7 @@ class Questions:
         asked = Question.of(question)
         change = meant(asked, self._compiler.registry)
         change = replace(change, changes=self._around.checked(change.changes))
-        return _json(plan_answer(self._compiler, _proxies(self._by_id()), asked, change))
+        return _json(plan_answer(self._compiler, _proxies(self._by_id()), asked, change, connected=True))
 
     def _object(self, question: Mapping[str, Any]) -> bytes:
         from controlplane.plan.of_object import object_answer  # noqa: PLC0415 - see above

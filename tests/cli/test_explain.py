@@ -70,6 +70,8 @@ async def test_a_failure_has_its_exit_code_and_last_line() -> None:
             "there is no pod productpg in namespace shop; nearest: prod",
         ),
         (["GET", REVIEWS], "--from is needed"),
+        (["--from", "namespace/shop", "--as", "jason", "GET", REVIEWS], "for --as: 'jason' is neither sa/"),
+        (["--from", "namespace/shop", "--source-ip", "10.0.0.999", "GET", REVIEWS], "for --source-ip: '10.0.0.999' is"),
         (["--from", "namespace/shop", "GET", REVIEWS, "-H", "nothing"], "'nothing' is not NAME: VALUE"),
         (["--from", "namespace/shop", "reviews"], "give METHOD and URL"),
     ],
@@ -105,5 +107,14 @@ async def test_a_control_plane_answers_the_same(tmp_path: Path) -> None:
         await control_plane.stop()
     filed = await run("explain", "-f", str(shop), *question)
     assert (live.code, json.loads(live.out)) == (0, json.loads(filed.out)), live.err
-    assert wrong.code == 1
+    asked_of_files = await run("explain", "-f", str(shop), "--from", "pod/shop/nobody", "GET", "http://catalog/")
+    assert (wrong.code, wrong.err) == (2, asked_of_files.err)
     assert "there is no pod nobody in namespace shop" in wrong.err
+
+
+async def test_a_gateway_that_listens_at_one_address_is_called_there() -> None:
+    """Where the address of its pod is known, the request goes to that, and nothing may listen there."""
+    canary = ROOT / "samples" / "canary"
+    question = ["GET", "http://web.example.com:18000/", "--from", "gateway/default/ingress"]
+    result = await run("explain", "-f", str(canary), *question)
+    assert (result.code, "route         4 of 4  canary" in result.out) == (0, True), result.out + result.err

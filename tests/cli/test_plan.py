@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from controlplane.cli.plan_text import fields
 from controlplane.documents.yaml_reader import yaml_documents
 from tests.cli.command import ROOT, Result, invoked
 
@@ -111,7 +112,7 @@ def test_what_envoy_would_refuse_is_an_error_and_explained(tmp_path: Path) -> No
     assert result.code == 3, result.out
     assert "(HTTP_FILTER INSERT_FIRST) is left out, Envoy would refuse what it makes: " in result.out
     explained = invoked("explain", "-f", str(tmp_path), "envoyfilter/shop/bad")
-    assert explained.code == 3, explained.out
+    assert explained.code == 4, explained.out
     assert "(HTTP_FILTER INSERT_FIRST) is left out" in explained.out
 
 
@@ -175,9 +176,114 @@ def test_a_refused_object_leaves_the_one_of_before(tmp_path: Path) -> None:
     assert "Plan: 0 of 5 proxies" in result.out
 
 
+REFERENCES = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: away, namespace: shop}
+spec:
+  hosts: [away.example.com]
+  gateways: [pubic]
+  http: [{route: [{destination: {host: reviws}}]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: root, namespace: shop}
+spec: {hosts: [root.example.com], http: [{delegate: {name: nobody}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: away, namespace: shop}
+spec: {host: reviws}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: away, namespace: shop}
+spec: {selector: {matchLabels: {app: reviws}}}
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: away, namespace: shop}
+spec: {selector: {matchLabels: {app: reviws}}, mtls: {mode: STRICT}}
+"""
+
+
+def test_references_to_nothing_are_new_findings_and_go_away(tmp_path: Path) -> None:
+    file = tmp_path / "away.yaml"
+    file.write_text(REFERENCES)
+    answer = planned("-f", str(file))
+    found = {(each["object"]["kind"], each["path"], each["code"], each["level"]) for each in answer["problems"]}
+    assert {
+        ("VirtualService", "spec.gateways[0]", "IST0101", "Error"),
+        ("VirtualService", "spec.http[0].route[0].destination.host", "IST0101", "Error"),
+        ("VirtualService", "spec.http[0].delegate", "C204", "Error"),
+        ("DestinationRule", "spec.host", "IST0174", "Warning"),
+        ("AuthorizationPolicy", "spec.selector", "IST0127", "Warning"),
+        ("PeerAuthentication", "spec.selector.matchLabels", "C203", "Warning"),
+    } <= found
+    result = plan("-f", str(file))
+    assert result.code == 3
+    assert 'spec.gateways[0]: the gateway "pubic" is referred to and not there   IST0101' in result.out
+    shutil.copytree(BOOKSHOP, tmp_path / "all")
+    file.rename(tmp_path / "all" / "away.yaml")
+    back = invoked("plan", "--config-dir", str(tmp_path / "all"), "-f", BOOKSHOP, "--prune", "-o", "json")
+    solved = {(each["object"]["kind"], each["path"], each["code"]) for each in json.loads(back.out)["solved"]}
+    lasting = {(each["object"]["kind"], each["path"], each["code"]) for each in answer["problems"] if each["path"]}
+    assert lasting <= solved
+    assert back.code == 2, back.err
+
+
+def test_a_finding_that_moves_in_a_list_is_not_new(tmp_path: Path) -> None:
+    shutil.copytree(BOOKSHOP, tmp_path / "old")
+    route = "{route: [{destination: {host: nowhere}}]}"
+    text = (
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: more, namespace: shop}\n"
+        "spec: {hosts: [more.example.com], http: [%s]}\n"
+    )
+    (tmp_path / "old" / "more.yaml").write_text(text % route)
+    new = tmp_path / "more.yaml"
+    new.write_text(text % ("{match: [{uri: {prefix: /a}}], redirect: {uri: /b}}, " + route))
+    answer = json.loads(invoked("plan", "--config-dir", str(tmp_path / "old"), "-f", str(new), "-o", "json").out)
+    assert (answer["problems"], answer["solved"]) == ([], [])
+    (step,) = answer["objects"][0]["patch"]
+    assert (step["op"], step["place"]) == ("add", "/spec/http/0")
+
+
+def test_what_is_given_twice_is_told_and_the_last_counts(tmp_path: Path) -> None:
+    half = (Path(HALF) / "reviews.yaml").read_text()
+    (tmp_path / "a.yaml").write_text(half)
+    (tmp_path / "b.yaml").write_text("# again\n" + half.replace("weight: 50", "weight: 51", 1))
+    result = plan("-f", str(tmp_path))
+    told = f"! VirtualService shop/reviews: {tmp_path}/a.yaml:1, then {tmp_path}/b.yaml:2"
+    assert told in result.out, result.out
+    assert "90 -> 51" in result.out
+    assert "1 warning. Nothing was applied." in result.out
+
+
+def test_places_of_entries_that_go_are_those_of_before(tmp_path: Path) -> None:
+    text = (Path(BOOKSHOP) / "reviews.yaml").read_text().replace("  - {name: v1, labels: {version: v1}}\n", "")
+    (tmp_path / "new.yaml").write_text(text.replace("  - {name: v2, labels: {version: v2}}\n", ""))
+    result = plan("-f", str(tmp_path))
+    assert 'spec.subsets[0]   - {"name": "v1"' in result.out
+    assert 'spec.subsets[1]   - {"name": "v2"' in result.out
+
+
+def test_long_values_are_cut_where_they_differ() -> None:
+    same = "a" * 100
+    steps = [{"op": "replace", "path": "/spec/host", "was": f"{same}one{same}", "value": f"{same}two{same}"}]
+    (line,) = fields(steps)
+    old, new = line.removeprefix("spec.host   ").split(" -> ")
+    assert ("one" in old, "two" in new) == (True, True)
+    assert max(len(old), len(new)) <= 60
+    (line,) = fields([{"op": "replace", "path": "/a", "was": "x" * 60, "value": f"{'x' * 59}y"}])
+    assert line == f"a   {'x' * 60} -> {'x' * 59}y"
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
+        pytest.param(
+            ["--delete", "pod/shop/ratings-0"], "it stands for Deployment shop/ratings, so name that", id="pod"
+        ),
         pytest.param([], "give -f or --delete", id="nothing"),
         pytest.param(["--delete", "vs/shop/none"], "there is no VirtualService shop/none", id="not-there"),
         pytest.param(["--delete", "vs/reviews"], "is not VirtualService/NAMESPACE/NAME", id="no-namespace"),
@@ -190,6 +296,11 @@ def test_wrong_usage_is_told_from_changes(arguments: list[str], reason: str) -> 
     """Exit code 2 says that something changes."""
     result = plan(*arguments)
     assert (result.code, reason in result.err) == (1, True), result.err
+
+
+def test_an_empty_directory_is_told_by_its_option(tmp_path: Path) -> None:
+    result = invoked("plan", "--config-dir", str(tmp_path), "-f", HALF)
+    assert (result.code, "--config-dir" in result.err, "for -f" in result.err) == (1, True, False), result.err
 
 
 def test_no_control_plane() -> None:

@@ -84,6 +84,14 @@ async def test_exit_codes_and_words(server: Server, tmp_path: Path) -> None:
         assert (same.code, "0 objects: nothing changes." in same.out) == (0, True), same.out + same.err
         taken = await plan(server, tmp_path / "change.yaml", TAKEN)
         assert (taken.code, "IST0109" in taken.out, "new conflicts 1" in taken.out) == (3, True, True), taken.out
+        missing = manifest(NETWORKING, "VirtualService", "more", spec={**GOOD["spec"], "gateways": ["nowhere"]})
+        broken = await plan(server, tmp_path / "change.yaml", missing)
+        reason = 'spec.gateways[0]: the gateway "nowhere" is referred to and not there   IST0101'
+        assert (broken.code, reason in broken.out) == (3, True), broken.out
+        twice = await plan(server, tmp_path / "change.yaml", GOOD, GOOD)
+        assert "Given twice; the last counts" in twice.out, twice.out
+        deploy = await plan(server, tmp_path / "change.yaml", options=("--delete", "deploy/shop/cart"))
+        assert (deploy.code, "name these (pod/NAMESPACE/NAME)" in deploy.err) == (1, True), deploy.err
         gone = await plan(server, tmp_path / "change.yaml", options=("--delete", "vs/shop/cart"))
         assert gone.code == 2, gone.out + gone.err
         assert "1 of 1 proxy (1 sidecar): route configurations ~1" in gone.out
@@ -116,4 +124,4 @@ async def test_an_object_is_explained_with_who_has_it(server: Server) -> None:
         assert answer["delivery"] == {"states": {"RDS": {"SYNCED": 1}}, "refusals": [], "refusalCount": 0}
         assert client.copy() == before
         none = await run("explain", "--address", server.monitoring, "vs/shop/none")
-        assert (none.code, "there is no VirtualService shop/none" in none.err) == (1, True)
+        assert (none.code, "there is no VirtualService shop/none" in none.err) == (2, True)

@@ -88,6 +88,8 @@ ANALYZERS: tuple[Analyzer, ...] = (
     Analyzer("controlplane.IngressSecrets", "secrets of Ingresses", gateways.ingress_secrets),
     Analyzer("controlplane.Conflicts", "what older objects take", own.conflicts),
     Analyzer("controlplane.Fields", "fields without effect", own.fields),
+    Analyzer("controlplane.Selectors", "objects for workloads that are not there", own.selectors),
+    Analyzer("controlplane.Delegates", "VirtualServices that rules delegate to", own.delegates),
     *(
         Analyzer(f"schema.ValidationAnalyzer.{name}", f"each {name} by itself", schema.validation(istio_kind(name)))
         for name in KINDS
