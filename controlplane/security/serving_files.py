@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from controlplane.security.ca import utc_now
-from controlplane.security.certificates import decode, encode, issued_by, private_key
+from controlplane.security.certificates import decode, encode, is_authority, issued_by, private_key
 from controlplane.security.serving import Shown
 from controlplane.security.sources import SourceUnavailableError
 
@@ -38,7 +39,7 @@ class ServingFiles:
         """Return what the files hold, the same object while they are the same.
 
         Raises:
-            InvalidServingError: they do not fit each other, or have ended.
+            InvalidServingError: they do not fit each other, or no client would take them now.
             SourceUnavailableError: one is missing or cannot be read.
         """
         contents = tuple(self._read(name) for name in (*PAIR, self._roots()))
@@ -66,11 +67,11 @@ class ServingFiles:
             raise self._invalid(PAIR[1], str(error)) from error
         if key.public_key() != certificate.public_key():
             raise self._invalid(PAIR[1], "is not the key of tls.crt")
-        if self._clock() >= certificate.not_valid_after_utc:
-            ended = certificate.not_valid_after_utc.isoformat(timespec="seconds")
-            raise self._invalid(PAIR[0], f"the certificate ended at {ended}")
-        if not any(issued_by(chain[-1], root) or chain[-1] == root for root in roots):
-            raise self._invalid(PAIR[0], f"does not lead to any certificate of {self._roots()}")
+        problem = _problem(certificate, self._clock())
+        if problem:
+            raise self._invalid(PAIR[0], f"the certificate {problem}, and no client would take it")
+        if not _leads(chain, roots, self._clock()):
+            raise self._invalid(PAIR[0], f"does not lead to any certificate of {self._roots()} that is valid now")
         return Shown(key_pem + b"\n" + encode(chain).encode(), certificate, encode(dict.fromkeys(roots)))
 
     def _decoded(self, name: str, pem: bytes) -> tuple[x509.Certificate, ...]:
@@ -84,3 +85,36 @@ class ServingFiles:
 
     def _invalid(self, name: str, reason: str) -> InvalidServingError:
         return InvalidServingError(f"{self._folder / name}: {reason}")
+
+
+def _problem(certificate: x509.Certificate, now: datetime) -> str:
+    """Say why nobody would take a certificate of a server; empty if that is not to be seen from it alone."""
+    if now >= certificate.not_valid_after_utc:
+        return f"ended at {certificate.not_valid_after_utc.isoformat(timespec='seconds')}"
+    if now < certificate.not_valid_before_utc:
+        return f"begins at {certificate.not_valid_before_utc.isoformat(timespec='seconds')}"
+    try:
+        extensions = certificate.extensions
+        extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        usages = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound as missing:
+        return "has no names" if missing.oid == x509.SubjectAlternativeName.oid else ""
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        return f"has extensions that cannot be read: {error}"
+    good = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+    return "" if good & set(usages) else "is not for servers (extended key usage)"
+
+
+def _leads(chain: Sequence[x509.Certificate], roots: Sequence[x509.Certificate], now: datetime) -> bool:
+    """Whether the first certificate leads to a root over others of the chain, in any order, as clients look for it."""
+    anchors, rest = ([each for each in among if _is_current(each, now)] for among in (roots, chain[1:]))
+    reached = [chain[0]]
+    for each in reached:
+        if each in anchors or any(issued_by(each, root) for root in anchors):
+            return True
+        reached += [other for other in rest if other not in reached and is_authority(other) and issued_by(each, other)]
+    return False
+
+
+def _is_current(certificate: x509.Certificate, now: datetime) -> bool:
+    return certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc

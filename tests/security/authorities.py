@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+_PURPOSES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
@@ -36,10 +37,16 @@ class Signer:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def signs(
-        self, common_name: str, days: float = 100, *, authority: bool = True, names: tuple[str, ...] = ()
+        self,
+        common_name: str,
+        days: float = 100,
+        *,
+        authority: bool = True,
+        names: tuple[str, ...] = (),
+        usage: str = "",
     ) -> Signer:
-        """Sign a new key: for an authority, or for these DNS names and URIs."""
-        return _signed(common_name, self, days, authority=authority, names=names)
+        """Sign a new key: for an authority, or for these DNS names and URIs; ``usage`` is "server", "client" or any."""
+        return _signed(common_name, self, days, authority=authority, names=names, purpose=usage)
 
 
 def root(common_name: str, days: float = 1000) -> Signer:
@@ -47,7 +54,13 @@ def root(common_name: str, days: float = 1000) -> Signer:
 
 
 def _signed(
-    common_name: str, parent: Signer | None, days: float, *, authority: bool, names: tuple[str, ...] = ()
+    common_name: str,
+    parent: Signer | None,
+    days: float,
+    *,
+    authority: bool,
+    names: tuple[str, ...] = (),
+    purpose: str = "",
 ) -> Signer:
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     signing_key = parent.key if parent else key
@@ -79,6 +92,8 @@ def _signed(
     if names:
         kinds = [x509.UniformResourceIdentifier(each) if "://" in each else x509.DNSName(each) for each in names]
         builder = builder.add_extension(x509.SubjectAlternativeName(kinds), critical=False)
+    if purpose:
+        builder = builder.add_extension(x509.ExtendedKeyUsage([_PURPOSES[purpose]]), critical=False)
     return Signer(builder.sign(signing_key, hashes.SHA256()), key)
 
 

@@ -17,6 +17,7 @@ from tests.security.authorities import Clock, Signer, key_pem, root
 
 ROOT, OTHER = root("root"), root("other")
 ISSUER = ROOT.signs("issuer")
+ASTRAY = "tls/tls.crt: does not lead to any certificate of ca/root-cert.pem that is valid now"
 
 
 def mount(folder: Path, pair: Signer, *between: Signer, roots: bytes = ROOT.pem) -> None:
@@ -29,7 +30,8 @@ def mount(folder: Path, pair: Signer, *between: Signer, roots: bytes = ROOT.pem)
 
 
 def istiod(signer: Signer = ISSUER, days: float = 100) -> Signer:
-    return signer.signs("istiod.istio-system.svc", days, authority=False)
+    name = "istiod.istio-system.svc"
+    return signer.signs(name, days, authority=False, names=(name,))
 
 
 def test_the_roots_of_the_config_map_win_over_those_of_the_secret(tmp_path: Path) -> None:
@@ -50,7 +52,8 @@ def test_the_roots_of_the_config_map_win_over_those_of_the_secret(tmp_path: Path
         ("tls/tls.key", b"nonsense", "tls/tls.key: not an unencrypted private key in PEM"),
         ("tls/tls.key", key_pem(ROOT.key), "tls/tls.key: is not the key of tls.crt"),
         ("ca/root-cert.pem", b"\n", "ca/root-cert.pem: is empty"),
-        ("ca/root-cert.pem", OTHER.pem, "tls/tls.crt: does not lead to any certificate of ca/root-cert.pem"),
+        ("ca/root-cert.pem", OTHER.pem, ASTRAY),
+        ("ca/root-cert.pem", root("root").pem, ASTRAY),
     ],
 )
 async def test_what_does_not_fit_is_named_and_the_last_good_pair_stays(
@@ -96,6 +99,50 @@ def test_a_certificate_that_has_ended_does_not_begin(tmp_path: Path) -> None:
     later = Clock(datetime.now(UTC) + timedelta(days=2))
     with pytest.raises(InvalidServingError, match="the certificate ended at"):
         ServingFiles(tmp_path, later).current()
+
+
+def test_one_of_the_future_does_not_begin(tmp_path: Path) -> None:
+    mount(tmp_path, istiod(), ISSUER)
+    earlier = Clock(datetime.now(UTC) - timedelta(days=2))
+    with pytest.raises(InvalidServingError, match=r"the certificate begins at .*no client would take it"):
+        ServingFiles(tmp_path, earlier).current()
+
+
+def test_a_root_that_has_ended_does_not_count(tmp_path: Path) -> None:
+    ended = root("ended", days=-0.5)
+    mount(tmp_path, istiod(ended), roots=ended.pem + ROOT.pem)
+    with pytest.raises(InvalidServingError, match="does not lead to any certificate"):
+        ServingFiles(tmp_path).current()
+
+
+SERVER, CLIENT = (ISSUER.signs("a", authority=False, names=("a",), usage=usage) for usage in ("server", "client"))
+MIDDLE = ISSUER.signs("middle")
+
+
+@pytest.mark.parametrize(
+    ("pair", "between", "reason"),
+    [
+        pytest.param(istiod(MIDDLE), (MIDDLE, ISSUER), "", id="two"),
+        pytest.param(istiod(MIDDLE), (ISSUER, OTHER, MIDDLE, ROOT), "", id="any-order-and-others"),
+        pytest.param(istiod(ROOT), (), "", id="of-the-root"),
+        pytest.param(SERVER, (ISSUER,), "", id="for-servers"),
+        pytest.param(istiod(MIDDLE), (ISSUER,), "does not lead to", id="gap"),
+        pytest.param(istiod(OTHER), (ISSUER, ROOT), "does not lead to", id="another-root-behind-it"),
+        pytest.param(istiod(MIDDLE), (MIDDLE, ROOT.signs("issuer", days=-0.5)), "does not lead to", id="issuer-ended"),
+        pytest.param(istiod(istiod()), (istiod(), ISSUER), "does not lead to", id="signed-by-no-authority"),
+        pytest.param(ISSUER.signs("a", authority=False), (ISSUER,), "the certificate has no names", id="no-names"),
+        pytest.param(CLIENT, (ISSUER,), "the certificate is not for servers", id="for-clients"),
+    ],
+)
+def test_only_what_clients_take_is_shown(
+    tmp_path: Path, pair: Signer, between: tuple[Signer, ...], reason: str
+) -> None:
+    mount(tmp_path, pair, *between)
+    if not reason:
+        assert ServingFiles(tmp_path).current().certificate == pair.certificate
+        return
+    with pytest.raises(InvalidServingError, match=reason):
+        ServingFiles(tmp_path).current()
 
 
 def test_a_key_is_not_shown(tmp_path: Path) -> None:
