@@ -145,12 +145,44 @@ def stated_gateways(view: View, _key: tuple[()]) -> NetworkGateways:
 
 @query
 def network_gateways(view: View, _key: tuple[()]) -> NetworkGateways:
-    """Return the gateways by their IP addresses; one whose name nobody has resolved yet is left out."""
+    """Return the gateways by their IP addresses, without those that are ``unusable``.
+
+    One whose name nobody has resolved yet is left out.
+    """
     stated = stated_gateways(view, ())
     every = [gateway for held in stated.by_network.values() for gateway in held]
     return NetworkGateways.of(
-        gateway._replace(address=address) for gateway in every for address in resolved(view, gateway.address)
+        gateway._replace(address=address)
+        for gateway in every
+        for address in resolved(view, gateway.address)
+        if not unusable(address)
     )
+
+
+def unusable(address: str) -> str:
+    """Say in a word why no proxy is sent to an IP address as to a gateway; empty where it is.
+
+    Whoever may write a Service's status, or answers for a name, would lead all proxies to themselves or to the
+    machine's metadata with it. istiod and Envoy take each of them.
+    """
+    found = ipaddress.ip_address(address)
+    found = (found.ipv4_mapped or found) if isinstance(found, ipaddress.IPv6Address) else found
+    words = {
+        "unspecified": found.is_unspecified,
+        "loopback": found.is_loopback,
+        "multicast": found.is_multicast,
+        "link-local": found.is_link_local,
+        "reserved": found.version == 4 and found.is_reserved,  # noqa: PLR2004 - those of IPv6 hold translated ones
+    }
+    return next((word for word, holds in words.items() if holds), "")
+
+
+@query
+def unusable_gateways(view: View, _key: tuple[()]) -> Mapping[str, str]:
+    """Return the gateways whose stated address is ``unusable``, and the word for it."""
+    held = stated_gateways(view, ()).by_network.values()
+    addresses = sorted({each.address for gateways in held for each in gateways if _is_ip(each.address)})
+    return {address: word for address in addresses if (word := unusable(address))}
 
 
 @query
@@ -243,4 +275,6 @@ __all__ = [
     "network_of",
     "several_networks",
     "stated_gateways",
+    "unusable",
+    "unusable_gateways",
 ]

@@ -2,7 +2,8 @@
 
 In: the names that the registry wants. Out: their addresses, as objects of the registry, whenever they are others. What
 may go wrong: a server of names that does not answer. Then what was found before stays, and it is asked again. A name
-that is not there, or has no address, has none.
+that is not there, or has no address, has none. Of the addresses of a name a bounded number counts, and none to which no
+proxy is sent, such as a loopback address; why is among the ``problems``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import structlog
 
 from controlplane.model.objects import ChangeSet
 from controlplane.registry.environment import GATEWAY_NAMES, is_false
-from controlplane.registry.networks import gateway_names
+from controlplane.registry.networks import gateway_names, unusable, unusable_gateways
 from controlplane.registry.resolved_names import found_addresses, name_key
 from controlplane.registry.store import Registry
 
@@ -27,7 +28,10 @@ AGAIN_SECONDS = 30.0
 """How long a name is believed. Source: istiod, which asks no less often whatever the record's own time is."""
 FIRST_SECONDS = 5.0
 """How long proxies wait for the first answers, at most."""
+MOST_ADDRESSES = 64
+"""How many addresses of one name count: each endpoint of a network is shared among them."""
 _AT_ONCE = 16
+_NAMED = 3
 _TYPES = ("A", "AAAA")
 
 log = structlog.get_logger(__name__)
@@ -56,17 +60,27 @@ class GatewayNames:
         self._wanted: frozenset[str] = frozenset()
         self._found: dict[str, tuple[str, ...]] = {}
         self._problems: dict[str, str] = {}
+        self._unusable: Mapping[str, str] = {}
         self._woken = asyncio.Event()
         self._places = asyncio.Semaphore(_AT_ONCE)
         registry.memo.keep(gateway_names, ())
+        registry.memo.keep(unusable_gateways, ())
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Which names have no addresses, or perhaps old ones, and why: one sentence each."""
-        return tuple(f"gateway {name}: {reason}" for name, reason in sorted(self._problems.items()) if reason)
+        """Which gateways have no addresses, or not all, or perhaps old ones, and why: one sentence each."""
+        stated = {address: _no_proxy_is_sent(word) for address, word in self._unusable.items()}
+        return tuple(
+            f"gateway {name}: {reason}" for name, reason in sorted((stated | self._problems).items()) if reason
+        )
 
     def changed(self) -> None:
         """Look again what is wanted: objects changed."""
+        unusable_now = self._registry.memo.get(unusable_gateways, ())
+        for address in unusable_now.keys() - self._unusable.keys():
+            reason = _no_proxy_is_sent(unusable_now[address])
+            log.warning("networks.gateway_unusable", address=address, reason=reason)
+        self._unusable = unusable_now
         wanted = self._registry.memo.get(gateway_names, ()) if self._asks else frozenset()
         if wanted != self._wanted:
             self._wanted = wanted
@@ -115,8 +129,7 @@ class GatewayNames:
         before = self._found.get(name, ())
         try:
             async with self._places:
-                found = await self._addresses(name, before)
-            reason = "" if found else "its name has no addresses"
+                found, reason = _used(await self._addresses(name, before))
         except OSError as error:
             found, reason = before, f"its name could not be resolved: {error}"
         if reason and reason != self._problems.get(name):
@@ -124,8 +137,8 @@ class GatewayNames:
         self._problems[name], self._found[name] = reason, found
         return found != before
 
-    async def _addresses(self, name: str, before: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the addresses of a name, sorted; those of ``before`` of a family for which nobody answers.
+    async def _addresses(self, name: str, before: tuple[str, ...]) -> set[str]:
+        """Return the addresses of a name; those of ``before`` of a family for which nobody answers.
 
         Many servers of names fail for AAAA where a name has addresses of IPv4 alone.
 
@@ -145,7 +158,7 @@ class GatewayNames:
             try:
                 answer = await self._resolver.resolve(name, each, raise_on_no_answer=False, search=False)
             except resolver.NXDOMAIN:
-                return ()
+                return set()
             except exception.DNSException as error:
                 failures.append(error)
                 found |= {address for address in before if (":" in address) == (each == "AAAA")}
@@ -153,4 +166,21 @@ class GatewayNames:
                 found |= {record.to_text() for record in answer}
         if len(failures) == len(_TYPES):
             raise OSError(str(failures[0])) from failures[0]
-        return tuple(sorted(found))
+        return found
+
+
+def _used(found: set[str]) -> tuple[tuple[str, ...], str]:
+    """Return those addresses of a name that count, sorted, and why not all do; empty where they do."""
+    if not found:
+        return (), "its name has no addresses"
+    words = {address: unusable(address) for address in sorted(found)}
+    usable = tuple(address for address, word in words.items() if not word)
+    refused = [f"{address}: {_no_proxy_is_sent(word)}" for address, word in words.items() if word]
+    reasons = refused[:_NAMED] + ([f"and {len(refused) - _NAMED} more"] if len(refused) > _NAMED else [])
+    if len(usable) > MOST_ADDRESSES:
+        reasons.append(f"its name has {len(usable)} addresses, of which the first {MOST_ADDRESSES} count")
+    return usable[:MOST_ADDRESSES], "; ".join(reasons)
+
+
+def _no_proxy_is_sent(word: str) -> str:
+    return f"no proxy is sent to {'an' if word[0] in 'aeiou' else 'a'} {word} address"

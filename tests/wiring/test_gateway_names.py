@@ -14,13 +14,14 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 import pytest
+from structlog.testing import capture_logs
 
 from controlplane.model.objects import ChangeSet
 from controlplane.registry.networks import network_gateways
 from controlplane.registry.resolved_names import RESOLVED_NAME
 from controlplane.registry.store import Registry
 from controlplane.watchers.reading import read
-from controlplane.wiring.gateway_names import GatewayNames
+from controlplane.wiring.gateway_names import MOST_ADDRESSES, GatewayNames
 from tests.feature.server import EVENTUALLY_SECONDS, PAUSE_SECONDS
 
 LOOPBACK = "127.0.0.1"
@@ -199,3 +200,54 @@ async def test_the_variable_of_istiod_has_nobody_asked(server: Served) -> None:
     world.write(BY_STATUS)
     assert await world.names.first() == ChangeSet()
     assert answers.asked == 0
+
+
+async def test_addresses_that_would_lead_proxies_astray_do_not_count(server: Served) -> None:
+    """Whoever answers for a name must not lead every proxy to itself, or to its machine's metadata."""
+    answers, listening = server
+    bad = ["127.0.0.1", "169.254.169.254", "224.0.0.1", "0.0.0.0", "255.255.255.255"]
+    answers.held = {("edge.test", "A"): ["9.9.9.1", *bad], ("edge.test", "AAAA"): ["::1", "2001:db8::1"]}
+    world = World(listening)
+    world.write(BY_STATUS)
+    world.apply(await world.names.first())
+    assert world.gateways == [("2001:db8::1", 15443), ("9.9.9.1", 15443)]
+    (problem,) = world.names.problems
+    assert problem == (
+        "gateway edge.test: 0.0.0.0: no proxy is sent to an unspecified address; "
+        "127.0.0.1: no proxy is sent to a loopback address; "
+        "169.254.169.254: no proxy is sent to a link-local address; and 3 more"
+    )
+
+
+async def test_of_very_many_addresses_some_count(server: Served) -> None:
+    answers, listening = server
+    answers.held = {("edge.test", "AAAA"): [f"2001:db8::{number:x}" for number in range(1, 200)]}
+    world = World(listening)
+    world.write(BY_STATUS)
+    world.apply(await world.names.first())
+    assert len(world.gateways) == MOST_ADDRESSES
+    assert world.names.problems == ("gateway edge.test: its name has 199 addresses, of which the first 64 count",)
+
+
+@pytest.mark.parametrize(
+    ("address", "word"),
+    [
+        ("127.0.0.9", "a loopback"),
+        ("::ffff:127.0.0.1", "a loopback"),
+        ("ff02::1", "a multicast"),
+        ("fe80::1", "a link-local"),
+        ("::", "an unspecified"),
+        ("240.0.0.1", "a reserved"),
+        ("10.0.0.1", ""),
+        ("64:ff9b::a00:1", ""),
+    ],
+)
+def test_stated_addresses_are_looked_at_too(address: str, word: str) -> None:
+    world = World(0)
+    with capture_logs() as logs:
+        world.write(BY_STATUS.replace("hostname: edge.test", f'ip: "{address}"'))
+        world.names.changed()
+    reason = f"no proxy is sent to {word} address"
+    assert [each["reason"] for each in logs if each["event"] == "networks.gateway_unusable"] == [reason] * bool(word)
+    assert world.names.problems == ((f"gateway {address}: {reason}",) if word else ())
+    assert world.gateways == ([] if word else [(address, 15443)])
