@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import MutableMapping
 from http import HTTPStatus
+from pathlib import Path
 from traceback import format_exc
 from typing import Any, BinaryIO
 
@@ -25,6 +26,8 @@ from controlplane.webhooks.validation import INVALID, INVALID_RESOURCE, validate
 
 LENGTH = 4
 """Bytes of a length, most significant first."""
+READY = b"+"
+"""What comes first of all on standard output."""
 _NICE = 5
 _Outcome = dict[str, Any]
 
@@ -43,7 +46,7 @@ def outcome(body: bytes, seconds: float) -> _Outcome:
     _log_to(logged)
 
     def review(request: Request) -> Response:
-        asked[:] = [{"resource": request.resource, "dry_run": request.dry_run, "failure": INVALID_RESOURCE}]
+        asked[:] = [_asked(request)]
         response = validate(request)
         asked[0]["failure"] = response.failure
         return response
@@ -52,19 +55,35 @@ def outcome(body: bytes, seconds: float) -> _Outcome:
     try:
         found: _Outcome = {"status": HTTPStatus.OK, "review": answer(json_value(body), review)}
     except _TooLongError:
-        found = {"status": HTTPStatus.OK, "review": _too_long(body, seconds)}
+        found = refused(body, f"the object takes more than {seconds:g} seconds of processor time to check")
     except (NotAReviewError, UnreadableError) as error:
         found = {"status": HTTPStatus.BAD_REQUEST, "text": str(error)}
     except Exception:  # noqa: BLE001 - our bug: the other side logs it
         found = {"status": HTTPStatus.INTERNAL_SERVER_ERROR, "text": format_exc()}
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-    return {**found, "logged": logged, "asked": asked}
+    return {"asked": asked, **found, "logged": logged}
 
 
-def _too_long(body: bytes, seconds: float) -> _Outcome:
-    reason = f"{INVALID}the object takes more than {seconds:g} seconds of processor time to check"
-    return answer(json_value(body), lambda _: Response(refusal=reason, failure=INVALID_RESOURCE))
+def refused(body: bytes, reason: str) -> _Outcome:
+    """Return the outcome of a review that is refused, whatever it is about.
+
+    Raises:
+        NotAReviewError: it is none.
+        UnreadableError: it is no JSON.
+    """
+    asked: list[_Outcome] = []
+
+    def review(request: Request) -> Response:
+        asked.append(_asked(request))
+        return Response(refusal=f"{INVALID}{reason}", failure=INVALID_RESOURCE)
+
+    found = answer(json_value(body), review)
+    return {"status": HTTPStatus.OK, "review": found, "asked": asked, "logged": []}
+
+
+def _asked(request: Request) -> _Outcome:
+    return {"resource": request.resource, "dry_run": request.dry_run, "failure": INVALID_RESOURCE}
 
 
 def _log_to(logged: list[_Outcome]) -> None:
@@ -80,6 +99,8 @@ def _stop(_number: int, _frame: object) -> None:
 
 
 def _serve(requests: BinaryIO, answers: BinaryIO, seconds: float) -> None:
+    answers.write(READY)
+    answers.flush()
     while len(head := requests.read(LENGTH)) == LENGTH:
         body = requests.read(int.from_bytes(head))
         told = json.dumps(outcome(body, seconds), default=str).encode()
@@ -89,6 +110,7 @@ def _serve(requests: BinaryIO, answers: BinaryIO, seconds: float) -> None:
 
 if __name__ == "__main__":
     os.nice(_NICE)  # proxies go first
+    Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")  # and stay, where memory is short
     signal.signal(signal.SIGPROF, _stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the other side ends this one
     _serve(sys.stdin.buffer, sys.stdout.buffer, float(sys.argv[1]))
