@@ -23,7 +23,7 @@ from google.protobuf.message import Message
 from controlplane.admin.json_text import Items, Members, Value
 from controlplane.admin.message_json import typed_json
 from controlplane.admin.pace import PAUSE, Pause, in_order
-from controlplane.admin.published import publishing
+from controlplane.published import publishing
 from controlplane.snapshots import Resource, ResourceType, Snapshot
 
 MESSAGES: Mapping[ResourceType, Callable[[], Message]] = {
@@ -82,7 +82,8 @@ def config_dump_parts(snapshot: Snapshot, types: Collection[ResourceType]) -> It
                 continue
             message = MESSAGES[resource.type]()
             message.ParseFromString(resource.body)
-            yield from publishing(message)
+            for _ in publishing(message):
+                yield PAUSE
             _add(section, made, resource, message.SerializeToString(deterministic=True))
             yield PAUSE
         packed = AnyMessage()

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from controlplane.admin.json_text import Items, Members, Value
 from controlplane.admin.message_parts import divided
 from controlplane.admin.pace import Pause
-from controlplane.admin.published import REDACTED, hide, is_sensitive, publish, unpacked
+from controlplane.published import REDACTED, hide, is_sensitive, publish, unpacked
 
 _WELL_KNOWN = "google.protobuf."
 _AT_ONCE_BYTES = 2_000

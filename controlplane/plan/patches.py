@@ -13,6 +13,7 @@ from google.protobuf.json_format import Error, MessageToDict
 from google.protobuf.message import Message
 
 from controlplane.plan.edits import edits
+from controlplane.published import publish
 from controlplane.snapshots import Resource, ResourceType
 
 _MESSAGES: dict[ResourceType, type[Message]] = {
@@ -34,7 +35,7 @@ class Patches:
         self._left = MOST_BYTES
 
     def of(self, before: Resource, after: Resource) -> dict[str, Any]:
-        """Return ``patch``, or ``unshown``: why there is none. Of Secrets nothing is told."""
+        """Return ``patch``, or ``unshown``: why there is none. Of Secrets, keys and passwords nothing is told."""
         found = self._known.get((before, after))
         if found is None:
             found = self._known[before, after] = self._made(before, after)
@@ -51,10 +52,12 @@ class Patches:
             old, new = (_value(message, each.body) for each in (before, after))
         except (Error, TypeError) as error:
             return {"unshown": f"it holds something that cannot be written as JSON: {error}"}
-        return {"patch": [edit.words() for edit in edits(old, new)]}
+        found = [edit.words() for edit in edits(old, new)]
+        return {"patch": found} if found else {"unshown": "only what nobody may see is another: a key, a password"}
 
 
 def _value(message: type[Message], body: bytes) -> Any:  # noqa: ANN401 - JSON
     made = message()
     made.ParseFromString(body)
+    publish(made)
     return MessageToDict(made, preserving_proto_field_name=True)

@@ -16,8 +16,6 @@ from google.protobuf import any_pb2, descriptor_pool, message_factory, struct_pb
 from google.protobuf.message import DecodeError, Message
 from udpa.annotations import sensitive_pb2
 
-from controlplane.admin.pace import PAUSE, Pause
-
 REDACTED = "[redacted]"
 _LOADABLE = ("envoy.", "xds.", "udpa.")
 _sensitive = set[str]()  # full names of fields; those of ``_looked_at`` are known
@@ -48,12 +46,12 @@ def publish(message: Message, *, as_json: bool = True) -> None:
             publish(each, as_json=as_json)
 
 
-def publishing(message: Message) -> Iterator[Pause]:
-    """Redact a message as ``publish`` does, and leave unknown types as they are; with pauses, since it may be large."""
+def publishing(message: Message) -> Iterator[None]:
+    """Redact a message as ``publish`` does, and leave unknown types as they are; in steps, since it may be large."""
     for field, value in message.ListFields():
         for each in _inner(message, field, value):
             publish(each, as_json=False)
-            yield PAUSE
+            yield
 
 
 def _inner(message: Message, field: Any, value: Any) -> Iterable[Message]:  # noqa: ANN401 - protobuf's field and value
@@ -107,6 +105,14 @@ def unpacked(packed: any_pb2.Any) -> Message | None:
     except (KeyError, DecodeError):
         return None
     return inner
+
+
+def message_descriptor(type_url: str) -> Any:  # noqa: ANN401 - as above
+    """Return the descriptor of a message, ``None`` where its type is not known."""
+    try:
+        return _message_class(type_url.rpartition("/")[2]).DESCRIPTOR
+    except KeyError:
+        return None
 
 
 @cache
