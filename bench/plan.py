@@ -98,7 +98,16 @@ async def main(services: int = 1_000, proxies: int = 500) -> None:
 async def _plan(questions: Questions, text: str) -> None:
     body = json.dumps({"objects": [{"value": yaml.safe_load(text)}]}).encode()
     ticker, watch, began, used = Ticker(), Watch(), perf_counter(), process_time()
-    answer = json.loads(await questions.plan(body))
+    told = bytearray()
+
+    async def read() -> bytes:
+        return body
+
+    async def take(piece: bytes) -> None:
+        told.extend(piece)
+
+    await questions.plan(read, take)
+    answer = json.loads(told)
     seconds, held, private = perf_counter() - began, ticker.end(), watch.end()
     print(
         f"{answer['totals']['proxies']} of {answer['proxyCount']} proxies, {answer['totals']['resources']}: "

@@ -70,6 +70,16 @@ class Limits:
     max_webhook_connections: Annotated[
         int, "Most connections to the webhooks; above it an idle one makes room, of the address that has most."
     ] = 512
+    max_question_size: Annotated[int, "Largest question that may be posted to the monitoring port, in bytes."] = (
+        32 << 20
+    )
+    max_question_bytes: Annotated[int, "Most bytes of such questions that are held at a time."] = 64 << 20
+    question_timeout: Annotated[timedelta, "What a caller of the monitoring port is given to send a question."] = (
+        timedelta(seconds=30)
+    )
+    max_monitoring_connections: Annotated[
+        int, "Most connections to the monitoring port, and to that of readiness; above it an idle one makes room."
+    ] = 512
     response_cache_size: Annotated[int, "Bytes of encoded responses that are kept for other proxies."] = 64 << 20
     max_proxy_classes: Annotated[int, "Most kinds of proxies, each with configuration of its own, in all."] = 2_000
     max_proxy_classes_per_address: Annotated[int, "Likewise, at one address."] = 256

@@ -1,8 +1,10 @@
-"""Who may see the debug endpoints: callers on this machine, who mean this machine."""
+"""Who may see the debug endpoints: callers on this machine, who mean this machine, and no web page of elsewhere."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv6Address, ip_address
+from urllib.parse import urlsplit
 
 
 def is_loopback(peer: str | None) -> bool:
@@ -27,3 +29,15 @@ def names_this_machine(host: str | None) -> bool:
     elif name.count(":") == 1:
         name = name.partition(":")[0]
     return name.removesuffix(".") == "localhost" or is_loopback(name)
+
+
+def is_of_another_site(headers: Mapping[str, str]) -> bool:
+    """Whether a browser asks on behalf of a page that this port has not served.
+
+    Such a page cannot read the answer, but each question costs something. Browsers say it with ``Sec-Fetch-Site``
+    (W3C, Fetch Metadata), older ones, where something is posted, with ``Origin``; no other program sends these.
+    """
+    if headers.get("Sec-Fetch-Site", "none").lower() not in {"none", "same-origin"}:
+        return True
+    origin = headers.get("Origin")
+    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("Host", "").strip().lower()

@@ -21,13 +21,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 import structlog
 from aiohttp import hdrs, web
 
 from controlplane import ISTIO_VERSION, metrics
-from controlplane.admin.access import is_loopback, names_this_machine
+from controlplane.admin.access import is_loopback, is_of_another_site, names_this_machine
 from controlplane.admin.connections_view import connections_view, watches_view
 from controlplane.admin.feeds_view import feeds_view
 from controlplane.admin.json_text import Items, Members, Value, pieces
@@ -41,9 +42,10 @@ from controlplane.admin.registry_view import (
     rejected_view,
     service_order,
 )
-from controlplane.admin.sources import AdminSources, find_connection
+from controlplane.admin.sources import AdminSources, Read, find_connection
 from controlplane.admin.sync_view import SyncView, sync_order
 from controlplane.admin.tasks_view import tasks_view
+from controlplane.http1.bodies import Bodies, BodyRefusedError, room_of_questions
 from controlplane.model.manifest import manifest, manifest_order
 from controlplane.snapshots import ResourceType
 
@@ -51,6 +53,7 @@ log = structlog.get_logger()
 
 SOURCES = web.AppKey("sources", AdminSources)
 PACE = web.AppKey("pace", Pace)
+BODIES = web.AppKey("bodies", Bodies)
 
 PROGRAM = "controlplane"
 NO_PAGE = "404 page not found\n"
@@ -59,6 +62,7 @@ NOT_CONNECTED = "Proxy not connected to this Pilot instance. It may be connected
 NOT_COMPILED = "Nothing has been compiled for this proxy yet.\n"
 NOT_LOOPBACK = "Debug endpoints answer callers on loopback only.\n"
 OTHER_HOST = "Debug endpoints answer requests for localhost or a loopback address only; this one's Host is another.\n"
+OTHER_SITE = "Debug endpoints do not answer on behalf of other sites; open the address by itself.\n"
 
 _JSON = {"Content-Type": "application/json; charset=utf-8", "X-Content-Type-Options": "nosniff"}
 
@@ -72,9 +76,6 @@ DUMPED = {
 }
 """What ``?types=`` of a configuration dump may name."""
 
-MOST_ASKED_BYTES = 32 * 1024 * 1024
-"""Of a question that is posted."""
-
 T = TypeVar("T")
 Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -82,9 +83,10 @@ Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def application(sources: AdminSources) -> web.Application:
     """Return the application of the monitoring port."""
     slashes = web.normalize_path_middleware(append_slash=False, merge_slashes=True)
-    app = web.Application(middlewares=[_errors, _access, slashes], client_max_size=MOST_ASKED_BYTES)
+    app = web.Application(middlewares=[_errors, _access, slashes])
     app[SOURCES] = sources
     app[PACE] = Pace()
+    app[BODIES] = Bodies(room_of_questions(sources.limits), sources.reached)
     app.router.add_get("/metrics", _metrics)
     app.router.add_get("/ready", _ready)
     app.router.add_get("/healthz", _healthz)
@@ -112,6 +114,8 @@ async def _access(request: web.Request, handler: Respond) -> web.StreamResponse:
             return web.Response(status=401, text=NOT_LOOPBACK)
         if not names_this_machine(request.headers.get("Host")):
             return web.Response(status=403, text=OTHER_HOST)
+        if is_of_another_site(request.headers):
+            return web.Response(status=403, text=OTHER_SITE)
     return await handler(request)
 
 
@@ -216,8 +220,10 @@ async def _endpointz(request: web.Request) -> web.StreamResponse:
 
 
 async def _configz(request: web.Request) -> web.StreamResponse:
+    from controlplane.admin.published_manifest import published_manifest  # noqa: PLC0415 - as with ``config_dump``
+
     objects, headers = await _paged(request, request.app[SOURCES].objects(), manifest_order)
-    return await _json(request, Items(manifest(obj) for obj in objects), headers)
+    return await _json(request, Items(published_manifest(manifest(obj)) for obj in objects), headers)
 
 
 async def _rejectedz(request: web.Request) -> web.StreamResponse:
@@ -245,7 +251,11 @@ async def _explain(request: web.Request) -> web.StreamResponse:
         return web.Response(status=503, text=f"{request.app[SOURCES].ready()[1]}\n")
     if "object" in request.query:
         question = {"explain": request.query["object"], "patches": "patches" in request.query}
-        return await _of_copy(request, json.dumps(question).encode())
+
+        async def written() -> bytes:
+            return json.dumps(question).encode()
+
+        return await _of_copy(request, written)
     asked = [(name, value) for name, value in request.query.items() if name not in {"pretty", "limit"}]
     try:
         answer = await request.app[SOURCES].explain(asked)
@@ -259,20 +269,39 @@ async def _plan(request: web.Request) -> web.StreamResponse:
         return web.Response(status=503, text=f"{request.app[SOURCES].ready()[1]}\n")
     if request.content_type != "application/json":  # a web page of elsewhere cannot send that without asking first
         return web.Response(status=415, text="The question must be application/json.\n")
-    return await _of_copy(request, await request.read())
+    async with AsyncExitStack() as held:
+        return await _of_copy(request, lambda: held.enter_async_context(request.app[BODIES].of(request)))
 
 
-async def _of_copy(request: web.Request, question: bytes) -> web.StreamResponse:
-    """Have a copy of the process answer."""
+async def _of_copy(request: web.Request, read: Read) -> web.StreamResponse:
+    """Have a copy of the process answer the question that is read, and send what it says as fast as it is taken."""
     from controlplane.simulate.questions import UnansweredError, WrongQuestionError  # noqa: PLC0415 - see above
 
+    response = web.StreamResponse(headers=_JSON)
+
+    async def take(piece: bytes) -> None:
+        if not response.prepared:
+            await response.prepare(request)
+        await response.write(piece)
+
     try:
-        answer = await request.app[SOURCES].plan(question)
+        await request.app[SOURCES].plan(read, take)
     except WrongQuestionError as error:
         return web.Response(status=400, text=f"{error}\n")
+    except BodyRefusedError as error:
+        return _closing(web.Response(status=error.status, text=f"{error}\n"))
     except UnansweredError as error:
-        return web.Response(status=503, text=f"The answer {error}.\n")
-    return web.Response(body=answer, headers=_JSON)
+        if response.prepared:  # half an answer must not be taken for a whole
+            raise ConnectionAbortedError from error
+        return _closing(web.Response(status=503, text=f"The answer {error}.\n"))
+    await response.write_eof()
+    return response
+
+
+def _closing(response: web.Response) -> web.Response:
+    """Close the connection: the rest of the question is of no use."""
+    response.force_close()
+    return response
 
 
 async def _edsz(request: web.Request) -> web.StreamResponse:

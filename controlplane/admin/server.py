@@ -7,15 +7,23 @@ program's whole start, and no proxy needs to wait for them.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from controlplane.admin.sources import AdminSources
+from controlplane.http1.places import Places
 
 if TYPE_CHECKING:
-    from aiohttp.web import AppRunner
+    from aiohttp.web import AppRunner, Request, StreamResponse
 
-_MODULES = ("controlplane.admin.application", "controlplane.admin.config_dump")
+_MODULES = (
+    "controlplane.admin.application",
+    "controlplane.admin.config_dump",
+    "controlplane.admin.published_manifest",
+)
+_LINGER_SECONDS = 1.0
+"""For a caller to read why its question is not taken."""
 
 
 class AdminServer:
@@ -28,6 +36,8 @@ class AdminServer:
         self._sources = sources
         self._ready_only = ready_only
         self._runner: AppRunner | None = None
+        self._listening: asyncio.Server | None = None
+        self._places: Places | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listen, and return the port, which is chosen by the system if 0 was asked for.
@@ -42,16 +52,33 @@ class AdminServer:
         from controlplane.admin.application import application, ready_application  # noqa: PLC0415 - the same
 
         app = (ready_application if self._ready_only else application)(self._sources)
+
+        @web.middleware
+        async def placed(request: Request, handler: Callable[[Request], Awaitable[StreamResponse]]) -> StreamResponse:
+            assert self._places is not None  # noqa: S101 - there is a request
+            with self._places.busy(request):
+                return await handler(request)
+
+        app.middlewares.insert(0, placed)
         runner = web.AppRunner(
-            app, access_log=None, keepalive_timeout=90, shutdown_timeout=1, handler_cancellation=True
+            app,
+            access_log=None,
+            keepalive_timeout=90,
+            shutdown_timeout=1,
+            lingering_time=_LINGER_SECONDS,
+            handler_cancellation=True,
         )
         self._runner = runner
         await runner.setup()
-        await web.TCPSite(runner, host, port).start()
-        bound: int = runner.addresses[0][1]
-        return bound
+        assert runner.server is not None  # noqa: S101 - it is there after ``setup``
+        most, reached = self._sources.limits.max_monitoring_connections, self._sources.reached
+        self._places = Places(runner.server, most, "max_monitoring_connections", reached)
+        self._listening = await asyncio.get_running_loop().create_server(self._places.made, host, port)
+        return int(self._listening.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
         """Close the port and end what is being answered; nothing if it never started."""
+        if self._listening is not None:
+            self._listening.close()
         if self._runner is not None:
             await self._runner.cleanup()

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from controlplane.ads.sync_status import ProxyStatus
+from controlplane.limits import Limits, Reached, unheard
 from controlplane.model.feeds import Feed
 from controlplane.model.objects import Object, ObjectKey, Rejected
 from controlplane.model.proxy import Proxy
 from controlplane.model.service import Endpoint, Service
 from controlplane.model.tasks import TaskState
 from controlplane.snapshots import ResourceType, Snapshot
+
+Read = Callable[[], Awaitable[bytes]]
+"""Reads a question."""
+Take = Callable[[bytes], Awaitable[None]]
+"""Takes a piece of an answer, and returns when there is room for the next."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,9 @@ class AdminSources:
     when its API server was last heard of, in seconds since the epoch, ``None`` while it answers.
     ``objects`` yields Istio's objects that are in force.
     ``explain`` answers a question of ``simulate.questions``, and raises what that raises. ``plan`` answers one of
-    ``plan.question``, JSON to JSON, and raises ``WrongQuestionError`` likewise, and ``UnansweredError``.
+    ``plan.question``, JSON to JSON, and raises ``WrongQuestionError`` likewise, and ``UnansweredError``; it reads the
+    question with its first argument once there is a place for it, and gives the answer in pieces to its second.
+    ``limits`` are what callers may take, ``reached`` is told which one a caller ran into.
     ``tasks`` are those that are begun again when they fail; ``troubles`` are sentences on what else does not work.
     """
 
@@ -44,7 +52,7 @@ class AdminSources:
     endpoints: Callable[[Service], tuple[Endpoint, ...]]
     behind: Callable[[str, ResourceType, str], Iterable[ObjectKey | None]]
     explain: Callable[[Sequence[tuple[str, str]]], Awaitable[dict[str, Any]]]
-    plan: Callable[[bytes], Awaitable[bytes]]
+    plan: Callable[[Read, Take], Awaitable[None]]
     rejected: Callable[[], Iterable[Rejected]]
     identity: str
     version: str = "unknown"
@@ -54,6 +62,8 @@ class AdminSources:
     tasks: Callable[[], Iterable[TaskState]] = tuple
     troubles: Callable[[], Iterable[str]] = tuple
     objects: Callable[[], Iterable[Object]] = tuple
+    limits: Limits = field(default_factory=Limits)
+    reached: Reached = unheard
 
 
 def find_connection(proxies: Mapping[str, Proxy], proxy_id: str) -> str | None:

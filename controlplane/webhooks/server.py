@@ -21,10 +21,10 @@ import structlog
 
 from controlplane.documents.json_reader import json_value
 from controlplane.documents.limits import UnreadableError
+from controlplane.http1.bodies import Bodies, BodyRefusedError, room_of_reviews
+from controlplane.http1.places import Places
 from controlplane.limits import Limits, Reached, unheard
 from controlplane.webhooks.apart import Apart
-from controlplane.webhooks.bodies import Bodies, BodyRefusedError
-from controlplane.webhooks.places import Places
 from controlplane.webhooks.review import NotAReviewError, Webhook, answer, refused
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class WebhookServer:
         self._failed = failed or (lambda _: None)
         self._limits = limits or Limits()
         self._reached = reached
-        self._bodies = Bodies(self._limits, reached)
+        self._bodies = Bodies(room_of_reviews(self._limits), reached)
         self._apart = Apart(self._limits.max_review_work)
         self._runner: web.AppRunner | None = None
         self._listening: asyncio.Server | None = None
@@ -89,7 +89,8 @@ class WebhookServer:
         )
         await self._runner.setup()
         assert self._runner.server is not None  # noqa: S101 - it is there after ``setup``
-        self._places = Places(self._runner.server, self._limits.max_webhook_connections, self._reached)
+        most = self._limits.max_webhook_connections
+        self._places = Places(self._runner.server, most, "max_webhook_connections", self._reached)
         self._listening = await asyncio.get_running_loop().create_server(
             self._places.made,
             host,

@@ -40,7 +40,7 @@ from controlplane.wiring.change_log import ChangeLog
 from controlplane.wiring.counting import CountStreams, count_changes
 from controlplane.wiring.debug import DebugAnswers
 from controlplane.wiring.expiry import ExpiryRadar
-from controlplane.wiring.from_settings import identity, server_options, source, trust
+from controlplane.wiring.from_settings import identity, limits, server_options, source, trust
 from controlplane.wiring.gateway_names import GatewayNames
 from controlplane.wiring.injection import InjectionSettings
 from controlplane.wiring.jwks import JwksResolver
@@ -343,6 +343,8 @@ class ControlPlane:
             tasks=lambda: self._supervisor.states,
             troubles=self._troubles,
             away_since=lambda: self._cluster.away_since if self._cluster is not None else None,
+            limits=limits(self._settings),
+            reached=self._observer.limit_reached,
         )
 
     def _feeds(self) -> tuple[Feed, ...]:

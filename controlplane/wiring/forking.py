@@ -18,7 +18,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -41,9 +41,13 @@ class Limits:
     added_bytes: int = 512 * 1024 * 1024
 
 
+Take = Callable[[bytes], Awaitable[None]]
+"""Takes a piece of an answer, and returns when there is room for the next."""
+
 _OUT_OF_MEMORY = 71
 _GOOD, _FAILED = b"+", b"!"
 _LOOK_SECONDS = 0.05
+_PIECE_BYTES = 1 << 16
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -82,15 +86,17 @@ def fork(work: Callable[[], bytes], limits: Limits) -> Copy:
     return Copy(pid, read)
 
 
-async def answer(copy: Copy, limits: Limits) -> bytes:
-    """Return what a copy answers, and see to its end in any case.
+async def answer(copy: Copy, limits: Limits, take: Take) -> None:
+    """Give ``take`` what a copy answers, no faster than it is taken, and see to the end of the copy in any case.
+
+    The answer stays in the copy until it is taken, and the time for that counts too.
 
     Raises:
-        CopyFailedError: it took too long or too much, or failed.
+        CopyFailedError: it took too long or too much, or failed; what was given until then is no whole answer.
     """
     try:
         async with asyncio.timeout(limits.seconds):
-            told = await _read(copy.connection)
+            told, failure = await _read(copy.connection, take)
     except TimeoutError as error:
         raise CopyFailedError(f"took longer than {limits.seconds:g} s, and was given up") from error
     finally:
@@ -100,19 +106,24 @@ async def answer(copy: Copy, limits: Limits) -> bytes:
     code = os.waitstatus_to_exitcode(status)
     if code == _OUT_OF_MEMORY:
         raise CopyFailedError(f"took more than {limits.added_bytes // 1024**2} MB of memory, and was given up")
-    if told.startswith(_FAILED):
-        log.error("questions.copy_failed", reason=told[len(_FAILED) :].decode(errors="replace"))
-        raise CopyFailedError(f"failed, which is a bug: {told.decode(errors='replace').splitlines()[-1]}")
-    if not told:
+    if told == _FAILED:
+        log.error("questions.copy_failed", reason=failure)
+        raise CopyFailedError(f"failed, which is a bug: {(failure.splitlines() or [''])[-1]}")
+    if code or told != _GOOD:
         raise CopyFailedError(f"ended without an answer ({code})")
-    return told[len(_GOOD) :]
 
 
-async def _read(connection: socket.socket) -> bytes:
-    loop, pieces = asyncio.get_running_loop(), list[bytes]()
-    while piece := await loop.sock_recv(connection, 1 << 18):
-        pieces.append(piece)
-    return b"".join(pieces)
+async def _read(connection: socket.socket, take: Take) -> tuple[bytes, str]:
+    """Return what comes first, good or failed, and in the latter case why."""
+    loop = asyncio.get_running_loop()
+    told, failure = await loop.sock_recv(connection, 1), bytearray()
+    while piece := await loop.sock_recv(connection, _PIECE_BYTES):
+        if told == _GOOD:
+            await take(piece)
+        else:
+            failure += piece
+        await asyncio.sleep(0)  # what is there already is read and taken without waiting
+    return told, failure.decode(errors="replace")
 
 
 def _do(work: Callable[[], bytes], connection: int, limits: Limits, parent: int) -> NoReturn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from controlplane.compiler.compiler import Compiler
 from controlplane.model.objects import ChangeSet, Rejected
 from controlplane.model.proxy import Proxy
 from controlplane.snapshots import ResourceType
-from controlplane.wiring.forking import CopyFailedError, Limits, answer, fork
+from controlplane.wiring.forking import CopyFailedError, Limits, Take, answer, fork
 
 if TYPE_CHECKING:
     from controlplane.plan.of_object import Delivered
@@ -53,34 +53,36 @@ class Questions:
 
         return await explained_request(Mesh(self._compiler, self._around.connected()), pairs)
 
-    async def plan(self, question: bytes) -> bytes:
-        """Return what a change would do, or what an object makes: see ``plan.question`` and ``plan.of_object``. JSON.
+    async def plan(self, read: Callable[[], Awaitable[bytes]], take: Take) -> None:
+        """Tell what a change would do, or what an object makes: see ``plan.question`` and ``plan.of_object``. JSON.
 
-        A copy of this process answers, one at a time.
+        The question is read once there is a place for it. A copy of this process answers, one at a time; ``take`` is
+        given the answer in pieces.
 
         Raises:
-            WrongQuestionError: the question has no answer.
-            UnansweredError: too many are asking, or the answer takes too much time or memory.
+            WrongQuestionError: the question has no answer; nothing was given.
+            UnansweredError: too many are asking, or the answer takes too much time or memory; some of it may be given.
         """
         from controlplane.simulate.questions import UnansweredError, WrongQuestionError  # noqa: PLC0415 - see above
 
         if self._waiting >= _MOST_WAITING:
             raise UnansweredError("would be the fifth that is asked for at once: ask again later")
         self._waiting += 1
+        told = _Told(take)
         try:
+            question = await read()
             async with self._one:
                 await asyncio.to_thread(_load)
                 copy = await self._compiler.between_changes(
                     lambda: fork(lambda: self._answered(question), self._limits)
                 )
-                told = await answer(copy, self._limits)
+                await answer(copy, self._limits, told)
         except CopyFailedError as error:
             raise UnansweredError(str(error)) from error
         finally:
             self._waiting -= 1
-        if told.startswith(_WRONG):
-            raise WrongQuestionError(told[len(_WRONG) :].decode())
-        return told[len(_GOOD) :]
+        if told.wrong:
+            raise WrongQuestionError(told.wrong.decode())
 
     def _answered(self, question: bytes) -> bytes:
         """Answer in the copy, so that an answer is told from the reason why there is none."""
@@ -123,6 +125,23 @@ class Questions:
             other = found.get(proxy.id)
             found[proxy.id if other is None or other[1] == proxy else connection] = connection, proxy
         return found
+
+
+class _Told:
+    """Hands an answer on; the reason why there is none is ``wrong``."""
+
+    def __init__(self, take: Take) -> None:
+        self._take = take
+        self._kind = b""
+        self.wrong = b""
+
+    async def __call__(self, piece: bytes) -> None:
+        if not self._kind:
+            self._kind, piece = piece[:1], piece[1:]
+        if self._kind == _WRONG:
+            self.wrong += piece
+        elif piece:
+            await self._take(piece)
 
 
 def _proxies(by_id: Mapping[str, tuple[str, Proxy]]) -> dict[str, Proxy]:

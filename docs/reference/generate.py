@@ -19,7 +19,7 @@ from prometheus_client.core import Metric
 from controlplane import metrics
 from controlplane.admin.application import DEBUG_ENDPOINTS
 from controlplane.admin.metrics_page import asked_metrics
-from controlplane.admin.sources import AdminSources
+from controlplane.admin.sources import AdminSources, Read, Take
 from controlplane.analysis.codes import ALL_CODES
 from controlplane.analysis.untranslated import KINDS_NOT_TRANSLATED, MESH_NOT_TRANSLATED, NOT_TRANSLATED
 from controlplane.apis.common import ApiModel
@@ -162,8 +162,8 @@ def _sources() -> AdminSources:
     )
 
 
-async def _plan(_question: bytes) -> bytes:
-    return b"{}"
+async def _plan(_read: Read, _take: Take) -> None:
+    return
 
 
 async def _explain(_asked: object) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from controlplane.admin.json_text import Value, pieces
 from controlplane.admin.pace import Pause
 from controlplane.admin.server import AdminServer
-from controlplane.admin.sources import AdminSources
+from controlplane.admin.sources import AdminSources, Read, Take
 from controlplane.ads.sync_status import ProxyStatus, Rejection, Sync, TypeStatus
 from controlplane.model import kinds
 from controlplane.model.objects import ObjectKey, Rejected
@@ -114,12 +114,13 @@ async def explain(asked: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return {"asked": [list(pair) for pair in asked]}
 
 
-async def plan(question: bytes) -> bytes:
+async def plan(read: Read, take: Take) -> None:
+    question = await read()
     if question == b"{}":
         raise WrongQuestionError("nothing changes")
     if question == b"[]":
         raise UnansweredError("took longer than 60 s")
-    return question
+    await take(question)
 
 
 def sources(*statuses: ProxyStatus, snapshot: Snapshot | None = None) -> AdminSources:

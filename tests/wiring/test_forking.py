@@ -15,7 +15,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from controlplane.wiring.forking import CopyFailedError, Limits, answer, fork
+from controlplane.wiring.forking import CopyFailedError, Limits, Take, answer, fork
 
 GENEROUS = Limits(seconds=60)
 
@@ -26,7 +26,16 @@ def for_ever() -> bytes:
 
 
 async def asked(work: Callable[[], bytes], limits: Limits = GENEROUS) -> bytes:
-    return await answer(fork(work, limits), limits)
+    told = bytearray()
+    await answer(fork(work, limits), limits, taking(told))
+    return bytes(told)
+
+
+def taking(told: bytearray) -> Take:
+    async def take(piece: bytes) -> None:
+        told.extend(piece)
+
+    return take
 
 
 async def test_a_copy_knows_what_is_known_and_changes_nothing_of_it() -> None:
@@ -132,7 +141,7 @@ async def test_a_copy_that_is_killed_is_told() -> None:
 async def test_no_copy_is_left() -> None:
     """Neither as a process nor as one that nobody has waited for, whoever gives up on the answer."""
     copy = fork(for_ever, GENEROUS)
-    waiting = asyncio.create_task(answer(copy, GENEROUS))
+    waiting = asyncio.create_task(answer(copy, GENEROUS, taking(bytearray())))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -146,10 +155,48 @@ async def test_a_copy_holds_no_file_of_ours() -> None:
     """A port must be free once we end, and a peer must see that we closed its connection."""
     read, write = os.pipe()
     copy = fork(for_ever, Limits(seconds=60))
-    waiting = asyncio.create_task(answer(copy, GENEROUS))
+    waiting = asyncio.create_task(answer(copy, GENEROUS, taking(bytearray())))
     os.close(write)
     async with asyncio.timeout(30):
         assert await asyncio.to_thread(os.read, read, 1) == b"", "nobody can write any more"
     os.close(read)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_an_answer_is_given_in_pieces_and_others_get_their_turn_in_between() -> None:
+    turns, pieces = 0, list[tuple[int, int]]()
+
+    async def take(piece: bytes) -> None:
+        pieces.append((len(piece), turns))
+
+    asking = asyncio.create_task(answer(fork(lambda: b"x" * 10_000_000, GENEROUS), GENEROUS, take))
+    while not asking.done():
+        turns += 1
+        await asyncio.sleep(0)
+    await asking
+    assert sum(size for size, _ in pieces) == 10_000_000
+    assert max(size for size, _ in pieces) <= 1 << 16
+    assert len({turn for _, turn in pieces}) == len(pieces), "one in each turn"
+
+
+async def test_an_answer_that_nobody_takes_is_given_up() -> None:
+    async def take(_piece: bytes) -> None:
+        await asyncio.Event().wait()
+
+    limits = Limits(seconds=0.5)
+    with pytest.raises(CopyFailedError, match=r"took longer than 0\.5 s"):
+        await answer(fork(lambda: b"x" * 10_000_000, limits), limits, take)
+
+
+async def test_an_answer_of_which_the_end_is_missing_is_none() -> None:
+    copy, told = fork(lambda: b"x" * 10_000_000, GENEROUS), list[bytes]()
+
+    async def take(piece: bytes) -> None:
+        if not told:
+            os.kill(copy.pid, signal.SIGKILL)
+        told.append(piece)
+
+    with pytest.raises(CopyFailedError, match="ended without an answer"):
+        await answer(copy, GENEROUS, take)
+    assert told

@@ -1,4 +1,4 @@
-"""Connections to the webhooks' port: how many there may be, and which make room for others."""
+"""Connections to a port: how many there may be, and which make room for others."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 class Places:
     """Makes what serves each new connection. Above ``most``, the idle one that is oldest has to go.
 
-    It is one of the address that has most of them: the API server's few stay while somebody else floods.
+    It is one of the address that has most of them: the API server's few stay while somebody else floods. ``limit`` is
+    the name of the limit that ``most`` is.
     """
 
-    def __init__(self, server: web.Server, most: int, reached: Reached) -> None:
+    def __init__(self, server: web.Server, most: int, limit: str, reached: Reached) -> None:
         self._server = server
         self._most = most
+        self._limit = limit
         self._reached = reached
         self._busy: set[object] = set()
 
@@ -30,7 +32,7 @@ class Places:
         """Return what serves a connection that has just come; nobody's if all are busy."""
         connections = self._server.connections
         if len(connections) >= self._most:
-            self._reached("max_webhook_connections")
+            self._reached(self._limit)
             idle = self._idle(connections)
             if idle is None:
                 return _Refused()

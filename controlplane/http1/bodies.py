@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from controlplane.limits import Limits, Reached
 
@@ -22,11 +23,33 @@ class BodyRefusedError(Exception):
         self.status = status
 
 
+class Room(NamedTuple):
+    """What bodies of one ``kind`` may take: bytes of one, bytes of all together, and the time in which one has to come.
+
+    The limits are those that are called ``max_KIND_size``, ``max_KIND_bytes`` and ``KIND_timeout``.
+    """
+
+    kind: str
+    size: int
+    bytes: int
+    timeout: timedelta
+
+
+def room_of_reviews(limits: Limits) -> Room:
+    """Return what bodies of AdmissionReviews may take."""
+    return Room("review", limits.max_review_size, limits.max_review_bytes, limits.review_timeout)
+
+
+def room_of_questions(limits: Limits) -> Room:
+    """Return what questions that are posted to the monitoring port may take."""
+    return Room("question", limits.max_question_size, limits.max_question_bytes, limits.question_timeout)
+
+
 class Bodies:
     """All bodies that are being read or answered. ``held`` counts their bytes as they come."""
 
-    def __init__(self, limits: Limits, reached: Reached) -> None:
-        self._limits = limits
+    def __init__(self, room: Room, reached: Reached) -> None:
+        self._room = room
         self._reached = reached
         self.held = 0
 
@@ -50,7 +73,7 @@ class Bodies:
 
         size = 0
         try:
-            async with asyncio.timeout(self._limits.review_timeout.total_seconds()):
+            async with asyncio.timeout(self._room.timeout.total_seconds()):
                 while piece := await request.content.readany():
                     pieces.append(piece)
                     size += len(piece)
@@ -59,15 +82,15 @@ class Bodies:
         except (ConnectionError, HttpProcessingError, RequestPayloadError) as error:
             raise BodyRefusedError(HTTPStatus.BAD_REQUEST, f"the body cannot be read: {error}") from error
         except TimeoutError as error:
-            self._reached("review_timeout")
+            self._reached(f"{self._room.kind}_timeout")
             raise BodyRefusedError(HTTPStatus.REQUEST_TIMEOUT, "the body did not come in time") from error
 
     def _check(self, size: int) -> None:
-        limits = self._limits
-        if size > limits.max_review_size:
-            self._reached("max_review_size")
-            reason = f"the body is over the limit of {limits.max_review_size} bytes"
+        room = self._room
+        if size > room.size:
+            self._reached(f"max_{room.kind}_size")
+            reason = f"the body is over the limit of {room.size} bytes"
             raise BodyRefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, reason)
-        if self.held > limits.max_review_bytes:
-            self._reached("max_review_bytes")
+        if self.held > room.bytes:
+            self._reached(f"max_{room.kind}_bytes")
             raise BodyRefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "too many bodies come at a time; ask again")
