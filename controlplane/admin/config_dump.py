@@ -126,7 +126,7 @@ def resource_json(resource: Resource) -> Value:
     make = MESSAGES.get(resource.type)
     if make is None:
         return {"@type": resource.type.value, "base64": base64.b64encode(resource.body).decode()}
-    return typed_json(resource.type.value, make, resource.body)
+    return typed_json(resource.type.value, make, resource.content)
 
 
 def _sorted(snapshot: Snapshot, type_: ResourceType) -> Iterator[Resource | Pause]:

@@ -11,8 +11,9 @@ from google.protobuf.message import Message
 
 from controlplane.admin.json_text import Items, Members, Value
 from controlplane.admin.message_parts import divided
-from controlplane.admin.pace import Pause
+from controlplane.admin.pace import PAUSE, Pause
 from controlplane.published import REDACTED, hide, is_sensitive, publish, unpacked
+from controlplane.rope import Body, Rope
 
 _WELL_KNOWN = "google.protobuf."
 _AT_ONCE_BYTES = 2_000
@@ -35,23 +36,26 @@ def message_json(message: Message) -> Value:
     return Members(_members(message))
 
 
-def typed_json(type_url: str, make: Callable[[], Message], body: bytes) -> Value:
+def typed_json(type_url: str, make: Callable[[], Message], body: Body) -> Value:
     """Return a serialised message as ``message_json`` does, with its ``@type`` before its fields."""
     if len(body) > _PARSED_AT_ONCE_BYTES:
         return Members(chain([("@type", type_url)], serialised_members(make, body)))
     message = make()
-    message.ParseFromString(body)
+    message.ParseFromString(bytes(body))
     if len(body) > _AT_ONCE_BYTES:
         return Members(_typed(type_url, message))
     publish(message)
     return {"@type": type_url, **json_format.MessageToDict(message, preserving_proto_field_name=True)}
 
 
-def serialised_members(make: Callable[[], Message], body: bytes) -> Iterator[tuple[str, Value] | Pause]:
-    """Yield the fields of a message that is too large to be parsed at once, with pauses."""
+def serialised_members(make: Callable[[], Message], body: Body) -> Iterator[tuple[str, Value] | Pause]:
+    """Yield the fields of a message that is too large to be parsed, or joined, at once, with pauses."""
     rest, parts = bytearray(), dict[int, list[bytes]]()
-    message = make()
-    yield from divided(message.DESCRIPTOR, body, rest, parts)
+    message, joined = make(), bytearray()
+    for run in body.runs() if isinstance(body, Rope) else ():
+        joined += run
+        yield PAUSE
+    yield from divided(message.DESCRIPTOR, joined if isinstance(body, Rope) else body, rest, parts)
     message.ParseFromString(bytes(rest))
     fields = message.DESCRIPTOR.fields_by_name
     members = {fields[name].number: (name, value) for name, value in _members(message)}

@@ -16,7 +16,7 @@ _FIXED = {_FIXED64: 8, _FIXED32: 4}
 
 def divided(
     descriptor: Any,  # noqa: ANN401 - protobuf ships no type for it
-    body: bytes,
+    body: bytes | bytearray,
     rest: bytearray,
     parts: MutableMapping[int, list[bytes]],
 ) -> Iterator[Pause]:
@@ -38,7 +38,7 @@ def divided(
         if wire == _SIZED:
             size, at = _varint(body, at)
             if number in repeated:
-                parts.setdefault(number, []).append(body[at : at + size])
+                parts.setdefault(number, []).append(bytes(body[at : at + size]))
                 at += size
                 yield PAUSE
                 continue
@@ -52,7 +52,7 @@ def divided(
         rest += body[begin:at]
 
 
-def _varint(body: bytes, at: int) -> tuple[int, int]:
+def _varint(body: bytes | bytearray, at: int) -> tuple[int, int]:
     """Return the number that begins there, and where it ends."""
     value = shift = 0
     while True:

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
-SLICE_SECONDS = 0.002
+SLICE_SECONDS = 0.001
 """How long steps are taken for, before everything else gets a turn."""
 _RUN = 256
 """How many items are sorted in one step."""
