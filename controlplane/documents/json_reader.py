@@ -42,7 +42,7 @@ def json_value(text: str | bytes, *, limit: int = MAX_CHARACTERS) -> Any:  # noq
     Raises:
         UnreadableError: it is not JSON, is longer than ``limit``, nested too deep or holds what no text can.
     """
-    found = _read(_decoded(text), limit, None)
+    found = _read(decoded(text), limit, None)
     if isinstance(found, Unreadable):
         raise UnreadableError(f"line {found.line}: {found.reason}")
     return found[0]
@@ -54,17 +54,18 @@ def json_pruned(text: bytes) -> Any:  # noqa: ANN401 - whatever somebody wrote
     It is left out only where it is beyond ``MAX_DEPTH`` in any object of a list, so that this object can still be named
     and refused (``extent.is_deeper``). Length is not limited. Raises as ``json_value`` does.
     """
-    decoded = _decoded(text)
+    characters = decoded(text)
     try:
         try:
-            return json.loads(decoded, parse_constant=_no_constant)
+            return json.loads(characters, parse_constant=no_constant)
         except RecursionError:
-            return json.loads(_without_depth(decoded, 2 * MAX_DEPTH), parse_constant=_no_constant)
+            return json.loads(_without_depth(characters, 2 * MAX_DEPTH), parse_constant=no_constant)
     except ValueError as error:
         raise UnreadableError(f"is not JSON: {error}") from None
 
 
-def _decoded(text: str | bytes) -> str:
+def decoded(text: str | bytes) -> str:
+    """Return the characters of a text; ``UnreadableError`` where it is no UTF-8."""
     if isinstance(text, str):
         return text
     try:
@@ -77,7 +78,7 @@ def _read(text: str, limit: int, pairs: Any) -> tuple[Any] | Unreadable:  # noqa
     if len(text) > limit:
         return Unreadable(1, too_long(limit))
     try:
-        value = json.loads(text, object_pairs_hook=pairs, parse_constant=_no_constant)
+        value = json.loads(text, object_pairs_hook=pairs, parse_constant=no_constant)
     except json.JSONDecodeError as error:
         return Unreadable(error.lineno, error.msg)
     except RecursionError:
@@ -91,7 +92,8 @@ def _read(text: str, limit: int, pairs: Any) -> tuple[Any] | Unreadable:  # noqa
     return (value,)
 
 
-def _no_constant(name: str) -> None:
+def no_constant(name: str) -> None:
+    """Refuse NaN and infinities, which JSON does not have."""
     raise ValueError(f"{name} is not a JSON value")
 
 

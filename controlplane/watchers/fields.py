@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sys import intern
 from typing import Any
 
 MAX_PORT = 65535
@@ -107,7 +108,7 @@ class Fields:
             if type(item) is not str or type(key) is not str:
                 break
         else:
-            return dict(value)
+            return {intern(key): item for key, item in value.items()}  # the same few in very many objects
         good = {}
         for key, item in value.items():
             if type(item) is str and type(key) is str:

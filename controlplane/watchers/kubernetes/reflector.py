@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from controlplane.backoff import Backoff
-from controlplane.documents.json_reader import json_pruned
 from controlplane.model.feeds import Feed, Standing
+from controlplane.watchers.kubernetes.decoding import LARGE_BYTES, LARGE_PAGE_BYTES, event_value, page_value
 from controlplane.watchers.kubernetes.errors import NonsenseError, RefusedError, UnreachableError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from controlplane.watchers.kubernetes.api import Api
     from controlplane.watchers.kubernetes.cache import Cache, Held, Place
     from controlplane.watchers.kubernetes.timing import Timing
@@ -24,8 +26,6 @@ log = structlog.get_logger()
 
 _BUSY_SECONDS = 0.005
 """How long one feed works before it lets others: proxies are served by the same loop."""
-_LARGE_BYTES = 64 * 1024
-"""Size of an object whose reading may take longer than that."""
 _FORBIDDEN, _NOT_FOUND, _GONE = 403, 404, 410
 _SERVER_ERROR = 500
 _JSON = "application/json"
@@ -171,7 +171,7 @@ class Reflector:
             position: str = metadata["resourceVersion"]
             same_history = not _older(position, self._position)
             items = page.get("items") or ()
-            large = self._is_large(self._page_bytes)  # so one of them may be
+            large = self._page_bytes > (LARGE_BYTES if self.resource.definition else 4 * LARGE_PAGE_BYTES)
             for raw in items:
                 stage = partial(self.cache.staged, raw, version, same_history=same_history)
                 place, read = await asyncio.to_thread(stage) if large else stage()
@@ -187,7 +187,7 @@ class Reflector:
         body = await self._api.get(path, {**self._filter, **parameters}, accept)
         self._page_bytes = len(body)
         self._size_bytes += len(body)
-        page = _json(body)
+        page = await _object(page_value(body, self._breathe))
         metadata = page.get("metadata")
         if not isinstance(metadata, dict) or not metadata.get("resourceVersion"):
             raise NonsenseError("a list without a resourceVersion")
@@ -211,7 +211,7 @@ class Reflector:
                     self._heard()
                     for line in lines:
                         self._size_bytes += len(line)
-                        await self._event(_json(line), version, len(line))
+                        await self._event(await _object(event_value(line, self._breathe)), version, len(line))
                         await self._breathe()
         finally:
             if self._standing is Standing.CURRENT:
@@ -225,7 +225,7 @@ class Reflector:
             raise RefusedError(int(raw.get("code") or 0), str(raw.get("message")))
         if kind in ("ADDED", "MODIFIED"):
             self._events += 1
-            if self._is_large(size):
+            if size > LARGE_BYTES:  # beside the loop, where Python's lock is handed over every few milliseconds
                 stage = partial(self.cache.staged, raw, version, same_history=False)
                 self.cache.take(*await asyncio.to_thread(stage))
             else:
@@ -236,10 +236,6 @@ class Reflector:
         metadata = raw.get("metadata")
         if isinstance(metadata, dict):
             self._position = metadata.get("resourceVersion") or self._position
-
-    def _is_large(self, size: int) -> bool:
-        """Whether an object of this many bytes is read beside the loop: one with free text that rules apply to."""
-        return bool(self.resource.definition) and size > _LARGE_BYTES
 
     # what became of it
 
@@ -316,9 +312,9 @@ class Reflector:
             self._busy_since = time.monotonic()
 
 
-def _json(text: bytes) -> dict[str, Any]:
+async def _object(decoding: Awaitable[Any]) -> dict[str, Any]:
     try:
-        value = json_pruned(text)
+        value = await decoding
     except ValueError:
         raise NonsenseError("an answer that is not JSON") from None
     if not isinstance(value, dict):
