@@ -1,6 +1,7 @@
 """All attacks at random for as long as one likes, beside honest proxies and changes: ``make soak ARGS=--minutes=60``.
 
-The same seed makes the same choices. With ``--each`` every attack has its turn once, in order, instead.
+The same seed makes the same choices. With ``--each`` every attack has its turn once, in order, instead; with
+``--connects=20000`` so many proxies come and leave while nothing changes, and nobody attacks.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from tests.attack.beside import (
     measured,
     memory,
 )
+from tests.attack.connects import connects
 from tests.attack.floods import FLOODS
 from tests.feature.client import Client, Variant, connected
 from tests.feature.server import Event, Server
@@ -154,6 +156,15 @@ async def soak(folder: Path, *, seconds: float, seed: int, each: bool = False) -
         return await Soak(server, rng).run(((one,) for one in ATTACKS) if each else random_attacks(rng, seconds))
 
 
+async def come_and_go(folder: Path, total: int) -> Report:
+    """Have so many proxies connect to a new control plane, one after the other, more or less."""
+    with attackable(folder, keeps=_keeps) as server:
+        report = Report(resident=await connects(server, total))
+        for name in FAILURES:
+            report.faults += [f"{name}: {event}" for event in server.logged(name)]
+    return report
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """Return the value below which this share of them lies."""
     return sorted(values)[min(int(len(values) * share), len(values) - 1)] if values else 0.0
@@ -180,13 +191,17 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--each", action="store_true", help="every attack once, in order")
+    parser.add_argument("--connects", type=int, default=0, help="so many proxies that come and leave, and nothing else")
     options = parser.parse_args()
     inherited.settle()
     with TemporaryDirectory() as folder:
-        report = asyncio.run(soak(Path(folder), seconds=options.minutes * 60, seed=options.seed, each=options.each))
-    print(*table(report), sep="\n")
+        if options.connects:
+            report = asyncio.run(come_and_go(Path(folder), options.connects))
+        else:
+            report = asyncio.run(soak(Path(folder), seconds=options.minutes * 60, seed=options.seed, each=options.each))
+            print(*table(report), sep="\n")
     print("median MB by quarter: " + ", ".join(f"{report.quarter(number) / 1e6:.0f}" for number in (1, 2, 3, 4)))
-    if options.minutes >= JUDGED_MINUTES and report.grows():
+    if (options.connects or options.minutes >= JUDGED_MINUTES) and report.grows():
         report.faults.append("the memory grows")
     for fault in report.faults:
         print(f"FAULT {fault}", file=sys.stderr)

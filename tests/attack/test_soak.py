@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.attack.beside import Measured, Waited
-from tests.attack.soak import FAILURES, Report, percentile, soak, table
+from tests.attack.connects import SAMPLES
+from tests.attack.soak import FAILURES, Report, come_and_go, percentile, soak, table
 from tests.cli.command import ROOT
 
 
@@ -40,3 +41,9 @@ def test_the_table_has_a_line_for_each_attack() -> None:
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| (all)", "| pings"]
     assert lines[3] == "| pings | 2 | 20 | 20 | 20 | 1 | 1 | 1 | 1 | 5 |"
     assert percentile(list(range(100)), 0.99) == 99
+
+
+async def test_proxies_come_and_leave_and_each_is_served(tmp_path: Path) -> None:
+    report = await come_and_go(tmp_path, 80)
+    assert report.faults == []
+    assert len(report.resident) == SAMPLES
