@@ -356,6 +356,12 @@ DELEGATE_NOT_FOUND = Code(
     "there is no VirtualService {delegate}, to which this rule delegates; it has no route",
 )
 UNTRANSLATED = Code("C301", _W, "FieldWithoutEffect", "{field} is read and has no effect yet")
+IDLE_PATCH = Code(
+    "C302",
+    _W,
+    "PatchWithoutEffect",
+    "the patch {patch} changes nothing at any proxy that it is for: nothing there matches it, or it is so already",
+)
 
 ALL_CODES: tuple[Code, ...] = tuple(
     sorted((each for each in globals().values() if isinstance(each, Code)), key=lambda each: each.id)

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
 
+from controlplane.analysis import codes
 from controlplane.analysis.findings import Finding, findings, prepared_findings
 from controlplane.analysis.left_out import LeftOutParts
 from controlplane.apis.mesh import InvalidMeshConfigError, MeshConfig
 from controlplane.apis.mesh_fields import read
 from controlplane.apis.mesh_networks import MeshNetworks
 from controlplane.model.objects import ChangeSet, Object, ObjectKey, Rejected, Warned
+from controlplane.model.patches import PatchRef
 from controlplane.registry.mesh import MESH_KEY
 
 if TYPE_CHECKING:
@@ -37,6 +39,14 @@ class Judge(Protocol):
         ...
 
 
+class _Found(NamedTuple):
+    """What was found between objects, of patches that change nothing, and what is left out of what objects ask for."""
+
+    between: tuple[Finding, ...] = ()
+    idle: tuple[Finding, ...] = ()
+    left_out: tuple[Finding, ...] = ()
+
+
 class Problems:
     """Problems of single objects, which the source knows, of objects together, and of the mesh configuration."""
 
@@ -45,8 +55,11 @@ class Problems:
         self._source = source
         self._registry = registry
         self._mesh: Rejected | None = None
+        self._found = _Found()
         self.findings: tuple[Finding, ...] = ()
         """What was found when it was last looked for, sorted by object."""
+        self.told: tuple[Finding, ...] = ()
+        """The findings, and what was left out then of what each object asks for, sorted by object."""
         self._unjudged: set[ObjectKey] = set()
         self._judging: set[ObjectKey] = set()
         self.left_out = LeftOutParts(registry)
@@ -100,16 +113,29 @@ class Problems:
         self._unjudged = set()
         if self._registry.memo.is_stale(findings, ()):
             yield from prepared_findings(self._registry)
-        before = self.findings
-        self.findings = self._registry.memo.outcome(findings, ()).value or ()
-        self._judging = set()
-        if self.findings is not before:
-            for new in sorted(set(self.findings) - set(before)):
-                log.warning("registry.finding", object=str(new.key), path=new.path, reason=new.reason, code=new.code)
+        found = _Found(
+            self._registry.memo.outcome(findings, ()).value or (),
+            tuple(_idle(ref) for ref in self.left_out.idle_patches()),
+            tuple(Finding(*each) for each in self.left_out.reasons()),
+        )
+        before, self._judging = self.findings, set()
+        if found.between is self._found.between and found[1:] == self._found[1:]:
+            return
+        self._found = found
+        self.findings = tuple(sorted((*found.between, *found.idle), key=lambda each: each.key))
+        self.told = tuple(sorted((*found.left_out, *self.findings), key=lambda each: each.key))
+        for new in sorted(set(self.findings) - set(before)):
+            log.warning("registry.finding", object=str(new.key), path=new.path, reason=new.reason, code=new.code)
 
     def _where(self, key: ObjectKey) -> str:
         obj = self._registry.objects.get(key)
         return obj.meta.source if obj is not None else ""
+
+
+def _idle(ref: PatchRef) -> Finding:
+    """Return what is told of a patch that changes nothing."""
+    code = codes.IDLE_PATCH
+    return Finding(ref.filter, ref.path, code.sentence.format(patch=ref.path), code=code.id)
 
 
 def mesh_problem(obj: Object) -> Rejected | None:

@@ -145,14 +145,16 @@ def analyze(
     """
     from controlplane.analysis.analyzers import table
     from controlplane.cli.analysis.inputs import Inputs
+    from controlplane.cli.analysis.patches import patches_analyzer
     from controlplane.cli.analysis.selection import Selection
 
+    with_cluster = use_kube if use_kube is not None else not filename
+    analyzers = (*table.ANALYZERS, patches_analyzer(with_cluster=with_cluster))
     if list_analyzers:
-        for each in table.ANALYZERS:
+        for each in analyzers:
             print(f"* {each.name}:\n    {each.about}")
         return
-    chosen = _chosen(analyzer or [], table.ANALYZERS)
-    with_cluster = use_kube if use_kube is not None else not filename
+    chosen = _chosen(analyzer or [], analyzers)
     if with_cluster and not (namespace or all_namespaces):
         from controlplane.cli.analysis.cluster import current_namespace
 

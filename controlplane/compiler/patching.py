@@ -14,7 +14,7 @@ from controlplane.engine.recording import Query, query
 from controlplane.model.cluster_names import INBOUND_PASSTHROUGH
 from controlplane.model.left_out import LeftOut
 from controlplane.model.objects import ObjectKey
-from controlplane.model.patches import PatchRef, PatchRefs, ProxyPatches
+from controlplane.model.patches import PatchNote, PatchRef, PatchRefs, ProxyPatches
 from controlplane.registry.gateways import GatewayKey, merged_gateway
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
@@ -79,6 +79,7 @@ def patched_clusters(view: View, key: PatchedPart) -> Inventory:
     """Return the clusters of a part, those that patches are for with them, by the names that they have then."""
     found: dict[str, Target] = {}
     held: Inventory = key.part.query(view, key.part.key)
+    _note(view, key)
     for name, target in held.targets.items():
         inbound = isinstance(target.key, InboundKey) or name == INBOUND_PASSTHROUGH
         refs = clusters.meant_for(view, key.inbound if inbound else key.refs, name, _hosts(target))
@@ -110,6 +111,7 @@ def patched_listeners(view: View, key: PatchedPart) -> Inventory:
     """Return the listeners of a part, those that patches may be for with them."""
     found: dict[str, Target] = {}
     held: Inventory = key.part.query(view, key.part.key)
+    _note(view, key)
     places = {name: _place(target) for name, target in held.targets.items()}
     for name, target in held.targets.items():
         refs = listeners.may_concern(view, key.refs, name, getattr(target.key, "port", None))
@@ -136,6 +138,7 @@ def patched_routes(view: View, key: PatchedPart) -> Inventory:
     ports = gateway_ports(view, key.gateway) if key.gateway is not None else None
     found: dict[str, Target] = {}
     held: Inventory = key.part.query(view, key.part.key)
+    _note(view, key)
     for name, target in held.targets.items():
         said = routes.sidecar_route_name(name) if ports is None else routes.gateway_route_name(name, ports)
         refs = routes.meant_for(view, key.refs, said)
@@ -201,6 +204,7 @@ def extension_configs(view: View, key: AddedPart) -> Inventory:
 def _added(view: View, key: AddedPart, apply_to: ApplyTo, made: Query[PatchRef, Resource | None]) -> Inventory:
     """Return what patches add, by name; without a context it counts on the outbound side alone."""
     found: dict[str, Target] = {}
+    _note(view, key)
     for ref, inbound in [*((ref, False) for ref in key.refs), *((ref, True) for ref in key.inbound)]:
         stated = aim(view, ref)
         if stated is None or stated.apply_to is not apply_to or stated.operation is not PatchOperation.ADD:
@@ -208,6 +212,12 @@ def _added(view: View, key: AddedPart, apply_to: ApplyTo, made: Query[PatchRef, 
         if not inbound or stated.names_context:
             found.setdefault(stated.name, Target(made, ref))
     return Inventory(found)
+
+
+def _note(view: View, key: PatchedPart | AddedPart) -> None:
+    """Note which patches are for some proxy; what they change there is noted where it is changed."""
+    for ref in dict.fromkeys((*key.refs, *key.inbound)):
+        view.note(PatchNote(ref, changes=False))
 
 
 def behind_patches(target: Target) -> tuple[Target | None, Iterable[ObjectKey]]:

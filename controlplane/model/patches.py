@@ -24,6 +24,14 @@ PatchRefs = tuple[PatchRef, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class PatchNote:
+    """A patch that is for some proxy; with ``changes`` one that changes something there."""
+
+    ref: PatchRef
+    changes: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ProxyPatches:
     """The patches for one proxy, by what they may change, each group in the order in which they take effect.
 

@@ -12,6 +12,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from controlplane.apis.envoy_filter import ApplyTo, EnvoyConfigObjectPatch, EnvoyFilter, PatchOperation
 from controlplane.apis.validation.report import Findings, Report
+from controlplane.patches.idle import idle_reason
 from controlplane.patches.messages import decode, type_name
 
 RENAMED: Mapping[str, str] = {
@@ -55,6 +56,8 @@ def problems(spec: EnvoyFilter) -> Findings:
     for index, each in enumerate(spec.config_patches):
         path = f"spec.configPatches[{index}]"
         _check_names(report, f"{path}.match.listener", each)
+        if reason := idle_reason(each):
+            report.warn(path, f"changes nothing: {reason}")
         patch = each.patch
         if each.apply_to is ApplyTo.INVALID or patch is None or patch.value is None:
             continue

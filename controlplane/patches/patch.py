@@ -59,17 +59,21 @@ class Patch:
 
 @dataclass(slots=True)
 class Draft:
-    """A message that is being patched; ``gone`` when a patch removed it, ``removed`` are the names of removed parts."""
+    """A message that is being patched; ``gone`` when a patch removed it, ``removed`` are the names of removed parts.
+
+    ``changed_by`` are the positions of the patches that have changed it.
+    """
 
     message: Message
     gone: bool = False
     removed: frozenset[str] = frozenset()
+    changed_by: frozenset[int] = frozenset()
 
     def copy(self) -> Draft:
         """Return a draft of its own."""
         made = type(self.message)()
         made.CopyFrom(self.message)
-        return Draft(made, self.gone, self.removed)
+        return Draft(made, self.gone, self.removed, self.changed_by)
 
 
 @dataclass(frozen=True, slots=True)

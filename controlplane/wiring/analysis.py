@@ -31,7 +31,7 @@ class Broadcasts:
 class Analysis:
     """Judges changes after they are in force, and have gone out to the proxies as far as these take them.
 
-    ``pushed`` returns when they have.
+    ``pushed`` returns when they have. What is left out may be another where a proxy comes or goes, too.
     """
 
     def __init__(self, problems: Problems, pushed: Callable[[], Awaitable[None]]) -> None:
@@ -42,6 +42,7 @@ class Analysis:
         self._pending: ChangeSet | None = None
         self._arrived = asyncio.Event()
         self._pace = Pace()
+        problems.left_out.on_change = self._arrived.set
 
     def changed(self, changes: ChangeSet) -> None:
         """Have a change set looked at that is in force by now."""
@@ -70,14 +71,14 @@ class Analysis:
     def _steps(self) -> Iterator[None]:
         changes, self._pending = self._pending, None
         self._arrived.clear()
-        other = changes is None or any(_has_condition(key) for key in _keys(changes))
+        other = changes is not None and any(_has_condition(key) for key in _keys(changes))
         try:
             if changes is not None:
                 yield from self._untranslated.note(changes)
         finally:
-            before = self._problems.findings
+            before = self._problems.told
             yield from self._problems.find()
-            if other or self._problems.findings != before:
+            if other or self._problems.told is not before:
                 self.broadcasts.judged.send()
 
 

@@ -59,7 +59,7 @@ async def _write_conditions(source: KubernetesSource, problems: Problems, judged
             received=source.received,
             find=source.find,
             in_force=problems.in_force,
-            findings=lambda: problems.findings,
+            findings=lambda: problems.told,
             changed=changed,
         )
         await Conditions(client, inputs, tell=metrics.count_condition).run()

@@ -137,6 +137,30 @@ async def test_one_analyzer_alone(mesh: Path) -> None:
     assert [line.split()[1] for line in result.out.splitlines()] == ["[IST0102]"]
 
 
+async def test_patches_that_change_nothing_at_the_proxies_of_the_files(mesh: Path) -> None:
+    """Only where the files hold a mesh: an EnvoyFilter alone may be for anything."""
+    text = """\
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: slow, namespace: istio-system}
+spec:
+  configPatches:
+  - &patch
+    applyTo: CLUSTER
+    match: {cluster: {service: reviews.shop.svc.cluster.local}}
+    patch: {operation: MERGE, value: {connect_timeout: 3s}}
+  - {<<: *patch, match: {cluster: {service: rewiews}}}
+"""
+    alone = write(mesh.parent / "filter.yaml", text)
+    arguments = ("--analyzer", "controlplane.Patches")
+    assert (await run("analyze", "-f", str(alone), *arguments)).out == ""
+    result = await run("analyze", "-f", str(alone), "-f", str(mesh), *arguments)
+    (line,) = result.out.splitlines()
+    assert line.startswith(
+        f"Warning [C302] (EnvoyFilter istio-system/slow {alone}:10) the patch spec.configPatches[1] "
+    )
+
+
 async def test_the_names_of_analyzers() -> None:
     result = await run("analyze", "-L")
     assert "* virtualservice.DestinationHostAnalyzer:\n    destinations of routes\n" in result.out

@@ -118,6 +118,59 @@ def test_a_patch_that_does_harm_is_left_out_alone_and_said_to_be() -> None:
         assert contents(sessions[0])[ResourceType.CLUSTER][CLUSTER] == body
 
 
+def test_a_patch_that_changes_nothing_is_known_until_it_changes_something() -> None:
+    """It is told of each patch that is for a proxy that is there; one for other proxies may well do something."""
+
+    @with_mesh(*CLIENTS, GATEWAY)
+    async def idle(compiler: Compiler, _sessions: list[Session]) -> None:
+        parts = LeftOutParts(compiler.registry)
+        changes: list[None] = []
+        parts.on_change = lambda: changes.append(None)
+        slow, late = {"connect_timeout": "3s"}, {"connect_timeout": "-3s"}
+        stated = [
+            patch("CLUSTER", "MERGE", slow, cluster={"name": CLUSTER}),
+            patch("CLUSTER", "MERGE", slow, cluster={"name": "outbound|80||absent.ns-7.svc.cluster.local"}),
+            patch("CLUSTER", "MERGE", late, cluster={"name": CLUSTER}),  # left out, which is told by itself
+            patch("HTTP_FILTER", "REMOVE", listener={"name": "absent"}),
+            patch("VIRTUAL_HOST", "REMOVE", routeConfiguration={"vhost": {"name": "absent:80"}}),
+            patch("CLUSTER", "ADD", {"name": "mine", "type": "STATIC", **slow}),
+            patch("CLUSTER", "MERGE", {"name": "x"}, proxy={"proxyVersion": "^1\\.3"}),  # for none of these proxies
+        ]
+        await compiler.apply(ChangeSet(upserts=(envoy_filter(*stated),)))
+        assert [each.position for each in parts.idle_patches()] == [1, 3, 4]
+        told = len(changes)
+        assert told > 0
+        await compiler.apply(ChangeSet(upserts=(slower(4),)))
+        assert parts.idle_patches() == []
+        assert len(changes) > told
+
+    with_mesh()(_nothing_of_it)
+
+
+async def _nothing_of_it(compiler: Compiler, _sessions: list[Session]) -> None:
+    """Without a proxy nothing is known of a patch."""
+    parts = LeftOutParts(compiler.registry)
+    await compiler.apply(ChangeSet(upserts=(slower(4),)))
+    assert parts.idle_patches() == []
+
+
+def test_a_filter_of_some_workloads_is_work_for_their_class_alone() -> None:
+    """Of five classes the one of its namespace is made anew: as many builds as it has clusters, and no other query."""
+
+    @with_mesh(*CLIENTS)
+    async def counted(compiler: Compiler, sessions: list[Session]) -> None:
+        held = sessions[1].snapshot.of(ResourceType.CLUSTER)
+        builds, runs = compiler.builds, runs_of(compiler)
+        every = patch("CLUSTER", "MERGE", {"connect_timeout": "3s"})
+        await compiler.apply(ChangeSet(upserts=(envoy_filter(every, namespace="ns-1"),)))
+        after = runs_of(compiler)
+        patched = after["patched_cluster"] - runs.get("patched_cluster", 0)
+        assert 0 < patched <= len(held)
+        assert compiler.builds == builds + patched
+        for name in ("cluster", "load_assignment", "_outbound_listener", "patched_listener", "patched_routes"):
+            assert after.get(name, 0) == runs.get(name, 0), name
+
+
 def test_the_filter_is_among_what_a_resource_is_made_from() -> None:
     @with_mesh(CLIENTS[0])
     async def behind(compiler: Compiler, _sessions: list[Session]) -> None:

@@ -58,16 +58,56 @@ def warnings(found: Verdict) -> list[str]:
         ),
         ("HTTP_FILTER", {"name": "a", "typed_config": LUA}),
         ("HTTP_FILTER", {"name": "a", "config_discovery": {"type_urls": ["x"]}}),
-        ("ROUTE_CONFIGURATION", {"request_headers_to_remove": ["a"]}),
         ("VIRTUAL_HOST", {"rate_limits": [{"actions": [{"request_headers": {"header_name": "a"}}]}]}),
         ("HTTP_ROUTE", {"route": {"timeout": "1.5s"}, "typed_per_filter_config": {"a": LUA}}),
         ("CLUSTER", {"connect_timeout": "1s", "lb_policy": "RANDOM"}),
         ("EXTENSION_CONFIG", {"name": "a", "typed_config": LUA}),
-        ("BOOTSTRAP", {"stats_sinks": [{"name": "a"}]}),
     ],
 )
 def test_a_message_of_the_kind_that_it_is_applied_to(apply_to: str, value: dict[str, Any]) -> None:
     assert warnings(checked(apply_to, value, "ADD")) == []
+
+
+NAMED = {"filterChain": {"filter": {"name": "envoy.filters.network.http_connection_manager"}}}
+BELOW = {"filterChain": {"filter": {**NAMED["filterChain"]["filter"], "subFilter": {"name": "a"}}}}
+
+
+@pytest.mark.parametrize(
+    ("apply_to", "operation", "match", "idle"),
+    [
+        ("ROUTE_CONFIGURATION", "MERGE", {}, False),
+        ("ROUTE_CONFIGURATION", "ADD", {}, True),
+        ("ROUTE_CONFIGURATION", "INSERT_FIRST", {}, True),
+        ("BOOTSTRAP", "MERGE", {}, True),
+        ("CLUSTER", "MERGE", {"context": "WAYPOINT", "waypoint": {"portNumber": 80}}, True),
+        ("CLUSTER", "REPLACE", {}, True),
+        ("LISTENER", "REPLACE", {}, True),
+        ("HTTP_ROUTE", "REPLACE", {}, True),
+        ("VIRTUAL_HOST", "REPLACE", {}, False),
+        ("EXTENSION_CONFIG", "MERGE", {}, True),
+        ("EXTENSION_CONFIG", "INSERT_FIRST", {}, False),
+        ("HTTP_FILTER", "MERGE", {}, False),
+        ("HTTP_FILTER", "MERGE_AND_REPLACE_LIST", {}, True),
+        ("HTTP_FILTER", "REMOVE", {}, True),
+        ("HTTP_FILTER", "REMOVE", {"listener": NAMED}, True),
+        ("HTTP_FILTER", "REMOVE", {"listener": BELOW}, False),
+        ("NETWORK_FILTER", "REPLACE", {"listener": {"portNumber": 80}}, True),
+        ("NETWORK_FILTER", "REPLACE", {"listener": NAMED}, False),
+        ("LISTENER_FILTER", "MERGE", {}, True),
+        ("LISTENER_FILTER", "REMOVE", {"listener": {"listenerFilter": "a"}}, False),
+    ],
+)
+def test_what_can_change_nothing_is_warned_of(apply_to: str, operation: str, match: dict[str, Any], idle: bool) -> None:  # noqa: FBT001 - a column
+    value: dict[str, Any] = {"name": "a"}
+    if apply_to in {"HTTP_FILTER", "EXTENSION_CONFIG"}:
+        value["typed_config"] = LUA
+    if apply_to in {"NETWORK_FILTER", "LISTENER_FILTER"}:
+        value["typed_config"] = {"@type": f"{TYPES}.network.echo.v3.Echo"}
+    if apply_to == "BOOTSTRAP":
+        value = {"stats_sinks": [{"name": "a"}]}
+    found = [each for each in warnings(checked(apply_to, value, operation, **match)) if "changes nothing: " in each]
+    assert bool(found) is idle
+    assert all(each.startswith("spec.configPatches[0]: changes nothing: ") for each in found)
 
 
 @pytest.mark.parametrize(
@@ -157,4 +197,5 @@ def test_an_old_name_is_warned_of(match: dict[str, Any], path: str, name: str) -
 
 def test_a_waypoints_match_is_not_compared() -> None:
     found = checked("CLUSTER", {"name": "a"}, context="WAYPOINT", waypoint={"portNumber": 80})
-    assert warnings(found) == []
+    (warning,) = warnings(found)
+    assert warning == "spec.configPatches[0]: changes nothing: nothing has the context WAYPOINT"

@@ -10,9 +10,13 @@ from typing import Any
 import pytest
 
 from controlplane.analysis.problems import Problems
+from controlplane.compiler.compiler import Compiler
+from controlplane.controllers.reconciled import condition
 from controlplane.frontends import FRONTENDS
 from controlplane.model.objects import ChangeSet, Object, Rejected, Warned
 from controlplane.model.parse import Parsed
+from controlplane.model.proxy import Proxy
+from controlplane.model.status import Received, Written
 from controlplane.registry.store import Registry
 from controlplane.watchers.kinds import parse
 from controlplane.wiring.analysis import Analysis
@@ -135,3 +139,35 @@ async def test_what_changes_while_something_is_looked_at_is_looked_at_next() -> 
         assert world.problems.in_force(first.key) is first
         assert world.problems.in_force(second.key) is second
         assert len(world.paths) == 2
+
+
+async def test_what_is_left_out_and_what_changes_nothing_is_told_of_an_envoy_filter() -> None:
+    """A proxy that connects is what shows it, without any change of objects."""
+    slow, late = {"connect_timeout": "3s"}, {"connect_timeout": "-3s"}
+    patches = [
+        {"applyTo": "CLUSTER", "match": {"cluster": {"service": host}}, "patch": {"operation": "MERGE", "value": value}}
+        for host, value in (("cart.shop.svc.cluster.local", late), ("absent", slow))
+    ]
+    stated = manifest("networking.istio.io/v1alpha3", "EnvoyFilter", "f", spec={"configPatches": patches})
+    proxy = Proxy("sidecar", "web.shop", ("10.0.0.9",), "shop", "shop.svc.cluster.local", {})
+    async with analysed() as world:
+        compiler = Compiler(world.registry)
+        changes = ChangeSet(upserts=tuple(parsed(raw) for raw in (*service("cart", 1), stated)))
+        await compiler.apply(changes)
+        world.analysis.changed(changes)
+        await turns()
+        obj = changes.upserts[-1]
+        with world.analysis.broadcasts.judged.subscribe() as told:
+            session = await compiler.open(proxy, lambda: None)
+            await in_time(told.wait())
+            found = [each for each in world.problems.told if each.key == obj.key]
+            received = Received(obj.key, "v1alpha3", "1", obj.meta.generation, Written())
+            said = condition(received, world.problems.in_force(obj.key), found)
+            assert said is not None
+            assert (said.status, said.reason) == ("True", "Warning")
+            dropped, idle = said.message.split("; ")
+            assert dropped.startswith("spec.configPatches[0] (CLUSTER MERGE): is left out, Envoy would refuse what it")
+            assert idle.startswith(
+                "spec.configPatches[1]: the patch spec.configPatches[1] changes nothing at any proxy"
+            )
+            session.close()

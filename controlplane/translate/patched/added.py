@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from controlplane.apis.envoy_filter import ApplyTo, PatchOperation
-from controlplane.model.patches import PatchRef
+from controlplane.model.patches import PatchNote, PatchRef
 from controlplane.registry.store import View
 from controlplane.translate.patched.reading import read_patch
 from controlplane.translate.sound import is_sound
@@ -18,4 +18,7 @@ def added_message(view: View, ref: PatchRef, apply_to: ApplyTo) -> Any:  # noqa:
         return None
     message: Any = patch.copied()
     element = f"{ref.path} ({apply_to} {patch.operation})"
-    return message if is_sound(view, message, element, lambda _: (ref.filter,)) else None
+    if not is_sound(view, message, element, lambda _: (ref.filter,)):
+        return None
+    view.note(PatchNote(ref, changes=True))
+    return message

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from controlplane.constraints.checker import Faults
 from controlplane.model.left_out import LeftOut
+from controlplane.model.patches import PatchNote
 from controlplane.patches.patch import Draft, PatchError, Step
 from controlplane.registry.store import View
 from controlplane.translate.patched.reading import NOT_APPLICABLE, Held
@@ -31,6 +32,7 @@ def patched(view: View, patches: Sequence[Held], message: Message, steps: Sequen
     """Return what the steps of some patches make of a message, which stays as it is.
 
     A patch that fails, or makes what ``check`` finds fault with, is left out whole and noted; the others are applied.
+    Those that change something are noted too.
     """
     left_out: dict[int, _Reason] = {}
     draft = _applied(message, steps, left_out)
@@ -40,6 +42,8 @@ def patched(view: View, patches: Sequence[Held], message: Message, steps: Sequen
         ref, patch = patches[position]
         element = f"{ref.path} ({patch.apply_to} {patch.operation})"
         view.note(LeftOut(element, reason.text, (ref.filter,), reason.verdict))
+    for position in sorted(draft.changed_by):
+        view.note(PatchNote(patches[position].ref, changes=True))
     return draft
 
 
@@ -47,6 +51,7 @@ def _applied(message: Message, steps: Sequence[Step], left_out: dict[int, _Reaso
     """Apply all steps but those of patches that are left out, or fail, which are then left out from the start."""
     while True:
         draft = Draft(message).copy()
+        body = message.SerializeToString(deterministic=True)
         for step in steps:
             if step.position in left_out or draft.gone:
                 continue
@@ -55,6 +60,9 @@ def _applied(message: Message, steps: Sequence[Step], left_out: dict[int, _Reaso
             except PatchError as error:
                 left_out[step.position] = _Reason(NOT_APPLICABLE, str(error))
                 break
+            before, body = body, draft.message.SerializeToString(deterministic=True)
+            if draft.gone or body != before:
+                draft.changed_by |= {step.position}
         else:
             return draft
 
@@ -81,6 +89,8 @@ def _sound(message: Message, steps: Sequence[Step], check: Check, found: Faults,
         if not after.gone and (found := check(after.message)):
             left_out[step.position] = _Reason(_REFUSED, _text(found))
         else:
+            if after.gone or after.message != draft.message:
+                after.changed_by |= {step.position}
             draft = after
     return draft
 
