@@ -5,14 +5,16 @@ when either side ends, so does the other. Envoy keeps what it has and comes agai
 says which); a stream states what it holds already, so nothing is lost and nothing is sent twice.
 
 Messages are not decoded. Only the type of each response is looked at: what is meant for the agent (``interests``) is
-taken out and acknowledged, and what is no type of Envoy's goes no further.
+taken out and acknowledged, and what is no type of Envoy's goes no further. Settings of filters with WebAssembly modules
+that the agent must fetch first (``Convert``) are held until it has; other types do not wait for them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 SOTW, DELTA = "StreamAggregatedResources", "DeltaAggregatedResources"
 HEALTH = "type.googleapis.com/istio.v1.HealthInformation"
 LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
+EXTENSION = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
 _RESPONSE_TYPE = 4  # the number of type_url in both forms of response
 _REQUEST_TYPE = {SOTW: 4, DELTA: 2}
 _FORWARDED = "type.googleapis.com/envoy."
@@ -56,15 +59,28 @@ Interest = Callable[[bytes], None]
 """Takes the encoded resource of a response that is meant for the agent. Raises ``ValueError`` to refuse it."""
 
 
-class AdsProxy:
-    """Serves ADS on a Unix socket. One stream at a time: a new one ends the former, which Envoy has left.
+Convert = Callable[[Any], Awaitable[bool]]
+"""Changes a response with settings of filters, and tells whether it did. Raises ``ValueError`` to refuse it."""
 
-    ``interests`` are the types that the agent itself asks for on each stream, with what takes their resource.
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """What is not simply passed on.
+
+    ``interests`` are the types that the agent itself asks for on each stream, with what takes their resource;
+    ``convert`` changes settings of filters, where anything does.
     """
 
-    def __init__(self, peer: Peer, interests: Mapping[str, Interest] | None = None) -> None:
+    interests: Mapping[str, Interest] = field(default_factory=dict)
+    convert: Convert | None = None
+
+
+class AdsProxy:
+    """Serves ADS on a Unix socket. One stream at a time: a new one ends the former, which Envoy has left."""
+
+    def __init__(self, peer: Peer, taking: Taking | None = None) -> None:
         self._peer = peer
-        self._interests = interests or {}
+        self._taking = taking or Taking()
         self._server: grpc.aio.Server | None = None
         self._active: _Stream | None = None
         self._health: Mapping[str, bytes] | None = None
@@ -98,7 +114,7 @@ class AdsProxy:
     def _served(self, method: str) -> Any:  # noqa: ANN401 - grpc's handler
         async def serve(requests: AsyncIterator[bytes], context: Any) -> None:  # noqa: ANN401 - grpc's
             former = self._active
-            stream = self._active = _Stream(self._peer, method, self._interests, self._health)
+            stream = self._active = _Stream(self._peer, method, self._taking, self._health)
             if former is not None:
                 former.end()
             try:
@@ -113,12 +129,13 @@ class AdsProxy:
 class _Stream:
     """One stream of Envoy's and the one that was opened for it."""
 
-    def __init__(
-        self, peer: Peer, method: str, interests: Mapping[str, Interest], health: Mapping[str, bytes] | None
-    ) -> None:
+    def __init__(self, peer: Peer, method: str, taking: Taking, health: Mapping[str, bytes] | None) -> None:
         self._peer = peer
         self._method = method
-        self._interests = interests
+        self._interests = taking.interests
+        self._convert = taking.convert
+        self._unconverted: asyncio.Queue[bytes] = asyncio.Queue()
+        self._sending = asyncio.Lock()
         self._health = health
         self._call: Any = None
         self._writing = asyncio.Lock()
@@ -155,7 +172,8 @@ class _Stream:
         upward = asyncio.create_task(self._upward(requests))
         downward = asyncio.create_task(self._downward(context))
         replaced = asyncio.create_task(self._replaced.wait())
-        tasks = (upward, downward, replaced)
+        converting = asyncio.create_task(self._converting(context))
+        tasks = (upward, downward, replaced, converting)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             answered = self._call.done()
@@ -206,26 +224,54 @@ class _Stream:
             if type_url in self._interests:
                 if own := self._taken(type_url, response):
                     await self._write(own)
+            elif type_url == EXTENSION and self._convert is not None:
+                self._unconverted.put_nowait(response)
             elif type_url.startswith(_FORWARDED) or type_url in _ALSO_FORWARDED:
-                await context.write(response)
+                await self._send(context, response)
             else:
                 log.warning("agent.response_dropped", type_url=type_url)
 
+    async def _send(self, context: Any, response: bytes) -> None:  # noqa: ANN401 - grpc's
+        async with self._sending:
+            await context.write(response)
+
+    async def _converting(self, context: Any) -> None:  # noqa: ANN401 - grpc's
+        """Pass settings of filters on in the order in which they came, each once it has been changed."""
+        while True:
+            response = await self._unconverted.get()
+            message = self._response(response)
+            try:
+                changed = self._convert is not None and await self._convert(message)
+            except ValueError as error:
+                await self._write(self._answer(message, str(error)))
+                continue
+            await self._send(context, message.SerializeToString() if changed else response)
+
     def _taken(self, type_url: str, response: bytes) -> bytes | None:
         """Hand a response to whom it is for; return the acknowledgement, or the refusal with its reason."""
-        sotw = self._method == SOTW
-        message = (DiscoveryResponse if sotw else DeltaDiscoveryResponse).FromString(response)
+        message = self._response(response)
         if not message.resources:
             return None
         first = message.resources[0]
-        answer = (DiscoveryRequest if sotw else DeltaDiscoveryRequest)(type_url=type_url, response_nonce=message.nonce)
-        if sotw:
-            answer.version_info = message.version_info
+        problem = ""
         try:
-            self._interests[type_url](first.value if sotw else first.resource.value)
+            self._interests[type_url](first.value if self._method == SOTW else first.resource.value)
         except (ValueError, DecodeError) as error:
-            log.warning("agent.response_refused", type_url=type_url, reason=str(error))
-            answer.error_detail.code, answer.error_detail.message = _INTERNAL, str(error)
+            problem = str(error)
+        return self._answer(message, problem)
+
+    def _response(self, encoded: bytes) -> Any:  # noqa: ANN401 - either form
+        return (DiscoveryResponse if self._method == SOTW else DeltaDiscoveryResponse).FromString(encoded)
+
+    def _answer(self, message: Any, problem: str = "") -> bytes:  # noqa: ANN401 - either form
+        """Return the acknowledgement of a response, or the refusal where there is a problem."""
+        sotw, type_url = self._method == SOTW, message.type_url
+        answer = (DiscoveryRequest if sotw else DeltaDiscoveryRequest)(type_url=type_url, response_nonce=message.nonce)
+        if sotw and not problem:
+            answer.version_info = message.version_info
+        if problem:
+            log.warning("agent.response_refused", type_url=type_url, reason=problem)
+            answer.error_detail.code, answer.error_detail.message = _INTERNAL, problem
         encoded: bytes = answer.SerializeToString()
         return encoded
 

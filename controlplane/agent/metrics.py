@@ -95,6 +95,31 @@ DNS_UPSTREAM_FAILURES = _counter("dns_upstream_failures_total", "Questions that 
 DNS_UPSTREAM_SECONDS = Histogram(
     "istio_agent_dns_upstream_request_duration_seconds", "Time until an answer to a question came."
 )
+WASM_ENTRIES = Value("istio_agent_wasm_cache_entries", "gauge", "WebAssembly modules that are held as files.")
+WASM_LOOKUPS = Value(
+    "istio_agent_wasm_cache_lookup_count",
+    "counter",
+    "Modules that were asked for, by whether they were there already.",
+    "hit",
+    ("true", "false"),
+)
+WASM_FETCHES = Value(
+    "istio_agent_wasm_remote_fetch_count",
+    "counter",
+    "Modules that were fetched, or not.",
+    "result",
+    ("success", "download_failure"),
+)
+WASM_CONVERSIONS = Value(
+    "istio_agent_wasm_config_conversion_count",
+    "counter",
+    "Settings of filters that came, by what became of their module.",
+    "result",
+    ("success", "no_remote_load", "unmarshal_failure", "fetch_failure"),
+)
+WASM_CONVERSION_SECONDS = Histogram(
+    "istio_agent_wasm_config_conversion_duration", "Time until a module that is elsewhere was there, or was not."
+)
 
 
 def exposition() -> str:

@@ -19,6 +19,8 @@ Json = dict[str, Any]
 
 META, META_JSON = "ISTIO_META_", "ISTIO_METAJSON_"
 _LABELS = "LABELS"
+MODULES = "ISTIO_AGENT_ENABLE_WASM_REMOTE_LOAD_CONVERSION"
+"""The variable that says whether the agent fetches WebAssembly modules."""
 _LOCALITY_LABELS = ("topology.istio.io/locality", "istio-locality")
 STATUS_PORT, PROMETHEUS_PORT = 15021, 15090
 
@@ -91,6 +93,8 @@ def _metadata(options: Options) -> Json:
         "METADATA_DISCOVERY": "true" if discovery else "false",
         "WORKLOAD_IDENTITY_SOCKET_FILE": environment.text("WORKLOAD_IDENTITY_SOCKET_FILE", "socket"),
     }
+    if environment.flag(MODULES, default=True):
+        metadata["FETCHES_MODULES"] = "true"  # which Istio's agent does not say: its version does
     if not config.plaintext:
         host = config.discovery_address.host
         metadata["PILOT_SAN"] = ["istiod.istio-system.svc" if host == "localhost" else host]

@@ -5,24 +5,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from controlplane.agent import trust_bundle
 from controlplane.agent.addresses import TcpAddress
-from controlplane.agent.ads_proxy import AdsProxy, Interest
+from controlplane.agent.ads_proxy import AdsProxy, Convert, Interest, Taking
 from controlplane.agent.control_plane import Peer
 from controlplane.agent.environment import StartError
 from controlplane.agent.envoy_configuration.places import FILE_SECRETS, Places
 from controlplane.agent.http.server import HttpServer
 from controlplane.agent.identity_source import FromAuthority, FromFiles, FromSocket, Source, revoked
-from controlplane.agent.node import dns_is_captured
+from controlplane.agent.node import MODULES, dns_is_captured
 from controlplane.agent.options import Options
 from controlplane.agent.output_certificates import OutputCertificates
 from controlplane.agent.sds import SecretServer
 from controlplane.agent.secrets import Secrets
 from controlplane.agent.status.pages import Pages
+from controlplane.agent.wasm.fetching import Fetcher, Rules
+from controlplane.agent.wasm.modules import FOLDER, Modules
 from controlplane.backoff import Backoff
 
 _LONGEST_PAUSE = 60.0
@@ -91,11 +96,30 @@ class Parts:
         """Open the socket of configuration."""
         if self._options.environment.flag("PROXY_CONFIG_XDS_AGENT"):
             self._interests[trust_bundle.TYPE_URL] = self._trust
-        proxy = AdsProxy(peer, self._interests)
+        proxy = AdsProxy(peer, Taking(self._interests, self._modules()))
         make_way(self._places.xds, _CONFIGURATION_FOLDER_MODE)
         await _opened(proxy.start(self._places.xds), f"the socket of configuration {self._places.xds}")
         self._stack.push_async_callback(proxy.stop)
         return proxy
+
+    def _modules(self) -> Convert | None:
+        """Return what fetches WebAssembly modules, unless nobody should. Raises ``StartError``."""
+        environment = self._options.environment
+        if not environment.flag(MODULES, default=True):
+            return None
+        expiry = environment.duration("WASM_MODULE_EXPIRY", timedelta(hours=24))
+        interval = environment.duration("WASM_PURGE_INTERVAL", timedelta(hours=1))
+        modules = Modules(FOLDER, Fetcher(Rules.of(environment)), expiry)
+        self.keep("modules that nobody asks for", partial(modules.keep_small, interval))
+
+        async def convert(response: Any) -> bool:  # noqa: ANN401 - a discovery response
+            if not response.resources:
+                return False
+            from controlplane.agent.wasm.rewriting import rewrite  # noqa: PLC0415 - most proxies have no such filter
+
+            return await rewrite(response, modules)
+
+        return convert
 
     def keep(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Do some work until the end; should it fail, it is begun anew."""

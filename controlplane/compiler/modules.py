@@ -14,15 +14,15 @@ from controlplane.translate.modules import ModuleKey, module
 
 
 class ModulesKey(NamedTuple):
-    """The extensions for one proxy, and whether that is an istio-proxy."""
+    """The extensions for one proxy, and whether an agent beside it fetches modules."""
 
     extensions: ExtensionKeys
-    istio: bool
+    fetches: bool
 
 
 def module_parts(client: ClientScope) -> tuple[Part, ...]:
     """Return the part of the modules for a proxy, none where there are no extensions for it."""
-    key = ModulesKey(client.extensions, client.istio)
+    key = ModulesKey(client.extensions, client.fetches)
     return (Part(ResourceType.EXTENSION, modules, key),) if client.extensions else ()
 
 
@@ -32,7 +32,7 @@ def modules(view: View, key: ModulesKey) -> Inventory:
     held = ((each, extension(view, each)) for each in key.extensions)
     return Inventory(
         {
-            found.full_name: Target(module, ModuleKey(each, key.istio))
+            found.full_name: Target(module, ModuleKey(each, key.fetches))
             for each, found in held
             if found is not None and found.wasm is not None
         }

@@ -104,7 +104,8 @@ class ClientScope(_HashedOnce):
     ``dual_stack`` is set where it has addresses of both families and wants what it is served to be for both.
     ``http10`` says that HTTP/1.0 is taken, ``detects_http10`` that it is told from other bytes too. ``telemetry``
     are the Telemetry objects that apply, the most general first; ``spans`` is what spans say of the proxy.
-    ``extensions`` are the WasmPlugins and TrafficExtensions for the workload, whatever traffic they are for.
+    ``extensions`` are the WasmPlugins and TrafficExtensions for the workload, whatever traffic they are for;
+    ``fetches`` is set where there are some, and an agent that fetches modules.
     ``network`` is what the proxy says; of networks it sees those of ``network_view`` alone, unless that is empty.
     ``files`` is what the proxy calls others with, ``server_files`` what a gateway shows those who call it.
     """
@@ -136,6 +137,7 @@ class ClientScope(_HashedOnce):
     telemetry: Annotated[tuple[ObjectKey, ...], Shows.ANY_LISTENERS] = ()
     spans: Annotated[SpanSource, Shows.ANY_LISTENERS] = NO_SPANS
     extensions: Annotated[tuple[ObjectKey, ...], Shows.ANY_LISTENERS] = ()
+    fetches: Annotated[bool, Shows(0)] = False
     files: Annotated[FileCertificates, Shows.CLUSTERS] = NO_FILES
     server_files: Annotated[FileCertificates, Shows.GATEWAY_LISTENERS] = NO_FILES
 

@@ -294,6 +294,7 @@ def _client(view: View, proxy: Proxy, held: Workload, sidecar: ObjectKey | None)
     settings = own_settings(view, proxy, held.annotations)
     telemetry = telemetry_chain(view, proxy.namespace, held.labels)
     side = Side.GATEWAY if proxy.type == "router" else Side.OUTBOUND
+    extensions = attached_extensions(view, proxy.namespace, held.labels)
     return ClientScope(
         namespace=proxy.namespace,
         router=proxy.type == "router",
@@ -320,7 +321,8 @@ def _client(view: View, proxy: Proxy, held: Workload, sidecar: ObjectKey | None)
         unprivileged=_flag(proxy, "UNPRIVILEGED_POD"),
         exact_balance=_flag(proxy, "OUTBOUND_LISTENER_EXACT_BALANCE"),
         settings=settings,
-        extensions=attached_extensions(view, proxy.namespace, held.labels),
+        extensions=extensions,
+        fetches=bool(extensions) and (bool(proxy.istio_version) or _flag(proxy, "FETCHES_MODULES")),
         dual_stack=ipv4 and ipv6 and speaks_both_families(view, proxy, held.labels, held.annotations),
         telemetry=telemetry,
         spans=span_source(view, proxy, held.labels, held.annotations, TracingKey(settings, telemetry, side)),

@@ -1,8 +1,9 @@
 """The settings of WebAssembly modules, which proxies fetch by themselves.
 
-The agent beside an istio-proxy fetches the module and puts a file in its place; what it needs to know for that stands
-in the module's environment. A stock Envoy has no such agent: it gets modules that are files on its own machine. In
-place of another one stands what the agent puts there when it cannot fetch one: nobody passes, with ``FAIL_OPEN`` all.
+The agent beside a proxy (Istio's, or ours beside a stock Envoy) fetches the module and puts a file in its place; what
+it needs to know for that stands in the module's environment. An Envoy without an agent gets modules that are files on
+its own machine. In place of another one stands what the agent puts there when it cannot fetch one: nobody passes, with
+``FAIL_OPEN`` all.
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ _PULL_SECRET = "ISTIO_META_WASM_IMAGE_PULL_SECRET"  # noqa: S105 - the name of a
 
 
 class ModuleKey(NamedTuple):
-    """One module, for an istio-proxy or a stock Envoy."""
+    """One module; ``fetches`` is set for proxies with an agent that fetches it."""
 
     extension: ObjectKey
-    istio: bool
+    fetches: bool
 
 
 def _module(view: View, key: ModuleKey) -> Resource | None:
@@ -54,7 +55,7 @@ def _module(view: View, key: ModuleKey) -> Resource | None:
     if held is None or held.wasm is None:
         return None
     config = TypedExtensionConfig(name=held.full_name)
-    if key.istio or held.wasm.url.startswith(_FILE):
+    if key.fetches or held.wasm.url.startswith(_FILE):
         wasm = HttpWasm() if held.is_http else NetworkWasm()
         wasm.config.CopyFrom(plugin_config(held, held.wasm))
         config.typed_config.CopyFrom(typed(wasm))
@@ -62,7 +63,7 @@ def _module(view: View, key: ModuleKey) -> Resource | None:
         reason = "there is no agent beside the proxy that would fetch it; its fail strategy holds"
         view.note(LeftOut(f"module {held.wasm.url}", reason, (key.extension,), "it cannot be loaded"))
         config.typed_config.CopyFrom(typed(stand_in(held, held.wasm)))
-    fetched = key.istio and not held.wasm.url.startswith(_FILE)  # Envoy sees it with a file in place of the address
+    fetched = key.fetches and not held.wasm.url.startswith(_FILE)  # Envoy sees it with a file in place of the address
     if not fetched and not is_sound(view, config, f"extension {held.full_name}", lambda _: (key.extension,)):
         return None
     return Resource.of(ResourceType.EXTENSION, held.full_name, config.SerializeToString(deterministic=True))

@@ -25,7 +25,7 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 from structlog.testing import capture_logs
 
 from controlplane.agent.addresses import TcpAddress
-from controlplane.agent.ads_proxy import DELTA, HEALTH, LISTENER, SERVICE, SOTW, AdsProxy
+from controlplane.agent.ads_proxy import DELTA, EXTENSION, HEALTH, LISTENER, SERVICE, SOTW, AdsProxy, Convert, Taking
 from controlplane.agent.control_plane import Peer
 from controlplane.agent.protobuf_fields import length_delimited
 from controlplane.security.ca import Authority, Lifetimes
@@ -85,7 +85,9 @@ class Client:
 
 
 @asynccontextmanager
-async def led(interests: dict[str, Any] | None = None, *, tls: bool = False) -> AsyncIterator[Client]:
+async def led(
+    interests: dict[str, Any] | None = None, *, convert: Convert | None = None, tls: bool = False
+) -> AsyncIterator[Client]:
     """Run a control plane and an agent's proxy in front of it."""
     upstream = Upstream()
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
@@ -104,7 +106,7 @@ async def led(interests: dict[str, Any] | None = None, *, tls: bool = False) -> 
         else:
             upstream.port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
-        proxy = AdsProxy(peer(upstream.port, root), interests)
+        proxy = AdsProxy(peer(upstream.port, root), Taking(interests or {}, convert))
         await proxy.start(folder / "XDS")
         try:
             yield Client(proxy, upstream, folder / "XDS")
@@ -284,3 +286,32 @@ async def test_what_the_way_through_the_agent_costs() -> None:
 def test_what_is_no_message_is_refused(wire: bytes) -> None:
     with pytest.raises(ValueError, match=r"field|number"):
         list(length_delimited(wire))
+
+
+@pytest.mark.parametrize("method", FORMS)
+async def test_settings_of_filters_are_held_until_they_are_converted(method: str) -> None:
+    """In their order; other types do not wait, and what cannot be read is refused in Envoy's place."""
+    request, response = FORMS[method]
+    fetched = asyncio.Event()
+
+    async def convert(message: Any) -> bool:
+        if message.nonce == "bad":
+            raise ValueError("of no use")
+        if message.nonce == "plain":
+            return False
+        await fetched.wait()
+        message.nonce = "converted"
+        return True
+
+    async with led(convert=convert) as client, client.stream(method) as stream:
+        await stream.write(request(type_url=CLUSTER).SerializeToString())
+        await soon(client.upstream.requests.get())
+        for nonce in ("slow", "bad", "plain"):
+            client.upstream.answers.put_nowait(response(type_url=EXTENSION, nonce=nonce).SerializeToString())
+        client.upstream.answers.put_nowait(response(type_url=CLUSTER, nonce="c").SerializeToString())
+        assert response.FromString(await soon(stream.read())).nonce == "c"
+        fetched.set()
+        assert [response.FromString(await soon(stream.read())).nonce for _ in range(2)] == ["converted", "plain"]
+        refused = request.FromString(await soon(client.upstream.requests.get()))
+        assert (refused.type_url, refused.response_nonce) == (EXTENSION, "bad")
+        assert refused.error_detail.message == "of no use"

@@ -60,6 +60,7 @@ def test_what_injection_says_becomes_the_node() -> None:
     config = got["metadata"].pop("PROXY_CONFIG")
     assert (config["discoveryAddress"], config["statusPort"]) == ("istiod.istio-system.svc:15012", 15020)
     assert got["metadata"] == {
+        "FETCHES_MODULES": "true",
         "NAMESPACE": "shop",
         "NAME": "web-1",
         "SERVICE_ACCOUNT": "web",

@@ -22,7 +22,10 @@ class NoAnswerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked, and how long it may take. A ``tls`` of ``None`` is plaintext; ``source`` is a local address."""
+    """What is asked, and how long it may take. A ``tls`` of ``None`` is plaintext; ``source`` is a local address.
+
+    ``server_name`` is what the server's certificate must be for, the host of the address where it is ``None``.
+    """
 
     address: TcpAddress
     target: str
@@ -32,6 +35,7 @@ class Request:
     limit: int = 64 << 20
     tls: ssl.SSLContext | None = None
     source: str | None = None
+    server_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ async def _ask(request: Request) -> Reply:
         request.address.host,
         request.address.port,
         ssl=request.tls,
-        server_hostname=request.address.host if request.tls is not None else None,
+        server_hostname=(request.server_name or request.address.host) if request.tls is not None else None,
         local_addr=(request.source, 0) if request.source is not None else None,
     )
     try:

@@ -60,11 +60,16 @@ def _applied(message: Message, steps: Sequence[Step], left_out: dict[int, _Reaso
             except PatchError as error:
                 left_out[step.position] = _Reason(NOT_APPLICABLE, str(error))
                 break
-            before, body = body, draft.message.SerializeToString(deterministic=True)
-            if draft.gone or body != before:
+            before, body = body, _body(draft)
+            if body != before:
                 draft.changed_by |= {step.position}
         else:
             return draft
+
+
+def _body(draft: Draft) -> bytes:
+    """Return what a draft is sent as, nothing for one that is gone."""
+    return b"" if draft.gone else draft.message.SerializeToString(deterministic=True)
 
 
 def _sound(message: Message, steps: Sequence[Step], check: Check, found: Faults, left_out: dict[int, _Reason]) -> Draft:

@@ -1,0 +1,45 @@
+"""Takes a module out of what it was packed in."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import zlib
+
+from controlplane.agent.wasm.fetching import FetchError
+
+MAGIC = b"\0asm"
+_FILE = "plugin.wasm"
+_GZIP = b"\x1f\x8b"
+_LARGEST = 256 << 20
+
+
+def unpacked(body: bytes) -> bytes:
+    """Return a module, which may be alone, compressed, or the file ``plugin.wasm`` of an archive.
+
+    Raises:
+        FetchError: there is no module.
+    """
+    try:
+        if body.startswith(_GZIP):
+            with gzip.GzipFile(fileobj=io.BytesIO(body)) as packed:
+                body = packed.read(_LARGEST + 1)
+        if len(body) <= _LARGEST and not body.startswith(MAGIC):
+            body = _from_archive(body)
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise FetchError(f"it is neither a module nor an archive of one: {error}") from None
+    if len(body) > _LARGEST:
+        raise FetchError(f"the module has more than {_LARGEST >> 20} MiB")
+    if not body.startswith(MAGIC):
+        raise FetchError("it is no WebAssembly module: it does not begin with its magic number")
+    return body
+
+
+def _from_archive(body: bytes) -> bytes:
+    with tarfile.open(fileobj=io.BytesIO(body), mode="r:") as archive:
+        for member in archive:
+            if member.isfile() and member.name.rpartition("/")[2] == _FILE and member.size <= _LARGEST:
+                held = archive.extractfile(member)
+                return held.read() if held is not None else b""
+    raise FetchError(f"the archive has no file {_FILE}")

@@ -1,0 +1,161 @@
+"""Fetches bytes by HTTP: redirections, attempts, and addresses that are never asked."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from urllib.parse import urljoin, urlsplit
+
+from controlplane.agent.addresses import TcpAddress
+from controlplane.agent.control_plane import system_roots
+from controlplane.agent.environment import Environment, StartError
+from controlplane.agent.http.client import NoAnswerError, Reply, Request, ask
+from controlplane.backoff import Backoff
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_PORTS = {"http": 80, "https": 443}
+_REDIRECTED = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTIONS = 5
+_LARGEST = 256 << 20
+_CLOUD: tuple[Network, ...] = (ipaddress.ip_network("100.100.100.200/32"), ipaddress.ip_network("fd00:ec2::/32"))
+"""Where clouds tell an instance its secrets, beside the link-local addresses."""
+
+
+class FetchError(Exception):
+    """Something cannot be fetched; the text says what, from where and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How servers are asked. ``insecure`` are hosts whose certificates are not verified, ``*`` all.
+
+    ``timeout`` is that of one attempt, ``attempts`` how many there are after the first. ``blocked`` are networks that
+    nobody is asked in, beside those that are link-local or a cloud's own.
+    """
+
+    timeout: timedelta = timedelta(seconds=15)
+    attempts: int = 5
+    insecure: frozenset[str] = frozenset()
+    blocked: tuple[Network, ...] = ()
+    first_pause: float = 0.5
+
+    @classmethod
+    def of(cls, environment: Environment) -> Rules:
+        """Read Istio's variables. Raises ``StartError``."""
+        blocked = []
+        for text in _words(environment.text("BLOCKED_CIDRS_IN_WASM_FETCH")):
+            try:
+                blocked.append(ipaddress.ip_network(text, strict=False))
+            except ValueError:
+                raise StartError(f"BLOCKED_CIDRS_IN_WASM_FETCH: {text!r} is no network such as 10.0.0.0/8") from None
+        return cls(
+            environment.duration("WASM_HTTP_REQUEST_TIMEOUT", timedelta(seconds=15)),
+            environment.number("WASM_HTTP_REQUEST_MAX_RETRIES", 5),
+            frozenset(_words(environment.text("WASM_INSECURE_REGISTRIES"))),
+            tuple(blocked),
+        )
+
+    def is_insecure(self, host: str) -> bool:
+        """Whether the certificate of a server (``host`` or ``host:port``) is not looked at."""
+        return bool(self.insecure & {"*", host, host.partition(":")[0]})
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in (part.strip() for part in text.split(",")) if word]
+
+
+@dataclass(slots=True)
+class Fetcher:
+    """Asks servers, by rules."""
+
+    rules: Rules = field(default_factory=Rules)
+
+    async def get(self, url: str, headers: Mapping[str, str] | None = None) -> bytes:
+        """Return the body of a good answer (200). Raises ``FetchError``."""
+        reply = await self.reply(url, headers)
+        if reply.status != 200:  # noqa: PLR2004
+            raise FetchError(f"{url} was answered with {reply.status}")
+        return reply.body
+
+    async def reply(self, url: str, headers: Mapping[str, str] | None = None) -> Reply:
+        """Return the answer, whatever it is but a failure of the server; redirections are followed.
+
+        Raises:
+            FetchError: there is none, or it is too large.
+        """
+        backoff = Backoff(self.rules.first_pause, 10.0)
+        while True:
+            try:
+                reply = await self._followed(url, dict(headers or {}))
+            except NoAnswerError as error:
+                problem = str(error)
+            else:
+                if reply.cut:
+                    raise FetchError(f"{url} has more than {_LARGEST >> 20} MiB")
+                if reply.status < 500:  # noqa: PLR2004
+                    return reply
+                problem = f"it was answered with {reply.status}"
+            pause = backoff.pause()
+            if backoff.failures > self.rules.attempts:
+                raise FetchError(f"{url}: {problem}")
+            await asyncio.sleep(pause)
+
+    async def _followed(self, url: str, headers: dict[str, str]) -> Reply:
+        host = ""
+        for _ in range(_MOST_REDIRECTIONS):
+            parts = urlsplit(url)
+            if host not in {"", parts.netloc}:
+                headers.pop("Authorization", None)  # it is for the first server alone
+            host = parts.netloc
+            reply = await self._ask(url, headers)
+            if reply.status not in _REDIRECTED:
+                return reply
+            url = urljoin(url, reply.headers.get("location", ""))
+        raise FetchError(f"{url}: there are more than {_MOST_REDIRECTIONS} redirections")
+
+    async def _ask(self, url: str, headers: Mapping[str, str]) -> Reply:
+        parts = urlsplit(url)
+        try:
+            port = parts.port or _PORTS[parts.scheme]
+        except (KeyError, ValueError):
+            raise FetchError(f"{url!r} is no address of http or https") from None
+        if not parts.hostname:
+            raise FetchError(f"{url!r} names no server")
+        address = await self._allowed(parts.hostname, port)
+        sent = tuple({"Host": parts.netloc.rpartition("@")[2], "User-Agent": "controlplane-agent", **headers}.items())
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        request = Request(TcpAddress(address, port), target, "GET", sent, self.rules.timeout, _LARGEST)
+        if parts.scheme == "https":
+            request = replace(request, tls=self._tls(parts.netloc), server_name=parts.hostname)
+        return await ask(request)
+
+    def _tls(self, host: str) -> ssl.SSLContext:
+        if self.rules.is_insecure(host):
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            return context
+        try:
+            return ssl.create_default_context(cafile=str(system_roots()))
+        except (StartError, ssl.SSLError, OSError) as error:
+            raise FetchError(f"https://{host}: {error}") from None
+
+    async def _allowed(self, host: str, port: int) -> str:
+        """Return the address of a server, which is asked by that: another answer of a name server counts no more."""
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise NoAnswerError(f"{host}: {error.strerror or error}") from None
+        for *_, place in found:
+            address = ipaddress.ip_address(str(place[0]).partition("%")[0])
+            if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+                address = address.ipv4_mapped
+            refused = (*_CLOUD, *self.rules.blocked)
+            if address.is_link_local or any(address in each for each in refused if each.version == address.version):
+                raise FetchError(f"{host}: the address {address} is not asked for modules")
+        return str(found[0][-1][0])
