@@ -42,6 +42,7 @@ SHORT_TYPE_NAMES: Mapping[str, str] = {
     "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret": "sds",
     "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig": "ecds",
     "type.googleapis.com/istio.networking.nds.v1.NameTable": "nds",
+    "type.googleapis.com/istio.mesh.v1alpha1.ProxyConfig": "pcds",
 }
 """The ``type`` label by type URL."""
 

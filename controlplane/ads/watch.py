@@ -23,10 +23,11 @@ CDS, EDS = ResourceType.CLUSTER.value, ResourceType.ENDPOINT.value
 LDS, RDS = ResourceType.LISTENER.value, ResourceType.ROUTE.value
 SDS = ResourceType.SECRET.value
 
-FULL_SETS = frozenset({ResourceType.CLUSTER, ResourceType.LISTENER, ResourceType.NAME_TABLE})
+FULL_SETS = frozenset({ResourceType.CLUSTER, ResourceType.LISTENER, ResourceType.NAME_TABLE, ResourceType.TRUST_BUNDLE})
 """Types whose state-of-the-world responses are complete: what is absent is deleted.
 
-Reference: xDS protocol, "Grouping Resources into Responses"; for the name table, one unnamed resource, it is the same.
+Reference: xDS protocol, "Grouping Resources into Responses"; for the name table and the trust bundle, one
+unnamed resource each, it is the same.
 """
 
 

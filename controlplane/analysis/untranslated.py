@@ -60,9 +60,6 @@ Those of EnvoyFilter, WasmPlugin and TrafficExtension have no effect in Istio ei
 
 MESH_NOT_TRANSLATED = (
     "mesh.ca",
-    "mesh.caCertificates[].certSigners",
-    "mesh.caCertificates[].pem",
-    "mesh.caCertificates[].spiffeBundleUrl",
     "mesh.certificates",
     "mesh.configSources",
     "mesh.defaultConfig.binaryPath",

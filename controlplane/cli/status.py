@@ -37,6 +37,7 @@ TYPES = {
 OTHER_TYPES = {
     "SDS": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
     "NDS": "type.googleapis.com/istio.networking.nds.v1.NameTable",
+    "PCDS": "type.googleapis.com/istio.mesh.v1alpha1.ProxyConfig",
 }
 IGNORED = "IGNORED"
 SECONDS_BETWEEN = 1.0

@@ -41,6 +41,7 @@ from controlplane.registry.gateway_needs import NeedsKey
 from controlplane.registry.scopes import EgressKey, reachable_services
 from controlplane.registry.services import unread_services
 from controlplane.registry.store import View
+from controlplane.registry.trust_bundle import trusted_roots
 from controlplane.registry.virtual_services import unread_virtual_services
 from controlplane.snapshots import Resource, ResourceType
 from controlplane.translate.listeners.behind import behind_outbound_listener
@@ -57,6 +58,8 @@ from controlplane.translate.name_table import NAME, TableKey, name_table
 from controlplane.translate.routes.gateway import GatewayRouteKey, gateway_route_configuration
 from controlplane.translate.routes.sidecar import RouteKey, route_configuration
 from controlplane.translate.secrets import secret
+from controlplane.translate.trust_bundle import NAME as BUNDLE
+from controlplane.translate.trust_bundle import trust_bundle
 
 
 def parts(proxy_class: ProxyClass) -> tuple[Part, ...]:
@@ -65,6 +68,7 @@ def parts(proxy_class: ProxyClass) -> tuple[Part, ...]:
     inbound = proxy_class.inbound if isinstance(proxy_class, SidecarClass) else None
     special = SpecialScope(client.istio, client.ipv4, client.ipv6, inbound)
     secret_part = Part(ResourceType.SECRET, secrets, Reader(client.namespace, router=inbound is None))
+    bundle_part = Part(ResourceType.TRUST_BUNDLE, trust_bundles, ())
     of_services = (
         Part(ResourceType.CLUSTER, outbound_clusters, reaching),
         Part(ResourceType.ENDPOINT, load_assignments, reaching),
@@ -95,7 +99,7 @@ def parts(proxy_class: ProxyClass) -> tuple[Part, ...]:
             more_listeners = tuple(part for part in added if part.type is ResourceType.LISTENER)
             held = Part(ResourceType.ROUTE, gateway_routes, GatewayRouteScope(scope, (*listeners, *more_listeners)))
             routes_part = patched_routes_part(held, patches.routes, scope.gateway)
-            return (*clusters, *forwarded, *listeners, routes_part, secret_part, *added)
+            return (*clusters, *forwarded, *listeners, routes_part, secret_part, bundle_part, *added)
         case SidecarClass():
             outbound = Part(ResourceType.LISTENER, outbound_listeners, proxy_class.listening)
             own = Part(ResourceType.LISTENER, inbound_listener_targets, proxy_class.inbound)
@@ -107,7 +111,7 @@ def parts(proxy_class: ProxyClass) -> tuple[Part, ...]:
             held = Part(ResourceType.ROUTE, routes, RouteScope(proxy_class.routing, leading))
             names = (Part(ResourceType.NAME_TABLE, name_tables, TableKey.of(reaching)),) if client.dns_capture else ()
             routes_part = patched_routes_part(held, patches.routes)
-            return (*clusters, outbound, own, routes_part, secret_part, *names, *added)
+            return (*clusters, outbound, own, routes_part, secret_part, bundle_part, *names, *added)
         case _:
             assert_never(proxy_class)
 
@@ -213,6 +217,12 @@ def secrets(view: View, reader: Reader) -> Inventory:
         if wanted.name is not None
     }
     return Inventory(found)
+
+
+@query
+def trust_bundles(view: View, _key: tuple[()]) -> Inventory:
+    """Return the roots of the mesh, where proxies are told of them."""
+    return Inventory({BUNDLE: Target(trust_bundle, ())} if trusted_roots(view) else {})
 
 
 @query

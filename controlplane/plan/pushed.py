@@ -17,6 +17,7 @@ SHORT = {
     ResourceType.SECRET: "SDS",
     ResourceType.EXTENSION: "ECDS",
     ResourceType.NAME_TABLE: "NDS",
+    ResourceType.TRUST_BUNDLE: "PCDS",
 }
 """The short names of Envoy's discovery services."""
 

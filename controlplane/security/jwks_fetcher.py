@@ -14,7 +14,7 @@ import asyncio
 import ipaddress
 import json
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -43,6 +43,10 @@ class JwksLocation(NamedTuple):
 
     uri: str
     issuer: str = ""
+
+
+Read = Callable[[aiohttp.ClientSession, JwksLocation], Awaitable[str]]
+"""Fetches one location. It raises what ``_jwks`` does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ def networks(text: str) -> tuple[Network, ...]:
     return tuple(found)
 
 
-class _NoKeysError(Exception):
+class NoKeysError(Exception):
     """A location did not give keys; the message says why."""
 
 
@@ -108,11 +112,14 @@ class JwksFetcher:
         *,
         rules: AddressRules | None = None,
         refresh: timedelta = timedelta(minutes=20),
+        read: Read | None = None,
     ) -> None:
         """Tell ``publish`` of each key set that is another one, and (``None``) of each that nobody wants any more.
 
-        ``refresh`` is how often keys are asked for again.
+        ``refresh`` is how often keys are asked for again; ``read`` makes of a location what is published, by default
+        a JSON web key set.
         """
+        self._read = read or _jwks
         self._publish = publish
         self._rules = rules or AddressRules()
         self._refresh = refresh.total_seconds()
@@ -173,8 +180,8 @@ class JwksFetcher:
         held, loop = self._known[location], asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._wanted.get(location, timedelta(seconds=5)).total_seconds()):
-                jwks = await _jwks(session, location)
-        except (_NoKeysError, aiohttp.ClientError, OSError, ValueError) as error:
+                jwks = await self._read(session, location)
+        except (NoKeysError, aiohttp.ClientError, OSError, ValueError) as error:
             held.problem, held.due = _reason(error)[:500], loop.time() + held.backoff.pause()
             log.warning(
                 "security.keys_not_fetched",
@@ -212,32 +219,40 @@ async def _jwks(session: aiohttp.ClientSession, location: JwksLocation) -> str:
     """Return the keys of a location, in one form whatever the order of fields.
 
     Raises:
-        _NoKeysError: it answered, with something else.
+        NoKeysError: it answered, with something else.
         aiohttp.ClientError, OSError: it did not answer.
     """
-    answer = await _json(session, location.uri or await _discovered(session, location.issuer))
+    answer = await json_object(session, location.uri or await _discovered(session, location.issuer))
     if not isinstance(answer.get("keys"), list):
-        raise _NoKeysError("the answer is no JSON web key set: it has no list of keys")
+        raise NoKeysError("the answer is no JSON web key set: it has no list of keys")
     return json.dumps(answer, sort_keys=True, separators=(",", ":"))
 
 
 async def _discovered(session: aiohttp.ClientSession, issuer: str) -> str:
     """Return where an issuer says that its keys are. Reference: OpenID Connect Discovery 1.0, section 4."""
-    found = await _json(session, issuer.rstrip("/") + DISCOVERY)
+    found = await json_object(session, issuer.rstrip("/") + DISCOVERY)
     uri = found.get("jwks_uri")
     if not isinstance(uri, str) or not uri.startswith(("https://", "http://")):
-        raise _NoKeysError("the discovery document names no jwks_uri")
+        raise NoKeysError("the discovery document names no jwks_uri")
     return uri
 
 
-async def _json(session: aiohttp.ClientSession, uri: str) -> Mapping[str, Any]:
+async def json_object(session: aiohttp.ClientSession, uri: str, *, secured: bool = False) -> Mapping[str, Any]:
+    """Return the JSON object at an address; ``secured`` if an answer counts only that came by HTTPS all the way.
+
+    Raises:
+        NoKeysError: it answered, with something else.
+        aiohttp.ClientError, OSError: it did not answer.
+    """
     async with session.get(uri, max_redirects=MAX_REDIRECTS) as response:
+        if secured and any(each.url.scheme != "https" for each in (*response.history, response)):
+            raise NoKeysError("the answer did not come by HTTPS all the way")
         if not response.ok:
-            raise _NoKeysError(f"the answer has status {response.status}")
+            raise NoKeysError(f"the answer has status {response.status}")
         text = await _body(response.content)
     value = json_value(text, limit=MAX_BYTES)
     if not isinstance(value, Mapping):
-        raise _NoKeysError("the answer is no JSON object")
+        raise NoKeysError("the answer is no JSON object")
     return value
 
 
@@ -246,5 +261,5 @@ async def _body(content: aiohttp.StreamReader) -> bytes:
     async for chunk in content.iter_chunked(65536):
         held += chunk
         if len(held) > MAX_BYTES:
-            raise _NoKeysError(f"the answer is longer than {MAX_BYTES} bytes")
+            raise NoKeysError(f"the answer is longer than {MAX_BYTES} bytes")
     return bytes(held)

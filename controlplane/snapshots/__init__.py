@@ -26,14 +26,17 @@ class ResourceType(Enum):
     SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a type URL
     EXTENSION = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
     NAME_TABLE = "type.googleapis.com/istio.networking.nds.v1.NameTable"
+    TRUST_BUNDLE = "type.googleapis.com/istio.mesh.v1alpha1.ProxyConfig"
 
     __hash__ = object.__hash__  # members are singletons: identity is enough, and several times faster
 
     @property
     def wildcard(self) -> bool:
         """Whether a client that names nothing gets everything. Reference: xDS protocol, "wildcard subscription"."""
-        return self in {ResourceType.CLUSTER, ResourceType.LISTENER, ResourceType.NAME_TABLE}
+        return self in _WILDCARD
 
+
+_WILDCARD = frozenset({ResourceType.CLUSTER, ResourceType.LISTENER, ResourceType.NAME_TABLE, ResourceType.TRUST_BUNDLE})
 
 Refs = Mapping[ResourceType, frozenset[str]]
 """Names of resources, by their type."""

@@ -44,7 +44,7 @@ from controlplane.wiring.from_settings import identity, limits, server_options, 
 from controlplane.wiring.gateway_names import GatewayNames
 from controlplane.wiring.injection import InjectionSettings
 from controlplane.wiring.jwks import JwksResolver
-from controlplane.wiring.process import probe_lag, settle_memory
+from controlplane.wiring.process import Process, probe_lag, settle_memory
 from controlplane.wiring.questions import Around, Questions
 from controlplane.wiring.secrets import Secrets
 from controlplane.wiring.shown import endpoints_of, objects_in_force, services
@@ -126,8 +126,7 @@ class ControlPlane:
             settings,
             lambda: self._registry.memo.get(mesh, ()),
             injection(self._injection.of),
-            self._supervisor,
-            self._take_signals,
+            Process(identity(), self._supervisor, self._take_signals, self._holdoff.add),
         )
         self._expiry = ExpiryRadar(self._registry, self._trust.certificates if self._trust is not None else tuple)
         self._ports: dict[str, str] = {}
@@ -366,7 +365,14 @@ class ControlPlane:
     def _troubles(self) -> tuple[str, ...]:
         """Return what does not work beside tasks that fail, one sentence each."""
         problem = self._trust.problem if self._trust is not None else ""
-        others = (*self._jwks.problems, *self._gateway_names.problems, *self._secrets.unread, *self._expiry.problems)
+        told = self._trust.told.problems if self._trust is not None else ()
+        others = (
+            *told,
+            *self._jwks.problems,
+            *self._gateway_names.problems,
+            *self._secrets.unread,
+            *self._expiry.problems,
+        )
         return (*((problem,) if problem else ()), *others)
 
     def _behind(self, connection_id: str, type_: ResourceType, name: str) -> Iterator[ObjectKey | None]:

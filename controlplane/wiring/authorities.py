@@ -11,6 +11,7 @@ import structlog
 
 from controlplane.apis.mesh import MeshConfig
 from controlplane.registry.mesh import SYSTEM_NAMESPACE
+from controlplane.registry.trust_bundle import stated_roots
 from controlplane.security.ca import Authority, Lifetimes
 from controlplane.security.external_roots import ExternalRoots, WithRoots
 from controlplane.security.handover import Memory
@@ -90,7 +91,7 @@ def _external_roots(place: Place) -> ExternalRoots | None:
         return None
     return ExternalRoots(
         place.settings.external_roots or EXTERNAL_ROOTS,
-        lambda: [(each.cert_signers, each.pem) for each in place.mesh().ca_certificates],
+        lambda: [(each.signers, each.pem) for each in stated_roots(place.mesh())],
     )
 
 

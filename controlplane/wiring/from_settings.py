@@ -15,7 +15,7 @@ from controlplane.registry.mesh import SYSTEM_NAMESPACE
 from controlplane.settings import Settings
 from controlplane.watchers.files.source import FileSource
 from controlplane.webhooks.review import Reviewer
-from controlplane.wiring.tasks import Supervisor
+from controlplane.wiring.process import Process
 
 if TYPE_CHECKING:
     from controlplane.watchers.kubernetes.source import KubernetesSource
@@ -46,18 +46,14 @@ def identity() -> str:
 
 
 def trust(
-    settings: Settings,
-    current_mesh: Callable[[], MeshConfig],
-    inject: Reviewer,
-    supervisor: Supervisor,
-    signals: Callable[[], None],
+    settings: Settings, current_mesh: Callable[[], MeshConfig], inject: Reviewer, process: Process
 ) -> Trust | None:
     """Return what ports with TLS need; nothing where there are none."""
     if not settings.secures:
         return None
-    from controlplane.wiring.identity import Process, Trust  # noqa: PLC0415 - X.509 is loaded where it is used
+    from controlplane.wiring.identity import Trust  # noqa: PLC0415 - X.509 is loaded where it is used
 
-    return Trust(settings, current_mesh, inject, Process(identity(), supervisor, signals))
+    return Trust(settings, current_mesh, inject, process)
 
 
 def server_options(settings: Settings) -> ServerOptions:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -46,7 +47,9 @@ from controlplane.wiring.counting import (
     counted_injection,
 )
 from controlplane.wiring.expiry import Certificate
-from controlplane.wiring.tasks import Supervisor, Work
+from controlplane.wiring.process import Process
+from controlplane.wiring.tasks import Work
+from controlplane.wiring.trust_bundle import TrustBundle
 
 if TYPE_CHECKING:
     from kubernetes.aio.client import ApiClient
@@ -89,14 +92,6 @@ class _Proved(Credential):
             raise _stream_refused(refused) from refused
 
 
-class Process(NamedTuple):
-    """What the program has of which there is one: a name, who runs its work, and what installs its signal handlers."""
-
-    identity: str
-    supervisor: Supervisor
-    signals: Callable[[], None]
-
-
 class Trust:
     """One control plane's identity and that of its callers. What needs no authority works before there is one."""
 
@@ -119,7 +114,9 @@ class Trust:
         self._configuration: WebhookConfiguration | None = None
         self._injectors: InjectionConfiguration | None = None
         self._roots: RootCertificates | None = None
-        self._working = False
+        self._working = self._telling = False
+        self.told = TrustBundle(mesh, lambda: self.bundle, process.add, os.environ)
+        """The roots that agents are told of."""
         self._missing = "the certificate authority has no key yet"
         self.serving: ServingTls | None = None
         """What the ports with TLS show; nothing until there is an authority that can sign."""
@@ -182,6 +179,7 @@ class Trust:
             self._lacking(f"{self._source} cannot be used: {error}")
             return None
         self.serving, self._keeper, self._authority, self._signer = found
+        self._tell()
         return self.serving
 
     @property
@@ -216,6 +214,9 @@ class Trust:
         if self._keeper is None:
             raise RuntimeError("there is no authority to keep")
         self._start_work()
+        if self.told.wanted and not self._telling:
+            self._telling = True  # as above
+            self._supervisor.start("roots of other meshes", self.told.run)
         await self._keeper.run()
 
     def _start_work(self) -> None:
@@ -296,6 +297,10 @@ class Trust:
         """Tell those who depend on the mesh configuration."""
         if self._roots is not None:
             self._roots.changed()
+        self._tell()
+
+    def _tell(self) -> None:
+        self.told.changed(for_signers=bool(self._settings.external_ca))
 
     def _discovered(self, labels: Mapping[str, str]) -> bool:
         """Whether a namespace with these labels is one that the mesh configuration selects."""
@@ -310,6 +315,7 @@ class Trust:
             self._injectors.bundle_changed()
         if self._roots is not None:
             self._roots.changed()
+        self._tell()
 
     def _names(self) -> tuple[str, ...]:
         settings = self._settings

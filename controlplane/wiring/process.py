@@ -4,10 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Callable
+from typing import NamedTuple
 
 from controlplane import metrics
+from controlplane.model.objects import ChangeSet
+from controlplane.wiring.tasks import Supervisor
 
 LAG_PROBE_SECONDS = 0.25
+
+
+class Process(NamedTuple):
+    """What the program has of which there is one.
+
+    Its name, who runs its work, what installs its signal handlers, and where changes of the registry go.
+    """
+
+    identity: str
+    supervisor: Supervisor
+    signals: Callable[[], None]
+    add: Callable[[ChangeSet], None]
 
 
 def settle_memory() -> None:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from controlplane.security.ca import Authority, Lifetimes
-from controlplane.security.certificates import encode
+from controlplane.security.certificates import encode, encode_key
 from controlplane.security.self_signed import RootPolicy
 from controlplane.security.sources import FolderSource
 from samples.control_plane import ControlPlane, free_port
@@ -44,6 +44,11 @@ class SecureMesh:
     async def authority(self) -> Authority:
         """Return the authority that the control plane signs with."""
         return Authority(await FolderSource(self.folder / "ca", RootPolicy()).read(), Lifetimes())
+
+    async def pair(self, identity: str) -> bytes:
+        """Return a key and its chain (PEM), signed for somebody of the mesh."""
+        authority, key = await self.authority(), ec.generate_private_key(ec.SECP256R1())
+        return encode_key(key) + encode(authority.sign(key.public_key(), [identity], timedelta(hours=1))).encode()
 
     async def proxy(self, pod: Pod = WEB, config: Mapping[str, Any] | None = None, **environment: str) -> Proxy:
         """Return an agent that may ask for its certificate; it does not run yet."""
