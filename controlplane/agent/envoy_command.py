@@ -17,6 +17,8 @@ from controlplane.agent.node import node
 from controlplane.agent.options import Options
 
 _FOLDER_MODE = 0o700
+_ISTIOS_TEMPLATE = "/var/lib/istio/envoy/envoy_bootstrap_tmpl.json"
+"""Where Istio's image has its own template, which is not read: the agent knows what is in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,18 @@ def written_bootstrap(options: Options, places: Places, *, external_secrets: boo
     Raises:
         StartError: it cannot be written, a user's file cannot be read, or there is no Envoy.
     """
-    custom = options.config.text("customConfigFile")
+    template = _template(options)
+    custom = options.config.text("customConfigFile") if not template else ""
     path = Path(custom) if custom else places.bootstrap
     if custom and not path.exists():
         raise StartError(f"ProxyConfig.customConfigFile: there is no {custom}")
     if not custom:
-        text = json.dumps(document(options, places, node(options, external_secrets=external_secrets)), indent=2)
+        found = document(options, places, node(options, external_secrets=external_secrets))
+        if template:
+            from controlplane.agent.bootstrap_template import filled  # noqa: PLC0415 - hardly any proxy needs it
+
+            found = filled(template, options, places, found)
+        text = json.dumps(found, indent=2)
         try:
             path.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
@@ -52,6 +60,13 @@ def written_bootstrap(options: Options, places: Places, *, external_secrets: boo
             raise StartError(f"{path} cannot be written: {error.strerror}") from None
     override = _override(options, places)
     return Written(path, (str(_program(options)), *arguments(options, path, override)), own=not custom)
+
+
+def _template(options: Options) -> str:
+    """Return the file of the user's template, empty where there is none."""
+    flag = options.flags.template_file if not options.config.text("customConfigFile") else ""
+    said = options.environment.text("ISTIO_BOOTSTRAP") or flag or options.config.text("proxyBootstrapTemplatePath")
+    return said if said != _ISTIOS_TEMPLATE else ""
 
 
 def _override(options: Options, places: Places) -> str:

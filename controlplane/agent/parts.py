@@ -148,6 +148,8 @@ class Parts:
 
 
 def _secrets(options: Options, source: Source) -> Secrets:
+    if options.config.mapping("privateKeyProvider"):
+        log.warning("agent.private_key_provider_ignored", reason="keys are handed to Envoy as they are")
     if isinstance(source, FromFiles):
         return Secrets(pair=source.pair, root=source.root, crl=revoked(options))
     return Secrets(crl=revoked(options))

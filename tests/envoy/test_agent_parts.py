@@ -241,12 +241,19 @@ async def test_a_workload_that_is_not_healthy_is_told_of(mesh: SecureMesh) -> No
 
 
 async def test_a_second_bootstrap_and_the_users_own(mesh: SecureMesh) -> None:
-    proxy = await mesh.proxy(WEB, None, ISTIO_BOOTSTRAP_OVERRIDE="./over.json", HOST_IP="10.0.0.1")
+    """The user's template is filled in, and another bootstrap is laid over it by Envoy."""
+    files = {"ISTIO_BOOTSTRAP": "./own.json", "ISTIO_BOOTSTRAP_OVERRIDE": "./over.json"}
+    without_effect = {"privateKeyProvider": {"cryptomb": {"pollDelay": "10ms"}}}
+    proxy = await mesh.proxy(WEB, without_effect, **files, HOST_IP="10.0.0.1")
+    own = '{{ mergeOverwrite (fromJson .bootstrap) (dict "node" (dict "metadata" (dict "Y" "own"))) | toJson }}'
+    (proxy.folder / "own.json").write_text(own)
     (proxy.folder / "over.json").write_text('{"stats_flush_interval": "3s", "node": {"metadata": {"X": "$(HOST_IP)"}}}')
     async with started(proxy):
         _, text = await proxy.ask(proxy.ports.admin, "/config_dump?resource=&mask=bootstrap")
         bootstrap = next(each for each in json.loads(text)["configs"] if "bootstrap" in each)["bootstrap"]
         assert (bootstrap["stats_flush_interval"], bootstrap["node"]["metadata"]["X"]) == ("3s", "10.0.0.1")
+        assert bootstrap["node"]["metadata"]["Y"] == "own"
+        assert proxy.process.said("agent.private_key_provider_ignored")
         assert bootstrap["node"]["metadata"]["NAME"] == "web-1"
 
 
