@@ -331,6 +331,8 @@ ELSEWHERE = (
     "mesh.defaultTrafficPolicy.connectionPool.",  # as of a DestinationRule
     "mesh.defaultTrafficPolicy.outlierDetection.",
     "mesh.serviceSettings",  # test_networks: it is about other clusters
+    "mesh.caCertificates.certSigners",  # tests/security/test_kubernetes_signer
+    "mesh.caCertificates.spiffeBundleUrl",  # tests/wiring/test_trust_bundle
 )
 
 
