@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 
 import typer
 
-from controlplane.cli.fetch import CONTROL_PLANE, ControlPlaneOption, Unanswered, Wrong, fail, fetch_json
+from controlplane.cli.asking.where import Where, asks_control_plane
+from controlplane.cli.fetch import Unanswered, Wrong, fail, fetch_json
 from controlplane.cli.plain import PlainCommand
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -35,6 +36,7 @@ FilesOption = Annotated[
 
 
 @app.command(cls=PlainCommand)
+@asks_control_plane()
 def explain(
     words: Annotated[
         list[str],
@@ -58,7 +60,8 @@ def explain(
         bool, typer.Option("-v", "--verbose", help="Of an object: what it adds to each resource.")
     ] = False,
     output: Annotated[Output, typer.Option("-o", "--output", help="How it is printed.")] = Output.TEXT,
-    address: ControlPlaneOption = CONTROL_PLANE,
+    *,
+    where: Where,
 ) -> None:
     """Tell what becomes of a request, and which field of which object decides each step; or what an object makes.
 
@@ -76,11 +79,11 @@ def explain(
     from controlplane.cli.output import print_text, print_value
 
     if len(words) == 1 and "://" not in words[0] and "/" in words[0]:
-        _explain_object(words[0], address, filename, verbose=verbose, output=output)
+        _explain_object(words[0], where, filename, verbose=verbose, output=output)
         return
     asked = _query(words, origin, header or [], identity, source)
     try:
-        answer = _of_files(filename, asked) if filename else _of_server(address, asked)
+        answer = _of_files(filename, asked) if filename else _of_server(where, asked)
     except Wrong as error:
         raise typer.BadParameter(str(error)) from error
     except Unanswered as error:
@@ -93,7 +96,7 @@ def explain(
         raise typer.Exit(FAILS)
 
 
-def _explain_object(name: str, address: str, paths: list[Path] | None, *, verbose: bool, output: Output) -> None:
+def _explain_object(name: str, where: Where, paths: list[Path] | None, *, verbose: bool, output: Output) -> None:
     from controlplane.cli.object_text import is_nothing, is_whole, object_text
     from controlplane.cli.output import print_text, print_value
 
@@ -102,8 +105,7 @@ def _explain_object(name: str, address: str, paths: list[Path] | None, *, verbos
         if paths:
             answer = _object_of_files(paths, {"explain": name, "patches": patches})
         else:
-            query = urlencode({"object": name} | ({"patches": "1"} if patches else {}))
-            answer = fetch_json(address, f"/debug/explain?{query}", "control plane")
+            answer = _object_of_server(where, {"object": name} | ({"patches": "1"} if patches else {}))
     except Wrong as error:
         raise typer.BadParameter(str(error)) from error
     except Unanswered as error:
@@ -166,8 +168,22 @@ def _check(identity: str, source: str) -> None:
             raise typer.BadParameter(str(error), param_hint=hint) from error
 
 
-def _of_server(address: str, asked: list[tuple[str, str]]) -> Any:  # noqa: ANN401 - JSON
-    return fetch_json(address, f"/debug/explain?{urlencode(asked)}", "control plane")
+def _of_server(where: Where, asked: list[tuple[str, str]]) -> Any:  # noqa: ANN401 - JSON
+    """Return the answer of the replica that the proxy is connected to, else of any."""
+    from controlplane.cli.asking.answers import is_connected, of_one
+
+    path = f"/debug/explain?{urlencode(asked)}"
+    with where.replicas() as replicas:
+        return of_one(replicas, lambda each: fetch_json(each.address, path, "control plane"), is_connected)
+
+
+def _object_of_server(where: Where, asked: dict[str, str]) -> Any:  # noqa: ANN401 - JSON
+    from controlplane.cli.asking.answers import joined_objects, of_all
+
+    path = f"/debug/explain?{urlencode(asked)}"
+    with where.replicas() as replicas:
+        found = of_all(replicas, lambda each: fetch_json(each.address, path, "control plane"))
+    return joined_objects([answer for _, answer in found])
 
 
 def _of_files(paths: list[Path], asked: list[tuple[str, str]]) -> Any:  # noqa: ANN401 - JSON

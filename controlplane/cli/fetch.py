@@ -6,7 +6,7 @@ import json
 import sys
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
 import typer
 
@@ -19,14 +19,6 @@ POST_TIMEOUT_SECONDS = 120.0
 
 CONTROL_PLANE = "127.0.0.1:15014"
 ENVOY_ADMIN = "127.0.0.1:15000"
-
-_MONITORING_PORT = "Monitoring port of the control plane, host:port."
-ControlPlaneOption = Annotated[
-    str, typer.Option("--control-plane", "--address", envvar="CONTROLPLANE_ADDRESS", help=_MONITORING_PORT)
-]
-BesideAddressOption = Annotated[  # where --address is a filter, as it is istioctl's
-    str, typer.Option("--control-plane", envvar="CONTROLPLANE_ADDRESS", help=_MONITORING_PORT)
-]
 
 
 class Unanswered(Exception):  # noqa: N818 - it reads as what happened

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from controlplane.cli.fetch import CONTROL_PLANE, ControlPlaneOption, Unanswered, fail, post_json
+from controlplane.cli.asking.where import Where, asks_control_plane
+from controlplane.cli.fetch import Unanswered, fail, post_json
 from controlplane.cli.plain import PlainCommand
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -67,6 +68,7 @@ TestsOption = Annotated[
 
 
 @app.command(cls=PlanCommand)
+@asks_control_plane()
 def plan(
     filename: FilesOption = None,
     delete: DeleteOption = None,
@@ -77,7 +79,8 @@ def plan(
         bool, typer.Option("-v", "--verbose", help="The difference of each resource, for proxies that get the same.")
     ] = False,
     output: Annotated[Output, typer.Option("-o", "--output", help="How the plan is printed.")] = Output.TEXT,
-    address: ControlPlaneOption = CONTROL_PLANE,
+    *,
+    where: Where,
 ) -> None:
     """Tell what a change would do: which proxies are sent what, what conflicts or breaks, which requests go elsewhere.
 
@@ -97,8 +100,7 @@ def plan(
         raise typer.BadParameter("give -f or --delete: what changes", param_hint="-f")
     cases = tests_beside([*(filename or []), *(base or [])], tests or [])
     question = question_of(cases) | {"delete": delete or [], "prune": prune, "patches": verbose or output == "json"}
-    answer = _of_files(base, filename or [], question) if base else _of_server(address, filename or [], question)
-    answer["against"] = ", ".join(map(str, base)) if base else f"the control plane at {address}"
+    answer = _of_files(base, filename or [], question) if base else _of_server(where, filename or [], question)
     asked = judged(cases, answer["requests"])
     if output is Output.JSON:
         print_value(answer | {"requests": [each.words() for each in asked]}, "json")
@@ -110,15 +112,21 @@ def plan(
         raise typer.Exit(CHANGES)
 
 
-def _of_server(address: str, paths: list[Path], question: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+def _of_server(where: Where, paths: list[Path], question: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+    from controlplane.cli.asking.answers import joined_plans, of_all
     from controlplane.cli.mesh_files import read_manifests
 
     manifests = read_manifests(paths, whole=True) if paths else []
     written = [{"value": each.value, "source": each.source} for each in manifests]
+    asked = {**question, "objects": written}
     try:
-        return post_json(address, "/debug/plan", {**question, "objects": written}, "control plane")
+        with where.replicas() as replicas:
+            found = of_all(replicas, lambda each: post_json(each.address, "/debug/plan", asked, "control plane"))
     except Unanswered as error:
         fail(str(error))
+    names = ", ".join(replica.name for replica, _ in found)
+    against = names if len(found) == 1 else f"{len(found)} replicas ({names})"
+    return joined_plans([answer for _, answer in found]) | {"against": against}
 
 
 def _of_files(base: list[Path], paths: list[Path], question: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
@@ -136,4 +144,4 @@ def _of_files(base: list[Path], paths: list[Path], question: dict[str, Any]) -> 
     for rejected in over.before.rejected:
         for problem in rejected.problems:
             tell(f"{rejected.source}: {rejected.key}: {problem}")
-    return asyncio.run(plan_of_files(over, asked))
+    return asyncio.run(plan_of_files(over, asked)) | {"against": ", ".join(map(str, base))}

@@ -212,7 +212,8 @@ def _end(answer: Json, asked: Sequence[AskedTest]) -> str:
 def problem_text(problem: Json) -> str:
     """Return a problem with its field and code."""
     where = f"{problem['path']}: " if problem["path"] else ""
-    return f"{where}{problem['reason']}" + (f"   {problem['code']}" if problem["code"] else "")
+    proxies = f" at {number(problem['proxies'], 'proxy')}" if problem.get("proxies") else ""
+    return f"{where}{problem['reason']}{proxies}" + (f"   {problem['code']}" if problem["code"] else "")
 
 
 def _named_problem(problem: Json) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlencode
 
 import typer
 
-from controlplane.cli.fetch import CONTROL_PLANE, ControlPlaneOption, Unanswered, Wrong, fail, fetch_json
+from controlplane.cli.asking.where import Replica, Where, asks_control_plane
+from controlplane.cli.fetch import Unanswered, Wrong, fail, fetch_json
 from controlplane.cli.plain import PlainCommand
 
 if TYPE_CHECKING:
@@ -55,6 +58,7 @@ class Result:
 
 
 @app.command("test", cls=PlainCommand)
+@asks_control_plane()
 def routing_tests(
     tests: Annotated[
         list[Path], typer.Argument(metavar="TESTS...", help="Files of tests, or directories with *.routes.yaml.")
@@ -71,7 +75,8 @@ def routing_tests(
         Path | None, typer.Option("--junit", metavar="FILE", help="Write the results for CI systems.")
     ] = None,
     output: Annotated[Output, typer.Option("-o", "--output", help="How the result is printed.")] = Output.TEXT,
-    address: ControlPlaneOption = CONTROL_PLANE,
+    *,
+    where: Where,
 ) -> None:
     """Check that requests go where they should, without a cluster and without sending any.
 
@@ -88,7 +93,7 @@ def routing_tests(
         raise typer.BadParameter("give either -f, with the mesh, or --live", param_hint="-f")
     cases = list(read_tests(tests))
     try:
-        results, coverage = _of_server(address, cases) if live else asyncio.run(_of_files(filename or [], cases))
+        results, coverage = _of_server(where, cases) if live else asyncio.run(_of_files(filename or [], cases))
     except Unanswered as error:
         fail(str(error))
     if junit is not None:
@@ -130,7 +135,13 @@ async def run_case(mesh: Mesh, case: Case) -> Result:
     return Result(case, answer, tuple(differences(case.wanted, answer)))
 
 
-def _of_server(address: str, cases: list[Case]) -> tuple[list[Result], None]:
+def _of_server(where: Where, cases: list[Case]) -> tuple[list[Result], None]:
+    with where.replicas() as replicas:
+        return _asked(replicas, cases), None
+
+
+def _asked(replicas: Sequence[Replica], cases: list[Case]) -> list[Result]:
+    from controlplane.cli.asking.answers import is_connected, of_one
     from controlplane.simulate.routing.expectations import differences
 
     results = []
@@ -139,9 +150,14 @@ def _of_server(address: str, cases: list[Case]) -> tuple[list[Result], None]:
             results.append(Result(case, None, ("a proxy that the file describes is not known to a control plane",)))
             continue
         try:
-            answer = fetch_json(address, f"/debug/explain?{urlencode(case.pairs)}", "control plane")
+            path = f"/debug/explain?{urlencode(case.pairs)}"
+            answer = of_one(replicas, partial(_answer, path=path), is_connected)
         except Wrong as error:
             results.append(Result(case, None, (str(error),)))
             continue
         results.append(Result(case, answer, tuple(differences(case.wanted, answer))))
-    return results, None
+    return results
+
+
+def _answer(replica: Replica, path: str) -> Any:  # noqa: ANN401 - JSON
+    return fetch_json(replica.address, path, "control plane")

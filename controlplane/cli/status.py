@@ -18,7 +18,9 @@ from urllib.parse import quote
 import typer
 
 from controlplane.cli.age import age
-from controlplane.cli.fetch import CONTROL_PLANE, ControlPlaneOption, Unanswered, fail, fetch_json, split_address
+from controlplane.cli.asking.answers import of_all, texts_of_all
+from controlplane.cli.asking.where import Replica, Where, asks_control_plane
+from controlplane.cli.fetch import Unanswered, fail, fetch_json
 from controlplane.cli.output import coloured, has_colours, print_aside, print_text, print_value, table
 from controlplane.cli.plain import PlainCommand
 from controlplane.cli.refusals import object_name, refusals
@@ -45,6 +47,7 @@ SECONDS_BETWEEN = 1.0
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 Json = Mapping[str, Any]
+Replicas = tuple[Replica, ...]
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
@@ -63,6 +66,7 @@ def _namespace_name(text: str) -> str:
 
 
 @app.command(cls=PlainCommand)
+@asks_control_plane()
 def status(
     proxy: Annotated[
         str, typer.Argument(metavar="PROXY", help="One proxy, as NAME.NAMESPACE or NAME; all where none is given.")
@@ -75,7 +79,8 @@ def status(
     ] = "",
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print the answer.")] = Output.TABLE,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again each second, until Ctrl-C.")] = False,
-    address: ControlPlaneOption = CONTROL_PLANE,
+    *,
+    where: Where,
 ) -> None:
     """Show what each proxy was sent, has acknowledged and has refused.
 
@@ -90,25 +95,29 @@ def status(
 
     Exits with 1 if a proxy has refused something, or the control plane does not answer.
     """
-    split_address(address)
-    if watch:
-        if output is not Output.TABLE:
-            raise typer.BadParameter("--watch shows a table; leave --output away")
-        _watch(proxy, namespace, address)
-        return
+    if watch and output is not Output.TABLE:
+        raise typer.BadParameter("--watch shows a table; leave --output away")
     try:
-        proxies = _proxies(address, namespace, proxy)
+        with where.replicas() as replicas:
+            if watch:
+                _watch(replicas, proxy, namespace)
+            else:
+                _show(replicas, proxy, namespace, output)
     except Unanswered as error:
         fail(str(error))
+
+
+def _show(replicas: Replicas, proxy: str, namespace: str, output: Output) -> None:
+    proxies = _proxies(replicas, namespace, proxy)
     if output is Output.TABLE:
         print_text(_view(proxies, single=bool(proxy)))
-        if not proxy and (problems := _problems(address, namespace)):
+        if not proxy and (problems := texts_of_all(replicas, lambda each: _problems(each.address, namespace))):
             print_aside(f"\n{problems}")
     else:
         print_value(proxies, output.value)
-    if behind := _behind(address):
+    if behind := texts_of_all(replicas, lambda each: _behind(each.address)):
         print_aside(f"\n{behind}" if output is Output.TABLE else behind)
-    if failing := _failing(address):
+    if failing := texts_of_all(replicas, lambda each: _failing(each.address)):
         print_aside(f"\n{failing}" if output is Output.TABLE else failing)
     if not proxy and (unbuilt := unbuilt_anywhere(proxies)):
         print_aside(f"\n{unbuilt}" if output is Output.TABLE else unbuilt)
@@ -116,12 +125,14 @@ def status(
         raise typer.Exit(1)
 
 
-def _watch(proxy: str, namespace: str, address: str) -> None:
+def _watch(replicas: Replicas, proxy: str, namespace: str) -> None:
     def current() -> str:
         try:
-            proxies = _proxies(address, namespace, proxy)
+            proxies = _proxies(replicas, namespace, proxy)
             unbuilt = "" if proxy else unbuilt_anywhere(proxies)
-            parts = (_view(proxies, single=bool(proxy)), _behind(address), _failing(address), unbuilt)
+            behind = texts_of_all(replicas, lambda each: _behind(each.address))
+            failing = texts_of_all(replicas, lambda each: _failing(each.address))
+            parts = (_view(proxies, single=bool(proxy)), behind, failing, unbuilt)
             return "\n\n".join(part for part in parts if part)
         except Unanswered as error:
             return str(error)
@@ -141,17 +152,21 @@ def _watch(proxy: str, namespace: str, address: str) -> None:
         return
 
 
-def _proxies(address: str, namespace: str, proxy: str) -> list[Json]:
+def _proxies(replicas: Replicas, namespace: str, proxy: str) -> list[Json]:
     """Return the elements of ``/debug/syncz`` that were asked for, sorted by proxy.
 
     Raises:
         Unanswered: no answer, an answer of another shape, or one proxy was asked for and is not there.
     """
-    query = f"?namespace={quote(namespace)}" if namespace else ""
-    answer = fetch_json(address, f"/debug/syncz{query}", "control plane")
-    if not isinstance(answer, list | None):
-        raise Unanswered(f"The control plane at {address} did not answer with a list of proxies")
-    proxies = sorted(answer or [], key=lambda each: (each.get("proxy", ""), each.get("connection_id", "")))
+    held = [
+        (replica, each)
+        for replica, answer in of_all(replicas, lambda each: _synced(each.address, namespace))
+        for each in answer
+    ]
+    of = {id(each): replica.address for replica, each in held}
+    proxies = sorted(
+        (each for _, each in held), key=lambda each: (each.get("proxy", ""), each.get("connection_id", ""))
+    )
     if namespace:
         proxies = [each for each in proxies if _namespace(each) == namespace]
     if not proxy:
@@ -164,8 +179,16 @@ def _proxies(address: str, namespace: str, proxy: str) -> list[Json]:
             several = ", ".join(sorted({each["proxy"] for each in matches}))
             raise typer.BadParameter(f"{proxy!r} may be any of {several}; name one of them")
         if matches:
-            return [_whole(address, each) for each in matches]
-    raise Unanswered(f"Proxy {proxy} is not connected to the control plane at {address}")
+            return [_whole(of[id(each)], each) for each in matches]
+    raise Unanswered(f"Proxy {proxy} is not connected to {' or '.join(each.name for each in replicas)}")
+
+
+def _synced(address: str, namespace: str) -> list[Json]:
+    query = f"?namespace={quote(namespace)}" if namespace else ""
+    answer = fetch_json(address, f"/debug/syncz{query}", "control plane")
+    if not isinstance(answer, list | None):
+        raise Unanswered(f"The control plane at {address} did not answer with a list of proxies")
+    return answer or []
 
 
 def _whole(address: str, proxy: Json) -> Json:

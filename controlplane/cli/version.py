@@ -9,15 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from controlplane import __version__
-from controlplane.cli.fetch import (
-    CONTROL_PLANE,
-    ControlPlaneOption,
-    Unanswered,
-    fail,
-    fetch_json,
-    fetch_text,
-    split_address,
-)
+from controlplane.cli.asking.answers import of_all
+from controlplane.cli.asking.where import Where, asks_control_plane
+from controlplane.cli.fetch import Unanswered, fail, fetch_json, fetch_text
 from controlplane.cli.output import print_value
 from controlplane.cli.plain import PlainCommand
 from controlplane.printable import printable
@@ -36,22 +30,23 @@ class Output(Enum):
 
 
 @app.command(cls=PlainCommand)
+@asks_control_plane()
 def version(
     *,
     remote: Annotated[bool, typer.Option("--remote/--no-remote", help="Ask the control plane too.")] = True,
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print the answer.")] = Output.SHORT,
-    address: ControlPlaneOption = CONTROL_PLANE,
+    where: Where,
 ) -> None:
     """Show the version of this program, of the control plane and of the proxies that are connected to it.
 
     Exits with 1 if the control plane does not answer; --no-remote (or --remote=false) does not ask it.
     """
-    split_address(address)
     found: dict[str, Any] = {"clientVersion": {"version": __version__}}
     problem = ""
     if remote:
         try:
-            found |= _remote(address)
+            with where.replicas() as replicas:
+                found |= _joined([answer for _, answer in of_all(replicas, lambda each: _remote(each.address))])
         except Unanswered as error:
             problem = str(error)
     if output is Output.SHORT:
@@ -60,6 +55,11 @@ def version(
         print_value(found, output.value)
     if problem:
         fail(problem)
+
+
+def _joined(answers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what several replicas know as one."""
+    return {name: [each for answer in answers for each in answer[name]] for name in answers[0]}
 
 
 def _remote(address: str) -> dict[str, Any]:
@@ -89,7 +89,8 @@ def _proxy(status: dict[str, Any]) -> dict[str, str]:
 
 def _lines(found: dict[str, Any]) -> str:
     lines = [f"client version: {found['clientVersion']['version']}"]
-    lines.extend(f"control plane version: {server['Info']['version']}" for server in found.get("meshVersion", ()))
+    servers = dict.fromkeys(server["Info"]["version"] for server in found.get("meshVersion", ()))
+    lines.extend(f"control plane version: {server}" for server in servers)
     if "dataPlaneVersion" in found:
         counts = Counter(each["IstioVersion"] or "unknown" for each in found["dataPlaneVersion"])
         proxies = (

@@ -8,7 +8,8 @@
 | ``classes`` | a list: ``proxies`` (a hundred at most), ``proxyCount`` and ``resources``, each with ``versions`` and \
 ``sizeBytes``, and ``patch`` where that is asked for |
 | ``totals`` | ``proxies``, ``resources`` and ``bytes`` by discovery service, ``drained`` |
-| ``problems`` | a list: ``level``, ``code``, the object, ``path``, ``reason``, ``winner``; ``solved`` likewise |
+| ``problems`` | a list: ``level``, ``code``, the object, ``path``, ``reason``, ``winner``, and perhaps how many \
+``proxies`` have it; ``solved`` likewise |
 | ``requests`` | one for each that was asked: ``null`` where its answer is the same, else ``before`` and ``after``; \
 also where it cannot be asked |
 | ``errors``, ``warnings`` | how many of the problems, and refused objects, there are |
@@ -167,8 +168,8 @@ def _broken(plan: Plan) -> Iterator[Json]:
             "code": codes.NOT_FOUND.id,
             "object": _culprit(plan, held),
             "path": "",
-            "reason": f"the cluster {cluster} is not there, and {named} lead{'s' * (len(users) == 1)} to it:"
-            f" 503 NC at {_proxies(proxies)}",
+            "reason": f"the cluster {cluster} is not there, and {named} lead{'s' * (len(users) == 1)} to it: 503 NC",
+            "proxies": len(proxies),
             "winner": None,
         }
 
@@ -184,10 +185,6 @@ def _culprit(plan: Plan, broken: Sequence[Broken]) -> Json | None:
             if (change.resource.type, change.resource.name) in users:
                 leading = effect.change.key.words()
     return leading
-
-
-def _proxies(ids: Sequence[str]) -> str:
-    return f"proxy {ids[0]}" if len(ids) == 1 else f"{len(ids)} proxies"
 
 
 def _unbuilt(plan: Plan) -> Iterator[Json]:

@@ -43,7 +43,10 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What becomes of one request. ``name_step`` says what DNS made of the host."""
+    """What becomes of one request.
+
+    ``resolved`` says what DNS made of the host, ``connected`` whether the proxy is really there.
+    """
 
     proxy: Proxy
     revision: int
@@ -51,6 +54,7 @@ class Explanation:
     outcome: Outcome
     servers: tuple[Server, ...] = ()
     resolved: Step | None = None
+    connected: bool = False
 
     @property
     def failure(self) -> Failure | None:
@@ -63,7 +67,12 @@ class Explanation:
         """Return what JSON says of it."""
         steps = ([self.resolved] if self.resolved is not None else []) + list(self.outcome.steps)
         return {
-            "proxy": {"id": self.proxy.id, "type": self.proxy.type, "namespace": self.proxy.namespace},
+            "proxy": {
+                "id": self.proxy.id,
+                "type": self.proxy.type,
+                "namespace": self.proxy.namespace,
+                "connected": self.connected,
+            },
             "revision": self.revision,
             "request": {"method": self.asked.method, "url": self.asked.url, "headers": dict(self.asked.headers)},
             "steps": [step.words() for step in steps],
@@ -89,7 +98,8 @@ async def explained(mesh: Mesh, asked: Asked, proxy: Proxy | None = None) -> Exp
         call = replace(call, address=held.bound_at(call.port) or call.address)
     outcome = held.outbound(call)
     servers = [server async for server in _Servers(mesh, asked, proxy, call).of(outcome)]
-    return Explanation(proxy, mesh.registry.revision, asked, outcome, tuple(servers), resolved)
+    connected = mesh.is_connected(proxy)
+    return Explanation(proxy, mesh.registry.revision, asked, outcome, tuple(servers), resolved, connected)
 
 
 def _call(mesh: Mesh, asked: Asked, proxy: Proxy) -> tuple[Call, Step | None]:

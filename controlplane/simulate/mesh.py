@@ -59,6 +59,10 @@ class Mesh:
             f"{name!r} is none of pod/NAMESPACE/NAME, gateway/NAMESPACE/NAME and namespace/NAMESPACE"
         )
 
+    def is_connected(self, proxy: Proxy) -> bool:
+        """Whether a proxy is one of those that are really there."""
+        return any(each is proxy for each in self._connected.values())
+
     def _pod(self, namespace: str, name: str) -> Proxy:
         for proxy in reversed(list(self._connected.values())):
             if proxy.namespace == namespace and _means(name, proxy.name):

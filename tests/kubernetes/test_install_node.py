@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,12 @@ from tests.cluster import images, mesh_images
 from tests.cluster.node import Node
 
 SYSTEM = "istio-system"
+ENTRY = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: outside, namespace: default}
+spec: {hosts: [outside.example.com], resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}]}
+"""
 SMALL = (
     *("--set", "profile=minimal"),
     *("--set", "values.pilot.autoscaleEnabled=false"),
@@ -50,7 +57,37 @@ def node(kube_node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         controlplane(kube_node, "uninstall", "--purge", "-y")
 
 
-def test_it_is_ready_when_the_command_ends(node: Node) -> None:
+def asks_all_pods_through_forwarded_ports(node: Node, folder: Path) -> None:
+    """Commands find the control plane as kubectl finds the cluster, and each pod of it answers."""
+    where = ("--kubeconfig", str(node.kubeconfig))
+    pods = node.kubectl("-n", SYSTEM, "get", "pods", "-l", "app=istiod", "-o", "jsonpath={.items[*].metadata.name}")
+    versions = json.loads(controlplane(node, "version", "-o", "json", *where))["meshVersion"]
+    assert len(versions) == len(pods.split()) == 2
+    assert "NAME" in controlplane(node, "status", *where)
+    manifest = folder / "entry.yaml"
+    manifest.write_text(ENTRY)
+    told = plan(node, "-f", str(manifest), *where)
+    assert all(f"{pod}.{SYSTEM}" in told for pod in pods.split()), told
+    assert "+ ServiceEntry default/outside" in told
+    assert "There is no control plane in namespace nowhere: it has no pod with the label app=istiod" in plan(
+        node, "-f", str(manifest), *where, "-i", "nowhere"
+    )
+
+
+def plan(node: Node, *arguments: str) -> str:
+    """Return what ``plan`` prints; it does not end with 0 where something changes."""
+    return subprocess.run(
+        [sys.executable, "-m", "controlplane", "plan", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=1000,
+        env={**os.environ, "KUBECONFIG": str(node.kubeconfig)},
+    ).stdout
+
+
+def test_it_is_ready_when_the_command_ends(node: Node, tmp_path: Path) -> None:
     """Every line is true when it is printed: nothing differs, webhooks trust, and purging ends with nothing left."""
     names = ("get", "namespaces,crds,clusterroles,mutatingwebhookconfigurations", "-o", "name")
     before = node.kubectl(*names)
@@ -66,6 +103,7 @@ def test_it_is_ready_when_the_command_ends(node: Node) -> None:
         "deployment.apps/istiod",
         "deployment.apps/istiod-canary",
     ]
+    asks_all_pods_through_forwarded_ports(node, tmp_path)
     controlplane(node, "uninstall", "--purge", "-y")
     assert node.kubectl(*names) == before
     assert "istio-ca-root-cert" not in node.kubectl("get", "configmaps", "--all-namespaces", "-o", "name")

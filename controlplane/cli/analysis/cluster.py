@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from controlplane.cli.fetch import fail
+from controlplane.cli.kubeconfig import usual_kubeconfig
 from controlplane.model.kinds import GATEWAY_API, GroupKind
 from controlplane.watchers.kubernetes.errors import (
     ConfigurationError,
@@ -53,7 +54,7 @@ def cluster_objects(
     wanted += [Wanted(CONFIG_MAPS, f"metadata.namespace={istio_namespace}"), *_OTHERS]
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # it is told once, below
     try:
-        found = asyncio.run(listed(kubeconfig or _usual_kubeconfig(context), context, wanted))
+        found = asyncio.run(listed(kubeconfig or usual_kubeconfig(context), context, wanted))
     except NoClusterError:
         fail("no cluster is named: --kubeconfig and $KUBECONFIG do that; -f FILE looks at files without a cluster")
     except (ConfigurationError, UnreachableError, RefusedError) as error:
@@ -61,19 +62,12 @@ def cluster_objects(
     return found.objects, {each.group_kind: reason for each, reason in found.refused.items()}
 
 
-def _usual_kubeconfig(context: str) -> str:
-    """Return kubectl's file where nothing else names a cluster."""
-    elsewhere = os.environ.get("KUBECONFIG") or (os.environ.get("KUBERNETES_SERVICE_HOST") and not context)
-    usual = Path.home() / ".kube" / "config"
-    return str(usual) if not elsewhere and usual.is_file() else ""
-
-
 def current_namespace(kubeconfig: str, context: str) -> str:
     """Return the namespace that a context of the kubeconfig names, ``default`` where it names none."""
     import yaml
     from kubernetes.aio import config
 
-    file = kubeconfig or os.environ.get("KUBECONFIG") or _usual_kubeconfig(context)
+    file = kubeconfig or os.environ.get("KUBECONFIG") or usual_kubeconfig(context)
     if not file or (kubeconfig and not Path(kubeconfig).is_file()):
         return "default"
     unusable = (config.ConfigException, OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError)

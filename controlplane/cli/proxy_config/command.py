@@ -12,12 +12,11 @@ from urllib.parse import quote
 
 import typer
 
+from controlplane.cli.asking.answers import of_one
+from controlplane.cli.asking.where import Where, asks_control_plane
 from controlplane.cli.fetch import (
-    CONTROL_PLANE,
     ENVOY_ADMIN,
     MAX_DUMP,
-    BesideAddressOption,
-    ControlPlaneOption,
     Unanswered,
     fail,
     fetch_json,
@@ -96,11 +95,10 @@ class Origin:
     admin: str
     file: Path | None
     source: Source
-    address: str
+    where: Where
 
     def __post_init__(self) -> None:
         split_address(self.admin)
-        split_address(self.address)
 
     def read(self, *, hosts: bool = False) -> Dump:
         """Return the dump that was asked for; with ``hosts`` Envoy's view of hosts instead where it can be had."""
@@ -115,7 +113,12 @@ class Origin:
         if not self.proxy:
             raise typer.BadParameter("name the PROXY that the control plane is asked about")
         path = f"/debug/config_dump?proxyID={quote(self.proxy)}&include_eds=true"
-        return _dump(lambda: fetch_json(self.address, path, "control plane"), f"control plane at {self.address}")
+        return _dump(lambda: self._asked(path), "the control plane")
+
+    def _asked(self, path: str) -> Any:  # noqa: ANN401 - JSON
+        """Return the answer of the replica that the proxy is connected to."""
+        with self.where.replicas() as replicas:
+            return of_one(replicas, lambda each: fetch_json(each.address, path, "control plane"))
 
     def envoy(self) -> Dump:
         """Return what the proxy holds."""
@@ -213,6 +216,7 @@ def _named(prefix: str, name: str | None) -> list[str]:
 @app.command("listeners", hidden=True, cls=PlainCommand)
 @app.command("l", hidden=True, cls=PlainCommand)
 @app.command("listener", cls=PlainCommand)
+@asks_control_plane(beside_address=True)
 def listener(
     proxy: ProxyName = "",
     *,
@@ -225,10 +229,10 @@ def listener(
     file: FileOption = None,
     source: SourceOption = Source.ENVOY,
     diff: DiffOption = False,
-    control_plane: BesideAddressOption = CONTROL_PLANE,
+    where: Where,
 ) -> None:
     """Show the listeners, a line for each filter chain: what it takes and where that goes."""
-    origin = Origin(proxy, admin, file, source, control_plane)
+    origin = Origin(proxy, admin, file, source, where)
     if diff:
         return _differ(origin, ["Listeners"], port, address, kind)
     selected = listeners.selected_listeners(
@@ -242,6 +246,7 @@ def listener(
 @app.command("routes", hidden=True, cls=PlainCommand)
 @app.command("r", hidden=True, cls=PlainCommand)
 @app.command("route", cls=PlainCommand)
+@asks_control_plane()
 def route(
     proxy: ProxyName = "",
     *,
@@ -252,10 +257,10 @@ def route(
     file: FileOption = None,
     source: SourceOption = Source.ENVOY,
     diff: DiffOption = False,
-    control_plane: ControlPlaneOption = CONTROL_PLANE,
+    where: Where,
 ) -> None:
     """Show the routes: domains, the path that is matched, and the VirtualService behind it."""
-    origin = Origin(proxy, admin, file, source, control_plane)
+    origin = Origin(proxy, admin, file, source, where)
     if diff:
         return _differ(origin, ["Routes"], name)
     selected = routes.selected_routes(origin.read().routes(), name)
@@ -267,6 +272,7 @@ def route(
 @app.command("clusters", hidden=True, cls=PlainCommand)
 @app.command("c", hidden=True, cls=PlainCommand)
 @app.command("cluster", cls=PlainCommand)
+@asks_control_plane()
 def cluster(
     proxy: ProxyName = "",
     *,
@@ -279,10 +285,10 @@ def cluster(
     file: FileOption = None,
     source: SourceOption = Source.ENVOY,
     diff: DiffOption = False,
-    control_plane: ControlPlaneOption = CONTROL_PLANE,
+    where: Where,
 ) -> None:
     """Show the clusters: service, port, subset, how endpoints are found, and the DestinationRule behind it."""
-    origin = Origin(proxy, admin, file, source, control_plane)
+    origin = Origin(proxy, admin, file, source, where)
     if diff:
         return _differ(origin, ["Clusters"], fqdn, port, subset, direction)
     wanted = clusters.ClusterFilter(fqdn=fqdn, port=port, subset=subset, direction=_chosen(direction))
@@ -295,6 +301,7 @@ def cluster(
 @app.command("endpoints", hidden=True, cls=PlainCommand)
 @app.command("ep", hidden=True, cls=PlainCommand)
 @app.command("endpoint", cls=PlainCommand)
+@asks_control_plane(beside_address=True)
 def endpoint(
     proxy: ProxyName = "",
     *,
@@ -307,10 +314,10 @@ def endpoint(
     file: FileOption = None,
     source: SourceOption = Source.ENVOY,
     diff: DiffOption = False,
-    control_plane: BesideAddressOption = CONTROL_PLANE,
+    where: Where,
 ) -> None:
     """Show the endpoints: address, health, outlier ejection and cluster."""
-    origin = Origin(proxy, admin, file, source, control_plane)
+    origin = Origin(proxy, admin, file, source, where)
     if diff:
         return _differ(origin, ["Endpoints"], port, address, cluster_name, status)
     wanted = endpoints.EndpointFilter(address=address, port=port, cluster=cluster_name, status=_chosen(status))
@@ -322,6 +329,7 @@ def endpoint(
 
 @app.command("a", hidden=True, cls=PlainCommand)
 @app.command("all", cls=PlainCommand)
+@asks_control_plane()
 def everything(
     proxy: ProxyName = "",
     *,
@@ -330,10 +338,10 @@ def everything(
     file: FileOption = None,
     source: SourceOption = Source.ENVOY,
     diff: DiffOption = False,
-    control_plane: ControlPlaneOption = CONTROL_PLANE,
+    where: Where,
 ) -> None:
     """Show clusters, listeners, routes and endpoints, one after the other."""
-    origin = Origin(proxy, admin, file, source, control_plane)
+    origin = Origin(proxy, admin, file, source, where)
     if diff:
         return _differ(origin, ["Clusters", "Listeners", "Routes", "Endpoints"])
     dump = origin.read()
