@@ -45,6 +45,7 @@ from controlplane.admin.registry_view import (
 from controlplane.admin.sources import AdminSources, Read, find_connection
 from controlplane.admin.sync_view import SyncView, sync_order
 from controlplane.admin.tasks_view import tasks_view
+from controlplane.documents.json_reader import json_value
 from controlplane.http1.bodies import Bodies, BodyRefusedError, room_of_questions
 from controlplane.model.manifest import manifest, manifest_order
 from controlplane.snapshots import ResourceType
@@ -95,6 +96,7 @@ def application(sources: AdminSources) -> web.Application:
     for path, (respond, _) in DEBUG_ENDPOINTS.items():
         add = app.router.add_post if path == PLAN else app.router.add_get
         add(path, respond)
+    app.router.add_put(SCOPES + "/{scope}", _set_level)
     return app
 
 
@@ -304,6 +306,30 @@ def _closing(response: web.Response) -> web.Response:
     return response
 
 
+async def _scopes(request: web.Request) -> web.StreamResponse:
+    levels = request.app[SOURCES].log_levels()
+    return await _json(request, [{"name": name, "output_level": level} for name, level in levels.items()])
+
+
+async def _set_level(request: web.Request) -> web.StreamResponse:
+    """Set the level of a scope, as istiod's ``/scopej`` is asked to."""
+    if request.content_type != "application/json":  # a web page of elsewhere cannot send that without asking first
+        return web.Response(status=415, text="The level must be application/json.\n")
+    scope = request.match_info["scope"]
+    try:
+        async with request.app[BODIES].of(request) as body:
+            level = str(json_value(body)["output_level"])
+        request.app[SOURCES].set_log_level(scope, level)
+    except BodyRefusedError as error:
+        return _closing(web.Response(status=error.status, text=f"{error}\n"))
+    except (KeyError, TypeError):
+        return web.Response(status=400, text='The level is asked for as {"output_level": "debug"}.\n')
+    except ValueError as error:
+        return web.Response(status=400, text=f"{error}\n")
+    log.warning("admin.log_level_set", scope=scope, level=level)
+    return web.Response(status=202)
+
+
 async def _edsz(request: web.Request) -> web.StreamResponse:
     return await _dumped(request, {"EDS"})
 
@@ -381,7 +407,7 @@ def _indent(request: web.Request) -> int | None:
     return 4 if "pretty" in request.query else None
 
 
-LIST, PLAN = "/debug/list", "/debug/plan"
+LIST, PLAN, SCOPES = "/debug/list", "/debug/plan", "/debug/scopej"
 DEBUG_ENDPOINTS: dict[str, tuple[Respond, str]] = {
     "/debug/syncz": (_syncz, "What each proxy was sent, acknowledged and refused; ?namespace=, ?proxyID="),
     "/debug/connections": (_connections, "Connected proxies"),
@@ -405,6 +431,7 @@ DEBUG_ENDPOINTS: dict[str, tuple[Respond, str]] = {
     ),
     PLAN: (_plan, "What a change of objects would do; POST of JSON, as `controlplane plan` sends it"),
     "/debug/clusterz": (_clusterz, "The Kubernetes clusters that are read: one, and whether it has been read"),
+    SCOPES: (_scopes, "The levels of the log, by scope; PUT of a level to .../SCOPE, as `controlplane admin log` does"),
     LIST: (_list, "The names of all these"),
 }
 """Path -> what answers it and what it shows."""

@@ -41,6 +41,8 @@ class AdminSources:
     ``plan.question``, JSON to JSON, and raises ``WrongQuestionError`` likewise, and ``UnansweredError``; it reads the
     question with its first argument once there is a place for it, and gives the answer in pieces to its second.
     ``limits`` are what callers may take, ``reached`` is told which one a caller ran into.
+    ``log_levels`` are the least severe events that are logged, by scope; ``set_log_level`` takes a scope and a level,
+    and raises ``ValueError`` with a sentence for who asked.
     ``tasks`` are those that are begun again when they fail; ``troubles`` are sentences on what else does not work.
     """
 
@@ -64,6 +66,8 @@ class AdminSources:
     objects: Callable[[], Iterable[Object]] = tuple
     limits: Limits = field(default_factory=Limits)
     reached: Reached = unheard
+    log_levels: Callable[[], Mapping[str, str]] = dict
+    set_log_level: Callable[[str, str], None] = lambda _scope, _level: None
 
 
 def find_connection(proxies: Mapping[str, Proxy], proxy_id: str) -> str | None:

@@ -54,6 +54,11 @@ def post_json(address: str, path: str, value: object, what: str) -> Any:  # noqa
     return _json(_fetch(address, path, what, body), address, what)
 
 
+def put_json(address: str, path: str, value: object, what: str) -> None:
+    """Have ``PUT path`` take a JSON value. See ``fetch_json``."""
+    _fetch(address, path, what, json.dumps(value).encode(), "PUT")
+
+
 def _json(body: bytes, address: str, what: str) -> Any:  # noqa: ANN401 - any JSON value
     try:
         return json_value(body, limit=MAX_DUMP)
@@ -66,13 +71,13 @@ def fetch_text(address: str, path: str, what: str) -> str:
     return _fetch(address, path, what).decode(errors="replace")
 
 
-def _fetch(address: str, path: str, what: str, posted: bytes | None = None) -> bytes:
+def _fetch(address: str, path: str, what: str, posted: bytes | None = None, method: str = "") -> bytes:
     host, port = split_address(address)
     timeout = TIMEOUT_SECONDS if posted is None else POST_TIMEOUT_SECONDS
     connection = HTTPConnection(host, port, timeout=timeout)
     headers = {"Accept": "application/json"} | ({} if posted is None else {"Content-Type": "application/json"})
     try:
-        connection.request("GET" if posted is None else "POST", path, posted, headers)
+        connection.request(method or ("GET" if posted is None else "POST"), path, posted, headers)
         response = connection.getresponse()
         body = response.read()
     except OSError as error:
@@ -81,7 +86,7 @@ def _fetch(address: str, path: str, what: str, posted: bytes | None = None) -> b
         raise Unanswered(f"The {what} at {address} does not speak HTTP: {error!r}") from error
     finally:
         connection.close()
-    if response.status != HTTPStatus.OK:
+    if response.status not in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
         text = body.decode(errors="replace").strip()
         if response.status == HTTPStatus.BAD_REQUEST and text:
             raise Wrong(text)

@@ -18,6 +18,7 @@ import structlog
 from structlog.typing import Processor
 
 from controlplane.logs.cleaning import clean_values, escape_values, plain_traceback
+from controlplane.logs.levels import LIBRARIES, levels
 from controlplane.logs.limits import PeerLimit
 from controlplane.logs.sink import Sink
 
@@ -58,9 +59,10 @@ def configure(level: str = "info", style: str = "auto", stream: TextIO | None = 
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderers = _renderers(console=style == "console" or (style == "auto" and terminal), colors=terminal)
+    levels.begin(threshold)
     structlog.configure(
-        processors=[*shared, *renderers],
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        processors=[levels, *shared, *renderers],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),  # ``levels`` may change, this cannot
         logger_factory=structlog.WriteLoggerFactory(sink),
         cache_logger_on_first_use=True,
     )
@@ -93,6 +95,8 @@ def _route_standard_library(
     )
     logging.basicConfig(handlers=[handler], level=threshold, force=True)
     logging.captureWarnings(capture=True)
+    for name in LIBRARIES:
+        logging.getLogger(name).setLevel(logging.NOTSET)  # another program in this process may have asked for them
     for name in SILENT:
         logging.getLogger(name).setLevel(logging.WARNING)
     for name, level in NOISY.items():

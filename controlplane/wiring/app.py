@@ -25,6 +25,7 @@ from controlplane.backoff import Backoff
 from controlplane.compiler.compiler import Compiler
 from controlplane.compiler.holdoff import Holdoff
 from controlplane.frontends import FRONTENDS
+from controlplane.logs.levels import levels
 from controlplane.model import kinds
 from controlplane.model.feeds import Feed
 from controlplane.model.objects import ChangeSet, ObjectKey
@@ -341,6 +342,8 @@ class ControlPlane:
             feeds=self._feeds,
             tasks=lambda: self._supervisor.states,
             troubles=self._troubles,
+            log_levels=levels.all,
+            set_log_level=levels.set,
             away_since=lambda: self._cluster.away_since if self._cluster is not None else None,
             limits=limits(self._settings),
             reached=self._observer.limit_reached,
