@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-IPV6_ADDRESSES = Path("/proc/net/if_inet6")
+IPV6_ADDRESSES = Path("/proc/thread-self/net/if_inet6")  # of the thread: one may be in a namespace of a pod
 _SIOCGIFCONF = 0x8912
 _RECORD = struct.Struct("16sH2x4s16x")  # struct ifreq: name, then a sockaddr_in
 _ROOM = 512  # addresses

@@ -60,3 +60,41 @@ def test_what_the_kernel_refuses_is_said_and_nothing_of_it_stays(namespace: str)
     assert refused.returncode == 1
     assert "no-port" in refused.stderr
     assert saved(namespace) == []
+
+
+def validated(namespace: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Check, as the proxy's user does in a pod, that traffic is led to it; no rule is made."""
+    checking = ("--run-validation", "--skip-rule-apply", "--probe-timeout", "300ms")
+    asked = [*inside(namespace), "setpriv", "--reuid=1337", "--regid=1337", "--clear-groups", sys.executable]
+    asked += ["-m", "controlplane", "iptables", *options, *checking]
+    return subprocess.run(asked, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
+
+
+@pytest.mark.parametrize("mode", ["REDIRECT", "TPROXY"])
+def test_a_pod_finds_out_whether_its_traffic_is_led_to_the_proxy(namespace: str, mode: str) -> None:
+    """126 is what the repair of the CNI plugin looks for."""
+    options = [*REDIRECTION, *EXCLUDED, "-m", mode]
+    command("ip", "-n", namespace, "link", "set", "lo", "up")
+    without = validated(namespace, *options)
+    assert without.returncode == 126
+    assert "a connection to 127.0.0.6:15002 does not reach the proxy: [Errno 111] Connection refused" in without.stderr
+    assert run(namespace, *options).returncode == 0
+    made = validated(namespace, *options)
+    assert (made.returncode, made.stderr) == (0, "")
+
+
+def test_a_port_of_the_proxy_that_is_taken_is_told(namespace: str) -> None:
+    command("ip", "-n", namespace, "link", "set", "lo", "up")
+    both = validated(namespace, *REDIRECTION, "-z", "15001")
+    assert both.returncode == 1
+    assert "error: traffic cannot be checked: [Errno 98] Address already in use" in both.stderr
+
+
+def test_rules_are_made_in_the_network_namespace_that_is_named(namespace: str) -> None:
+    asked = [sys.executable, "-m", "controlplane", "iptables", *REDIRECTION, "--network-namespace"]
+    named = subprocess.run([*asked, f"/run/netns/{namespace}"], capture_output=True, text=True, check=False)
+    assert named.returncode == 0, named.stderr
+    assert "-A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports 15001" in saved(namespace)
+    missing = subprocess.run([*asked, "/run/netns/nobody"], capture_output=True, text=True, check=False)
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert "error: network namespace /run/netns/nobody: No such file or directory" in missing.stderr

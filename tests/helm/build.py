@@ -35,7 +35,7 @@ def helm(*arguments: str) -> str:
     """
     if not binary().exists():
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("Helm is not there: `make helm` builds it")
-    result = subprocess.run([binary(), *arguments], capture_output=True, text=True, check=False, timeout=120)
+    result = subprocess.run([binary(), *arguments], capture_output=True, text=True, check=False, timeout=600)
     if result.returncode:
         raise RuntimeError(result.stderr)
     return result.stdout

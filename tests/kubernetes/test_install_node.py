@@ -14,6 +14,10 @@ import pytest
 from controlplane.install.chart import chart
 from tests.cluster import images, mesh_images
 from tests.cluster.node import Node
+from tests.helm.build import helm
+from tests.kubernetes.meshed import SMALL
+from tests.kubernetes.program import controlplane
+from tests.patience import wait_until
 
 SYSTEM = "istio-system"
 ENTRY = """
@@ -22,27 +26,8 @@ kind: ServiceEntry
 metadata: {name: outside, namespace: default}
 spec: {hosts: [outside.example.com], resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}]}
 """
-SMALL = (
-    *("--set", "profile=minimal"),
-    *("--set", "values.pilot.autoscaleEnabled=false"),
-    *("--set", "values.pilot.resources.requests.cpu=50m"),
-    *("--set", "values.pilot.resources.requests.memory=128Mi"),
-)
-
-
-def controlplane(node: Node, *arguments: str) -> str:
-    """Run a command of the program with the node's cluster; return what it prints."""
-    result = subprocess.run(
-        [sys.executable, "-m", "controlplane", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=1000,
-        env={**os.environ, "KUBECONFIG": str(node.kubeconfig)},
-    )
-    assert result.returncode == 0, result.stdout
-    return result.stdout
+CHARTS = Path(__file__).parents[2] / "deploy" / "charts"
+WEBHOOKS = "mutatingwebhookconfiguration/istio-sidecar-injector"
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +36,7 @@ def node(kube_node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     name = f"{chart('istiod').values['global']['hub']}/pilot:{chart('istiod').description['appVersion']}"
     archive = images.write(mesh_images.pilot(name), tmp_path_factory.mktemp("images") / "pilot.tar")
     Node.load_into(Path(kube_node.folder), archive)
+    kube_node.load(images.archive(mesh_images.proxy(), images.cache()))
     try:
         yield kube_node
     finally:
@@ -107,3 +93,47 @@ def test_it_is_ready_when_the_command_ends(node: Node, tmp_path: Path) -> None:
     controlplane(node, "uninstall", "--purge", "-y")
     assert node.kubectl(*names) == before
     assert "istio-ca-root-cert" not in node.kubectl("get", "configmaps", "--all-namespaces", "-o", "name")
+
+
+def test_helm_installs_upgrades_and_removes_the_charts(node: Node) -> None:
+    """Each of them is ready; an upgrade leaves the certificates of the webhooks, and nothing is left in the end."""
+    cluster = ("--kubeconfig", str(node.kubeconfig), "--namespace", SYSTEM)
+    names = ("get", "namespaces,crds,clusterroles,mutatingwebhookconfigurations", "-o", "name")
+    before = node.kubectl(*names)
+    small = ("--set", "autoscaleEnabled=false,resources.requests.cpu=50m,resources.requests.memory=128Mi")
+    helm("install", "base", str(CHARTS / "base"), "--create-namespace", *cluster)
+    helm("install", "istiod", str(CHARTS / "istiod"), "--wait", "--timeout", "5m", *small, *cluster)
+    few = (
+        "--set",
+        "autoscaling.enabled=false,imagePullPolicy=IfNotPresent,resources.requests.cpu=10m,service.type=NodePort",
+    )
+    gateway = ("istio-ingressgateway", str(CHARTS / "gateway"), "--wait", "--timeout", "5m", *few, *cluster)
+    wait_until(lambda: bool(bundles(node)))
+    helm("install", *gateway)
+    trusted = bundles(node)
+    helm(
+        "upgrade",
+        "istiod",
+        str(CHARTS / "istiod"),
+        "--wait",
+        "--timeout",
+        "5m",
+        *small,
+        "--set",
+        "traceSampling=5",
+        *cluster,
+    )
+    environment = node.kubectl("-n", SYSTEM, "get", "deployment/istiod", "-o", "jsonpath={..env}")
+    assert '{"name":"PILOT_TRACE_SAMPLING","value":"5"}' in environment
+    assert bundles(node) == trusted
+    for release in ("istio-ingressgateway", "istiod", "base"):
+        helm("uninstall", release, "--wait", *cluster)
+    node.kubectl("delete", "namespace", SYSTEM)
+    assert node.kubectl(*names) == before
+
+
+def bundles(node: Node) -> list[str]:
+    """Return whom the API server trusts as injector, for each webhook; nothing while there is one that it does not."""
+    webhooks = json.loads(node.kubectl("get", WEBHOOKS, "-o", "json"))["webhooks"]
+    found = [str(each["clientConfig"].get("caBundle") or "") for each in webhooks]
+    return found if all(found) else []

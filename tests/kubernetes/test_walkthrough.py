@@ -16,6 +16,7 @@ from tests.cluster.node import Node
 from tests.envoy.test_authorization import OTHER_KEY, key_set, token
 from tests.feature.key_pairs import Issuer
 from tests.kubernetes.conftest import missing
+from tests.kubernetes.program import controlplane
 from tests.kubernetes.protected import (
     AUTHORISER,
     HOSTS,
@@ -34,10 +35,8 @@ from tests.kubernetes.protected import (
 )
 from tests.patience import PATIENCE_SECONDS
 from tests.walkthrough.runner import typed
-from tests.walkthrough.steps import ROOT
 from tests.walkthrough.story import REMOVAL, STORY
 
-OVERLAY = ROOT / "deploy" / "overlays" / "minimal"
 SNI = b"outbound_.80_._.web.shop.svc.cluster.local"
 SYSTEM, SHOP, OUTSIDE = "istio-system", "shop", "outside"
 
@@ -64,11 +63,11 @@ def told(kube_node: Node) -> Iterator[Node]:
 def _clear(node: Node) -> None:
     """Remove what there is of the walk-through, perhaps of a run that failed."""
     node.kubectl("delete", "namespace", SHOP, OUTSIDE, "--ignore-not-found")
-    node.kubectl("delete", "--ignore-not-found", "-k", str(OVERLAY))
+    controlplane(node, "uninstall", "--purge", "-y")
 
 
-def test_nothing_differs_from_the_manifests(told: Node) -> None:
-    assert told.kubectl("diff", "-k", str(OVERLAY), status=(0, 1)) == ""
+def test_all_is_as_it_was_asked_for(told: Node) -> None:
+    assert controlplane(told, "verify-install").endswith("✔ All is as it was asked for\n")
 
 
 def test_the_control_planes_pod_has_only_the_rights_it_needs(told: Node) -> None:

@@ -9,6 +9,8 @@ ROLLED_OUT = r"successfully rolled out"
 WEB_POD = "$(kubectl -n shop get pods -l app=web -o name)"
 CURL = "kubectl -n shop exec deploy/toolbox -- curl -sS"
 PROXY = "kubectl -n shop exec deploy/{} -c istio-proxy -- pilot-agent request GET config_dump"
+ENDPOINTS = "kubectl -n shop exec deploy/toolbox -c istio-proxy -- pilot-agent request GET 'clusters?format=json'"
+WEB = "outbound|80||web.shop.svc.cluster.local"
 STATUS = "kubectl -n istio-system exec deploy/istiod -- python -m controlplane status"
 SPIFFE = r"spiffe://cluster\.local/ns/shop/sa/"
 
@@ -16,12 +18,20 @@ INSTALL = Chapter(
     "install",
     "Install the control plane",
     (
-        Step("kubectl apply -k deploy/overlays/minimal | tail -n 4", "One small replica, without autoscaling."),
         Step(
-            "kubectl -n istio-system rollout status deployment/istiod --timeout=120s",
-            "It is ready when it serves proxies and answers the API server, which asks it about each new pod.",
-            (ROLLED_OUT,),
+            f"cat {MANIFESTS}/mesh.yaml",
+            "What is wanted is stated as for Istio: by a profile, files, and options (`--set`). `demo` is everything,\n"
+            "small.",
         ),
+        Step("controlplane precheck", "Is the cluster fit for it?", (r"^✔ ",), once=True),
+        Step(
+            f"controlplane install -y -f {MANIFESTS}/mesh.yaml",
+            "It ends when everything is ready: when proxies are served, and the API server is answered, which asks\n"
+            "about each new pod. The two gateways are pods that are nothing but a proxy.",
+            (r"^✔ Installation complete$",),
+            once=True,
+        ),
+        Step("kubectl -n istio-system get pods", shows=(r"(?s)egress.*1/1.*ingress.*1/1.*istiod.*1/1",)),
     ),
 )
 
@@ -82,7 +92,6 @@ PATH_OF_A_REQUEST = Chapter(
     "path",
     "The path of a request",
     (
-        apply("access-log", text="Let the proxies log requests."),
         Step(
             f"{CURL} http://web",
             "The caller's proxy and that of `web` proved to each other who they are: `web` is told who called.",
@@ -126,10 +135,9 @@ PATH_OF_A_REQUEST = Chapter(
             (r"^web\.shop\.svc\.cluster\.local +80 ",),
         ),
         Step(
-            "kubectl -n shop exec deploy/toolbox -c istio-proxy -- pilot-agent request GET clusters "
-            "| grep '^outbound|80||web.*health_flags'",
+            f"{ENDPOINTS} | controlplane proxy-config endpoint --cluster '{WEB}' -f -",
             "which has the pod as its endpoint.",
-            (r"^outbound\|80\|\|web\.shop\.svc\.cluster\.local::\d+\.\d+\.\d+\.\d+:8080::health_flags::healthy",),
+            (r"^\d+\.\d+\.\d+\.\d+:8080 +HEALTHY +OK +outbound\|80\|\|web\.shop\.svc\.cluster\.local",),
         ),
     ),
 )
@@ -198,7 +206,7 @@ REMOVAL = Chapter(
         Step(
             "kubectl delete namespace shop outside", "The shop goes first: its pods were made by the injector's leave."
         ),
-        Step("kubectl delete --ignore-not-found -k deploy/overlays/minimal | tail -n 3"),
+        Step("controlplane uninstall -y --purge", shows=(r"^✔ ",), once=True),
         Step(
             "kubectl get crds,mutatingwebhookconfigurations,validatingwebhookconfigurations",
             "Nothing is left.",

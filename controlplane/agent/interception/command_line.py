@@ -6,16 +6,19 @@ import argparse
 import pwd
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 from typing import Any, NoReturn
 
+from controlplane.agent.environment import StartError, duration
 from controlplane.agent.interception.options import LOOPBACK, OptionError, Options
+from controlplane.agent.interception.validation import Validation
 
 PROXY_USER = "istio-proxy"
 DEFAULT_ID = "1337"
 BINARIES = ("legacy", "nft")
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
-_UNITS = ("ns", "us", "µs", "ms", "s", "m", "h")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +91,12 @@ FLAGS = (
     Flag(("--log_output_level",), "As the agent has it; there is nothing to log.", default="default:info"),
     Flag(("--log_as_json",), "As the agent has it; there is nothing to log.", boolean=True),
 )
-NOT_SERVED = ("run-validation", "network-namespace")
-"""Options that are known and not served yet: asked for, they are an error."""
-
-
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for: ``options`` of the rules, and what becomes of them; ``nftables`` takes no iptables at all."""
+    """What is asked for: ``options`` of the rules, and what becomes of them; ``nftables`` takes no iptables at all.
+
+    ``namespace`` is the file of a network namespace, where it is not this one's; ``validation`` is what to check.
+    """
 
     options: Options
     dry_run: bool = False
@@ -103,6 +105,8 @@ class Request:
     force: bool = False
     binary: str = ""
     nftables: bool = False
+    namespace: Path | None = None
+    validation: Validation | None = None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -118,9 +122,6 @@ def parsed(arguments: Sequence[str], environment: Mapping[str, str]) -> Request:
     """
     stated = _stated(arguments)
     values = {flag.key: _value(flag, stated, environment) for flag in FLAGS}
-    for name in NOT_SERVED:
-        if values[name]:
-            raise OptionError(f"--{name} is not served yet")
     _check(values)
     request = Request(
         options=_options(values, environment),
@@ -130,6 +131,8 @@ def parsed(arguments: Sequence[str], environment: Mapping[str, str]) -> Request:
         force=values["force-apply"],
         binary=values["force-iptables-binary"],
         nftables=values["native-nftables"],
+        namespace=Path(values["network-namespace"]) if values["network-namespace"] else None,
+        validation=_validation(values) if values["run-validation"] else None,
     )
     request.options.check()
     return request
@@ -164,8 +167,24 @@ def _check(values: Mapping[str, Any]) -> None:
         raise OptionError(f"FORCE_IPTABLES_BINARY: {binary!r} is not one of {', '.join(BINARIES)}")
     if not (port.isascii() and port.isdigit() and int(port) <= 65535):  # noqa: PLR2004 - the last port
         raise OptionError(f"--iptables-probe-port: {port!r} is no port")
-    if not timeout.endswith(_UNITS) or not timeout[0].isdigit():
-        raise OptionError(f"--probe-timeout: {timeout!r} is no duration such as 5s")
+    _duration("--probe-timeout", timeout)
+
+
+def _duration(named: str, text: str) -> timedelta:
+    try:
+        return duration(text, named)
+    except StartError as error:
+        raise OptionError(str(error)) from error
+
+
+def _validation(values: Mapping[str, Any]) -> Validation:
+    ports = []
+    for name in ("envoy-port", "inbound-capture-port"):
+        if not values[name].isdecimal():
+            raise OptionError(f"--{name}: {values[name]!r} is no port")
+        ports.append(int(values[name]))
+    seconds = _duration("--probe-timeout", values["probe-timeout"]).total_seconds()
+    return Validation((ports[0], ports[1]), int(values["iptables-probe-port"]), seconds)
 
 
 def _options(values: Mapping[str, Any], environment: Mapping[str, str]) -> Options:

@@ -50,7 +50,7 @@ def test_what_is_read(arguments: list[str], environment: dict[str, str], field: 
         pytest.param(["--iptables-probe-port", "99999"], {}, "99999", id="port"),
         pytest.param(["--redirect-dns=maybe"], {}, "maybe", id="truth"),
         pytest.param(["--no-such-option"], {}, "--no-such-option", id="unknown"),
-        pytest.param(["--run-validation"], {}, "run-validation", id="not-served"),
+        pytest.param(["--run-validation", "-p", "many"], {}, "many", id="checked-port"),
     ],
 )
 def test_what_makes_no_sense_is_said(arguments: list[str], environment: dict[str, str], word: str) -> None:
