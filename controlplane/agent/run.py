@@ -37,6 +37,7 @@ from controlplane.agent.workload_health import HealthProbe, WorkloadHealth
 
 _NAMES = "/debug/ndsz"
 _METRICS = ("/metrics", "/stats/prometheus")
+_SIGNALLED = 128
 _LEGACY_LOCALHOST = "REWRITE_PROBE_LEGACY_LOCALHOST_DESTINATION"
 
 log = structlog.get_logger(__name__)
@@ -65,8 +66,11 @@ class Agent:
         self._at_once = False
         self._drained = False
 
-    async def run(self) -> None:
-        """Run until told to end, or Envoy has ended. Raises ``StartError``."""
+    async def run(self) -> int:
+        """Run until told to end, or Envoy has ended; return the exit code. Raises ``StartError``.
+
+        That is Envoy's own where it ended by itself, so that a crash is seen: as shells do, 128 and more for a signal.
+        """
         async with AsyncExitStack() as stack:
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, self._stopping.set)
@@ -89,7 +93,7 @@ class Agent:
                 levels = LiveLogLevels(envoy, self._options.flags, self._options.annotations)
                 parts.keep("levels of Envoy's log", levels.run)
             settle()
-            await self._until_the_end(envoy, readiness)
+            return await self._until_the_end(envoy, readiness)
 
     def _envoy(self, stack: AsyncExitStack, *, external_secrets: bool) -> EnvoyProcess | None:
         """Write Envoy's bootstrap, and return the process that starts from it; nothing where there is to be none."""
@@ -146,19 +150,20 @@ class Agent:
         health = WorkloadHealth(self._health, host, source, readiness.proxy_problem, proxy.tell_health)
         parts.keep("the workload's health", health.run)
 
-    async def _until_the_end(self, envoy: EnvoyProcess | None, readiness: Readiness) -> None:
-        """Wait until told to end, or Envoy ends; then let connections end."""
+    async def _until_the_end(self, envoy: EnvoyProcess | None, readiness: Readiness) -> int:
+        """Wait until told to end, or Envoy ends; then let connections end. Return the exit code."""
         stopping = asyncio.create_task(self._stopping.wait())
         if envoy is None:
             await stopping
             log.info("agent.stopped")
-            return
+            return 0
         running = asyncio.create_task(envoy.wait())
         await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if running.done():
-            log.warning("agent.envoy_ended", code=running.result())
-            return
+            code = running.result()
+            log.warning("agent.envoy_ended", code=code)
+            return code if code >= 0 else _SIGNALLED - code
         readiness.end("it was told to end")
         if not self._at_once and not self._drained:
             log.info("agent.draining", until_idle=self._drain.until_idle)
@@ -166,6 +171,7 @@ class Agent:
         await envoy.kill()
         await running
         log.info("agent.stopped")
+        return 0
 
 
 def _names_page(names: Callable[[], bytes | None] | None) -> Answer:

@@ -83,15 +83,14 @@ def _proxy(arguments: Sequence[str]) -> int:
         said = options(arguments, os.environ)
         logs.configure(_level(said.flags.log_output_level), "json" if said.flags.log_as_json else "auto")
 
-        async def run() -> None:
-            await Agent(said, STARTED).run()
+        async def run() -> int:
+            return await Agent(said, STARTED).run()
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run())
+            return runner.run(run())
     except StartError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
-    return 0
 
 
 def _level(text: str) -> str:
