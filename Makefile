@@ -145,6 +145,12 @@ format: $(READY) ## write the formatting that lint asks for
 crds: $(READY) ## write crds/*.yaml again, after a change of controlplane/apis
 	$(BIN)/python -m controlplane crds --output-dir crds
 
+.PHONY: sbom
+sbom: $(READY) ## what the images consist of, as CycloneDX, in build/sbom: the same as /app/.venv/sbom.cdx.json in each image
+	@mkdir -p build/sbom
+	$(BIN)/uv export --quiet --frozen --no-dev --format cyclonedx1.5 --output-file build/sbom/pilot.cdx.json >/dev/null
+	$(BIN)/uv export --quiet --frozen --only-group agent --only-group envoy --format cyclonedx1.5 --output-file build/sbom/proxyv2.cdx.json >/dev/null
+
 .PHONY: bench
 bench: $(READY) ## CPU, latency and memory with 1,000 services and 500 proxies, beside a bare gRPC server (ARGS=--scaling)
 	$(BIN)/python -m bench.run $(ARGS)
