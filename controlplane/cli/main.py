@@ -27,6 +27,7 @@ COMMANDS = {
     "check-inject": ("controlplane.cli.install.check_inject", "Show whether a pod gets a sidecar, and why."),
     "manifest": ("controlplane.cli.install.manifest", "Print what an installation consists of."),
     "iptables": ("controlplane.cli.iptables", "Lead the traffic of this pod through its proxy."),
+    "cni": ("controlplane.cli.cni", "Lead the traffic of all pods of this node through their proxies, as they begin."),
     "kube-inject": ("controlplane.cli.kube_inject", "Add sidecars to manifests."),
     "completion": ("controlplane.cli.completion", "Print a script that completes commands and options in a shell."),
     "crds": ("controlplane.cli.crds", "Print the CustomResourceDefinitions, or write a file for each."),

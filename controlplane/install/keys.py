@@ -46,8 +46,10 @@ def _check(stated: Stated, errors: list[str], warnings: list[str]) -> None:
     values = stated.spec.get("values")
     found = list(_problems(schema, schema, stated.spec, ""))
     if isinstance(values, dict):
+        of_plugin = chart("cni").schema
+        found += _problems(of_plugin, of_plugin, values.get("cni"), "values.cni")
         of_values = chart("istiod").schema
-        found += _problems(of_values, of_values, values, "values")
+        found += _problems(of_values, of_values, {key: values[key] for key in values if key != "cni"}, "values")
     for path, reason, is_dead in found:
         (warnings if is_dead else errors).append(f"{stated.source}: {path}: {reason}")
     for path, mesh in (("meshConfig", stated.spec), ("values.meshConfig", values)):

@@ -29,7 +29,7 @@ _NOT_HERE = {
     "openshift-ambient": "ambient mode is not there",
     "remote": "a cluster without a control plane of its own is not there",
     "external": "a cluster without a control plane of its own is not there",
-    "openshift": "it needs a CNI plugin, which is not there",
+    "openshift": "state components.cni and the folders of the platform in values.cni instead",
     "preview": "state meshConfig.defaultConfig.proxyMetadata.ISTIO_META_DNS_CAPTURE instead",
     "stable": "its policies for the API server are not there",
 }

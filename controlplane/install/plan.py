@@ -22,7 +22,7 @@ PART_OF, MANAGED_BY, COMPONENT = (
 )
 REVISION = "istio.io/rev"
 OURS = "controlplane"
-BASE, PILOT, INGRESS, EGRESS = "Base", "Pilot", "IngressGateways", "EgressGateways"
+BASE, PILOT, CNI, INGRESS, EGRESS = "Base", "Pilot", "Cni", "IngressGateways", "EgressGateways"
 _LABELS = {"ingressGateways": INGRESS, "egressGateways": EGRESS}
 _ORDER = (
     "Namespace",
@@ -79,7 +79,7 @@ def _components(intent: Intent) -> Iterator[tuple[str, str, list[Json]]]:
     namespace = str(intent.spec.get("namespace") or NAMESPACE)
     if namespace != NAMESPACE:
         raise RefusedInputError(f"namespace: {namespace}: the control plane runs in {NAMESPACE} and in no other")
-    for name in ("cni", "ztunnel", "istiodRemote"):
+    for name in ("ztunnel", "istiodRemote"):
         if is_enabled(intent.components.get(name), otherwise=False):
             raise RefusedInputError(f"components.{name}: it is not there; see docs/install.md for what is instead")
     if is_enabled(intent.components.get("base"), otherwise=False):
@@ -88,6 +88,8 @@ def _components(intent: Intent) -> Iterator[tuple[str, str, list[Json]]]:
     if is_enabled(pilot, otherwise=False):
         objects = chart("istiod").objects(_control_plane_values(intent), Release("istiod"))
         yield "Control plane", PILOT, adjusted(objects, pilot.get("k8s") or {}, "components.pilot.k8s")
+    if _has_cni(intent):
+        yield "CNI plugin", CNI, _cni(intent)
     for kind in GATEWAYS:
         for at, gateway in enumerate(intent.components.get(kind) or ()):
             if is_enabled(gateway, otherwise=False):
@@ -100,9 +102,38 @@ def is_enabled(component: Any, *, otherwise: bool) -> bool:  # noqa: ANN401 - as
     return otherwise if stated is None else stated in (True, "true")
 
 
+def _has_cni(intent: Intent) -> bool:
+    return is_enabled(intent.components.get("cni"), otherwise=False)
+
+
+def _cni(intent: Intent) -> list[Json]:
+    """Return the objects of the CNI plugin; what images are called is said once for all components."""
+    component = intent.components["cni"]
+    common = {
+        key: value for key, value in (intent.values.get("global") or {}).items() if key in chart("cni").values["global"]
+    }
+    values = laid_over({"global": common}, intent.values.get("cni") or {})
+    for name in ("hub", "tag", "variant"):
+        if intent.spec.get(name) not in (None, ""):
+            values = laid_over({name: intent.spec[name]}, values)
+        if component.get(name) not in (None, ""):
+            values = laid_over(values, {name: component[name]})
+    namespace = str(component.get("namespace") or NAMESPACE)
+    return adjusted(
+        chart("cni").objects(values, Release("cni", namespace)), component.get("k8s") or {}, "components.cni.k8s"
+    )
+
+
 def _control_plane_values(intent: Intent) -> Json:
-    """Return the values of the chart istiod: hub, tag and mesh configuration have places of their own in a spec."""
-    values = laid_over({}, intent.values)
+    """Return the values of the chart istiod: hub, tag and mesh configuration have places of their own in a spec.
+
+    With the CNI plugin pods need no right to change rules, so they are injected without it.
+    """
+    values = {key: value for key, value in intent.values.items() if key != "cni"}
+    pilot = values.get("pilot") or {}
+    if _has_cni(intent) and "enabled" not in (pilot.get("cni") or {}):
+        provider = (intent.values.get("cni") or {}).get("provider") or "default"
+        values["pilot"] = laid_over({"cni": {"enabled": True, "provider": provider}}, pilot)
     for name in ("hub", "tag", "variant"):
         if intent.spec.get(name) not in (None, ""):
             values = laid_over({"global": {name: intent.spec[name]}}, values)

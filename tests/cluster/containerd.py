@@ -29,8 +29,16 @@ def write_configuration(folder: Path, name: str, store: Path, pods: str) -> Path
     mapping = {"type": "portmap", "capabilities": {"portMappings": True}}
     plugins = {"cniVersion": "0.4.0", "name": "pods", "plugins": [bridge, mapping]}
     (network / "10-pods.conflist").write_text(json.dumps(plugins))
+    plugins_folder = folder / "cni-plugins"  # of the node: what is installed there does not reach this machine
+    plugins_folder.mkdir(exist_ok=True)
+    for each in PLUGINS.iterdir():
+        link = plugins_folder / each.name
+        if not link.is_symlink():
+            link.symlink_to(each)
     path = folder / f"{name}.toml"
-    path.write_text(_CONFIGURATION.format(store=store, socket=SOCKET, pause=PAUSE, plugins=PLUGINS, network=network))
+    path.write_text(
+        _CONFIGURATION.format(store=store, socket=SOCKET, pause=PAUSE, plugins=plugins_folder, network=network)
+    )
     return path
 
 

@@ -30,7 +30,13 @@ def test_what_the_agent_imports_is_in_its_group() -> None:
         for path in sorted(MODULES.rglob("*.py"))
         if path.name != "__init__.py"
     ]
-    commands = ["controlplane.cli.agent_requests", "controlplane.cli.iptables", "controlplane.cli.group"]
+    names += [f"controlplane.cni.{each}" for each in ("node", "plugin")]
+    commands = [
+        "controlplane.cli.agent_requests",
+        "controlplane.cli.iptables",
+        "controlplane.cli.cni",
+        "controlplane.cli.group",
+    ]
     wanted = [*names, *commands, "controlplane.logs", "uvloop"]
     said = subprocess.run([sys.executable, "-c", SCRIPT, *wanted], cwd=ROOT, capture_output=True, text=True, check=True)
     owners = packages_distributions()

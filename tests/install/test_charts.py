@@ -129,6 +129,36 @@ GATEWAY: dict[str, dict[str, Any]] = {
 }
 
 
+CNI: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "everything": {
+        "hub": "registry.example/mesh",
+        "tag": 1.25,
+        "variant": "debug",
+        "pullPolicy": "Always",
+        "cniBinDir": "/home/kubernetes/bin",
+        "cniConfDir": "/etc/cni/multus/net.d",
+        "cniConfFileName": "10-calico.conflist",
+        "provider": "multus",
+        "excludeNamespaces": ["kube-system", "other"],
+        "repair": {"repairPods": False, "deletePods": True, "brokenPodLabelKey": "a/b"},
+        "resources": {"limits": {"memory": "1Gi"}},
+        "tolerations": [],
+        "nodeSelector": {"a": "b"},
+        "affinity": {"nodeAffinity": {}},
+        "podAnnotations": {"a": "1"},
+        "podLabels": {"b": "2"},
+        "env": {"A": 1},
+        "seLinuxOptions": {"type": "spc_t"},
+        "seccompProfile": {"type": "Unconfined"},
+        "logging": {"level": "debug"},
+        "global": {"imagePullSecrets": ["pull"], "nativeNftables": True},
+    },
+    "labelling": {"repair": {"repairPods": False, "labelPods": True}, "chained": False},
+    "not mending": {"repair": {"enabled": False}, "image": "own.example/cni:5"},
+}
+
+
 def by_helm(name: str, values: dict[str, Any], folder: Path, release: str) -> dict[tuple[str, str], Any]:
     file = folder / "values.yaml"
     file.write_text(json.dumps(values))
@@ -165,6 +195,11 @@ def test_helm_makes_the_same_gateway(values: dict[str, Any], tmp_path: Path) -> 
     )
 
 
+@pytest.mark.parametrize("values", CNI.values(), ids=CNI.keys())
+def test_helm_makes_the_same_plugin(values: dict[str, Any], tmp_path: Path) -> None:
+    assert by_us("cni", values, "cni") == by_helm("cni", values, tmp_path, "cni")
+
+
 def test_helm_installs_all_definitions(tmp_path: Path) -> None:
     made = by_helm("base", {"base": {"excludedCRDs": ["sidecars.networking.istio.io"]}}, tmp_path, "base")
     kinds = {each["metadata"]["name"]: each for each in definitions().values()}
@@ -182,6 +217,8 @@ def test_helm_installs_all_definitions(tmp_path: Path) -> None:
         ("istiod", {"replicaCount": "many"}, "replicaCount"),
         ("istiod", {"global": {"proxy": {"autoInject": "yes"}}}, "autoInject"),
         ("gateway", {"serviceType": "NodePort"}, "serviceType"),
+        ("cni", {"repair": {"repairPod": True}}, "repairPod"),
+        ("cni", {"provider": "calico"}, "provider"),
     ],
 )
 def test_helm_refuses_values_that_nobody_reads(name: str, values: dict[str, Any], path: str, tmp_path: Path) -> None:
@@ -213,7 +250,7 @@ def test_webhooks_select_what_the_injector_says(revision: str, *, automatic: boo
 
 def test_values_and_schema_name_the_same() -> None:
     """Every value that a chart states is one that its schema knows, and that has an effect."""
-    for name in ("istiod", "gateway"):
+    for name in ("istiod", "gateway", "cni"):
         of = chart(name)
         known = {key for key, each in of.schema["properties"].items() if not each.get("deprecated")}
         assert set(of.values) <= known
@@ -221,7 +258,7 @@ def test_values_and_schema_name_the_same() -> None:
 
 def test_versions_agree() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    for name in ("base", "istiod", "gateway"):
+    for name in ("base", "istiod", "gateway", "cni"):
         described = yaml.safe_load((CHARTS / name / "Chart.yaml").read_text())
         assert (described["version"], described["appVersion"]) == (project, project)
 

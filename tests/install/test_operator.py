@@ -119,13 +119,25 @@ def test_every_object_can_be_found_again() -> None:
         assert (labels.get("istio.io/rev") == "canary") is (kind not in ("CustomResourceDefinition", "Namespace"))
 
 
+def test_with_the_cni_plugin_pods_are_injected_without_a_right_to_change_rules() -> None:
+    """One key has both: the plugin on each node, and in each pod the check in the place of the rules."""
+    objects = made("components.cni.enabled=true", "hub=registry.example/mesh", "values.cni.repair.deletePods=true")
+    (container,) = objects["DaemonSet", "istio-cni-node"]["spec"]["template"]["spec"]["containers"]
+    assert container["image"].startswith("registry.example/mesh/proxyv2:")
+    assert {"name": "REPAIR_DELETE_PODS", "value": "true"} in container["env"]
+    values = json.loads(objects["ConfigMap", "istio-sidecar-injector"]["data"]["values"])
+    assert values["pilot"]["cni"] == {"enabled": True, "provider": "default"}
+    plain = made()
+    assert ("DaemonSet", "istio-cni-node") not in plain
+    assert not json.loads(plain["ConfigMap", "istio-sidecar-injector"]["data"]["values"])["pilot"]["cni"]["enabled"]
+
+
 @pytest.mark.parametrize(
     ("spec", "problem"),
     [
         ({"profile": "ambient"}, "profile ambient: ambient mode is not there; there are default, demo"),
         ({"profile": "nonsense"}, "profile nonsense: there are default"),
         ({"namespace": "mesh"}, "namespace: mesh: the control plane runs in istio-system"),
-        ({"components": {"cni": {"enabled": True}}}, "components.cni: it is not there"),
         ({"components": {"ztunnel": {"enabled": "true"}}}, "components.ztunnel: it is not there"),
         ({"components": {"ingressGateways": [{"enabled": True}]}}, r"ingressGateways\[1\].name: is required"),
     ],

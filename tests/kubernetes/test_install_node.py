@@ -100,34 +100,22 @@ def test_helm_installs_upgrades_and_removes_the_charts(node: Node) -> None:
     cluster = ("--kubeconfig", str(node.kubeconfig), "--namespace", SYSTEM)
     names = ("get", "namespaces,crds,clusterroles,mutatingwebhookconfigurations", "-o", "name")
     before = node.kubectl(*names)
-    small = ("--set", "autoscaleEnabled=false,resources.requests.cpu=50m,resources.requests.memory=128Mi")
+    waiting = ("--wait", "--timeout", "5m")
+    small = "autoscaleEnabled=false,resources.requests.cpu=50m,resources.requests.memory=128Mi"
+    istiod = ("istiod", str(CHARTS / "istiod"), *waiting, *cluster, "--set", small)
+    few = "autoscaling.enabled=false,imagePullPolicy=IfNotPresent,resources.requests.cpu=10m,service.type=NodePort"
     helm("install", "base", str(CHARTS / "base"), "--create-namespace", *cluster)
-    helm("install", "istiod", str(CHARTS / "istiod"), "--wait", "--timeout", "5m", *small, *cluster)
-    few = (
-        "--set",
-        "autoscaling.enabled=false,imagePullPolicy=IfNotPresent,resources.requests.cpu=10m,service.type=NodePort",
-    )
-    gateway = ("istio-ingressgateway", str(CHARTS / "gateway"), "--wait", "--timeout", "5m", *few, *cluster)
+    helm("install", *istiod)
     wait_until(lambda: bool(bundles(node)))
-    helm("install", *gateway)
+    helm("install", "istio-ingressgateway", str(CHARTS / "gateway"), *waiting, *cluster, "--set", few)
     trusted = bundles(node)
-    helm(
-        "upgrade",
-        "istiod",
-        str(CHARTS / "istiod"),
-        "--wait",
-        "--timeout",
-        "5m",
-        *small,
-        "--set",
-        "traceSampling=5",
-        *cluster,
-    )
+    helm("upgrade", *istiod, "--set", "traceSampling=5")
     environment = node.kubectl("-n", SYSTEM, "get", "deployment/istiod", "-o", "jsonpath={..env}")
     assert '{"name":"PILOT_TRACE_SAMPLING","value":"5"}' in environment
     assert bundles(node) == trusted
     for release in ("istio-ingressgateway", "istiod", "base"):
         helm("uninstall", release, "--wait", *cluster)
+    node.kubectl("delete", "crds", "--selector", "app.kubernetes.io/part-of=controlplane")  # Helm keeps what users fill
     node.kubectl("delete", "namespace", SYSTEM)
     assert node.kubectl(*names) == before
 

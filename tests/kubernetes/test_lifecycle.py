@@ -96,7 +96,7 @@ def test_a_crash_is_survived_and_seen(node: Node, program: str) -> None:
     (pod,) = read(node, SHOP, "pods", "-l", "app=web")
     assert meshed.restarts(pod, "web") == application
     (status,) = (each for each in pod["status"]["initContainerStatuses"] if each["name"] == "istio-proxy")
-    assert status["lastState"]["terminated"]["exitCode"] != 0
+    assert status["lastState"]["terminated"]["exitCode"] == 137
 
 
 def process_of(node: Node, pod: str, program: str) -> str:

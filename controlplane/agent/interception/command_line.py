@@ -91,6 +91,8 @@ FLAGS = (
     Flag(("--log_output_level",), "As the agent has it; there is nothing to log.", default="default:info"),
     Flag(("--log_as_json",), "As the agent has it; there is nothing to log.", boolean=True),
 )
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What is asked for: ``options`` of the rules, and what becomes of them; ``nftables`` takes no iptables at all.

@@ -98,9 +98,7 @@ def _accepted(listeners: Sequence[socket.socket], caller: tuple[str, int]) -> It
 
 def _original(family: socket.AddressFamily, accepted: socket.socket) -> TcpAddress | None:
     """Return where a connection was going before it was led here."""
-    level, shape = (
-        (socket.SOL_IP, _SOCKADDR_IN) if family == socket.AF_INET else (socket.IPPROTO_IPV6, _SOCKADDR_IN6)
-    )
+    level, shape = (socket.SOL_IP, _SOCKADDR_IN) if family == socket.AF_INET else (socket.IPPROTO_IPV6, _SOCKADDR_IN6)
     try:
         raw = accepted.getsockopt(level, _ORIGINAL_DESTINATION, shape.size)
     except OSError:  # nobody led it: it was meant for this port

@@ -1,0 +1,139 @@
+"""Mends pods that began while the plugin was not in place: their check ended with 126, and goes on failing till then.
+
+Of three ways the first that is enabled is taken: their rules are made now; the pod is deleted, for its owner to make
+another; it is labelled, for somebody to look after. Reference: ``cni/pkg/repair`` of Istio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import structlog
+
+from controlplane.agent.interception.validation import FAILED
+from controlplane.cni.decision import STATUS, VALIDATION, Led, PassedOver, UnusablePodError, decision
+from controlplane.cni.kubernetes import Api, ApiError
+from controlplane.cni.metrics import Metrics
+from controlplane.cni.redirection import RedirectionError, redirect
+
+METRIC = "istio_cni_repair_pods_repaired_total"
+Json = Mapping[str, Any]
+Way = Literal["repair", "delete", "label"]
+
+log = structlog.get_logger(__name__)
+
+
+class UnmendedError(Exception):
+    """A pod could not be mended; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """Mends the broken pods of one ``node``; ``processes`` is the folder of the node's processes, ``/proc`` there.
+
+    ``label`` is the key and value that a labelled pod gets.
+    """
+
+    api: Api
+    metrics: Metrics
+    node: str
+    way: Way = "repair"
+    processes: Path = Path("/host/proc")
+    label: tuple[str, str] = ("cni.istio.io/uninitialized", "true")
+    native_nftables: bool = False
+
+    def once(self) -> int:
+        """Look at all pods of the node, mend those that are broken, and return how many. Raises ``ApiError``."""
+        broken = [pod for pod in self.api.pods_of(self.node) if is_broken(pod)]
+        return sum(self._mended(pod) for pod in broken)
+
+    def _mended(self, pod: Json) -> bool:
+        metadata = pod["metadata"]
+        namespace, name = metadata["namespace"], metadata["name"]
+        if self.way == "label" and (metadata.get("labels") or {}).get(self.label[0]) == self.label[1]:
+            return False
+        try:
+            self._mend(pod)
+        except (ApiError, UnmendedError) as error:
+            log.warning("cni.repair_failed", namespace=namespace, name=name, way=self.way, reason=str(error))
+            self.metrics.count(METRIC, type=self.way, result="fail")
+            return False
+        log.info("cni.repaired", namespace=namespace, name=name, way=self.way)
+        self.metrics.count(METRIC, type=self.way, result="success")
+        return True
+
+    def _mend(self, pod: Json) -> None:
+        metadata = pod["metadata"]
+        namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
+        if self.way == "delete":
+            self._tell(pod, "DeleteBrokenPod", "pod detected as broken, deleting: its traffic is not led to its proxy")
+            self.api.delete(namespace, name, uid)
+        elif self.way == "label":
+            self._tell(pod, "LabelBrokenPod", "pod detected as broken, labelling: its traffic is not led to its proxy")
+            self.api.label(namespace, name, dict([self.label]))
+        else:
+            network = network_of(self.processes, uid)
+            if network is None:
+                raise UnmendedError("no process of it is found")
+            try:
+                found = decision(pod, native_nftables=self.native_nftables)
+                if isinstance(found, Led):
+                    redirect(found, network)
+            except (UnusablePodError, RedirectionError) as error:
+                raise UnmendedError(str(error)) from error
+            if isinstance(found, PassedOver):
+                raise UnmendedError(f"its traffic is not to be led: {found.reason}")
+
+    def _tell(self, pod: Json, reason: str, message: str) -> None:
+        metadata, now = pod["metadata"], datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        involved = {"apiVersion": "v1", "kind": "Pod", **{key: metadata[key] for key in ("namespace", "name", "uid")}}
+        self.api.create_event(
+            metadata["namespace"],
+            {
+                "apiVersion": "v1",
+                "kind": "Event",
+                "metadata": {"generateName": f"{metadata['name']}.", "namespace": metadata["namespace"]},
+                "involvedObject": involved,
+                "reason": reason,
+                "message": message,
+                "type": "Warning",
+                "count": 1,
+                "firstTimestamp": now,
+                "lastTimestamp": now,
+                "source": {"component": "istio-cni", "host": self.node},
+            },
+        )
+
+
+def is_broken(pod: Json) -> bool:
+    """Whether a pod that was injected has found out that its traffic is not led to its proxy, and waits for that."""
+    if STATUS not in (pod["metadata"].get("annotations") or {}) or "deletionTimestamp" in pod["metadata"]:
+        return False
+    statuses: Iterable[Json] = (pod.get("status") or {}).get("initContainerStatuses") or ()
+    for status in statuses:
+        if status.get("name") == VALIDATION:
+            states = (status.get("state") or {}, status.get("lastState") or {})
+            if states[0].get("running") or (states[0].get("terminated") or {}).get("exitCode") == 0:
+                return False
+            return any((each.get("terminated") or {}).get("exitCode") == FAILED for each in states)
+    return False
+
+
+def network_of(processes: Path, uid: str) -> Path | None:
+    """Return the file of a pod's network namespace: that of any process in a control group which has the pod's UID.
+
+    Kubelets write the UID with ``-``, or with ``_`` where systemd makes the groups.
+    """
+    names = (uid, uid.replace("-", "_"))
+    for each in processes.glob("[0-9]*"):
+        try:
+            groups = (each / "cgroup").read_text(encoding="ascii", errors="replace")
+        except OSError:  # it has ended meanwhile
+            continue
+        if any(name in groups for name in names):
+            return each / "ns" / "net"
+    return None

@@ -1,0 +1,95 @@
+"""The plugin's entry in what container runtimes read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from controlplane.cni.configuration import Configuration, ConfigurationError
+
+ENTRY = {"cniVersion": "0.3.1", "name": "istio-cni", "type": "istio-cni", "pod_namespace": "istio-system"}
+BRIDGE, MAPPING = {"type": "bridge"}, {"type": "portmap"}
+CHAINED = {"type": "istio-cni", "pod_namespace": "istio-system"}
+LIST = {"cniVersion": "1.0.0", "name": "pods", "plugins": [BRIDGE, MAPPING]}
+
+
+def write(folder: Path, name: str, value: object) -> Path:
+    path = folder / name
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
+    return path
+
+
+def read(path: Path) -> object:
+    return json.loads(path.read_text())
+
+
+def test_it_comes_last_in_the_first_file_and_is_put_back_when_it_is_gone(tmp_path: Path) -> None:
+    first, other = write(tmp_path, "10-pods.conflist", LIST), write(tmp_path, "20-other.conflist", LIST)
+    first.chmod(0o600)
+    configuration = Configuration(tmp_path, ENTRY)
+    assert configuration.put()
+    assert read(first) == {**LIST, "plugins": [BRIDGE, MAPPING, CHAINED]}
+    assert first.stat().st_mode & 0o777 == 0o600
+    assert not configuration.put(), "nothing differs"
+    write(tmp_path, "10-pods.conflist", {**LIST, "plugins": [BRIDGE]})  # as the network's own agent writes it anew
+    assert configuration.put()
+    assert read(first) == {**LIST, "plugins": [BRIDGE, CHAINED]}
+    assert read(other) == LIST
+    configuration.remove()
+    assert read(first) == {**LIST, "plugins": [BRIDGE]}
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["10-pods.conflist", "20-other.conflist"]
+
+
+def test_an_entry_of_another_version_is_replaced(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, "10.conflist", {**LIST, "plugins": [BRIDGE, {"type": "istio-cni", "log_level": "old"}, MAPPING]}
+    )
+    assert Configuration(tmp_path, ENTRY).put()
+    assert read(path) == {**LIST, "plugins": [BRIDGE, MAPPING, CHAINED]}
+
+
+def test_one_plugin_becomes_a_list_of_two(tmp_path: Path) -> None:
+    write(tmp_path, "10-pods.conf", {"cniVersion": "0.4.0", "name": "pods", "type": "bridge", "mtu": 1400})
+    configuration = Configuration(tmp_path, ENTRY, "10-pods.conf")
+    assert configuration.put()
+    assert [each.name for each in tmp_path.iterdir()] == ["10-pods.conflist"]
+    bridge = {"cniVersion": "0.4.0", "name": "pods", "type": "bridge", "mtu": 1400}
+    assert read(tmp_path / "10-pods.conflist") == {"cniVersion": "0.4.0", "name": "pods", "plugins": [bridge, CHAINED]}
+    assert not configuration.put(), "the file that is named has another ending now"
+
+
+def test_not_chained_it_has_a_file_of_its_own(tmp_path: Path) -> None:
+    write(tmp_path, "10-pods.conflist", LIST)
+    configuration = Configuration(tmp_path, ENTRY, chained=False)
+    assert configuration.put()
+    assert read(tmp_path / "istio-cni.conf") == ENTRY
+    configuration.remove()
+    assert [each.name for each in tmp_path.iterdir()] == ["10-pods.conflist"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("10.conflist", "{", "10.conflist: "),
+        ("10.conflist", "[]", "10.conflist: is no configuration of a network"),
+        ("10.conflist", '{"plugins": {}}', "10.conflist: is no configuration of a network"),
+        ("10.conflist", '{"plugins": []}', "10.conflist: has no plugin that gives pods a network"),
+        ("README", "", "holds no configuration of a network yet"),
+    ],
+)
+def test_what_it_cannot_be_chained_to_is_named_and_left_alone(
+    tmp_path: Path, name: str, text: str, problem: str
+) -> None:
+    path = write(tmp_path, name, text)
+    configuration = Configuration(tmp_path, ENTRY)
+    with pytest.raises(ConfigurationError, match=problem):
+        configuration.put()
+    configuration.remove()
+    assert path.read_text() == text
+
+
+def test_a_file_that_is_named_and_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"10-calico\.conflist: is not there yet"):
+        Configuration(tmp_path, ENTRY, "10-calico.conflist").put()
