@@ -128,7 +128,7 @@ def test_a_pod_that_begins_without_a_control_plane_waits_for_it(node: Node) -> N
             wait_until(lambda: not read(node, SYSTEM, "pods", "-l", "app=istiod"))
             node.kubectl("-n", "early", "apply", "-f", "-", text=injected)
             tells = ("-n", "early", "logs", "early", "-c", "istio-proxy", "--tail=100")
-            wait_until(lambda: "agent.certificate_failed" in node.kubectl(*tells, status=(0, 1)),
+            wait_until(lambda: "agent.certificate_missing" in node.kubectl(*tells, status=(0, 1)),
                        lambda: node.kubectl(*tells, status=(0, 1)))  # fmt: skip
             (early,) = read(node, "early", "pods")
             assert not is_ready(early)
