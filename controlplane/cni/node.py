@@ -108,6 +108,19 @@ class NodeAgent:
         self._metrics = Metrics()
         self._problem = "nothing has been put in place yet"
         self._stopping = threading.Event()
+        self._mender = (
+            None
+            if settings.way is None
+            else Repair(
+                api,
+                self._metrics,
+                settings.node,
+                settings.way,
+                settings.processes,
+                settings.label,
+                settings.native_nftables,
+            )
+        )
         self._configuration = Configuration(settings.networks, settings.entry(), settings.file, settings.chained)
 
     def stop(self) -> None:
@@ -174,13 +187,10 @@ class NodeAgent:
         self._problem = ""
 
     def _repair(self) -> None:
-        settings = self._settings
-        if settings.way is None:
+        if self._mender is None:
             return
-        repair = Repair(self._api, self._metrics, settings.node, settings.way, settings.processes, settings.label,
-                        settings.native_nftables)  # fmt: skip
         try:
-            repair.once()
+            self._mender.once()
         except ApiError as error:
             log.warning("cni.pods_unread", reason=str(error))
 

@@ -7,7 +7,7 @@ another; it is labelled, for somebody to look after. Reference: ``cni/pkg/repair
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -45,11 +45,16 @@ class Repair:
     processes: Path = Path("/host/proc")
     label: tuple[str, str] = ("cni.istio.io/uninitialized", "true")
     native_nftables: bool = False
+    done: set[str] = field(default_factory=set)
+    """UIDs of pods that were mended and have not noticed yet: the kubelet lets them wait before they look again."""
 
     def once(self) -> int:
         """Look at all pods of the node, mend those that are broken, and return how many. Raises ``ApiError``."""
-        broken = [pod for pod in self.api.pods_of(self.node) if is_broken(pod)]
-        return sum(self._mended(pod) for pod in broken)
+        broken = {pod["metadata"]["uid"]: pod for pod in self.api.pods_of(self.node) if is_broken(pod)}
+        self.done.intersection_update(broken)
+        mended = {uid for uid, pod in broken.items() if uid not in self.done and self._mended(pod)}
+        self.done.update(mended)
+        return len(mended)
 
     def _mended(self, pod: Json) -> bool:
         metadata = pod["metadata"]
@@ -117,7 +122,7 @@ def is_broken(pod: Json) -> bool:
     for status in statuses:
         if status.get("name") == VALIDATION:
             states = (status.get("state") or {}, status.get("lastState") or {})
-            if states[0].get("running") or (states[0].get("terminated") or {}).get("exitCode") == 0:
+            if "running" in states[0] or (states[0].get("terminated") or {}).get("exitCode") == 0:
                 return False
             return any((each.get("terminated") or {}).get("exitCode") == FAILED for each in states)
     return False
