@@ -22,7 +22,7 @@ def write(folder: Path, name: str, value: object) -> Path:
 
 
 def read(path: Path) -> object:
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def test_it_comes_last_in_the_first_file_and_is_put_back_when_it_is_gone(tmp_path: Path) -> None:
