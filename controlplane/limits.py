@@ -50,7 +50,11 @@ class Limits:
     max_unfinished: Annotated[int, "Likewise, on all connections; above it the one ends that has most."] = 128 << 20
     max_resource_names: Annotated[int, "Most names of one resource type that a stream may ask for."] = 50_000
     max_name_length: Annotated[int, "Longest name, in bytes, that a stream may ask for."] = 1_024
-    max_node_size: Annotated[int, "Largest description that a proxy may give of itself, in bytes."] = 64 << 10
+    max_node_size: Annotated[
+        int,
+        "Largest description that a proxy may give of itself, in bytes: an Envoy lists its extensions in 60 kB, and"
+        " Kubernetes allows a pod 256 KiB of annotations.",
+    ] = 512 << 10
     max_waiting_calls: Annotated[
         int, "Most new streams and calls of one address that wait to be identified, let in or given configuration."
     ] = 4_000

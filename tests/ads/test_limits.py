@@ -65,6 +65,19 @@ def test_versions_that_a_proxy_says_it_holds() -> None:
 
 
 @both
+def test_a_pod_with_as_many_annotations_as_kubernetes_allows_is_let_in(variant: Variant) -> None:
+    """Beside them an Envoy has 60 kB to say: the names of its extensions."""
+    node = Node(id=NODE_ID)
+    for number in range(600):
+        node.extensions.add(name=f"envoy.filters.http.{number:060}", category="envoy.filters.http")
+    assert node.ByteSize() > 60_000
+    node.metadata.update({"ANNOTATIONS": {f"a/{number}": "x" * 1000 for number in range(262)}})
+    request = (DeltaDiscoveryRequest if variant is Variant.DELTA else DiscoveryRequest)(node=node, type_url=CDS)
+    found, type_url = Decoder(variant).introduction(request.SerializeToString())
+    assert (found.id, type_url) == (NODE_ID, CDS)
+
+
+@both
 def test_a_large_description_of_itself(variant: Variant) -> None:
     request = DiscoveryRequest if variant is Variant.SOTW else DeltaDiscoveryRequest
     body = request(node=Node(id="x" * 200), type_url=CDS).SerializeToString()
