@@ -17,6 +17,7 @@ from controlplane.injector.webhooks import Injector, webhook_configuration
 from controlplane.install.chart import Release, chart
 from controlplane.install.errors import RefusedInputError
 from tests.cluster import build
+from tests.cluster.mesh_images import proxy_name
 from tests.helm.build import helm
 from tests.patience import PATIENCE_SECONDS
 
@@ -246,6 +247,13 @@ def test_webhooks_select_what_the_injector_says(revision: str, *, automatic: boo
         actual = made["MutatingWebhookConfiguration", expected["metadata"]["name"]]
         assert actual["webhooks"] == expected["webhooks"]
         assert actual["metadata"]["labels"].items() >= expected["metadata"]["labels"].items()
+
+
+def test_tools_of_istio_find_the_image_of_proxies() -> None:
+    """`istioctl analyze` makes a name of these three, without a default for any: it told IST0158 of all pods."""
+    values = by_us("istiod", {}, "istiod")["ConfigMap", "istio-sidecar-injector"]["data"]["values"]
+    found = (values["global"]["hub"], values["global"]["proxy"]["image"], values["global"]["tag"])
+    assert "/".join(found[:2]) + f":{found[2]}" == proxy_name()
 
 
 def test_values_and_schema_name_the_same() -> None:
