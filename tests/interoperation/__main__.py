@@ -1,87 +1,33 @@
-"""gRPC for Java against both ports: ``python -m tests.interoperation``.
+"""gRPC of other languages against both ports: ``python -m tests.interoperation [go] [java]``.
 
-Needs Maven with a JDK, and builds in a temporary directory; it is no part of CI, which has neither. The client opens
-twelve streams of each form of the protocol on one connection, asks for all clusters, and then in a request that is
-larger than half the first window for load assignments. It says how many streams were served, and with how many bytes.
+Java needs Maven with a JDK, which CI does not have; Go is a test of CI, too.
 """
 
 from __future__ import annotations
 
-import asyncio
-import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
-from envoy.config.core.v3.base_pb2 import Node
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
-
 from tests import inherited
-from tests.attack.floods import CDS, DELTA, EDS, SOTW
-from tests.feature.identities import account, authorities_of, securely
+from tests.feature.identities import securely
 from tests.feature.objects import MESH
-from tests.feature.server import Server
-
-HERE = Path(__file__).parent
-STREAMS = 12
-NAMES = [f"outbound|80||name-{number}.shop.svc.cluster.local" for number in range(1_500)]
-NODE = Node(id="sidecar~10.0.0.9~web-1.shop~shop.svc.cluster.local")
-
-
-def built(folder: Path) -> Sequence[str]:
-    """Build the client in a folder; return what starts it."""
-    shutil.copytree(HERE / "java", folder)
-    command = ["mvn", "-q", "-B", "compile", "dependency:build-classpath", "-Dmdep.outputFile=classpath"]
-    subprocess.run(command, cwd=folder, check=True)
-    return ["java", "-cp", f"{folder / 'target' / 'classes'}:{(folder / 'classpath').read_text()}", "Main"]
-
-
-def requests(folder: Path) -> dict[str, tuple[Path, Path]]:
-    """Write the two requests of each form; return their files by the method."""
-    bodies = {
-        SOTW: (DiscoveryRequest(node=NODE, type_url=CDS), DiscoveryRequest(type_url=EDS, resource_names=NAMES)),
-        DELTA: (
-            DeltaDiscoveryRequest(node=NODE, type_url=CDS),
-            DeltaDiscoveryRequest(type_url=EDS, resource_names_subscribe=NAMES),
-        ),
-    }
-    found = {}
-    for method, pair in bodies.items():
-        files = tuple(folder / f"{method.rpartition('/')[2]}-{number}" for number in range(2))
-        for file, body in zip(files, pair, strict=True):
-            file.write_bytes(body.SerializeToString())
-        found[method] = (files[0], files[1])
-    return found
-
-
-def tell(client: Sequence[str], server: Server, folder: Path) -> bool:
-    """Run the client on both ports and print what it says; return whether all streams were served."""
-    authorities = asyncio.run(authorities_of(server))
-    key, chain = authorities.identity(account("shop"))
-    for name, content in (("roots", authorities.roots), ("chain", chain), ("key", key)):
-        (folder / name).write_bytes(content)
-    secure = [str(folder / name) for name in ("roots", "chain", "key")]
-    good = True
-    for port, address, options in (("plaintext", server.xds, []), ("TLS", server.secure, secure)):
-        for method, files in requests(folder).items():
-            command = [*client, address, method, str(STREAMS), *map(str, files), *options]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-            good &= done.returncode == 0
-            said = done.stdout.strip() if done.returncode == 0 else f"FAILED: {done.stderr.strip()[-500:]}"
-            print(f"{port}, {method.rpartition('/')[2]}: {said}", flush=True)
-    return good
+from tests.interoperation.clients import CLIENTS, told
 
 
 def main() -> None:
-    """Build and run it; exit with 1 where a stream was not served."""
+    """Build and run them; exit with 1 where a stream was not served."""
     inherited.settle()
-    with tempfile.TemporaryDirectory() as text:
-        folder = Path(text)
-        client = built(folder / "java")
-        with securely(folder, *MESH) as server:
-            sys.exit(0 if tell(client, server, folder) else 1)
+    good = True
+    for name in sys.argv[1:] or CLIENTS:
+        with tempfile.TemporaryDirectory() as text:
+            folder = Path(text)
+            client = CLIENTS[name](folder / name)
+            with securely(folder, *MESH) as server:
+                for where, said in told(client, server, folder).items():
+                    good &= not said.startswith("FAILED")
+                    print(f"{name}, {where}: {said}", flush=True)
+    sys.exit(0 if good else 1)
 
 
 if __name__ == "__main__":
