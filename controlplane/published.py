@@ -6,7 +6,7 @@ Reference: ``udpa.annotations.sensitive``. A private key may stand in any resour
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -44,14 +44,6 @@ def publish(message: Message, *, as_json: bool = True) -> None:
     for field, value in message.ListFields():
         for each in _inner(message, field, value):
             publish(each, as_json=as_json)
-
-
-def publishing(message: Message) -> Iterator[None]:
-    """Redact a message as ``publish`` does, and leave unknown types as they are; in steps, since it may be large."""
-    for field, value in message.ListFields():
-        for each in _inner(message, field, value):
-            publish(each, as_json=False)
-            yield
 
 
 def _inner(message: Message, field: Any, value: Any) -> Iterable[Message]:  # noqa: ANN401 - protobuf's field and value

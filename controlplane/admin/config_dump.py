@@ -17,13 +17,13 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
-from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 
 from controlplane.admin.json_text import Items, Members, Value
-from controlplane.admin.message_json import typed_json
+from controlplane.admin.message_json import published_parts, typed_json
 from controlplane.admin.pace import PAUSE, Pause, in_order
-from controlplane.published import publishing
+from controlplane.ads.fields import packed, sized_rope
+from controlplane.rope import Body, Rope, tied
 from controlplane.snapshots import Resource, ResourceType, Snapshot
 
 MESSAGES: Mapping[ResourceType, Callable[[], Message]] = {
@@ -34,6 +34,8 @@ MESSAGES: Mapping[ResourceType, Callable[[], Message]] = {
     ResourceType.SECRET: Secret,
     ResourceType.EXTENSION: TypedExtensionConfig,
 }
+
+_JOINED_BYTES = 64 << 10
 
 
 class _Section(NamedTuple):
@@ -70,40 +72,51 @@ def config_dump(snapshot: Snapshot, types: Collection[ResourceType]) -> Value:
     return Members((("configs", Items(_section_json(snapshot, type_) for type_ in _SECTIONS if type_ in types)),))
 
 
-def config_dump_parts(snapshot: Snapshot, types: Collection[ResourceType]) -> Iterator[AnyMessage | Pause]:
-    """Yield the sections of these types as messages, with pauses in between."""
+def config_dump_parts(snapshot: Snapshot, types: Collection[ResourceType]) -> Iterator[Rope | Pause]:
+    """Yield the sections of these types as serialised ``Any``, put together piece by piece, with pauses in between."""
     for type_, section in _SECTIONS.items():
         if type_ not in types:
             continue
-        made = section.message()
+        entries: list[Body] = []
         for resource in _sorted(snapshot, type_):
             if isinstance(resource, Pause):
                 yield resource
                 continue
-            message = MESSAGES[resource.type]()
-            message.ParseFromString(resource.body)
-            for _ in publishing(message):
-                yield PAUSE
-            _add(section, made, resource, message.SerializeToString(deterministic=True))
+            shown: list[bytes] = []
+            yield from published_parts(MESSAGES[resource.type], resource.content, shown)
+            entry = sized_rope(_number(section.message, section.entries), _entry(section, resource, Rope(shown)))
+            entries.append(tied([entry], _JOINED_BYTES))
             yield PAUSE
-        packed = AnyMessage()
-        packed.Pack(made)
-        yield packed
+        yield packed(_type_url(section), Rope(entries))
 
 
-def _add(section: _Section, made: Any, resource: Resource, body: bytes) -> None:  # noqa: ANN401 - generated, untyped
-    entry = getattr(made, section.entries).add()
+def _entry(section: _Section, resource: Resource, body: Rope) -> Rope:
+    """Encode the entry of a resource, whose message is given serialised."""
+    of = getattr(section.message(), section.entries).add
+    entry = of()
     if section.named:
         entry.name = resource.name
     state = getattr(entry, section.state) if section.state else entry
     state.version_info = resource.version
-    getattr(state, section.resource).CopyFrom(AnyMessage(type_url=resource.type.value, value=body))
+    resource_field = sized_rope(_number(type(state), section.resource), packed(resource.type.value, body))
+    if not section.state:
+        return Rope([entry.SerializeToString(), resource_field])
+    stated = Rope([state.SerializeToString(), resource_field])
+    entry.ClearField(section.state)
+    return Rope([entry.SerializeToString(), sized_rope(_number(type(entry), section.state), stated)])
+
+
+def _number(message: Any, name: str) -> int:  # noqa: ANN401 - generated, untyped
+    return int(message.DESCRIPTOR.fields_by_name[name].number)
+
+
+def _type_url(section: _Section) -> str:
+    return f"type.googleapis.com/{section.message.DESCRIPTOR.full_name}"  # type: ignore[attr-defined]
 
 
 def _section_json(snapshot: Snapshot, type_: ResourceType) -> Value:
     section = _SECTIONS[type_]
-    type_url = f"type.googleapis.com/{section.message.DESCRIPTOR.full_name}"  # type: ignore[attr-defined]
-    return Members((("@type", type_url), (section.entries, Items(_entries_json(snapshot, type_)))))
+    return Members((("@type", _type_url(section)), (section.entries, Items(_entries_json(snapshot, type_)))))
 
 
 def _entries_json(snapshot: Snapshot, type_: ResourceType) -> Iterator[Value | Pause]:

@@ -23,9 +23,11 @@ from controlplane.admin.pace import Pace, Pause, in_order
 from controlplane.admin.sources import AdminSources, find_connection
 from controlplane.ads.credential import Credential
 from controlplane.ads.debug import PREFIX, DebugAnswer
+from controlplane.ads.fields import packed
 from controlplane.ads.refusal import Refusal, StreamRefused
 from controlplane.ads.sync_status import ProxyStatus, Sync
 from controlplane.model.proxy import Proxy
+from controlplane.rope import Body
 from controlplane.snapshots import ResourceType
 
 SYNCZ, CONFIG_DUMP = f"{PREFIX}/syncz", f"{PREFIX}/config_dump"
@@ -34,8 +36,8 @@ EVERYBODYS = frozenset({"config_dump", "ndsz", "edsz"})
 
 _DUMP = "controlplane.admin.config_dump"
 
-_Named = tuple[str, AnyMessage]
-Fetch = Callable[[str], Awaitable[bytes]]
+_Named = tuple[str, Body]
+Fetch = Callable[[str], Awaitable[Body]]
 """Returns the body of a page of the monitoring port: path and query without ``/debug/``."""
 
 
@@ -88,7 +90,7 @@ class DebugOverXds:
         snapshot = self._sources.snapshot(connection_id) if connection_id is not None else None
         if snapshot is None:
             text = NOT_CONNECTED if connection_id is None else NOT_COMPILED
-            return [(proxy_id, AnyMessage(type_url=CONFIG_DUMP, value=text.encode()))]
+            return [(proxy_id, packed(CONFIG_DUMP, text.encode()))]
         await asyncio.to_thread(import_module, _DUMP)  # Envoy's messages load slowly
         from controlplane.admin.config_dump import config_dump_parts  # noqa: PLC0415
 
@@ -97,7 +99,7 @@ class DebugOverXds:
 
     async def _page(self, page: str, viewer: str) -> _Named:
         asked = page if viewer == self._system_namespace else self._own(page, viewer)
-        return page, AnyMessage(type_url=PREFIX, value=await self._fetch(asked) if asked else NOT_CONNECTED.encode())
+        return page, packed(PREFIX, await self._fetch(asked) if asked else NOT_CONNECTED.encode())
 
     def _own(self, page: str, viewer: str) -> str:
         """Return the page as it may be asked for on behalf of a namespace; empty where its proxy is not of it."""
@@ -112,7 +114,7 @@ class DebugOverXds:
         return f"{path}?{urlencode(asked | {'proxyID': connection_id})}" if connection_id is not None else ""
 
 
-def _client_config(status: ProxyStatus) -> AnyMessage:
+def _client_config(status: ProxyStatus) -> bytes:
     from envoy.service.status.v3 import csds_pb2  # noqa: PLC0415 - as above
 
     states = {
@@ -135,6 +137,6 @@ def _client_config(status: ProxyStatus) -> AnyMessage:
         if entry.rejection is not None:
             shown.error_state.details = entry.rejection.message
             shown.error_state.last_update_attempt.FromDatetime(entry.rejection.at)
-    packed = AnyMessage()
-    packed.Pack(config)
-    return packed
+    whole = AnyMessage()
+    whole.Pack(config)
+    return bytes(whole.SerializeToString())

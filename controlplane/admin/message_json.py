@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from controlplane.admin.json_text import Items, Members, Value
 from controlplane.admin.message_parts import divided
 from controlplane.admin.pace import PAUSE, Pause
+from controlplane.ads.fields import sized
 from controlplane.published import REDACTED, hide, is_sensitive, publish, unpacked
 from controlplane.rope import Body, Rope
 
@@ -51,11 +52,8 @@ def typed_json(type_url: str, make: Callable[[], Message], body: Body) -> Value:
 def serialised_members(make: Callable[[], Message], body: Body) -> Iterator[tuple[str, Value] | Pause]:
     """Yield the fields of a message that is too large to be parsed, or joined, at once, with pauses."""
     rest, parts = bytearray(), dict[int, list[bytes]]()
-    message, joined = make(), bytearray()
-    for run in body.runs() if isinstance(body, Rope) else ():
-        joined += run
-        yield PAUSE
-    yield from divided(message.DESCRIPTOR, joined if isinstance(body, Rope) else body, rest, parts)
+    message = make()
+    yield from _divided(message, body, rest, parts)
     message.ParseFromString(bytes(rest))
     fields = message.DESCRIPTOR.fields_by_name
     members = {fields[name].number: (name, value) for name, value in _members(message)}
@@ -68,6 +66,42 @@ def serialised_members(make: Callable[[], Message], body: Body) -> Iterator[tupl
         members[number] = (field.name, Items(message_json(make_part.FromString(part)) for part in held))
     for _, member in sorted(members.items(), key=lambda each: each[0]):
         yield member
+
+
+def _divided(message: Message, body: Body, rest: bytearray, parts: dict[int, list[bytes]]) -> Iterator[Pause]:
+    """Divide a message of this type as ``divided`` does; a rope is joined first, a run at a time."""
+    joined = bytearray()
+    for run in body.runs() if isinstance(body, Rope) else ():
+        joined += run
+        yield PAUSE
+    yield from divided(message.DESCRIPTOR, joined if isinstance(body, Rope) else body, rest, parts)
+
+
+def published_parts(make: Callable[[], Message], body: Body, into: list[bytes]) -> Iterator[Pause]:
+    """Add the bytes of a message as it may be shown; a large one part by part, with pauses. See ``publish``.
+
+    What is in types that this program does not know stays as it is.
+    """
+    if len(body) <= _PARSED_AT_ONCE_BYTES:
+        into.append(_published(make(), bytes(body)))
+        return
+    rest, parts = bytearray(), dict[int, list[bytes]]()
+    fields = make().DESCRIPTOR.fields_by_number
+    yield from _divided(make(), body, rest, parts)
+    into.append(_published(make(), bytes(rest)))
+    for number, held in parts.items():
+        if is_sensitive(fields[number]):
+            continue
+        make_part = message_factory.GetMessageClass(fields[number].message_type)  # type: ignore[arg-type]
+        for part in held:
+            into.append(sized(number, _published(make_part(), part)))
+            yield PAUSE
+
+
+def _published(message: Message, body: bytes) -> bytes:
+    message.ParseFromString(body)
+    publish(message, as_json=False)
+    return message.SerializeToString(deterministic=True)
 
 
 def _any_json(packed: any_pb2.Any) -> Value:

@@ -15,22 +15,24 @@ from envoy.service.discovery.v3.discovery_pb2 import (
     DiscoveryRequest,
     DiscoveryResponse,
 )
-from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError
 
 from controlplane.ads.credential import Credential
+from controlplane.ads.fields import sized, sized_rope
 from controlplane.ads.refusal import Refusal, StreamRefused
 from controlplane.ads.watch import Variant
 from controlplane.http2.call import Call
+from controlplane.rope import Body, Rope, tied
 
 PREFIX = "istio.io/debug"
+_LARGEST_JOINED = 64 << 10
 _REQUESTS: Mapping[Variant, Any] = {Variant.SOTW: DiscoveryRequest, Variant.DELTA: DeltaDiscoveryRequest}
 
 
 class DebugAnswer(NamedTuple):
-    """Named resources, and what ``control_plane.identifier`` says: who answers, as JSON."""
+    """Resources, each a name and a serialised ``Any``, and what ``control_plane.identifier`` says: who, as JSON."""
 
-    resources: Sequence[tuple[str, AnyMessage]]
+    resources: Sequence[tuple[str, Body]]
     identifier: str
 
 
@@ -77,14 +79,17 @@ def _is_ours(nonce: str, sent: int) -> bool:
     return nonce.isascii() and nonce.isdecimal() and len(nonce) <= len(str(sent)) and 1 <= int(nonce) <= sent
 
 
-def _encoded(variant: Variant, type_url: str, nonce: str, answer: DebugAnswer) -> bytes:
+def _encoded(variant: Variant, type_url: str, nonce: str, answer: DebugAnswer) -> Body:
+    """Put a response together from what is encoded already: it may be large.
+
+    The resources are field 2 of both forms; of a ``Resource`` of the second, the name is field 3 and the Any field 2.
+    """
     response: Any
     if variant is Variant.DELTA:
         response = DeltaDiscoveryResponse(type_url=type_url, nonce=nonce)
-        for name, resource in answer.resources:
-            response.resources.add(name=name, resource=resource)
+        resources = [Rope([sized(3, name.encode()), sized_rope(2, body)]) for name, body in answer.resources]
     else:
         response = DiscoveryResponse(type_url=type_url, nonce=nonce, version_info=nonce)
-        response.resources.extend(resource for _, resource in answer.resources)
+        resources = [Rope([body]) for _, body in answer.resources]
     response.control_plane.identifier = answer.identifier
-    return bytes(response.SerializeToString())
+    return tied([response.SerializeToString(), *(sized_rope(2, each) for each in resources)], _LARGEST_JOINED)

@@ -23,6 +23,7 @@ from google.protobuf.message import DecodeError
 
 from controlplane.ads.contents import EMPTY, NO_NAMES, Contents, Names, ServedSnapshot
 from controlplane.ads.delta_request_pb2 import DeltaRequest, HeldVersion
+from controlplane.ads.fields import sized, varint
 from controlplane.ads.refusal import Refusal, StreamRefused
 from controlplane.ads.responses import Plan
 from controlplane.ads.watch import SDS, TYPES, Request, Variant
@@ -172,11 +173,11 @@ def _encoded(plan: Plan, nonce: str) -> tuple[str, Body, int]:
     resources.sort(key=lambda resource: resource.name)
     removed = sorted(plan.removed)
     version = _version(resources, removed)
-    parts: list[Body] = [_field(1, version.encode())]
+    parts: list[Body] = [sized(1, version.encode())]
     parts.extend(_delta_entries(resources) if plan.variant is Variant.DELTA else _sotw_entries(resources))
-    parts.append(_field(4, plan.type_url.encode()))
-    parts.append(_field(5, nonce.encode()))
-    parts.extend(_field(6, name.encode()) for name in removed)
+    parts.append(sized(4, plan.type_url.encode()))
+    parts.append(sized(5, nonce.encode()))
+    parts.extend(sized(6, name.encode()) for name in removed)
     body = tied(parts, _LARGEST_JOINED)
     shared = sum([len(resource.content) for resource in resources]) if isinstance(body, Rope) else 0
     return version, body, len(body) - shared
@@ -189,46 +190,29 @@ def _version(resources: Iterable[Resource], removed: Iterable[str]) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-@lru_cache(maxsize=4096)
-def _varint(number: int) -> bytes:
-    if number < 128:  # noqa: PLR2004 - one byte holds seven bits
-        return bytes((number,))
-    encoded = bytearray()
-    while number > 127:  # noqa: PLR2004
-        encoded.append(number & 127 | 128)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
-
-
-def _field(number: int, value: bytes) -> bytes:
-    """Encode a length-delimited field, tag and length included."""
-    return bytes((number << 3 | 2,)) + _varint(len(value)) + value
-
-
 @cache
 def _any_prefix(type_: ResourceType) -> bytes:
     """Encode an ``Any`` of this type up to the length of its value."""
-    return _field(1, type_.value.encode()) + b"\x12"
+    return sized(1, type_.value.encode()) + b"\x12"
 
 
 def _sotw_entries(resources: Iterable[Resource]) -> Iterator[Body]:
     for resource in resources:
         body = resource.content
-        head = _any_prefix(resource.type) + _varint(len(body))
-        yield b"\x12" + _varint(len(head) + len(body)) + head
+        head = _any_prefix(resource.type) + varint(len(body))
+        yield b"\x12" + varint(len(head) + len(body)) + head
         yield body
 
 
 def _delta_entries(resources: Iterable[Resource]) -> Iterator[Body]:
     for resource in resources:
         name, version, body = resource.name.encode(), resource.version.encode(), resource.content
-        any_head = _any_prefix(resource.type) + _varint(len(body))
+        any_head = _any_prefix(resource.type) + varint(len(body))
         any_size = len(any_head) + len(body)
         # name = 3, version = 1, resource = 2
-        parts = (b"\x1a", _varint(len(name)), name, b"\x0a", _varint(len(version)), version, b"\x12", _varint(any_size))
+        parts = (b"\x1a", varint(len(name)), name, b"\x0a", varint(len(version)), version, b"\x12", varint(any_size))
         head = b"".join(parts)
-        yield b"".join((b"\x12", _varint(len(head) + any_size), head, any_head))
+        yield b"".join((b"\x12", varint(len(head) + any_size), head, any_head))
         yield body
 
 
@@ -257,7 +241,7 @@ def _held_entry(name: str, version: str) -> bytes:
 
     That is a few MB when full, and four times as fast for a class whose resources are those of another one.
     """
-    return _field(1, name.encode()) + _field(2, version.encode())
+    return sized(1, name.encode()) + sized(2, version.encode())
 
 
 class Decoder:

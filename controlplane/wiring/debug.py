@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from controlplane.admin.sources import AdminSources
 from controlplane.registry.mesh import SYSTEM_NAMESPACE
+from controlplane.rope import Body, Rope
 
 if TYPE_CHECKING:
     from controlplane.ads.credential import Credential
@@ -27,7 +28,7 @@ class DebugAnswers:
 
         return await DebugOverXds(self._sources(), self._page, SYSTEM_NAMESPACE)(type_url, names, credential)
 
-    async def _page(self, page: str) -> bytes:
+    async def _page(self, page: str) -> Body:
         """Return what the monitoring port answers."""
         import aiohttp  # noqa: PLC0415 - for few
 
@@ -36,4 +37,4 @@ class DebugAnswers:
         url = f"http://[{host}]:{port}/debug/{page}" if ":" in host else f"http://{host}:{port}/debug/{page}"
         timeout = aiohttp.ClientTimeout(total=10)
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
-            return await response.read()
+            return Rope([piece async for piece in response.content.iter_any()])

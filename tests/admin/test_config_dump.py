@@ -14,12 +14,14 @@ from envoy.extensions.filters.http.basic_auth.v3.basic_auth_pb2 import BasicAuth
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 from google.protobuf import any_pb2, json_format
+from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from controlplane.admin.config_dump import config_dump, config_dump_parts, resource_json
 from controlplane.admin.json_text import Members
-from controlplane.admin.message_json import serialised_members
+from controlplane.admin.message_json import published_parts, serialised_members
 from controlplane.admin.pace import Pause
+from controlplane.rope import Rope
 from controlplane.snapshots import Resource, ResourceType, Snapshot
 from tests.admin.world import shown as read
 
@@ -73,6 +75,23 @@ def test_a_very_large_message_is_divided_before_it_is_parsed() -> None:
     assert read(members) == expected
 
 
+def test_a_very_large_message_is_published_part_by_part() -> None:
+    message = RouteConfiguration(name="80")
+    for number in range(5_000):
+        message.virtual_hosts.add(name=f"host-{number}", domains=[f"svc-{number}.shop.svc.cluster.local"])
+    pieces: list[bytes] = []
+    steps = published_parts(RouteConfiguration, Rope([message.SerializeToString()]), pieces)
+    assert sum(isinstance(step, Pause) for step in steps) > 5_000
+    assert RouteConfiguration.FromString(b"".join(pieces)) == message
+    assert max(map(len, pieces)) < 200
+
+
+def messages(snapshot: Snapshot, types: set[ResourceType]) -> list[AnyMessage]:
+    """Return the parts as whoever asks for them over xDS has them."""
+    parts = config_dump_parts(snapshot, types)
+    return [AnyMessage.FromString(bytes(part)) for part in parts if not isinstance(part, Pause)]
+
+
 def test_the_parts_are_the_same_as_messages() -> None:
     """In which secrets are not shown either."""
     secret = Secret(name="edge")
@@ -82,7 +101,7 @@ def test_the_parts_are_the_same_as_messages() -> None:
         ResourceType.LISTENER: {"l": Resource.of(ResourceType.LISTENER, "l", Listener(name="l").SerializeToString())},
         ResourceType.SECRET: {"edge": Resource.of(ResourceType.SECRET, "edge", secret.SerializeToString())},
     }
-    parts = [part for part in config_dump_parts(Snapshot(1, held), set(held)) if not isinstance(part, Pause)]
+    parts = messages(Snapshot(1, held), set(held))
     shown = [json_format.MessageToDict(part, preserving_proto_field_name=True) for part in parts]
     assert shown == read(config_dump(Snapshot(1, held), set(held)))["configs"]
     assert "hidden" not in str(parts)
@@ -136,8 +155,10 @@ def test_what_envoy_marks_as_sensitive_is_not_shown_wherever_it_stands(chains: i
     first = told["filter_chains"][0]["transport_socket"]["typed_config"]["common_tls_context"]["tls_certificates"][0]
     assert first["private_key"] == {"inline_string": "[redacted]"}
     assert first["certificate_chain"] == {"inline_string": "public"}
-    parts = config_dump_parts(Snapshot(1, {ResourceType.LISTENER: {"a": resource}}), [ResourceType.LISTENER])
-    (packed,) = (part for part in parts if not isinstance(part, Pause))
+    snapshot = Snapshot(1, {ResourceType.LISTENER: {"a": resource}})
+    (packed,) = messages(snapshot, {ResourceType.LISTENER})
+    dumped = read(config_dump(snapshot, {ResourceType.LISTENER}))["configs"][0]
+    assert json_format.MessageToDict(packed, preserving_proto_field_name=True) == dumped
     for text in (json.dumps(told).encode(), packed.SerializeToString()):
         assert b"canary" not in text
         assert base64.b64encode(CANARY.encode()) not in text
