@@ -29,6 +29,8 @@ class Credential:
 
     namespace: str | None = None
     """The namespace of the identity that was proved, ``None`` where none was."""
+    service_account: str = ""
+    """The service account likewise, empty where none was."""
 
     def check(self, proxy: Proxy) -> None:
         """Let the proxy be what it says.

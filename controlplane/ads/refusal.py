@@ -13,6 +13,7 @@ class Refusal(Enum):
     TOO_MANY = "RESOURCE_EXHAUSTED"
     UNAUTHENTICATED = "UNAUTHENTICATED"
     FORBIDDEN = "PERMISSION_DENIED"
+    PRECONDITION = "FAILED_PRECONDITION"
 
 
 class StreamRefused(Exception):  # noqa: N818 - it states what happened to the stream, as callers speak of it

@@ -16,6 +16,7 @@ from controlplane.ads.connections import Connections
 from controlplane.ads.credential import Credential
 from controlplane.ads.debug import Debug, DebugAnswer, answer_debug, is_debug
 from controlplane.ads.fair import Gate
+from controlplane.ads.machines import Machines
 from controlplane.ads.observer import Observer
 from controlplane.ads.refusal import Refusal, StreamRefused
 from controlplane.ads.source import SnapshotSource
@@ -91,6 +92,7 @@ class Environment:
     ``ready``: whether there is anything to serve; until then streams are refused. ``observer`` is told what happens, to
     count it. ``identify`` is asked for each stream before anything is read from it. ``debug`` answers the streams of
     people's tools, which otherwise are taken for proxies. ``services`` are further methods for the same ports.
+    ``machines`` keeps account of proxies that Kubernetes does not run.
     """
 
     ready: Callable[[], bool] = lambda: True
@@ -98,6 +100,7 @@ class Environment:
     identify: Identify = anybody
     debug: Debug | None = None
     services: Mapping[str, Handler] = field(default_factory=dict)
+    machines: Machines = field(default_factory=Machines)
 
 
 class AdsServer:
@@ -111,7 +114,9 @@ class AdsServer:
         self._environment = environment = environment or Environment()
         self.connections = Connections()
         observer, limits = environment.observer, options.limits
-        self._serving = Serving(source, options.answer_timeout.total_seconds(), observer, limits)
+        self._serving = Serving(
+            source, options.answer_timeout.total_seconds(), observer, limits, machines=environment.machines
+        )
         self._admission = Admission(options.new_streams_per_second, limits.max_waiting_calls, observer.limit_reached)
         waiting = ("max_debug_requests", limits.max_debug_requests)
         self._debugging = Gate(_DEBUGGED_AT_ONCE, waiting, observer.limit_reached)

@@ -21,6 +21,7 @@ from controlplane.ads.contents import NO_NAMES, ServedSnapshot, SnapshotCache
 from controlplane.ads.credential import Credential, SecretAccess
 from controlplane.ads.fair import Gate
 from controlplane.ads.lockstep import Lockstep
+from controlplane.ads.machines import Machines
 from controlplane.ads.node import proxy_of
 from controlplane.ads.observer import Observer
 from controlplane.ads.refusal import Refusal, StreamRefused
@@ -80,6 +81,7 @@ class Serving:
     cache: SnapshotCache = field(default_factory=SnapshotCache)
     turns: Turns = field(default_factory=Turns)
     unknown_types: set[str] = field(default_factory=set)
+    machines: Machines = field(default_factory=Machines)
 
     @cached_property
     def lockstep(self) -> Lockstep:
@@ -148,7 +150,12 @@ class Stream:
             self.proxy = proxy_of(node)
             self._credential.check(self.proxy)
             async with self._serving.opening.entered(self._transport.address):
-                self._session = await self._serving.source.open(self.proxy, self._changed)
+                await self._serving.machines.joined(self.proxy, self._credential)
+                try:
+                    self._session = await self._serving.source.open(self.proxy, self._changed)
+                except BaseException:
+                    self._serving.machines.left(self.proxy)
+                    raise
             self._snapshot = self._session.snapshot
             self._served = self._serving.cache.served(self._snapshot, self._access)
             self._state = self._lockstep.begin(self._variant, self._served, self._session.missing)
@@ -156,6 +163,7 @@ class Stream:
                 self._receive(body)
             except BaseException:
                 self._session.close()
+                self._serving.machines.left(self.proxy)
                 raise
             self._begun = True
             self.wake()
@@ -183,6 +191,7 @@ class Stream:
         if self._following is not None:
             self._following.cancel()
         self._session.close()
+        self._serving.machines.left(self.proxy)
 
     def end(self) -> None:
         """End the stream once what is due has been written.
@@ -280,7 +289,8 @@ class Stream:
         request, kind = received.request, received.kind
         if request.type_url not in TYPES:
             if request.type_url in _HEALTH_TYPE_URLS:
-                return  # a virtual machine's own health; nothing here depends on it yet
+                self._serving.machines.told_health(self.proxy, request.error or "")
+                return
             self._note_unknown(request.type_url)
         if request.type_url == SDS and self._following is None and self._access is SecretAccess.UNKNOWN:
             self._following = self._loop.create_task(self._follow_access())

@@ -26,6 +26,7 @@ COMMANDS = {
     "precheck": ("controlplane.cli.install.precheck", "Tell what stands in the way of an installation."),
     "check-inject": ("controlplane.cli.install.check_inject", "Show whether a pod gets a sidecar, and why."),
     "manifest": ("controlplane.cli.install.manifest", "Print what an installation consists of."),
+    "workload": ("controlplane.cli.install.workload", "Prepare machines that Kubernetes does not run."),
     "iptables": ("controlplane.cli.iptables", "Lead the traffic of this pod through its proxy."),
     "cni": ("controlplane.cli.cni", "Lead the traffic of all pods of this node through their proxies, as they begin."),
     "kube-inject": ("controlplane.cli.kube_inject", "Add sidecars to manifests."),

@@ -29,6 +29,8 @@ STATUS = "istio-analyze-leader"
 """The Lease of who writes status conditions."""
 INGRESS = "istio-leader"
 """The Lease of who writes the status of Ingresses."""
+MACHINES = "istio-workload-entry-cleanup"
+"""The Lease of who removes the WorkloadEntries of machines that are gone."""
 ADDRESSES = "istio-ip-autoallocate"
 """The Lease of who writes the automatic addresses of ServiceEntries."""
 

@@ -131,6 +131,17 @@ class Cluster:
         resource = await self._resource(obj["apiVersion"], obj["kind"])
         return await self._send("POST", resource.path(obj["metadata"].get("namespace") or ""), {}, obj)
 
+    async def token(self, namespace: str, service_account: str, audience: str, seconds: int) -> str:
+        """Return a token of a service account, for an audience."""
+        path = f"/api/v1/namespaces/{quote(namespace)}/serviceaccounts/{quote(service_account)}/token"
+        spec = {"audiences": [audience], "expirationSeconds": seconds}
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "metadata": {}, "spec": spec}
+        answer = await self._send("POST", path, {}, body)
+        try:
+            return str(answer["status"]["token"])
+        except (KeyError, TypeError):
+            raise NonsenseError("a token that is none") from None
+
     async def delete(self, ref: Ref) -> bool:
         """Delete an object; it is gone when all that it owns is. Return whether there was one."""
         resource = await self._resource(ref.api_version, ref.kind)

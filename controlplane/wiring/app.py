@@ -45,6 +45,7 @@ from controlplane.wiring.from_settings import identity, limits, server_options, 
 from controlplane.wiring.gateway_names import GatewayNames
 from controlplane.wiring.injection import InjectionSettings
 from controlplane.wiring.jwks import JwksResolver
+from controlplane.wiring.machines import RegisteredMachines, entries, registration
 from controlplane.wiring.process import Process, probe_lag, settle_memory
 from controlplane.wiring.questions import Around, Questions
 from controlplane.wiring.secrets import Secrets
@@ -132,7 +133,8 @@ class ControlPlane:
         self._expiry = ExpiryRadar(self._registry, self._trust.certificates if self._trust is not None else tuple)
         self._ports: dict[str, str] = {}
         self._debug = DebugAnswers(self._sources, self._ports)
-        environment = Environment(ready=lambda: not self._waiting_for, observer=self._observer)
+        self._machines = RegisteredMachines()
+        environment = Environment(ready=lambda: not self._waiting_for, observer=self._observer, machines=self._machines)
         if self._trust is not None:
             environment = replace(
                 environment, identify=self._trust.identify, debug=self._debug.answer, services=self._trust.handlers
@@ -209,11 +211,16 @@ class ControlPlane:
             return
         self._supervisor.start("authority", partial(self._keep_trust, self._trust))
         if self._cluster is not None:
-            from controlplane.wiring.status_writers import status_writers  # noqa: PLC0415 - the Kubernetes client loads slowly
+            from controlplane.controllers.leader import MACHINES  # noqa: PLC0415 - the Kubernetes client loads slowly
+            from controlplane.wiring.status_writers import status_writers  # noqa: PLC0415 - as above
 
             broadcasts, signals = self._analysis.broadcasts, self._take_signals
             for writer in status_writers(self._cluster, self._registry, self._problems, broadcasts, signals):
                 self._trust.lead(writer.name, writer.lease, writer.work)
+            if (registering := self._machines.registration) is not None:
+                self._supervisor.start("registration of machines", registering.run)
+                sweep = partial(registering.sweep, partial(entries, self._registry))
+                self._trust.lead("removal of machines", MACHINES, sweep)
 
     async def _end(self, essential: Sequence[asyncio.Task[None]], stopped: asyncio.Task[Any]) -> None:
         """Stop in the order in which nobody misses what is gone."""
@@ -240,6 +247,9 @@ class ControlPlane:
         self._supervisor.start("names of gateways", self._gateway_names.run)
         self._supervisor.start("certificates and the clock", self._secrets.run)
         await self._jwks.first()
+        if self._cluster is not None and self._cluster.client is not None:
+            age = self._settings.max_connection_age or None
+            self._machines.registration = registration(self._cluster.client, self._registry, age)
         self._waiting_for = ""
         await self._ads.start()
         if self._trust is not None:

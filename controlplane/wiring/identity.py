@@ -75,6 +75,7 @@ class _Proved(Credential):
         self._caller = caller
         self._reviews = reviews
         self.namespace = caller.identity.namespace
+        self.service_account = caller.identity.service_account
 
     async def secret_access(self) -> AsyncIterator[SecretAccess]:
         if self._reviews is None:

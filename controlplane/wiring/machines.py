@@ -1,0 +1,89 @@
+"""Joins the streams of machines with what registers them in Kubernetes."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from controlplane.ads.credential import Credential
+from controlplane.ads.machines import Machines
+from controlplane.ads.refusal import Refusal, StreamRefused
+from controlplane.agent.environment import Environment
+from controlplane.agent.environment import StartError as WrongVariableError
+from controlplane.model import kinds
+from controlplane.model.objects import Object
+from controlplane.model.proxy import Proxy
+from controlplane.registry.store import Registry
+from controlplane.wiring.from_settings import identity
+from controlplane.wiring.tasks import StartError
+
+if TYPE_CHECKING:
+    from kubernetes.aio.client import ApiClient
+
+    from controlplane.controllers.auto_registration import AutoRegistration, RegistrationOptions
+
+_FOR_EVER = timedelta(days=36_500)
+
+
+class RegisteredMachines(Machines):
+    """Hands on what is heard, once there is something that registers; without a cluster nothing is registered."""
+
+    def __init__(self) -> None:
+        self.registration: AutoRegistration | None = None
+
+    async def joined(self, proxy: Proxy, credential: Credential) -> None:
+        """Register a machine."""
+        if self.registration is None:
+            return
+        from controlplane.controllers.auto_registration import RegistrationError  # noqa: PLC0415 - loaded by now
+
+        try:
+            await self.registration.joined(proxy, credential.namespace, credential.service_account)
+        except RegistrationError as error:
+            kind = Refusal.UNAVAILABLE if error.temporary else Refusal.PRECONDITION
+            raise StreamRefused(kind, str(error)) from error
+
+    def left(self, proxy: Proxy) -> None:
+        """Note an end."""
+        if self.registration is not None:
+            self.registration.left(proxy)
+
+    def told_health(self, proxy: Proxy, problem: str) -> None:
+        """Note what is said."""
+        if self.registration is not None:
+            self.registration.told_health(proxy, problem)
+
+
+def registration(client: ApiClient, registry: Registry, max_age: timedelta | None) -> AutoRegistration:
+    """Return what registers machines in a cluster.
+
+    Raises:
+        StartError: a variable is neither what it should be nor absent.
+    """
+    from controlplane.controllers.auto_registration import AutoRegistration  # noqa: PLC0415 - the Kubernetes client loads slowly
+
+    return AutoRegistration(client, registry.objects.get, identity(), _options(max_age))
+
+
+def entries(registry: Registry) -> list[Object]:
+    """Return the WorkloadEntries of this cluster that are in force."""
+    found = (registry.objects.get(key) for key in registry.keys(kinds.WORKLOAD_ENTRY))
+    return [obj for obj in found if obj is not None and not obj.meta.cluster]
+
+
+def _options(max_age: timedelta | None) -> RegistrationOptions:
+    """Read istiod's variables."""
+    from controlplane.controllers.auto_registration import RegistrationOptions  # noqa: PLC0415 - as above
+
+    environment = Environment(os.environ)
+    try:
+        return RegistrationOptions(
+            registers=environment.flag("PILOT_ENABLE_WORKLOAD_ENTRY_AUTOREGISTRATION", default=True),
+            tells_health=environment.flag("PILOT_ENABLE_WORKLOAD_ENTRY_HEALTHCHECKS", default=True),
+            proves_identity=environment.flag("ISTIO_WORKLOAD_ENTRY_VALIDATE_IDENTITY", default=True),
+            grace=environment.duration("PILOT_WORKLOAD_ENTRY_GRACE_PERIOD", timedelta(seconds=10)),
+            max_age=max_age if max_age is not None else _FOR_EVER,
+        )
+    except WrongVariableError as error:
+        raise StartError(str(error)) from error
