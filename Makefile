@@ -77,8 +77,8 @@ churn: $(READY) ## random sessions, objects and refusals: memory stays, nothing 
 	$(BIN)/python -m tests.churn $(ARGS)
 
 # Network namespaces as pods, traffic redirected as in a pod, a Kubernetes node: tools that a bare machine may not have.
-PACKAGES := iproute2 iptables nftables curl util-linux containerd runc containernetworking-plugins conntrack busybox-static faketime openssl tcpdump
-PROGRAMS := ip iptables-restore nft setpriv curl containerd runc conntrack busybox faketime openssl tcpdump
+PACKAGES := iproute2 iptables nftables curl util-linux containerd runc containernetworking-plugins conntrack busybox-static faketime openssl tcpdump prometheus
+PROGRAMS := ip iptables-restore nft setpriv curl containerd runc conntrack busybox faketime openssl tcpdump promtool
 .PHONY: packages
 packages: ## the Debian packages of the tests that need root; elsewhere those tests say what is missing
 	@(for program in $(PROGRAMS); do command -v $$program >/dev/null || exit 1; done) || test "$$(id -u)" != 0 || { \

@@ -165,6 +165,12 @@ CONVERGENCE_TIME = _Seconds(
     "Seconds from a change of configuration to its last response sent to a proxy.",
     _SLOW,
 )
+PUSH_TIME = Histogram(
+    "pilot_xds_push_time", "Seconds from a change of configuration to a response with it, by type.", ["type"],
+    buckets=_SLOW, registry=REGISTRY,
+)  # fmt: skip
+PUSH_TIMES: Mapping[str, Histogram] = {url: PUSH_TIME.labels(short) for url, short in SHORT_TYPE_NAMES.items()}
+"""The same by type URL."""
 DEBOUNCE_TIME = Histogram(
     "pilot_debounce_time", "Seconds from the first change of a batch to its compilation.", registry=REGISTRY,
     buckets=_SLOW,
@@ -172,6 +178,14 @@ DEBOUNCE_TIME = Histogram(
 _rejected_configs = _counter("pilot_total_rejected_configs", "Objects refused.", ["type", "name"])
 REJECTED_CONFIGS = _Bounded(_rejected_configs)
 """Objects refused, by kind and name."""
+CONFIG_EVENTS = _counter("pilot_k8s_cfg_events", "Changes of Istio's objects that came in.", ["type", "event"])
+REGISTRY_EVENTS = _counter("pilot_k8s_reg_events", "Changes of Kubernetes' objects that came in.", ["type", "event"])
+LEADING = Gauge(
+    "controlplane_leading",
+    "1 where this replica does work that one of them does at a time.",
+    ["work"],
+    registry=REGISTRY,
+)
 PUSH_TRIGGERS = _counter("pilot_push_triggers", "Pushes by what caused them.", ["type"])
 INBOUND_UPDATES = _counter("pilot_inbound_updates", "Changed objects received.", ["type"])
 CSRS = _counter("citadel_server_csr_count", "Requests for certificates.")

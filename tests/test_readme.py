@@ -20,7 +20,6 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.analysis.untranslated import KINDS_NOT_TRANSLATED
 from samples.control_plane import free_port
 from tests.patience import PATIENCE_SECONDS, wait_until
 
@@ -175,14 +174,6 @@ def test_help_lists_the_targets() -> None:
     listed = subprocess.run(["make", "help"], cwd=TOP, check=True, capture_output=True, text=True).stdout
     targets = {line.split()[0] for line in listed.splitlines()}
     assert {"run", "test", "test-unit", "test-envoy", "test-conformance", "lint", "bench", "install"} <= targets
-
-
-def test_kinds_without_effect_are_named() -> None:
-    """These and no others: whoever relies on one must be able to read it here."""
-    sentence = r"^- ([A-Za-z, \n]+?)\s+(?:are|is) read and validated but ha(?:ve|s) no effect"
-    paragraph = re.search(sentence, README, re.MULTILINE)
-    assert paragraph is not None
-    assert set(re.split(r",\s+|\s+and\s+", paragraph[1])) == KINDS_NOT_TRANSLATED
 
 
 def test_package_table_is_complete() -> None:

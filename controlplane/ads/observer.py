@@ -21,6 +21,9 @@ class Observer:
     def sent(self, type_url: str, size_bytes: int) -> None:
         """A response of this type goes out."""
 
+    def pushed(self, type_url: str, seconds: float) -> None:
+        """A response of this type with a change goes out, so long after it."""
+
     def refused(self, type_url: str) -> None:
         """A proxy refused a response."""
 

@@ -257,6 +257,8 @@ class Stream:
                     self._overdue -= {response.type_url}
                 self._transport.send(response.body)
                 self._serving.observer.sent(response.type_url, len(response.body))
+                if self._changed_at is not None:
+                    self._serving.observer.pushed(response.type_url, time.perf_counter() - self._changed_at)
                 self._sent = True
                 continue
             self._wait(move.waits_for)

@@ -1,7 +1,7 @@
 """Fields that are read and validated and that no translator uses yet, so that none is ignored in silence.
 
-``NOT_TRANSLATED`` and ``KINDS_NOT_TRANSLATED`` are the only statement of them. Whoever translates one of these
-fields takes its line out; a test compares the tables with the models and with the code.
+``NOT_TRANSLATED`` is the only statement of them. Whoever translates one of these fields takes its line out; a test
+compares the tables with the models and with the code.
 """
 
 from __future__ import annotations
@@ -23,16 +23,6 @@ from controlplane.registry.mesh import MESH_KEY
 
 log = structlog.get_logger(__name__)
 
-WHOLE = "spec"
-"""What stands for every field of a kind that nothing translates."""
-
-KINDS_NOT_TRANSLATED = frozenset(
-    {
-        "WorkloadGroup",
-    }
-)
-"""Kinds whose objects change no resource at all."""
-
 NOT_TRANSLATED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "DestinationRule": ("outlierDetection.consecutiveErrors",),
@@ -48,6 +38,7 @@ NOT_TRANSLATED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "TrafficExtension": ("wasm.verificationKey",),
         "VirtualService": ("tcp[].match[].sourceSubnet",),
         "WasmPlugin": ("verificationKey",),
+        "WorkloadGroup": ("template.address",),
     }
 )
 """Ends of the paths, by kind, of what is not translated; where it is a message, all of its fields are meant.
@@ -141,13 +132,11 @@ def untranslated(obj: Object) -> tuple[str, ...]:
     kind = obj.kind.name
     if kind in KINDS and KINDS[kind].group != obj.kind.group:
         return ()  # a namesake of another group
-    if kind in KINDS_NOT_TRANSLATED:
-        return (WHOLE,)
     ends = NOT_TRANSLATED.get(kind)
     if ends is None or not isinstance(obj.spec, ApiModel):
         return ()
     tails = tuple(f".{end}" for end in ends)
-    return tuple(sorted(path for field in used_fields(obj.spec) if (path := f"{WHOLE}.{field}").endswith(tails)))
+    return tuple(sorted(path for field in used_fields(obj.spec) if (path := f"spec.{field}").endswith(tails)))
 
 
 def _mesh_fields(obj: Object) -> Iterator[str]:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from controlplane.documents.yaml_writer import yaml_text
+
 Json = dict[str, Any]
 
 MESH, ENVIRONMENT, ROOT, TOKEN, HOSTS = "mesh.yaml", "cluster.env", "root-cert.pem", "istio-token", "hosts"
@@ -60,7 +62,7 @@ def workload_group(name: str, namespace: str, stated: Mapping[str, Any]) -> Json
 
 
 def files(group: Mapping[str, Any], choices: Choices, found: Surroundings) -> dict[str, str]:
-    """Return the text of each file by its name; ``mesh.yaml`` is JSON, which is YAML too.
+    """Return the text of each file by its name.
 
     Raises:
         MachineError: the group names no service account, or has no name or namespace.
@@ -72,14 +74,13 @@ def files(group: Mapping[str, Any], choices: Choices, found: Surroundings) -> di
     if not name or not namespace:
         raise MachineError("the WorkloadGroup needs metadata.name and metadata.namespace")
     address = discovery_address(found.mesh, choices.revision)
-    made = {
-        MESH: json.dumps({"defaultConfig": _config(group, choices, found.mesh, address)}, indent=2) + "\n",
+    return {
+        MESH: yaml_text({"defaultConfig": _config(group, choices, found.mesh, address)}),
         ENVIRONMENT: _environment(str(name), str(namespace), template, choices, address),
         ROOT: found.roots,
         TOKEN: found.token,
         HOSTS: f"{choices.ingress} {address.partition(':')[0]}\n" if choices.ingress else "",
     }
-    return made
 
 
 def discovery_address(mesh: Mapping[str, Any], revision: str) -> str:
@@ -136,4 +137,6 @@ def _environment(name: str, namespace: str, template: Mapping[str, Any], choices
         said["ISTIO_SVC_IP"] = address_of
     if choices.external_ip:
         said["REWRITE_PROBE_LEGACY_LOCALHOST_DESTINATION"] = "true"
-    return "".join(f"{key}={shlex.quote(value) if value != '*' else repr(value)}\n" for key, value in sorted(said.items()))
+    return "".join(
+        f"{key}={shlex.quote(value) if value != '*' else repr(value)}\n" for key, value in sorted(said.items())
+    )

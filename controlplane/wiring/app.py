@@ -45,6 +45,7 @@ from controlplane.wiring.from_settings import identity, limits, server_options, 
 from controlplane.wiring.gateway_names import GatewayNames
 from controlplane.wiring.injection import InjectionSettings
 from controlplane.wiring.jwks import JwksResolver
+from controlplane.wiring.look_alikes import LOOK_ALIKES
 from controlplane.wiring.machines import RegisteredMachines, entries, registration
 from controlplane.wiring.process import Process, probe_lag, settle_memory
 from controlplane.wiring.questions import Around, Questions
@@ -172,6 +173,7 @@ class ControlPlane:
             await self._close()
             return
         log.info("app.serving", **self._ports)
+        LOOK_ALIKES.loop = asyncio.get_running_loop()
         metrics.VIRTUAL_SERVICES.set_function(lambda: len(self._registry.keys(kinds.VIRTUAL_SERVICE)))
         metrics.LEFT_OUT.set_function(lambda: len(self._problems.left_out))
         metrics.CLASSES.set_function(lambda: self._compiler.class_count)
@@ -299,7 +301,7 @@ class ControlPlane:
 
     async def _watch(self) -> None:
         async for changes in self._source.changes():
-            count_changes(changes)
+            count_changes(changes, self._registry.objects.__contains__)
             self._change_log.accepted(changes)
             self._holdoff.add(changes)
         raise WorkEndedError("the source of objects has ended by itself")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from controlplane import metrics
 from controlplane.ads.observer import Observer
 from controlplane.apis.kinds import KINDS
 from controlplane.model import kinds
-from controlplane.model.objects import ChangeSet
+from controlplane.model.objects import ChangeSet, ObjectKey
 from controlplane.security.observer import SecurityObserver
 from controlplane.webhooks.injection import SKIPPED
 from controlplane.webhooks.review import Request, Response, Reviewer
@@ -31,6 +33,11 @@ class CountStreams(Observer):
     def converged(self, seconds: float) -> None:
         """Count how long a change took."""
         metrics.CONVERGENCE_TIME.observe(seconds)
+
+    def pushed(self, type_url: str, seconds: float) -> None:
+        """Count how long a response took."""
+        if type_url in metrics.PUSH_TIMES:
+            metrics.PUSH_TIMES[type_url].observe(seconds)
 
     def refused(self, type_url: str) -> None:
         """Count a response that a proxy refused."""
@@ -125,13 +132,21 @@ def count_configuration(refusal: str) -> None:
         metrics.WEBHOOK_CONFIG_UPDATES.inc()
 
 
-def count_changes(changes: ChangeSet) -> None:
-    """Count what came in, by istiod's words for it."""
+def count_changes(changes: ChangeSet, is_known: Callable[[ObjectKey], bool]) -> None:
+    """Count what came in, by istiod's words for it; ``is_known`` tells what is there already."""
     for obj in changes.upserts:
+        _count_event(obj.key, "update" if is_known(obj.key) else "add")
         metrics.INBOUND_UPDATES.labels(_UPDATES.get(obj.key.kind, "config")).inc()
     for key in changes.deletes:
+        _count_event(key, "delete")
         metrics.INBOUND_UPDATES.labels(
             "svcdelete" if key.kind == kinds.SERVICE else _UPDATES.get(key.kind, "config")
         ).inc()
     for rejected in changes.rejections:
         metrics.REJECTED_CONFIGS.count(rejected.key.kind.name, rejected.key.name)
+
+
+def _count_event(key: ObjectKey, event: str) -> None:
+    kind = KINDS.get(key.kind.name)
+    of_istio = kind is not None and kind.group == key.kind.group
+    (metrics.CONFIG_EVENTS if of_istio else metrics.REGISTRY_EVENTS).labels(key.kind.name, event).inc()

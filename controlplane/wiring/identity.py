@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from controlplane import metrics
 from controlplane.ads.credential import Credential, SecretAccess
 from controlplane.ads.refusal import Refusal, StreamRefused
 from controlplane.apis.mesh import MeshConfig
@@ -258,7 +259,17 @@ class Trust:
             return
         from controlplane.controllers.leader import Leadership  # noqa: PLC0415 - as above
 
-        supervised = partial(self._supervisor.keep, name, work)
+        leading = metrics.LEADING.labels(name)
+        leading.set(0)
+
+        async def led() -> None:
+            leading.set(1)
+            try:
+                await work()
+            finally:
+                leading.set(0)
+
+        supervised = partial(self._supervisor.keep, name, led)
         leadership = Leadership(self._client, (SYSTEM_NAMESPACE, lease), self._identity, supervised)
         self._supervisor.start(f"election for {name}", leadership.run)
 

@@ -21,7 +21,7 @@ from controlplane.admin.application import DEBUG_ENDPOINTS
 from controlplane.admin.metrics_page import asked_metrics
 from controlplane.admin.sources import AdminSources, Read, Take
 from controlplane.analysis.codes import ALL_CODES
-from controlplane.analysis.untranslated import KINDS_NOT_TRANSLATED, MESH_NOT_TRANSLATED, NOT_TRANSLATED
+from controlplane.analysis.untranslated import MESH_NOT_TRANSLATED, NOT_TRANSLATED
 from controlplane.apis.common import ApiModel
 from controlplane.apis.kinds import KINDS
 from controlplane.apis.mesh import MeshConfig
@@ -213,12 +213,8 @@ def fields_page() -> str:
     parts = [_FIELDS]
     for kind in KINDS.values():
         paths = sorted(_paths(kind.load(), "spec", ()))
-        without = (
-            paths
-            if kind.name in KINDS_NOT_TRANSLATED
-            else [p for p in paths if _ends(p, NOT_TRANSLATED.get(kind.name, ()))]
-        )
-        shown = "all of them" if without == paths else ", ".join(f"`{path}`" for path in _outer(without)) or "-"
+        without = [path for path in paths if _ends(path, NOT_TRANSLATED.get(kind.name, ()))]
+        shown = ", ".join(f"`{path}`" for path in _outer(without)) or "-"
         parts.append(f"| {kind.name} (`{kind.group}`) | {', '.join(kind.versions)} | {len(paths)} | {shown} |")
     parts.append(_MESH)
     parts += [f"- `{path}`" for path in MESH_NOT_TRANSLATED]

@@ -33,7 +33,7 @@ spec:
 apiVersion: networking.istio.io/v1
 kind: WorkloadGroup
 metadata: {name: vms, namespace: shop}
-spec: {template: {serviceAccount: vm}}
+spec: {template: {serviceAccount: vm, address: 10.0.0.1}}
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule

@@ -240,13 +240,14 @@ async def test_field_that_nothing_translates_is_counted_and_named_once(server: S
         policy = {"outlierDetection": {"consecutiveErrors": 5}}
         rule = {"host": "reviews", "trafficPolicy": policy, "subsets": [{"name": "v4"}]}
         server.write(CASE, GOOD, manifest(NETWORKING, "DestinationRule", "reviews", spec=rule))
-        server.write("group.yaml", manifest(NETWORKING, "WorkloadGroup", "all", spec={"template": {}}))
+        address = {"template": {"address": "10.0.0.1"}}
+        server.write("group.yaml", manifest(NETWORKING, "WorkloadGroup", "all", spec=address))
         subset = cluster("reviews.shop.svc.cluster.local", "v4")
         await client.until(lambda: client.has(CDS, subset) and client.complete, "the rest of the object")
-        await server.event("registry.field_not_translated", kind="WorkloadGroup", field="spec")
-        server.write("more.yaml", manifest(NETWORKING, "WorkloadGroup", "more", spec={"template": {}}))
+        await server.event("registry.field_not_translated", kind="WorkloadGroup", field="spec.template.address")
+        server.write("more.yaml", manifest(NETWORKING, "WorkloadGroup", "more", spec=address))
         await barrier(server, client)
     events = await server.events_of("registry.field_not_translated", 2)
     named = [(event["kind"], event["field"], event["count"]) for event in events]
     path = "spec.trafficPolicy.outlierDetection.consecutiveErrors"
-    assert sorted(named) == [("DestinationRule", path, 1), ("WorkloadGroup", "spec", 1)]
+    assert sorted(named) == [("DestinationRule", path, 1), ("WorkloadGroup", "spec.template.address", 1)]

@@ -66,7 +66,7 @@ def create(
 
 
 @entry_app.command("configure", cls=PlainCommand)
-def configure(  # noqa: PLR0913, PLR0917 - typer spells each option out
+def configure(
     filename: Annotated[str, typer.Option("-f", "--file", metavar="FILE", help="A file with the WorkloadGroup.")] = "",
     name: NameOption = "",
     namespace: NamespaceOption = "",
