@@ -67,6 +67,12 @@ WITH_OWN_STATUS = (
         "metadata": {"name": "web", "namespace": "default"},
         "spec": {"selector": {"istio": "edge"}, "servers": [HTTPS]},
     },
+    {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "WorkloadGroup",
+        "metadata": {"name": "machines", "namespace": "default"},
+        "spec": {"template": {}},
+    },
     secret("web", {"cacert": Issuer().certificate}, SYSTEM),
 )
 """Objects whose status is written."""
@@ -113,7 +119,7 @@ def audited(kube_binaries: None, tmp_path_factory: pytest.TempPathFactory) -> It
         cluster.start()
         cluster.kubectl("apply", "-k", str(DEPLOY))
         cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=120s")
-        control_plane = ControlPlane(cluster, folder)
+        control_plane = ControlPlane(cluster, folder, environment={"PILOT_WORKLOAD_ENTRY_GRACE_PERIOD": "1s"})
         write_secret(cluster, "cacerts", ending_root() | {"istio-generated": ""})
         with control_plane.running():
             control_plane.until(lambda: "root_certificates.written" in control_plane.said)
@@ -128,6 +134,7 @@ def audited(kube_binaries: None, tmp_path_factory: pytest.TempPathFactory) -> It
             control_plane.until(lambda: not without_status(cluster))
             control_plane.until(lambda: all(statuses(cluster)))
             check_tools(cluster, control_plane)
+            register(cluster, control_plane)
             with (
                 Tool(cluster, control_plane.secure, SYSTEM) as gateway,
                 gateway.secrets("kubernetes://web-cacert") as asked,
@@ -167,6 +174,18 @@ def check_tools(cluster: ApiServer, control_plane: ControlPlane) -> None:
         }
         (page,) = tool.debug("istio.io/debug", "syncz").resources
         assert json.loads(page.value)[0]["proxy"] == "app.default"
+
+
+def register(cluster: ApiServer, control_plane: ControlPlane) -> None:
+    """Connect a machine twice, as after a moment without network, until nothing is left of it."""
+    with (
+        Tool(cluster, control_plane.secure, "default") as first,
+        Tool(cluster, control_plane.secure, "default") as second,
+        first.asking(CDS, AUTO_REGISTER_GROUP="machines"),
+        second.asking(CDS, AUTO_REGISTER_GROUP="machines"),
+    ):
+        assert "auto_registration.connected" in control_plane.said
+    control_plane.until(lambda: "auto_registration.removed" in control_plane.said)
 
 
 def statuses(cluster: ApiServer) -> tuple[bool, bool, bool]:
