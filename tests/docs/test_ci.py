@@ -27,7 +27,7 @@ WORKFLOW, HOOKS = (
 
 
 def script(path: Path, text: str) -> Path:
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     path.chmod(0o755)
     return path
 
