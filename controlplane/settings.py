@@ -248,6 +248,15 @@ class Settings(Limits):
         seconds=1
     )
 
+    virtual_host_discovery: Annotated[
+        bool,
+        Option(
+            PUSHING,
+            "Send virtual hosts one by one (VHDS) to sidecars and gateways with Envoy 1.37 or newer and delta xDS, where"
+            " their metadata (VIRTUAL_HOST_DISCOVERY) does not say otherwise.",
+        ),
+    ] = False
+
     keepalive_interval: Annotated[
         timedelta, Option(CONNECTIONS, "Time between gRPC keepalive pings.", "GRPC_KEEPALIVE_INTERVAL")
     ] = timedelta(seconds=30)

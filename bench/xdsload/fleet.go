@@ -33,10 +33,10 @@ type mark struct {
 	seen    []bool // each written by its proxy alone
 }
 
-func newFleet(proxies, namespaces int, istioVersion, refuse string, out *answers) *fleet {
+func newFleet(proxies, namespaces int, istioVersion, refuse string, split bool, out *answers) *fleet {
 	f := &fleet{out: out}
 	for n := 0; n < proxies; n++ {
-		f.proxies = append(f.proxies, newProxy(n, fmt.Sprintf("ns-%d", n%namespaces), istioVersion, refuse))
+		f.proxies = append(f.proxies, newProxy(n, fmt.Sprintf("ns-%d", n%namespaces), istioVersion, refuse, split))
 	}
 	return f
 }

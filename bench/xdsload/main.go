@@ -1,5 +1,5 @@
 // xdsload is many simulated proxies in one process, to measure an xDS control plane from outside. Each opens a delta ADS
-// stream, subscribes as Envoy does (CDS, EDS of its clusters, LDS, RDS of its listeners) and acknowledges every response,
+// stream, subscribes as Envoy does (CDS, EDS of its clusters, LDS, RDS of its listeners, VHDS if told) and acknowledges every response,
 // but for those with the listener that it is told to refuse.
 //
 // It does what it is told on standard input, one JSON object a line, and answers each with one on standard output:
@@ -49,9 +49,10 @@ func main() {
 	namespaces := flag.Int("namespaces", 20, "namespaces ns-0, ns-1, ... that the proxies are spread over")
 	istioVersion := flag.String("istio-version", "1.32.0", "ISTIO_VERSION in node metadata")
 	refuse := flag.String("refuse", "", "a listener that every proxy refuses")
+	split := flag.Bool("virtual-hosts", false, "take virtual hosts one by one (VHDS)")
 	flag.Parse()
 	out := &answers{encoder: json.NewEncoder(os.Stdout)}
-	fleet := newFleet(*proxies, *namespaces, *istioVersion, *refuse, out)
+	fleet := newFleet(*proxies, *namespaces, *istioVersion, *refuse, *split, out)
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
 		var c command

@@ -9,6 +9,7 @@ import (
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -17,10 +18,11 @@ import (
 )
 
 const (
-	cdsType = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
-	edsType = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
-	ldsType = "type.googleapis.com/envoy.config.listener.v3.Listener"
-	rdsType = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+	cdsType  = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+	edsType  = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+	ldsType  = "type.googleapis.com/envoy.config.listener.v3.Listener"
+	rdsType  = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+	vhdsType = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
 )
 
 // dependent is the type whose names the resources of a type refer to.
@@ -39,26 +41,29 @@ type proxy struct {
 	node   *core.Node
 	types  map[string]*holding
 	refuse string // the name of a listener, empty for none
+	split  bool   // takes virtual hosts one by one
 }
 
-func newProxy(number int, namespace, istioVersion, refuse string) *proxy {
+func newProxy(number int, namespace, istioVersion, refuse string, split bool) *proxy {
 	name := fmt.Sprintf("client-%d", number)
 	address := fmt.Sprintf("12.0.%d.%d", (number+1)>>8, (number+1)&255)
 	metadata, err := structpb.NewStruct(map[string]any{
 		"NAMESPACE": namespace, "NAME": name, "LABELS": map[string]any{"app": name}, "SERVICE_ACCOUNT": "default",
 		"CLUSTER_ID": "Kubernetes", "MESH_ID": "cluster.local", "INSTANCE_IPS": address,
-		"INTERCEPTION_MODE": "REDIRECT", "ISTIO_VERSION": istioVersion,
+		"INTERCEPTION_MODE": "REDIRECT", "ISTIO_VERSION": istioVersion, "VIRTUAL_HOST_DISCOVERY": fmt.Sprint(split),
 	})
 	if err != nil {
 		fail(err)
 	}
-	p := &proxy{number: number, refuse: refuse, types: map[string]*holding{}, node: &core.Node{
+	p := &proxy{number: number, refuse: refuse, split: split, types: map[string]*holding{}, node: &core.Node{
 		Id:            fmt.Sprintf("sidecar~%s~%s.%s~%s.svc.cluster.local", address, name, namespace, namespace),
 		Cluster:       fmt.Sprintf("%s.%s", name, namespace),
 		Metadata:      metadata,
 		UserAgentName: "envoy",
+		UserAgentVersionType: &core.Node_UserAgentBuildVersion{UserAgentBuildVersion: &core.BuildVersion{
+			Version: &typev3.SemanticVersion{MajorNumber: 1, MinorNumber: 40}}},
 	}}
-	for _, typeURL := range []string{cdsType, edsType, ldsType, rdsType} {
+	for _, typeURL := range []string{cdsType, edsType, ldsType, rdsType, vhdsType} {
 		p.types[typeURL] = &holding{versions: map[string]string{}, subscribed: map[string]bool{}}
 	}
 	return p
@@ -133,7 +138,7 @@ func (s *stream) open() error {
 	if err := s.start(cdsType); err != nil {
 		return err
 	}
-	for _, typeURL := range []string{edsType, ldsType, rdsType} {
+	for _, typeURL := range []string{edsType, ldsType, rdsType, vhdsType} {
 		if len(s.types[typeURL].versions) > 0 {
 			if err := s.start(typeURL); err != nil {
 				return err
@@ -168,6 +173,9 @@ func (s *stream) take(r *response) error {
 	}
 	if r.typeURL == cdsType && !s.types[ldsType].requested {
 		return s.start(ldsType)
+	}
+	if r.typeURL == rdsType && s.split && len(r.resources) > 0 && !s.types[vhdsType].requested {
+		return s.start(vhdsType)
 	}
 	return nil
 }

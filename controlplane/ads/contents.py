@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import compress
 from operator import is_, is_not
@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from controlplane.ads.credential import SecretAccess
+from controlplane.ads.virtual_hosts import NO_ROUTES, Splitter, SplitRoute, joined_names
 from controlplane.snapshots import NO_FAILURES, WHOLE, Failures, Resource, Resources, ResourceType, Snapshot
 
 Names = frozenset[str]
@@ -43,13 +44,18 @@ class Contents:
     """The resources of one type in one snapshot. ``serial`` is never used again by another contents.
 
     ``failures`` are what could not be built: nothing is said of a name that is among them and not here. ``origin`` is
-    the mapping of which ``resources`` are a part. Compared by identity, like the mapping that it stands for.
+    the mapping that ``resources`` are a part of or were made from; where they say nothing of what they refer to,
+    ``referring`` are resources that do. ``routes`` are the names of virtual hosts by their route configuration.
+    Compared by identity, like the mapping that it stands for.
     """
+
+    routes: Mapping[str, Names] = NO_ROUTES
 
     def __init__(self, resources: Resources, failures: Failures = NO_FAILURES, origin: Resources | None = None) -> None:
         self.resources = resources
         self.origin = origin  # held so that its id is not given again
         self.failures = failures
+        self.referring: Iterable[Resource] = resources.values()
         self.serial = next(_serials)
         self._differences: weakref.WeakKeyDictionary[Contents, Difference] = weakref.WeakKeyDictionary()
         self._splits: dict[Names, tuple[Names, Names]] = {}
@@ -73,7 +79,7 @@ class Contents:
         """Return all names of a type that these resources refer to."""
         held = self._named.get(type_)
         if held is None:
-            sets = {id(names): names for resource in self.resources.values() if (names := resource.named(type_))}
+            sets = {id(names): names for resource in self.referring if (names := resource.named(type_))}
             held = NO_NAMES.union(*sets.values()) if len(sets) != 1 else next(iter(sets.values()))
             self._named[type_] = held
         return held
@@ -152,26 +158,42 @@ class SnapshotCache:
     """Gives each snapshot as it is served, and each mapping in it as contents: one object while anybody holds it."""
 
     def __init__(self) -> None:
-        self._served: weakref.WeakValueDictionary[tuple[int, SecretAccess], ServedSnapshot] = (
+        self._served: weakref.WeakValueDictionary[tuple[int, SecretAccess, bool], ServedSnapshot] = (
             weakref.WeakValueDictionary()
         )
+        self._splitter = Splitter()
+        self._halves: weakref.WeakValueDictionary[tuple[int, int, bool], Contents] = weakref.WeakValueDictionary()
         self._readable: weakref.WeakValueDictionary[tuple[int, SecretAccess], Contents] = weakref.WeakValueDictionary()
         self._contents: weakref.WeakValueDictionary[tuple[int, int], Contents] = weakref.WeakValueDictionary()
 
-    def served(self, snapshot: Snapshot, access: SecretAccess = SecretAccess.ALL) -> ServedSnapshot:
+    def served(
+        self, snapshot: Snapshot, access: SecretAccess = SecretAccess.ALL, *, split: bool = False
+    ) -> ServedSnapshot:
         """Return a snapshot as it is served to those who may read that much of its secrets.
 
-        Object ids are safe as keys: while an entry lives it holds the very object, so its id is not given again.
+        ``split``: they get virtual hosts one by one. Object ids are safe as keys: while an entry lives it holds the very object, so its id is not given again.
         """
-        found = self._served.get((id(snapshot), access))
+        found = self._served.get((id(snapshot), access, split))
         if found is None:
             contents = {
                 type_: self._of(resources, snapshot.failed(type_)) for type_, resources in snapshot.resources.items()
             }
             if access is not SecretAccess.ALL:
                 contents[ResourceType.SECRET] = self._part_of(snapshot.of(ResourceType.SECRET), access)
-            found = self._served[id(snapshot), access] = ServedSnapshot(snapshot, contents)
+            if split and ResourceType.ROUTE in contents:
+                halves = self._split(contents[ResourceType.ROUTE])
+                contents[ResourceType.ROUTE], contents[ResourceType.VIRTUAL_HOST] = halves
+            found = self._served[id(snapshot), access, split] = ServedSnapshot(snapshot, contents)
         return found
+
+    def _split(self, routes: Contents) -> tuple[Contents, Contents]:
+        """Return route configurations without virtual hosts, and these by themselves."""
+        known = (id(routes.resources), id(routes.failures))
+        shells, hosts = self._halves.get((*known, False)), self._halves.get((*known, True))
+        if shells is None or hosts is None:
+            shells, hosts = _halves(routes, {name: self._splitter.split(each) for name, each in routes.resources.items()})
+            self._halves[*known, False], self._halves[*known, True] = shells, hosts
+        return shells, hosts
 
     def _part_of(self, secrets: Resources, access: SecretAccess) -> Contents:
         """Return the secrets that somebody may read; of the others nothing is said, not even that they do not exist."""
@@ -190,6 +212,24 @@ class SnapshotCache:
         if found is None:
             found = self._contents[key] = Contents(resources, failures)
         return found
+
+
+def _halves(routes: Contents, found: Mapping[str, SplitRoute | None]) -> tuple[Contents, Contents]:
+    split = {name: each for name, each in found.items() if each is not None}
+    shells = {name: split[name].shell if name in split else whole for name, whole in routes.resources.items()}
+    resources: Resources = {}
+    for each in split.values():
+        resources = {**resources, **each.hosts} if resources else each.hosts
+    # Which virtual hosts there are is only known where everything was read; what left with its route is never removed.
+    partial = Failures({WHOLE: "objects could not be read"}, partial=True) if routes.failures.partial else NO_FAILURES
+    hosts = Contents(resources, partial, routes.resources)
+    names = NO_NAMES
+    for each in split.values():
+        names = joined_names(names, each.names)
+    hosts.names = names
+    hosts.routes = {name: each.names for name, each in split.items()}
+    hosts.referring = [each.whole for each in split.values()]
+    return Contents(shells, routes.failures, routes.resources), hosts
 
 
 def placeholder(type_: ResourceType, name: str, version: str) -> Resource:

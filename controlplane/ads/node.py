@@ -34,6 +34,7 @@ STRINGIFIED_BOOLEANS = frozenset(
         "INBOUND_LISTENER_EXACT_BALANCE",
         "METADATA_DISCOVERY",
         "OUTBOUND_LISTENER_EXACT_BALANCE",
+        "VIRTUAL_HOST_DISCOVERY",
     }
 )
 """Metadata keys whose value is a boolean written as a string; in ``Proxy.metadata`` it is a boolean."""

@@ -11,7 +11,20 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from controlplane.ads.contents import EMPTY, NO_NAMES, Contents, Names, ServedSnapshot, placeholder
-from controlplane.ads.watch import EDS, TYPES, WILDCARD, Kind, Refused, Request, StreamState, Variant, Watch, union
+from controlplane.ads.watch import (
+    EDS,
+    RDS,
+    TYPES,
+    VHDS,
+    WILDCARD,
+    Kind,
+    Refused,
+    Request,
+    StreamState,
+    Variant,
+    Watch,
+    union,
+)
 from controlplane.snapshots import ResourceType
 
 _STAR: Names = frozenset({WILDCARD})
@@ -73,6 +86,11 @@ def _first(state: StreamState, request: Request) -> tuple[StreamState, Kind]:
         # Clusters that this stream changed before: each waits for its load assignment ("Resource warming").
         warmed = state.warmed if wildcard else state.warmed & names
         state, watch = state.with_warmed(NO_NAMES), watch._replace(due=union(watch.due, warmed))
+    routes = state.watch(RDS) if request.type_url == VHDS else None
+    if routes is not None and routes.flight is not None:
+        # Shells that are on their way: the proxy will begin anew with their virtual hosts, whatever it holds of them.
+        on_their_way = (contents.routes.get(name, NO_NAMES) for name in routes.flight.names)
+        watch = watch._replace(due=watch.due.union(*on_their_way))
     return state.putting(watch), Kind.SUBSCRIBE
 
 

@@ -20,11 +20,12 @@ from heapq import nsmallest
 from typing import NamedTuple, Protocol, TypeVar
 
 from controlplane.ads.contents import NO_NAMES, Contents, Names
-from controlplane.ads.watch import CDS, EDS, FULL_SETS, Flight, StreamState, Variant, Watch, union
+from controlplane.ads.virtual_hosts import route_of
+from controlplane.ads.watch import CDS, EDS, FULL_SETS, RDS, VHDS, Flight, StreamState, Variant, Watch, union
 from controlplane.snapshots import USERS, WHOLE, Resource, ResourceType
 
 _NO_RESOURCES: frozenset[Resource] = frozenset()
-_GATED = frozenset({ResourceType.LISTENER, ResourceType.ROUTE})
+_GATED = frozenset({ResourceType.LISTENER, ResourceType.ROUTE, ResourceType.VIRTUAL_HOST})
 _MADE = frozenset({ResourceType.ENDPOINT, ResourceType.ROUTE})
 MOST_MADE = 2_000
 """Names without a resource that one response answers for, of types in which an empty one stands in its place."""
@@ -171,6 +172,8 @@ def _step(state: StreamState, watch: Watch, contents: Contents) -> _Step:
     if removed or retained:
         retained, gone = _departures(state, watch, contents, removed)
     present, absent, later = _due(watch, contents)
+    if watch.type is ResourceType.VIRTUAL_HOST:
+        changed, present = _of_watched_routes(state, contents, changed), _of_watched_routes(state, contents, present)
     extras: frozenset[Resource] = _NO_RESOURCES
     if gone or absent:
         extras, gone = _absent(state, watch, absent, gone, retained)
@@ -211,6 +214,14 @@ def _due(watch: Watch, contents: Contents) -> tuple[Names, Names, Names]:
     return present, first, absent - first
 
 
+def _of_watched_routes(state: StreamState, contents: Contents, names: Names) -> Names:
+    """Return the virtual hosts whose route configurations the proxy watches: it takes no others."""
+    routes = state.watch(RDS)
+    if routes is None or routes.wildcard or contents.routes.keys() <= routes.names:
+        return names
+    return frozenset(name for name in names if route_of(name) in routes.names)
+
+
 def _common(some: Names, subscribed: Names) -> Names:
     """Return what is in both sets: the first itself where all of it is."""
     if not some or some is subscribed:
@@ -225,6 +236,8 @@ def _departures(
     """Divide what left the snapshot into resources that the proxy may still need and names that may go."""
     leaving = {resource for resource in watch.retained if resource.name not in contents.resources}
     leaving.update(watch.sent.resources[name] for name in removed)
+    if watch.type is ResourceType.VIRTUAL_HOST:
+        return _hosts_leaving(state, contents, leaving)
     needed = _needed(state, watch)
     kept = frozenset(
         resource
@@ -232,6 +245,25 @@ def _departures(
         if needed is None or resource.name in needed or contents.is_unbuilt(resource.name)
     )
     return kept, frozenset(resource.name for resource in leaving if resource not in kept)
+
+
+def _hosts_leaving(
+    state: StreamState, contents: Contents, leaving: set[Resource]
+) -> tuple[frozenset[Resource], Names]:
+    """Divide virtual hosts likewise: those of a route configuration that left stay as long as the proxy watches it.
+
+    Then it drops them by itself. If the route configuration comes back before, those that did not are taken away.
+    """
+    routes = state.watch(RDS)
+    kept = frozenset(
+        resource
+        for resource in leaving
+        if contents.is_unbuilt(resource.name)
+        or (route_of(resource.name) not in contents.routes and routes is not None and routes.covers(route_of(resource.name)))
+    )
+    return kept, frozenset(
+        resource.name for resource in leaving if resource not in kept and route_of(resource.name) in contents.routes
+    )
 
 
 def _needed(state: StreamState, watch: Watch) -> Names | None:
@@ -318,6 +350,8 @@ def _sent(state: StreamState, watch: Watch, step: _Step, encoded: Encoded) -> St
         lingering=lingering, nonce=flight.nonce, sequence=encoded.sequence, version=flight.version,
     )  # fmt: skip
     state = state.putting(watch)
+    if watch.type is ResourceType.ROUTE:
+        return _furnishing(state, step.names)
     return _warming(state, step.names) if watch.type is ResourceType.CLUSTER and step.names else state
 
 
@@ -327,6 +361,18 @@ def _adds(watch: Watch, step: _Step) -> bool:
         return bool(step.names)
     known, unsure = watch.sent.resources, union(watch.doubtful, watch.due)
     return any(name not in known or name in unsure for name in step.names)
+
+
+def _furnishing(state: StreamState, routes: Names) -> StreamState:
+    """Make the virtual hosts of these route configurations due, now that they are sent: see ``virtual_hosts``."""
+    hosts = state.watch(VHDS)
+    if hosts is None:
+        return state
+    of_route = state.served.of(hosts.type).routes
+    due = NO_NAMES
+    for name in routes:
+        due = union(due, of_route.get(name, NO_NAMES))
+    return state.putting(hosts._replace(due=union(hosts.due, due))) if due else state
 
 
 def _warming(state: StreamState, clusters: Names) -> StreamState:

@@ -58,7 +58,7 @@ class ServerOptions:
     ``max_connection_age``: ``None`` lets a connection live for ever; at the end of it the proxy is told to connect
     anew, and after ``max_connection_age_grace`` what is left is cut. ``new_streams_per_second``: 0 adapts to the load.
     ``answer_timeout`` is how long a proxy's unanswered response may hold up newer ones: Envoy does not acknowledge
-    clusters that do not get warm.
+    clusters that do not get warm. ``virtual_hosts``: proxies that can take them one by one do, unless they say no.
     """
 
     max_streams: int = 4_000
@@ -69,6 +69,7 @@ class ServerOptions:
     max_connection_age_grace: timedelta = timedelta(seconds=10)
     new_streams_per_second: float = 0.0
     answer_timeout: timedelta = timedelta(seconds=5)
+    virtual_hosts: bool = False
     limits: Limits = field(default_factory=Limits)
 
     def connection(self, reached: Reached = unheard) -> ConnectionOptions:
@@ -114,9 +115,8 @@ class AdsServer:
         self._environment = environment = environment or Environment()
         self.connections = Connections()
         observer, limits = environment.observer, options.limits
-        self._serving = Serving(
-            source, options.answer_timeout.total_seconds(), observer, limits, machines=environment.machines
-        )
+        timeout, split, machines = options.answer_timeout.total_seconds(), options.virtual_hosts, environment.machines
+        self._serving = Serving(source, timeout, observer, limits, machines=machines, virtual_hosts=split)
         self._admission = Admission(options.new_streams_per_second, limits.max_waiting_calls, observer.limit_reached)
         waiting = ("max_debug_requests", limits.max_debug_requests)
         self._debugging = Gate(_DEBUGGED_AT_ONCE, waiting, observer.limit_reached)

@@ -28,6 +28,7 @@ from controlplane.ads.refusal import Refusal, StreamRefused
 from controlplane.ads.source import Session, SnapshotSource
 from controlplane.ads.sync_status import ProxyStatus, Rejection, Sync, TypeStatus
 from controlplane.ads.turns import Turns
+from controlplane.ads.virtual_hosts import takes_virtual_hosts
 from controlplane.ads.watch import SDS, TYPES, Kind, Request, StreamState, Variant, Watch
 from controlplane.limits import Limits
 from controlplane.model.proxy import Proxy
@@ -72,7 +73,10 @@ class Transport(Protocol):
 
 @dataclass(frozen=True)
 class Serving:
-    """What all streams of a server share. An unanswered response holds others up for ``answer_timeout`` seconds."""
+    """What all streams of a server share. An unanswered response holds others up for ``answer_timeout`` seconds.
+
+    ``virtual_hosts``: proxies that can take virtual hosts one by one do, unless they say no.
+    """
 
     source: SnapshotSource
     answer_timeout: float
@@ -82,6 +86,7 @@ class Serving:
     turns: Turns = field(default_factory=Turns)
     unknown_types: set[str] = field(default_factory=set)
     machines: Machines = field(default_factory=Machines)
+    virtual_hosts: bool = False
 
     @cached_property
     def lockstep(self) -> Lockstep:
@@ -122,6 +127,7 @@ class Stream:
         self._loop = asyncio.get_running_loop()
         self._end: asyncio.Future[None] | None = self._loop.create_future()  # nothing once it is closed
         self._over = False
+        self._split = False  # whether virtual hosts go one by one
         self._session: Session
         self._snapshot: Snapshot
         self._served: ServedSnapshot
@@ -157,7 +163,9 @@ class Stream:
                     self._serving.machines.left(self.proxy)
                     raise
             self._snapshot = self._session.snapshot
-            self._served = self._serving.cache.served(self._snapshot, self._access)
+            if self._variant is Variant.DELTA:
+                self._split = takes_virtual_hosts(self.proxy, offered=self._serving.virtual_hosts)
+            self._serve()
             self._state = self._lockstep.begin(self._variant, self._served, self._session.missing)
             try:
                 self._receive(body)
@@ -169,6 +177,10 @@ class Stream:
             self.wake()
             return
         raise EOFError("the stream ended before its first request")
+
+    def _serve(self) -> None:
+        """Note the snapshot in the form in which this proxy gets it."""
+        self._served = self._serving.cache.served(self._snapshot, self._access, split=self._split)
 
     async def ended(self) -> None:
         """Return when the stream has ended.
@@ -245,7 +257,7 @@ class Stream:
             snapshot = self._session.snapshot
             if snapshot is not self._snapshot:
                 self._snapshot = snapshot
-                self._served = self._serving.cache.served(snapshot, self._access)
+                self._serve()
             move = self._lockstep.move(self._state, self._served, self._overdue)
             if move.state is not None:
                 self._state = move.state
@@ -314,7 +326,7 @@ class Stream:
                 if access is not self._access:
                     log.info("ads.secret_access", proxy=self.proxy.id, access=access.name)
                     self._access = access
-                    self._served = self._serving.cache.served(self._snapshot, access)
+                    self._serve()
                     self.wake()
         except Exception as error:  # noqa: BLE001 - it is raised from ``ended``
             self.fail(error)

@@ -207,6 +207,9 @@ def _sotw_entries(resources: Iterable[Resource]) -> Iterator[Body]:
 def _delta_entries(resources: Iterable[Resource]) -> Iterator[Body]:
     for resource in resources:
         name, version, body = resource.name.encode(), resource.version.encode(), resource.content
+        if not body and resource.type is ResourceType.VIRTUAL_HOST:  # says that there is none
+            yield sized(2, sized(3, name) + sized(1, version))
+            continue
         any_head = _any_prefix(resource.type) + varint(len(body))
         any_size = len(any_head) + len(body)
         # name = 3, version = 1, resource = 2

@@ -37,6 +37,7 @@ TYPES = {
 """The columns: istiod's flat name and the type URL."""
 
 OTHER_TYPES = {
+    "VHDS": "type.googleapis.com/envoy.config.route.v3.VirtualHost",
     "SDS": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
     "NDS": "type.googleapis.com/istio.networking.nds.v1.NameTable",
     "PCDS": "type.googleapis.com/istio.mesh.v1alpha1.ProxyConfig",

@@ -23,6 +23,7 @@ class ResourceType(Enum):
     ENDPOINT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
     LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
     ROUTE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+    VIRTUAL_HOST = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
     SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a type URL
     EXTENSION = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
     NAME_TABLE = "type.googleapis.com/istio.networking.nds.v1.NameTable"
@@ -36,7 +37,15 @@ class ResourceType(Enum):
         return self in _WILDCARD
 
 
-_WILDCARD = frozenset({ResourceType.CLUSTER, ResourceType.LISTENER, ResourceType.NAME_TABLE, ResourceType.TRUST_BUNDLE})
+_WILDCARD = frozenset(
+    {
+        ResourceType.CLUSTER,
+        ResourceType.LISTENER,
+        ResourceType.VIRTUAL_HOST,
+        ResourceType.NAME_TABLE,
+        ResourceType.TRUST_BUNDLE,
+    }
+)
 
 Refs = Mapping[ResourceType, frozenset[str]]
 """Names of resources, by their type."""
@@ -44,7 +53,7 @@ _NO_NAMES: frozenset[str] = frozenset()
 _NO_REFS: Refs = MappingProxyType({})
 
 USERS: Mapping[ResourceType, tuple[ResourceType, ...]] = {
-    ResourceType.CLUSTER: (ResourceType.LISTENER, ResourceType.ROUTE),
+    ResourceType.CLUSTER: (ResourceType.LISTENER, ResourceType.ROUTE, ResourceType.VIRTUAL_HOST),
     ResourceType.ROUTE: (ResourceType.LISTENER,),
     ResourceType.SECRET: (ResourceType.CLUSTER, ResourceType.LISTENER),
     ResourceType.EXTENSION: (ResourceType.LISTENER,),
@@ -65,7 +74,7 @@ class Resource:
     name: str
     version: str
     content: Body = field(compare=False, repr=False)
-    refs: Refs = field(default_factory=dict, compare=False, repr=False)
+    refs: Refs = field(default_factory=lambda: _NO_REFS, compare=False, repr=False)
 
     @classmethod
     def of(

@@ -66,6 +66,7 @@ def server_options(settings: Settings) -> ServerOptions:
         max_connection_age=settings.max_connection_age or None,
         max_connection_age_grace=settings.max_connection_age_grace,
         new_streams_per_second=settings.new_streams_per_second,
+        virtual_hosts=settings.virtual_host_discovery,
         limits=limits(settings),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -24,8 +25,9 @@ from samples.traffic import Answer, Entrance, send
 from tests.patience import PATIENCE_SECONDS
 
 HOST = "web.test"
+VIRTUAL_HOST_DISCOVERY = "VIRTUAL_HOST_DISCOVERY"
 HERE = Locality("north", "north-a")  # where every proxy of the mesh is
-GATEWAYS = ["mesh", "ingress-delta", "ingress-sotw"]
+GATEWAYS = ["mesh", "ingress-delta", "ingress-sotw", "ingress-split"]
 STATISTICS = {"proxyStatsMatcher": {"inclusionRegexps": [".*"]}}  # an Envoy of the mesh keeps few by itself
 EVENTUALLY_SECONDS = PATIENCE_SECONDS
 Json = dict[str, Any]
@@ -91,28 +93,56 @@ class Mesh:
         self._servers.append(server)
         return server
 
-    async def sidecar(self, *, delta: bool = True) -> Entrance:
-        """Return the sidecar of a client, which takes requests as the client's HTTP proxy; started when first asked."""
-        name = f"client-{form(delta=delta)}"
+    def forget(self, kind: str, name: str) -> None:
+        """Withdraw an object."""
+        del self._objects[kind, name]
+        self.write()
+
+    async def sidecar(self, *, delta: bool = True, split: bool = False) -> Entrance:
+        """Return the sidecar of a client, which takes requests as the client's HTTP proxy; started when first asked.
+
+        ``split``: it gets virtual hosts one by one.
+        """
+        name = f"client-{form(delta=delta, split=split)}"
         if name not in self._entrances:
             port = free_port()
             metadata = {"INTERCEPTION_MODE": "NONE", "HTTP_PROXY_PORT": str(port), "UNPRIVILEGED_POD": "true"}
+            if split:
+                metadata[VIRTUAL_HOST_DISCOVERY] = "true"
             await self._envoy(Pod(name, metadata=metadata), delta=delta)
             self._entrances[name] = Entrance(name, f"http://{HOST}", proxy=f"http://{LOOPBACK}:{port}")
         return self._entrances[name]
 
-    async def gateway(self, *, delta: bool = True) -> Entrance:
+    async def gateway(self, *, delta: bool = True, split: bool = False) -> Entrance:
         """Return an ingress gateway for every host, declared and started when first asked; it listens."""
-        name = f"ingress-{form(delta=delta)}"
+        name = f"ingress-{form(delta=delta, split=split)}"
         if name not in self._entrances:
             port = free_port()
             server = {"port": {"number": port, "name": "http", "protocol": "HTTP"}, "bind": LOOPBACK, "hosts": ["*"]}
             self._gateways.append(istio("Gateway", name, selector={"istio": name}, servers=[server]))
             self.write()
-            await self._envoy(Pod(name, ip="10.0.0.1", kind="router", labels={"istio": name}), delta=delta)
+            metadata = {VIRTUAL_HOST_DISCOVERY: "true"} if split else {}
+            pod = Pod(name, ip="10.0.0.1", kind="router", labels={"istio": name}, metadata=metadata)
+            await self._envoy(pod, delta=delta)
             await eventually(lambda: accepts(port), f"{name} listens on {port}")
             self._entrances[name] = Entrance(name, f"http://{LOOPBACK}:{port}", headers={"host": HOST})
         return self._entrances[name]
+
+    def further_server(self, gateway: Entrance) -> Entrance:
+        """Give a gateway another port, and return it; nothing waits until it listens."""
+        port = free_port()
+        (declared,) = [each for each in self._gateways if each["metadata"]["name"] == gateway.title]
+        (first, *_) = declared["spec"]["servers"]
+        declared["spec"]["servers"].append({**first, "port": {**first["port"], "number": port}})
+        self.write()
+        return replace(gateway, url=f"http://{LOOPBACK}:{port}")
+
+    async def virtual_hosts(self, entrance: Entrance, route: str) -> list[str]:
+        """Return the virtual hosts that an entrance's Envoy has in a route configuration, by its own word."""
+        (envoy,) = [each for each in self._envoys if each.pod.name == entrance.title]
+        _, text = await envoy.ask(envoy.ports.admin, "/config_dump?resource=dynamic_route_configs")
+        held = [each["route_config"] for each in json.loads(text)["configs"] if each["route_config"]["name"] == route]
+        return [host["name"] for each in held for host in each.get("virtual_hosts", ())]
 
     async def counted(self, entrance: Entrance, pattern: str) -> int:
         """Return the sum of the counters of an entrance's Envoy whose names match a regular expression."""
@@ -149,9 +179,9 @@ async def running() -> AsyncIterator[Mesh]:
             yield Mesh(stack, directory, control_plane)
 
 
-def form(*, delta: bool) -> str:
+def form(*, delta: bool, split: bool = False) -> str:
     """Return the name of a form of xDS."""
-    return "delta" if delta else "sotw"
+    return "split" if split else "delta" if delta else "sotw"
 
 
 def print_logs(directory: Path) -> None:

@@ -1,0 +1,218 @@
+"""Virtual hosts one by one (VHDS): the same route configurations, in another form.
+
+A proxy that takes them so gets of each route configuration a *shell*, which says that its virtual hosts come by
+themselves, and each virtual host as a resource called ``<route configuration>/<virtual host>``. Both are cut from the
+bytes of the route configuration as it was built, so whoever built or patched it knows nothing of this.
+
+Envoy 1.37 and newer subscribe to them on the delta ADS stream (older ones refuse such a route configuration), and by a
+wildcard: with the first shell they ask for "all", once on a stream, and say nothing when a further shell comes. What
+they get of a route configuration that they do not watch at that moment is dropped. So each shell that is sent makes
+all of its virtual hosts due (``responses``).
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
+
+from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
+from envoy.config.route.v3.route_pb2 import RouteConfiguration, Vhds
+
+from controlplane.model.proxy import Proxy
+from controlplane.rope import Rope, Strand
+from controlplane.snapshots import Resource, ResourceType, content_version
+
+METADATA = "VIRTUAL_HOST_DISCOVERY"
+"""Key of a node's metadata: whether the proxy is to get virtual hosts one by one; else the server's setting says."""
+OLDEST_ENVOY_MINOR = 37
+"""Envoy 1.36 refuses ``vhds`` over ADS; found out with 1.36.4, 1.37.0, 1.38.3, 1.39.3 and 1.40.0."""
+_NAME_TAG, _HOST_TAG, _VHDS_TAG = 0x0A, 0x12, 0x4A  # of VirtualHost, and of RouteConfiguration
+_MOST_KNOWN = 1 << 16
+"""Virtual hosts of which the resource is remembered: those of 20,000 services for 200 namespaces are 40,000."""
+NO_ROUTES: Mapping[str, frozenset[str]] = MappingProxyType({})
+_NO_NAMES: frozenset[str] = frozenset()
+
+
+def takes_virtual_hosts(proxy: Proxy, *, offered: bool) -> bool:
+    """Whether a proxy on a delta stream gets virtual hosts one by one; ``offered``: unless it says no."""
+    if proxy.envoy_minor is None or proxy.envoy_minor < OLDEST_ENVOY_MINOR:
+        return False
+    wanted = proxy.metadata.get(METADATA)
+    return offered if wanted is None else wanted is True
+
+
+def route_of(name: str) -> str:
+    """Return the route configuration that a virtual host's resource belongs to: Envoy goes by the last slash too."""
+    return name.rpartition("/")[0]
+
+
+class _Pieces:
+    """What pieces of a route configuration hold, shared by all that have them: ``single`` by their positions."""
+
+    def __init__(self, route: str, pieces: tuple[bytes, ...]) -> None:
+        self.pieces = pieces
+        self.single = [_single(route, piece) for piece in pieces]
+        self.hosts: dict[str, Resource] = {}
+        self.rest: list[bytes] = []
+        for piece, found in zip(pieces, self.single, strict=True):
+            if found is not None:
+                self.hosts[found.name] = found
+            else:
+                self.rest.extend(_cut(route, piece, self.hosts))
+        self.names = frozenset(self.hosts)
+
+
+class SplitRoute:
+    """A route configuration as its shell and its virtual hosts by the names of their resources.
+
+    ``whole`` is what it was cut from. One without virtual hosts has an empty resource in their place: Envoy waits for
+    an answer, and takes that for one ("the management server returns empty resources").
+    """
+
+    def __init__(self, whole: Resource, parts: Sequence[tuple[_Pieces, Mapping[int, bytes]]]) -> None:
+        self.whole = whole
+        self.parts = tuple(held for held, _ in parts)  # kept, so that others find them
+        hosts: dict[str, Resource] = {}
+        names = _NO_NAMES
+        rest: list[bytes] = []
+        for held, swaps in parts:
+            hosts = {**hosts, **held.hosts} if hosts else dict(held.hosts)
+            names = joined_names(names, held.names)
+            rest += held.rest
+            for position, piece in swaps.items():
+                old, new = held.single[position], _single(whole.name, piece)
+                if old is not None and new is not None and old.name == new.name:
+                    hosts[new.name] = new
+                    continue
+                if old is not None:
+                    del hosts[old.name]
+                if new is not None:
+                    hosts[new.name] = new
+                names = frozenset(hosts)
+        if not hosts:
+            hosts = {f"{whole.name}/-": Resource(ResourceType.VIRTUAL_HOST, f"{whole.name}/-", "none", b"")}
+            names = frozenset(hosts)
+        self.hosts: Mapping[str, Resource] = hosts
+        self.names = names
+        self.shell = Resource.of(ResourceType.ROUTE, whole.name, b"".join([*rest, _VHDS]))
+
+
+class Splitter:
+    """Splits route configurations, each once while anybody holds what came of it."""
+
+    def __init__(self) -> None:
+        self._known: weakref.WeakValueDictionary[int, SplitRoute] = weakref.WeakValueDictionary()
+        self._pieces: weakref.WeakValueDictionary[tuple[str, int], _Pieces] = weakref.WeakValueDictionary()
+
+    def split(self, whole: Resource) -> SplitRoute | None:
+        """Return both halves; ``None`` where it stays in one piece.
+
+        That is one of a single service, which has a listener to itself (``host:port``).
+        """
+        if ":" in whole.name and not whole.name.startswith("unix:"):
+            return None
+        found = self._known.get(id(whole))  # safe as a key: what is known holds the very object
+        if found is None:
+            strands = whole.content.strands if isinstance(whole.content, Rope) else (Strand.of((whole.content,)),)
+            parts = [(self._of(whole.name, strand.pieces), strand.swaps) for strand in strands]
+            found = self._known[id(whole)] = SplitRoute(whole, parts)
+        return found
+
+    def _of(self, route: str, pieces: tuple[bytes, ...]) -> _Pieces:
+        found = self._pieces.get((route, id(pieces)))
+        if found is None:
+            found = self._pieces[route, id(pieces)] = _Pieces(route, pieces)
+        return found
+
+
+@lru_cache(maxsize=64)
+def joined_names(some: frozenset[str], more: frozenset[str]) -> frozenset[str]:
+    """Return both sets as one, which all share who have the same two."""
+    return some | more if some and more else some or more
+
+
+@lru_cache(maxsize=_MOST_KNOWN)
+def _single(route: str, piece: bytes) -> Resource | None:
+    """Return the resource of a piece that is one virtual host and nothing else; pieces know their hashes."""
+    if not piece or piece[0] != _HOST_TAG:
+        return None
+    start, size = _length(piece, 1)
+    return _resource(route, piece[start:]) if start + size == len(piece) else None
+
+
+def _cut(route: str, piece: bytes, hosts: dict[str, Resource]) -> Iterator[bytes]:
+    """Put the virtual hosts of a piece into ``hosts``, and yield its other fields."""
+    for start, value, end in _fields(piece):
+        if piece[start] == _HOST_TAG:
+            found = _resource(route, piece[value:end])
+            hosts[found.name] = found
+        elif piece[start] != _VHDS_TAG:
+            yield piece[start:end]
+
+
+def _resource(route: str, message: bytes) -> Resource:
+    """Return a virtual host as a resource. It is renamed to the resource's name, by which Envoy takes it away."""
+    name = next((message[value:end] for start, value, end in _fields(message) if message[start] == _NAME_TAG), b"")
+    called = f"{route}/{name.decode().replace('/', '%2F')}"
+    encoded = called.encode()
+    # of two values of a field the last one counts
+    body = b"".join((message, bytes((_NAME_TAG,)), _varint(len(encoded)), encoded))
+    return Resource(ResourceType.VIRTUAL_HOST, called, content_version(body), body)
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield where each field of an encoded message starts, where its value does, and where it ends."""
+    at = 0
+    while at < len(message):
+        start = at
+        tag, at = _number(message, at)
+        match tag & 7:
+            case 0:
+                _, end = _number(message, at)
+            case 1:
+                end = at + 8
+            case 2:
+                at, size = _length(message, at)
+                end = at + size
+            case _:
+                end = at + 4
+        yield start, at, end
+        at = end
+
+
+def _length(message: bytes, at: int) -> tuple[int, int]:
+    """Return where a value starts, and how long it is."""
+    size, start = _number(message, at)
+    return start, size
+
+
+def _number(message: bytes, at: int) -> tuple[int, int]:
+    """Return a varint, and where it ends."""
+    number = shift = 0
+    while True:
+        byte = message[at]
+        number |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:  # noqa: PLR2004 - the last one
+            return number, at
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 127:  # noqa: PLR2004 - one byte holds seven bits
+        encoded.append(number & 127 | 128)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+def _vhds() -> bytes:
+    """Encode the field of a shell; as for route configurations, Envoy waits however long it takes."""
+    source = ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
+    source.initial_fetch_timeout.SetInParent()
+    return bytes(RouteConfiguration(vhds=Vhds(config_source=source)).SerializeToString(deterministic=True))
+
+
+_VHDS = _vhds()
