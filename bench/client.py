@@ -59,8 +59,13 @@ class Client:
         """Start it; ``refuse`` is a listener that every proxy refuses; ``virtual_hosts`` are taken one by one."""
         self._route_type = VIRTUAL_HOST if virtual_hosts else ROUTE
         self._process = subprocess.Popen(
-            [str(binary), f"-proxies={proxies}", f"-namespaces={namespaces}", f"-refuse={refuse}",
-             f"-virtual-hosts={str(virtual_hosts).lower()}"],
+            [
+                str(binary),
+                f"-proxies={proxies}",
+                f"-namespaces={namespaces}",
+                f"-refuse={refuse}",
+                f"-virtual-hosts={str(virtual_hosts).lower()}",
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

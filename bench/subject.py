@@ -18,7 +18,7 @@ from typing import Protocol, Self
 
 from bench.mesh import Mesh
 
-START_TIMEOUT = timedelta(seconds=60)
+START_TIMEOUT = timedelta(minutes=5)
 TICKS = os.sysconf("SC_CLK_TCK")
 LOOPBACK = "127.0.0.1"
 

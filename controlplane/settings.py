@@ -252,8 +252,8 @@ class Settings(Limits):
         bool,
         Option(
             PUSHING,
-            "Send virtual hosts one by one (VHDS) to sidecars and gateways with Envoy 1.37 or newer and delta xDS, where"
-            " their metadata (VIRTUAL_HOST_DISCOVERY) does not say otherwise.",
+            "Send virtual hosts one by one (VHDS) to proxies with Envoy 1.37 or newer and delta xDS whose metadata"
+            " (VIRTUAL_HOST_DISCOVERY) does not say otherwise.",
         ),
     ] = False
 

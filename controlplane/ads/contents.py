@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from controlplane.ads.credential import SecretAccess
-from controlplane.ads.virtual_hosts import NO_ROUTES, Splitter, SplitRoute, joined_names
+from controlplane.ads.virtual_hosts import NO_ROUTES, SplitRoute, Splitter, joined_names
 from controlplane.snapshots import NO_FAILURES, WHOLE, Failures, Resource, Resources, ResourceType, Snapshot
 
 Names = frozenset[str]
@@ -171,7 +171,8 @@ class SnapshotCache:
     ) -> ServedSnapshot:
         """Return a snapshot as it is served to those who may read that much of its secrets.
 
-        ``split``: they get virtual hosts one by one. Object ids are safe as keys: while an entry lives it holds the very object, so its id is not given again.
+        ``split``: they get virtual hosts one by one. Object ids are safe as keys: while an entry lives it holds the
+        very object, so its id is not given again.
         """
         found = self._served.get((id(snapshot), access, split))
         if found is None:
@@ -191,7 +192,9 @@ class SnapshotCache:
         known = (id(routes.resources), id(routes.failures))
         shells, hosts = self._halves.get((*known, False)), self._halves.get((*known, True))
         if shells is None or hosts is None:
-            shells, hosts = _halves(routes, {name: self._splitter.split(each) for name, each in routes.resources.items()})
+            shells, hosts = _halves(
+                routes, {name: self._splitter.split(each) for name, each in routes.resources.items()}
+            )
             self._halves[*known, False], self._halves[*known, True] = shells, hosts
         return shells, hosts
 

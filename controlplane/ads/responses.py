@@ -247,9 +247,7 @@ def _departures(
     return kept, frozenset(resource.name for resource in leaving if resource not in kept)
 
 
-def _hosts_leaving(
-    state: StreamState, contents: Contents, leaving: set[Resource]
-) -> tuple[frozenset[Resource], Names]:
+def _hosts_leaving(state: StreamState, contents: Contents, leaving: set[Resource]) -> tuple[frozenset[Resource], Names]:
     """Divide virtual hosts likewise: those of a route configuration that left stay as long as the proxy watches it.
 
     Then it drops them by itself. If the route configuration comes back before, those that did not are taken away.
@@ -259,7 +257,11 @@ def _hosts_leaving(
         resource
         for resource in leaving
         if contents.is_unbuilt(resource.name)
-        or (route_of(resource.name) not in contents.routes and routes is not None and routes.covers(route_of(resource.name)))
+        or (
+            route_of(resource.name) not in contents.routes
+            and routes is not None
+            and routes.covers(route_of(resource.name))
+        )
     )
     return kept, frozenset(
         resource.name for resource in leaving if resource not in kept and route_of(resource.name) in contents.routes

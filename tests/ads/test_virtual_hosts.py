@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import pytest
-from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.config.route.v3.route_components_pb2 import VirtualHost
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse
 
-from controlplane.ads.contents import SnapshotCache
+from controlplane.ads.contents import ServedSnapshot, SnapshotCache
 from controlplane.ads.protocol import offer, receive
 from controlplane.ads.responses import Plan, respond
 from controlplane.ads.virtual_hosts import SplitRoute, Splitter, route_of, takes_virtual_hosts
@@ -20,7 +21,6 @@ from controlplane.ads.wire import Encoder
 from controlplane.model.proxy import Proxy
 from controlplane.rope import Rope, Strand
 from controlplane.snapshots import Resource, ResourceType, Snapshot
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse
 
 R, V, C = ResourceType.ROUTE, ResourceType.VIRTUAL_HOST, ResourceType.CLUSTER
 
@@ -117,7 +117,7 @@ def test_nothing_is_said_of_what_is_not_there() -> None:
 
 def test_clusters_stay_until_no_virtual_host_names_them() -> None:
     """Make before break: the shells name no clusters, the virtual hosts do."""
-    cache, state = SnapshotCache(), None
+    cache = SnapshotCache()
     before = Snapshot(1, {C: _clusters("a", "b"), R: {"80": route("80", [host("x")], ["a", "b"])}})
     after = Snapshot(2, {C: _clusters("a"), R: {"80": route("80", [host("x", 1)], ["a"])}})
     state = StreamState(Variant.DELTA, cache.served(before, split=True), lambda _type, _name: None)
@@ -141,7 +141,9 @@ def test_a_route_configuration_that_leaves_keeps_its_virtual_hosts() -> None:
     talk.ask(Request(VHDS))
 
     def publish(**routes: Resource) -> list[tuple[str, list[str], list[str]]]:
-        talk.state = offer(talk.state, cache.served(Snapshot(2, {R: {each.name: each for each in routes.values()}}), split=True))
+        talk.state = offer(
+            talk.state, cache.served(Snapshot(2, {R: {each.name: each for each in routes.values()}}), split=True)
+        )
         return [(plan.type_url, sorted(plan.names), sorted(plan.removed)) for plan in talk.run()]
 
     assert publish(other=both["81"]) == [(RDS, [], ["80"])]  # which Envoy passes over
@@ -184,7 +186,7 @@ class _Talk:
                 return
             self.sent.append(reply)
 
-    def _encoded(self, plan: Plan, after: int) -> _Sent:
+    def _encoded(self, plan: Plan, _after: int) -> _Sent:
         self._count += 1
         return _Sent(f"n{self._count}", f"v{self._count}", plan, self._count)
 
@@ -239,6 +241,100 @@ def _unknown(type_: ResourceType, name: str) -> Resource | None:
     return Resource.of(R, name, b"unknown") if type_ is R else None
 
 
+class _World:
+    """A configuration that changes, a proxy, and their stream, which may break."""
+
+    names = ("80", "81", "unix:///x")
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.envoy = _Envoy()
+        self.mesh: dict[str, dict[str, int]] = {}
+        self.snapshot = Snapshot(1, {R: {}})
+        self.cache = SnapshotCache()
+        self.talk = self._connected()
+
+    @property
+    def served(self) -> ServedSnapshot:
+        return self.cache.served(self.snapshot, split=True)
+
+    def publish(self) -> None:
+        built = {name: route(name, [host(each, n) for each, n in hosts.items()]) for name, hosts in self.mesh.items()}
+        self.snapshot = Snapshot(self.snapshot.revision + 1, {R: built})
+        self.talk.state = offer(self.talk.state, self.served)
+
+    def step(self) -> None:
+        self.rng.choice([self._host, self._host, self._gone, self._route, self._less, self._watch, self._drop,
+                         self._deliver, self._deliver, self._break])()  # fmt: skip
+        if self.rng.random() < 0.5:
+            self.publish()
+        self.talk.send()
+
+    def settle(self) -> None:
+        self.publish()
+        self.talk.send()
+        while self.talk.sent:
+            self._deliver()
+
+    def _host(self) -> None:
+        if self.mesh:
+            self.mesh[self.rng.choice(sorted(self.mesh))][self.rng.choice("abc")] = self.rng.randrange(9)
+
+    def _gone(self) -> None:
+        if self.mesh:
+            self.mesh[self.rng.choice(sorted(self.mesh))].pop(self.rng.choice("abc"), None)
+
+    def _route(self) -> None:
+        self.mesh.setdefault(self.rng.choice(self.names), {})
+
+    def _less(self) -> None:
+        self.mesh.pop(self.rng.choice(self.names), None)
+
+    def _watch(self) -> None:
+        name = self.rng.choice(self.names)
+        if name not in self.envoy.watched:
+            self.envoy.watched[name] = None
+            self._ask(Request(RDS, subscribe=frozenset({name})))
+
+    def _drop(self) -> None:
+        if self.envoy.watched:
+            name = self.rng.choice(sorted(self.envoy.watched))
+            del self.envoy.watched[name]
+            self.envoy.routes.pop(name, None)
+            self._ask(Request(RDS, unsubscribe=frozenset({name})))
+
+    def _deliver(self) -> None:
+        if not self.talk.sent:
+            return
+        reply = self.talk.sent.popleft()
+        self.envoy.take(reply.plan)
+        self._ask(Request(reply.plan.type_url, reply.nonce))
+        if any(hosts is not None for hosts in self.envoy.watched.values()) and not self.envoy.discovers:
+            self.envoy.discovers = True
+            self._ask(Request(VHDS))
+        self.talk.send()
+
+    def _break(self) -> None:
+        if self.rng.random() < 0.3:
+            self.talk = self._connected()
+
+    def _connected(self) -> _Talk:
+        """Begin a stream with what the proxy holds; the server may answer one request before it reads the next."""
+        self.talk, envoy = _Talk(StreamState(Variant.DELTA, self.served, _unknown)), self.envoy
+        if envoy.watched:
+            names = frozenset(envoy.watched)
+            self._ask(Request(RDS, subscribe=names, held=dict(envoy.routes), resumed=bool(envoy.routes)))
+            if self.rng.random() < 0.5:
+                self.talk.send()
+        if envoy.discovers:
+            self._ask(Request(VHDS, held=dict(envoy.told), resumed=bool(envoy.told)))
+        self.talk.send()
+        return self.talk
+
+    def _ask(self, request: Request) -> None:
+        self.talk.state, _ = receive(self.talk.state, request, 0.0)
+
+
 @pytest.mark.parametrize("seed", range(150))
 def test_a_proxy_has_the_virtual_hosts_of_each_shell(seed: int) -> None:
     """Whatever is subscribed, dropped, changed, lost and resumed: in the end each shell has its virtual hosts.
@@ -246,74 +342,11 @@ def test_a_proxy_has_the_virtual_hosts_of_each_shell(seed: int) -> None:
     Envoy asks for them once a stream, by a wildcard, and forgets what comes for route configurations that it does not
     watch.
     """
-    rng = random.Random(seed)
-    cache, envoy = SnapshotCache(), _Envoy()
-    mesh: dict[str, dict[str, int]] = {}
-    snapshot = Snapshot(1, {R: {}})
-
-    def published() -> Snapshot:
-        built = {name: route(name, [host(each, n) for each, n in hosts.items()]) for name, hosts in mesh.items()}
-        return Snapshot(snapshot.revision + 1, {R: built})
-
-    def connected() -> _Talk:
-        state = StreamState(Variant.DELTA, cache.served(snapshot, split=True), _unknown)
-        talk = _Talk(state)
-        if envoy.watched:
-            names = frozenset(envoy.watched)
-            request = Request(RDS, subscribe=names, held=dict(envoy.routes), resumed=bool(envoy.routes))
-            talk.state, _ = receive(talk.state, request, 0.0)
-            if rng.random() < 0.5:
-                talk.send()
-        if envoy.discovers:
-            request = Request(VHDS, held=dict(envoy.told), resumed=bool(envoy.told))
-            talk.state, _ = receive(talk.state, request, 0.0)
-        talk.send()
-        return talk
-
-    def deliver() -> None:
-        reply = talk.sent.popleft()
-        envoy.take(reply.plan)
-        talk.state, _ = receive(talk.state, Request(reply.plan.type_url, reply.nonce), 0.0)
-        if any(hosts is not None for hosts in envoy.watched.values()) and not envoy.discovers:
-            envoy.discovers = True
-            talk.state, _ = receive(talk.state, Request(VHDS), 0.0)
-        talk.send()
-
-    talk = connected()
+    world = _World(seed)
     for _ in range(60):
-        match rng.choice(["host", "host", "gone", "route", "less", "watch", "drop", "deliver", "deliver", "break"]):
-            case "host" if mesh:
-                mesh[rng.choice(sorted(mesh))][rng.choice("abc")] = rng.randrange(9)
-            case "gone" if mesh:
-                mesh[rng.choice(sorted(mesh))].pop(rng.choice("abc"), None)
-            case "route":
-                mesh.setdefault(rng.choice(["80", "81", "unix:///x"]), {})
-            case "less":
-                mesh.pop(rng.choice(["80", "81", "unix:///x"]), None)
-            case "watch":
-                name = rng.choice(["80", "81", "unix:///x"])
-                if name not in envoy.watched:
-                    envoy.watched[name] = None
-                    talk.state, _ = receive(talk.state, Request(RDS, subscribe=frozenset({name})), 0.0)
-            case "drop" if envoy.watched:
-                name = rng.choice(sorted(envoy.watched))
-                del envoy.watched[name]
-                envoy.routes.pop(name, None)
-                talk.state, _ = receive(talk.state, Request(RDS, unsubscribe=frozenset({name})), 0.0)
-            case "deliver" if talk.sent:
-                deliver()
-            case "break" if rng.random() < 0.3:
-                talk = connected()
-        if rng.random() < 0.5:
-            snapshot = published()
-            talk.state = offer(talk.state, cache.served(snapshot, split=True))
-        talk.send()
-    snapshot = published()
-    talk.state = offer(talk.state, cache.served(snapshot, split=True))
-    talk.send()
-    while talk.sent:
-        deliver()
-    contents = cache.served(snapshot, split=True).of(V)
-    for name, hosts in envoy.watched.items():
-        if name in mesh:
+        world.step()
+    world.settle()
+    contents = world.served.of(V)
+    for name, hosts in world.envoy.watched.items():
+        if name in world.mesh:
             assert hosts == {each: contents.resources[each].version for each in contents.routes[name]}

@@ -227,6 +227,21 @@ async def test_beside_a_running_envoy(tmp_path: Path) -> None:
     assert f"calls itself {mesh.NODE_ID}, not other.shop" in misnamed.err
 
 
+def test_virtual_hosts_are_compared_however_they_came() -> None:
+    """Envoy calls those that came one by one by the names of their resources; the control plane has them in one."""
+
+    def dump(route_configuration: dict[str, Any]) -> Dump:
+        section = {"@type": "type.googleapis.com/envoy.admin.v3.RoutesConfigDump"}
+        held = [{"route_config": route_configuration}]
+        return Dump.of({"configs": [{**section, "dynamic_route_configs": held}]})
+
+    whole = {"name": "unix:///x", "virtual_hosts": [{"name": "b:80"}, {"name": "a/b:80"}]}
+    hosts = [{"name": "unix:///x/a%2Fb:80"}, {"name": "unix:///x/b:80"}]
+    split = {"name": "unix:///x", "vhds": {"config_source": {"ads": {}}}, "virtual_hosts": hosts}
+    assert difference("Routes", dump(whole), dump(split)) == []
+    assert [host["name"] for host in dump(split).routes()[0]["virtual_hosts"]] == ["a/b:80", "b:80"]
+
+
 def test_numbers_are_compared_by_value() -> None:
     """Envoy writes a whole percentage without a fraction, protobuf's own JSON with one."""
     listener = {"active_state": {"listener": {"name": "a", "sampling": {"value": 100.0}}}}

@@ -128,13 +128,14 @@ class Mesh:
             self._entrances[name] = Entrance(name, f"http://{LOOPBACK}:{port}", headers={"host": HOST})
         return self._entrances[name]
 
-    def further_server(self, gateway: Entrance) -> Entrance:
-        """Give a gateway another port, and return it; nothing waits until it listens."""
+    async def further_server(self, gateway: Entrance) -> Entrance:
+        """Give a gateway another port, and return it; it listens."""
         port = free_port()
         (declared,) = [each for each in self._gateways if each["metadata"]["name"] == gateway.title]
         (first, *_) = declared["spec"]["servers"]
-        declared["spec"]["servers"].append({**first, "port": {**first["port"], "number": port}})
+        declared["spec"]["servers"].append({**first, "port": {**first["port"], "number": port, "name": f"http-{port}"}})
         self.write()
+        await eventually(lambda: accepts(port), f"{gateway.title} listens on {port}")
         return replace(gateway, url=f"http://{LOOPBACK}:{port}")
 
     async def virtual_hosts(self, entrance: Entrance, route: str) -> list[str]:

@@ -20,6 +20,7 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.json_format import MessageToJson
 
+from controlplane.ads.virtual_hosts import Splitter
 from controlplane.compiler.compiler import Compiler
 from controlplane.frontends import FRONTENDS
 from controlplane.model.objects import ChangeSet
@@ -102,3 +103,23 @@ def test_a_stock_envoy_takes_the_whole_snapshot(case: Path) -> None:
         assert validate(snapshot) is not None, "an istio-proxy's extensions are not in a stock Envoy"
         return
     assert validate(snapshot) is None
+
+
+@pytest.mark.parametrize("case", CASES, ids=[path.name for path in CASES])
+def test_route_configurations_are_the_same_in_both_forms(case: Path) -> None:
+    """Who gets virtual hosts one by one has the same ones, with the same contents, beside the same settings."""
+    _, snapshot = compiled((case / "in.yaml").read_text())
+    splitter = Splitter()
+    for name, whole in snapshot.of(ResourceType.ROUTE).items():
+        halves = splitter.split(whole)
+        if halves is None:
+            continue
+        joined, wanted = RouteConfiguration.FromString(halves.shell.body), RouteConfiguration.FromString(whole.body)
+        joined.ClearField("vhds")
+        for each in halves.hosts.values():
+            host = joined.virtual_hosts.add()
+            host.ParseFromString(each.body)
+            host.name = host.name.removeprefix(f"{name}/")
+        wanted.virtual_hosts.sort(key=lambda host: host.name)
+        joined.virtual_hosts.sort(key=lambda host: host.name)
+        assert joined == wanted

@@ -54,11 +54,15 @@ def _name(resource: Json) -> str:
 
 
 def _plain(resource: Json) -> dict[str, Any]:
-    """Return the resource with its virtual hosts in order; a resource's own ``@type`` is known from its kind."""
-    plain = {name: value for name, value in resource.items() if name != "@type"}
+    """Return the resource with its virtual hosts in order, however they came, and without what is known anyway."""
+    plain = {name: value for name, value in resource.items() if name not in _BESIDE}
     if "virtual_hosts" in plain:
         plain["virtual_hosts"] = sorted(plain["virtual_hosts"], key=lambda host: str(host.get("name", "")))
     return plain
+
+
+_BESIDE = frozenset({"@type", "vhds"})
+"""What says of which kind a resource is, and that virtual hosts came one by one."""
 
 
 def _over_eds(dump: Dump) -> list[Json]:

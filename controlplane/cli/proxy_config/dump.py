@@ -66,7 +66,8 @@ class Dump:
     def routes(self, *, dynamic: bool = False) -> list[Json]:
         """Return the route configurations; with ``dynamic`` without those written inside a listener."""
         names = ["dynamic_route_configs"] if dynamic else ["dynamic_route_configs", "static_route_configs"]
-        return [entry["route_config"] for entry in self._entries("RoutesConfigDump", names) if "route_config" in entry]
+        entries = self._entries("RoutesConfigDump", names)
+        return [_called_as_built(entry["route_config"]) for entry in entries if "route_config" in entry]
 
     def load_assignments(self, *, dynamic: bool = False) -> list[Json]:
         """Return the load assignments; with ``dynamic`` only those that came over xDS."""
@@ -106,3 +107,18 @@ def _snake(value: Any) -> Any:  # noqa: ANN401 - any JSON value
         return value
     renamed = {_CAMEL.sub("_", name).lower() if name[:1].islower() else name: each for name, each in value.items()}
     return {name: each if name in _FREE_KEYS and name != "metadata" else _snake(each) for name, each in renamed.items()}
+
+
+def _called_as_built(route_configuration: Json) -> Json:
+    """Return a route configuration whose virtual hosts are called as they were built.
+
+    Those that came one by one (VHDS) have the names of resources: ``<route configuration>/<virtual host>``.
+    """
+    if "vhds" not in route_configuration:
+        return route_configuration
+    prefix = f"{route_configuration.get('name', '')}/"
+    hosts = [
+        {**host, "name": str(host.get("name", "")).removeprefix(prefix).replace("%2F", "/")}
+        for host in route_configuration.get("virtual_hosts", ())
+    ]
+    return {**route_configuration, "virtual_hosts": hosts}
