@@ -1,8 +1,9 @@
 """Remembered queries: the half of the incremental engine that computes, and forgets.
 
 After a change, the queries that (transitively) read a changed fact are marked stale; when one is needed again, its
-reads are brought up to date in the order they were made, and it runs only if one of them really has another value. So
-an equal result ends there ("early cut-off"), and a stale query nobody asks for costs nothing.
+reads that may be others are brought up to date in the order they were made, and it runs only if one of them really has
+another value: what did not change costs nothing, however much of it there is. So an equal result ends there ("early
+cut-off"), and a stale query nobody asks for costs nothing.
 
 A failure is a value too. What is remembered of it keeps no frame alive, however often it is raised again.
 """
@@ -135,6 +136,10 @@ class Memo:
         while unvisited:
             node = unvisited.pop()
             for reader in node.readers:
+                if reader.suspects is None:
+                    reader.suspects = {node}
+                else:
+                    reader.suspects.add(node)
                 if not reader.stale:
                     reader.stale = True
                     unvisited.append(reader)
@@ -171,7 +176,7 @@ class Memo:
             del self._nodes[node.query][node.key]
             self._note(node, ())
             for read in node.reads:
-                read.readers.discard(node)
+                read.drop_reader(node)
                 if not read.readers:
                     self._unread.add(read)
             node.reads = ()
@@ -195,7 +200,7 @@ class Memo:
         node.running = True  # whoever asks for it meanwhile is on a way that leads back to it
         changed, compared = False, 0
         try:
-            for compared, read in enumerate(node.reads, 1):  # noqa: B007 - it counts them
+            for compared, read in enumerate(_in_order(node), 1):  # noqa: B007 - it counts them
                 if self._changed_since(read, computed_at):
                     changed = True
                     break
@@ -205,7 +210,7 @@ class Memo:
         if changed:
             self._run(node)
         else:
-            node.stale = False
+            node.stale, node.suspects = False, None
 
     def _changed_since(self, read: Node, computed_at: int) -> bool:
         if read.stale:
@@ -231,7 +236,7 @@ class Memo:
         self._relink(node, view.reads)
         first = node.computed_at == 0
         node.computed_at = self.revision
-        node.stale = False
+        node.stale, node.suspects = False, None
         if error is not None:
             changed = first or not query.isolated
             value = self._failed(node, query, error, view.reads)
@@ -270,12 +275,21 @@ class Memo:
     def _relink(self, node: Node, reads: dict[Node, None]) -> None:
         for read in node.reads:
             if read not in reads:
-                read.readers.discard(node)
+                read.drop_reader(node)
                 if not read.readers:
                     self._unread.add(read)
         for read in reads:
-            read.readers.add(node)
+            read.add_reader(node)
         node.reads = tuple(reads)
+
+
+def _in_order(node: Node) -> Iterable[Node]:
+    """Return those reads of a node that may have changed, in the order in which they were made.
+
+    What was read later may make no sense any more once something before it is another.
+    """
+    suspects = node.suspects or ()
+    return suspects if len(suspects) < 2 else [read for read in node.reads if read in suspects]  # noqa: PLR2004
 
 
 def _nobody(_node: Node, _before: tuple[Hashable, ...]) -> None:

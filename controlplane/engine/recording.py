@@ -71,12 +71,19 @@ def isolated(build: Callable[[Any, K], V]) -> Query[K, V]:
     return Query(build, isolated=True)
 
 
+_FEW_READERS = 4
+"""Most nodes have one or two; a set takes 216 bytes from the first one on."""
+
+
 class Node:
-    """One remembered value, or (``query is None``) one fact of the registry."""
+    """One remembered value, or (``query is None``) one fact of the registry.
+
+    ``suspects`` are those of its reads that may have another value since it was computed; ``None`` for none.
+    """
 
     __slots__ = (
         "built", "changed_at", "computed_at", "error", "failure", "key", "notes", "query", "readers", "reads",
-        "running", "stale", "value",
+        "running", "stale", "suspects", "value",
     )  # fmt: skip
 
     def __init__(self, query: Query[Any, Any] | None, key: Hashable) -> None:
@@ -88,11 +95,28 @@ class Node:
         self.built = False  # some run succeeded
         self.notes: tuple[Hashable, ...] = ()  # what the last good run wanted to be known
         self.reads: tuple[Node, ...] = ()
-        self.readers: set[Node] = set()
+        self.readers: tuple[Node, ...] | set[Node] = ()  # a set where there are many
+        self.suspects: set[Node] | None = None
         self.changed_at = 0
         self.computed_at = 0
         self.stale = query is not None
         self.running = False
+
+    def add_reader(self, reader: Node) -> None:
+        """Note that a node read this one, which it may have done before."""
+        readers = self.readers
+        if isinstance(readers, set):
+            readers.add(reader)
+        elif reader not in readers:
+            self.readers = (*readers, reader) if len(readers) < _FEW_READERS else {*readers, reader}
+
+    def drop_reader(self, reader: Node) -> None:
+        """Note that a node reads this one no more."""
+        readers = self.readers
+        if isinstance(readers, set):
+            readers.discard(reader)
+        else:
+            self.readers = tuple([held for held in readers if held is not reader])
 
 
 class Recorder:

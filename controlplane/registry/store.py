@@ -86,29 +86,45 @@ INDEXES: dict[GroupKind, dict[str, IndexKeys]] = {
 }
 
 
+_FEW = 8
+"""Keys that are put in order anew with each one more; the structure for many of them takes 1.5 kB with a single one."""
+
+
 class _Keys:
-    """Keys of objects in their order. One more or less costs next to nothing; all of them are listed when asked for."""
+    """Keys of objects in their order. One more or less costs next to nothing; all of them are listed when asked for.
+
+    There is one of these for each address of an endpoint, mostly with a single key: few keys are no more than a tuple.
+    """
 
     __slots__ = ("_all", "_sorted")
 
     def __init__(self) -> None:
-        self._sorted: SortedSet[ObjectKey] = SortedSet()
+        self._sorted: SortedSet[ObjectKey] | None = None  # where there are many
         self._all: tuple[ObjectKey, ...] | None = ()
 
     def __bool__(self) -> bool:
-        return bool(self._sorted)
+        return bool(self._all if self._sorted is None else self._sorted)
 
     def add(self, key: ObjectKey) -> None:
+        if self._sorted is None:
+            held = self.all()
+            if len(held) < _FEW:
+                self._all = tuple(sorted({*held, key}))
+                return
+            self._sorted = SortedSet(held)
         self._sorted.add(key)
         self._all = None
 
     def discard(self, key: ObjectKey) -> None:
+        if self._sorted is None:
+            self._all = tuple(held for held in self.all() if held != key)
+            return
         self._sorted.discard(key)
         self._all = None
 
     def all(self) -> tuple[ObjectKey, ...]:
         if self._all is None:
-            self._all = tuple(self._sorted)
+            self._all = tuple(self._sorted or ())
         return self._all
 
 
