@@ -15,13 +15,13 @@ SPACES = 4
 
 
 def test_the_work_of_a_change_is_the_same_in_a_mesh_four_times_as_large(tmp_path: Path) -> None:
-    """But for looking whether each virtual host is the same as before, of which all have one list."""
+    """In everything that is counted: the dependencies that are looked at, too."""
     by_size = work_by_size(Mesh(tmp_path / "mesh", 0, 2, SPACES), (SMALL, LARGE))
     for kind in KINDS:
         small, large = by_size[SMALL][kind], by_size[LARGE][kind]
         assert (large.targets, large.queries, large.lists) == (small.targets, small.queries, small.lists), kind
         assert large.encoded <= small.encoded + 100, "names with one more digit"
-        assert large.compared - small.compared <= (0 if kind == "endpoint" else 3 * (LARGE - SMALL)), kind
+        assert large.compared == small.compared, kind
     endpoint, routes, service = (by_size[LARGE][kind] for kind in KINDS)
     assert (endpoint.targets, endpoint.lists) == (1, 1)
     assert routes.targets == SPACES
