@@ -50,7 +50,7 @@ _WILDCARD = frozenset(
 Refs = Mapping[ResourceType, frozenset[str]]
 """Names of resources, by their type."""
 _NO_NAMES: frozenset[str] = frozenset()
-_NO_REFS: Refs = MappingProxyType({})
+_NO_REFS: Refs = {}  # shared by all that have none, and never written to
 
 USERS: Mapping[ResourceType, tuple[ResourceType, ...]] = {
     ResourceType.CLUSTER: (ResourceType.LISTENER, ResourceType.ROUTE, ResourceType.VIRTUAL_HOST),
@@ -81,7 +81,8 @@ class Resource:
         cls, type_: ResourceType, name: str, body: bytes, refs: Mapping[ResourceType, Iterable[str]] = _NO_REFS
     ) -> Resource:
         """Make a resource from its serialised message; the version is derived."""
-        return cls(type_, name, content_version(body), body, {of: frozenset(names) for of, names in refs.items()})
+        held = {of: frozenset(names) for of, names in refs.items()} if refs else _NO_REFS
+        return cls(type_, name, content_version(body), body, held)
 
     @property
     def body(self) -> bytes:
