@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import random
 import traceback
 import weakref
 from collections.abc import Callable
@@ -183,3 +184,64 @@ def test_forgetting_keeps_what_is_kept_and_computes_it_anew() -> None:
     assert facts.memo.collect()
     assert facts.memo.get(query, "a") == 2
     assert facts.memo.runs["read"] == 2
+
+
+def test_a_change_looks_at_what_may_be_another_and_at_nothing_else() -> None:
+    """Of a thousand reads one is stale: one is looked at, however many others there are."""
+    facts = Facts(**{f"n{number}": 0 for number in range(1000)})
+    each = facts.query(lambda view, name: facts.read(view, name) // 10)
+    total = facts.query(lambda view, _key: sum(each(view, name) for name in facts.values))
+    assert facts.memo.get(total, "") == 0
+    before, runs = facts.memo.compared, dict(facts.memo.runs)
+    facts.set(n7=3)
+    assert facts.memo.get(total, "") == 0
+    assert facts.memo.compared - before == 2, "the fact, and the value that came of it"
+    assert sum(facts.memo.runs.values()) == sum(runs.values()) + 1
+    facts.set(n7=10, n900=20)
+    assert facts.memo.get(total, "") == 3
+
+
+def test_what_may_be_another_is_looked_at_in_the_order_in_which_it_was_read() -> None:
+    """A read that would not be made any more is not made: here it would fail."""
+    facts, made = Facts(ask=1, answer=1), []
+
+    def doubled(view: Recorder, name: str) -> int:
+        made.append(facts.values[name])
+        return 2 * facts.read(view, name)
+
+    ask, answer = facts.query(facts.read), facts.query(doubled)
+    both = facts.query(lambda view, _key: answer(view, "answer") if ask(view, "ask") else 0)
+    assert facts.memo.get(both, "") == 2
+    facts.set(answer=5, ask=0)
+    assert facts.memo.get(both, "") == 0
+    assert made == [1]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_values_are_those_of_a_computation_from_scratch(seed: int) -> None:
+    """Whatever changes, and whoever asks when, for whatever part of it, and whatever is forgotten meanwhile."""
+    rng = random.Random(seed)
+    facts = Facts(**{f"n{number}": rng.randrange(4) for number in range(6)})
+    names = list(facts.values)
+    layers: list[Query[str, int]] = [facts.query(facts.read)]
+
+    def layer(below: Query[str, int], salt: int) -> Callable[[Recorder, str], int]:
+        def build(view: Recorder, name: str) -> int:
+            at = names.index(name)
+            first = below(view, names[(at + salt) % len(names)])
+            others = (names[(at + step) % len(names)] for step in range(first % 4))  # what is read depends on it
+            return (first + sum(below(view, other) for other in others)) % 5
+
+        return build
+
+    for salt in range(4):
+        layers.append(facts.query(layer(layers[-1], salt)))
+    kept = rng.choice(names)
+    facts.memo.keep(layers[-1], kept)
+    for _ in range(60):
+        facts.set(**{name: rng.randrange(4) for name in rng.sample(names, rng.randrange(3))})
+        if rng.random() < 0.3:
+            facts.memo.collect()
+        asked, name = rng.choice(layers), rng.choice(names)
+        fresh = Memo(Recorder)
+        assert facts.memo.get(asked, name) == fresh.get(asked, name)

@@ -69,3 +69,18 @@ def test_an_object_that_cannot_be_indexed_costs_itself_only() -> None:
     assert Fact("object", other.key) in facts
     assert Fact("object", good.key) not in facts
     assert not registry.apply(ChangeSet(deletes=(ObjectKey(kinds.POD, "shop", "p-9"),)))
+
+
+def test_an_index_lists_its_keys_in_order_however_many() -> None:
+    """Few keys are held otherwise than many: the number goes up, and down again."""
+    rng, registry, held = random.Random(1), Registry(), set[ObjectKey]()
+    every = [Object(kinds.PEER_AUTHENTICATION, Meta("shop", f"p{number:02}"), None) for number in range(20)]
+    for step in range(400):
+        obj = rng.choice(every)
+        if rng.random() < (0.7 if step < 200 else 0.3):
+            registry.apply(ChangeSet(upserts=(obj,)))
+            held.add(obj.key)
+        else:
+            registry.apply(ChangeSet(deletes=(obj.key,)))
+            held.discard(obj.key)
+        assert list(registry.indexed("peer_authentications_in", "shop")) == sorted(held)
