@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from controlplane.ads.credential import SecretAccess
-from controlplane.ads.virtual_hosts import NO_ROUTES, SplitRoute, Splitter, joined_names
+from controlplane.ads.virtual_hosts import NO_ROUTES, SplitHosts, SplitRoute, Splitter, joined_names
 from controlplane.snapshots import NO_FAILURES, WHOLE, Failures, Resource, Resources, ResourceType, Snapshot
 
 Names = frozenset[str]
@@ -99,6 +99,8 @@ class Contents:
 
     def _difference(self, before: Contents) -> Difference:
         new, old = self.resources, before.resources
+        if isinstance(new, SplitHosts) and isinstance(old, SplitHosts):
+            return self._difference_of(new.differing(old), before)
         if len(new) == len(old) and all(map(is_, new, old)):
             # The usual case, a few values swapped, without a look at the names one by one: meshes are large.
             if "names" in vars(before):
@@ -113,6 +115,18 @@ class Contents:
         removed = frozenset(name for name in old if name not in new)
         # Often all of it, from nothing: share the set of all names.
         return Difference(self.names if len(changed) == len(new) else frozenset(changed), removed)
+
+    def _difference_of(self, names: Names, before: Contents) -> Difference:
+        """Return the difference, which is among these names."""
+        new, old = self.resources, before.resources
+        changed, removed = set(), set()
+        for name in names:
+            now, was = new.get(name), old.get(name)
+            if now is None:
+                removed.add(name)
+            elif now is not was and (was is None or now.version != was.version):
+                changed.add(name)
+        return Difference(frozenset(changed), frozenset(removed))
 
     def split(self, names: Names) -> tuple[Names, Names]:
         """Return which of the names are here and which are not; large sets that all are here come back as they are."""
@@ -220,12 +234,9 @@ class SnapshotCache:
 def _halves(routes: Contents, found: Mapping[str, SplitRoute | None]) -> tuple[Contents, Contents]:
     split = {name: each for name, each in found.items() if each is not None}
     shells = {name: split[name].shell if name in split else whole for name, whole in routes.resources.items()}
-    resources: Resources = {}
-    for each in split.values():
-        resources = {**resources, **each.hosts} if resources else each.hosts
     # Which virtual hosts there are is only known where everything was read; what left with its route is never removed.
     partial = Failures({WHOLE: "objects could not be read"}, partial=True) if routes.failures.partial else NO_FAILURES
-    hosts = Contents(resources, partial, routes.resources)
+    hosts = Contents(SplitHosts(split), partial, routes.resources)
     names = NO_NAMES
     for each in split.values():
         names = joined_names(names, each.names)

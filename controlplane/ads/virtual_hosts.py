@@ -61,11 +61,21 @@ class _Pieces:
                 self.hosts[found.name] = found
             else:
                 self.rest.extend(_cut(route, piece, self.hosts))
-        self.names = frozenset(self.hosts)
+        self.names = _one_set(frozenset(self.hosts))
+        self._differences: weakref.WeakKeyDictionary[_Pieces, frozenset[str]] = weakref.WeakKeyDictionary()
+
+    def differing(self, before: _Pieces) -> frozenset[str]:
+        """Return the names that mean something else than in ``before``, found out once for all that have both."""
+        found = self._differences.get(before)
+        if found is None:
+            old = before.hosts
+            found = frozenset(name for name, each in self.hosts.items() if old.get(name) is not each)
+            found = self._differences[before] = found | (before.names - self.names)
+        return found
 
 
 class SplitRoute:
-    """A route configuration as its shell and its virtual hosts by the names of their resources.
+    """A route configuration as its shell and its virtual hosts: those of ``parts``, some of them replaced by ``own``.
 
     ``whole`` is what it was cut from. One without virtual hosts has an empty resource in their place: Envoy waits for
     an answer, and takes that for one ("the management server returns empty resources").
@@ -73,30 +83,84 @@ class SplitRoute:
 
     def __init__(self, whole: Resource, parts: Sequence[tuple[_Pieces, Mapping[int, bytes]]]) -> None:
         self.whole = whole
-        self.parts = tuple(held for held, _ in parts)  # kept, so that others find them
-        hosts: dict[str, Resource] = {}
-        names = _NO_NAMES
-        rest: list[bytes] = []
-        for held, swaps in parts:
-            hosts = {**hosts, **held.hosts} if hosts else dict(held.hosts)
-            names = joined_names(names, held.names)
-            rest += held.rest
-            for position, piece in swaps.items():
-                old, new = held.single[position], _single(whole.name, piece)
-                if old is not None and new is not None and old.name == new.name:
-                    hosts[new.name] = new
-                    continue
-                if old is not None:
-                    del hosts[old.name]
-                if new is not None:
-                    hosts[new.name] = new
-                names = frozenset(hosts)
-        if not hosts:
-            hosts = {f"{whole.name}/-": Resource(ResourceType.VIRTUAL_HOST, f"{whole.name}/-", "none", b"")}
-            names = frozenset(hosts)
-        self.hosts: Mapping[str, Resource] = hosts
-        self.names = names
+        self.parts = tuple(held for held, _ in parts)
+        swapped = [
+            (held.single[at], _single(whole.name, piece)) for held, swaps in parts for at, piece in swaps.items()
+        ]
+        self.own = {new.name: new for _, new in swapped if new is not None}
+        self.names = _NO_NAMES
+        for held in self.parts:
+            self.names = joined_names(self.names, held.names)
+        if any(old is not None and (new is None or new.name != old.name) for old, new in swapped):
+            self.own = {each.name: each for held, swaps in parts for each in _listed(whole.name, held, swaps)}
+            self.parts, self.names = (), frozenset(self.own)  # others by name: nothing is shared then
+        elif not self.names >= self.own.keys():
+            self.names |= self.own.keys()
+        if not self.names:
+            none = f"{whole.name}/-"
+            self.own[none], self.names = Resource(ResourceType.VIRTUAL_HOST, none, "none", b""), frozenset({none})
+        rest = (each for held, _ in parts for each in held.rest)
         self.shell = Resource.of(ResourceType.ROUTE, whole.name, b"".join([*rest, _VHDS]))
+
+    def get(self, name: str) -> Resource | None:
+        """Return the resource of a virtual host."""
+        found = self.own.get(name)
+        if found is None:
+            found = next((held.hosts[name] for held in self.parts if name in held.hosts), None)
+        return found
+
+    @property
+    def hosts(self) -> Mapping[str, Resource]:
+        """All virtual hosts by the names of their resources."""
+        return {name: each for part in self.parts for name, each in part.hosts.items()} | self.own
+
+    def differing(self, before: SplitRoute) -> frozenset[str]:
+        """Return names among which are all that mean something else than in ``before``: few, however many there are."""
+        if len(self.parts) != len(before.parts):
+            return self.names | before.names
+        shared = (new.differing(old) for new, old in zip(self.parts, before.parts, strict=True) if new is not old)
+        return frozenset().union(self.own, before.own, *shared)
+
+
+def _listed(route: str, held: _Pieces, swaps: Mapping[int, bytes]) -> Iterator[Resource]:
+    """Yield the virtual hosts of pieces of which some are replaced."""
+    for position, each in enumerate(held.single):
+        found = _single(route, swaps[position]) if position in swaps else each
+        if found is not None:
+            yield found
+
+
+class SplitHosts(Mapping[str, Resource]):
+    """The virtual hosts of several route configurations by the names of their resources."""
+
+    def __init__(self, routes: Mapping[str, SplitRoute]) -> None:
+        self.routes = routes
+        self._size = sum(len(each.names) for each in routes.values())
+
+    def __getitem__(self, name: str) -> Resource:
+        route = self.routes.get(route_of(name))
+        found = route.get(name) if route is not None else None
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        for each in self.routes.values():
+            yield from each.names
+
+    def __len__(self) -> int:
+        return self._size
+
+    def differing(self, before: SplitHosts) -> frozenset[str]:
+        """Return names among which are all that mean something else than in ``before``."""
+        found = _NO_NAMES
+        for name in self.routes.keys() | before.routes.keys():
+            new, old = self.routes.get(name), before.routes.get(name)
+            if new is None or old is None:
+                found = found.union(new.names if new is not None else (), old.names if old is not None else ())
+            elif new is not old:
+                found |= new.differing(old)
+        return found
 
 
 class Splitter:
@@ -125,6 +189,12 @@ class Splitter:
         if found is None:
             found = self._pieces[route, id(pieces)] = _Pieces(route, pieces)
         return found
+
+
+@lru_cache(maxsize=64)
+def _one_set(names: frozenset[str]) -> frozenset[str]:
+    """Return the same set for all equal ones: what compares it need not look at its names."""
+    return names
 
 
 @lru_cache(maxsize=64)

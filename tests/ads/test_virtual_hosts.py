@@ -65,7 +65,7 @@ def test_both_halves_are_the_whole() -> None:
     strand = Strand.of((fields[0], fields[1])).swapping({0: fields[2]})
     rope = Resource(R, "80", "v", Rope([RouteConfiguration(name="80").SerializeToString(), strand, fields[0]]))
     assert sorted(split(rope).hosts) == ["80/a:80", "80/any", "80/b:80"] == sorted(split(rope).names)
-    assert list(joined(split(rope)).virtual_hosts) == [hosts[1], hosts[2], hosts[0]]
+    assert list(joined(split(rope)).virtual_hosts) == [hosts[2], hosts[1], hosts[0]]
 
 
 def test_what_is_shared_is_cut_once() -> None:
