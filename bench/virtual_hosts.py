@@ -14,6 +14,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.box import MARKDOWN
 from rich.console import Console
@@ -40,7 +41,7 @@ async def measured(directory: Path, services: int, changes: int, *, split: bool)
     pod = Pod("client", namespace="ns-0", metadata={"VIRTUAL_HOST_DISCOVERY": str(split).lower()})
     folder = directory / "client"
     mount_certificates(folder, LocalAuthority(), pod.namespace, pod.service_account)
-    config = {"discoveryAddress": str(control_plane.xds), "controlPlaneAuthPolicy": "NONE"}
+    config: dict[str, Any] = {"discoveryAddress": str(control_plane.xds), "controlPlaneAuthPolicy": "NONE"}
     config["proxyStatsMatcher"] = {"inclusionRegexps": ["cluster.xds-grpc.*", ".*config_reload"]}
     envoy = Proxy(pod, folder, config)
     try:
