@@ -20,21 +20,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from controlplane import ISTIO_VERSION, metrics
 from controlplane.admin.access import is_loopback, is_of_another_site, names_this_machine
+from controlplane.admin.answers import JSON_HEADERS, PACE, SOURCES
+from controlplane.admin.answers import json_answer as _json
+from controlplane.admin.answers import paged as _paged
+from controlplane.admin.answers import streamed as _streamed
 from controlplane.admin.connections_view import connections_view, watches_view
 from controlplane.admin.feeds_view import feeds_view
-from controlplane.admin.json_text import Items, Members, Value, pieces
+from controlplane.admin.json_text import Items, Members, Value
 from controlplane.admin.metrics_page import metrics_page
-from controlplane.admin.pace import Pace, Pause, in_order
-from controlplane.admin.paging import BadPageError, Order, Page, link
+from controlplane.admin.pace import Pace, Pause
+from controlplane.admin.paging import BadPageError
 from controlplane.admin.registry_view import (
     endpoint_view,
     registry_view,
@@ -52,11 +56,11 @@ from controlplane.snapshots import ResourceType
 
 log = structlog.get_logger()
 
-SOURCES = web.AppKey("sources", AdminSources)
-PACE = web.AppKey("pace", Pace)
 BODIES = web.AppKey("bodies", Bodies)
 
 PROGRAM = "controlplane"
+GUARDED = ("/debug/", "/api/", "/ui")
+"""Beginnings of the paths that tell of the mesh."""
 NO_PAGE = "404 page not found\n"
 NO_PROXY_ID = "You must provide a proxyID in the query string\n"
 NOT_CONNECTED = "Proxy not connected to this Pilot instance. It may be connected to another instance.\n"
@@ -64,8 +68,6 @@ NOT_COMPILED = "Nothing has been compiled for this proxy yet.\n"
 NOT_LOOPBACK = "Debug endpoints answer callers on loopback only.\n"
 OTHER_HOST = "Debug endpoints answer requests for localhost or a loopback address only; this one's Host is another.\n"
 OTHER_SITE = "Debug endpoints do not answer on behalf of other sites; open the address by itself.\n"
-
-_JSON = {"Content-Type": "application/json; charset=utf-8", "X-Content-Type-Options": "nosniff"}
 
 DUMPED = {
     "CDS": ResourceType.CLUSTER,
@@ -111,7 +113,7 @@ def ready_application(sources: AdminSources) -> web.Application:
 
 @web.middleware
 async def _access(request: web.Request, handler: Respond) -> web.StreamResponse:
-    if request.path.startswith("/debug/"):
+    if request.path.startswith(GUARDED):
         if not is_loopback(request.remote):
             return web.Response(status=401, text=NOT_LOOPBACK)
         if not names_this_machine(request.headers.get("Host")):
@@ -246,7 +248,8 @@ async def _config_dump(request: web.Request) -> web.StreamResponse:
     return await _dumped(request, asked)
 
 
-async def _explain(request: web.Request) -> web.StreamResponse:
+async def explain(request: web.Request) -> web.StreamResponse:
+    """Answer what becomes of a request, or, with ``?object=``, what an object makes."""
     from controlplane.simulate.questions import WrongQuestionError  # noqa: PLC0415 - loaded for the first question
 
     if not request.app[SOURCES].ready()[0]:
@@ -266,7 +269,8 @@ async def _explain(request: web.Request) -> web.StreamResponse:
     return await _json(request, answer)
 
 
-async def _plan(request: web.Request) -> web.StreamResponse:
+async def plan(request: web.Request) -> web.StreamResponse:
+    """Answer what a change would do."""
     if not request.app[SOURCES].ready()[0]:
         return web.Response(status=503, text=f"{request.app[SOURCES].ready()[1]}\n")
     if request.content_type != "application/json":  # a web page of elsewhere cannot send that without asking first
@@ -279,7 +283,7 @@ async def _of_copy(request: web.Request, read: Read) -> web.StreamResponse:
     """Have a copy of the process answer the question that is read, and send what it says as fast as it is taken."""
     from controlplane.simulate.questions import UnansweredError, WrongQuestionError  # noqa: PLC0415 - see above
 
-    response = web.StreamResponse(headers=_JSON)
+    response = web.StreamResponse(headers=JSON_HEADERS)
 
     async def take(piece: bytes) -> None:
         if not response.prepared:
@@ -362,51 +366,6 @@ async def _dumped(request: web.Request, asked: set[str]) -> web.StreamResponse:
     return await _json(request, config_dump(snapshot, types))
 
 
-async def _paged(
-    request: web.Request, items: Iterable[T | Pause], order: Callable[[Any], Order]
-) -> tuple[list[T], dict[str, str]]:
-    """Return the part of a list that is asked for, sorted, and the headers that say where the next one is."""
-    page = Page.of(request.query)
-    steps: Iterator[T | Pause] = in_order(items, order)
-    ordered = await request.app[PACE].gathered(steps)
-    shown, after = page.cut(ordered, order)
-    return list(shown), {"Link": link(request.path, request.query, after)} if after else {}
-
-
-async def _json(request: web.Request, value: Value, headers: dict[str, str] | None = None) -> web.StreamResponse:
-    return await _streamed(request, pieces(value, _indent(request)), {**_JSON, **(headers or {})})
-
-
-async def _streamed(request: web.Request, text: Iterable[str | Pause], headers: dict[str, str]) -> web.StreamResponse:
-    """Send a text as it is made, no faster than the caller takes it.
-
-    Raises:
-        ConnectionAbortedError: it cannot be made to the end (our bug); half an answer must not be taken for a whole.
-    """
-    response = web.StreamResponse(headers=headers)
-    try:
-        async for made in request.app[PACE].slices(text):
-            if not response.prepared:
-                await response.prepare(request)
-            if request.method == hdrs.METH_HEAD:
-                break
-            if made:
-                await response.write("".join(made).encode())
-    except (asyncio.CancelledError, ConnectionError):
-        raise
-    except Exception as error:
-        if not response.prepared:
-            raise
-        log.exception("admin.failed", path=request.path)
-        raise ConnectionAbortedError from error
-    await response.write_eof()
-    return response
-
-
-def _indent(request: web.Request) -> int | None:
-    return 4 if "pretty" in request.query else None
-
-
 LIST, PLAN, SCOPES = "/debug/list", "/debug/plan", "/debug/scopej"
 DEBUG_ENDPOINTS: dict[str, tuple[Respond, str]] = {
     "/debug/syncz": (_syncz, "What each proxy was sent, acknowledged and refused; ?namespace=, ?proxyID="),
@@ -426,10 +385,10 @@ DEBUG_ENDPOINTS: dict[str, tuple[Respond, str]] = {
     "/debug/edsz": (_edsz, "The endpoints that a proxy should hold; ?proxyID="),
     "/debug/ecdsz": (_ecdsz, "The extensions that a proxy should hold; ?proxyID="),
     "/debug/explain": (
-        _explain,
+        explain,
         "What becomes of a request; ?from=pod/NAMESPACE/NAME, &method=, &url=, &header=; or of an object; ?object=",
     ),
-    PLAN: (_plan, "What a change of objects would do; POST of JSON, as `controlplane plan` sends it"),
+    PLAN: (plan, "What a change of objects would do; POST of JSON, as `controlplane plan` sends it"),
     "/debug/clusterz": (_clusterz, "The Kubernetes clusters that are read: one, and whether it has been read"),
     SCOPES: (_scopes, "The levels of the log, by scope; PUT of a level to .../SCOPE, as `controlplane admin log` does"),
     LIST: (_list, "The names of all these"),

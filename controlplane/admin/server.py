@@ -7,7 +7,7 @@ program's whole start, and no proxy needs to wait for them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -32,8 +32,10 @@ class AdminServer:
     With ``ready_only`` it is the port of readiness, which istiod has on 8080: nothing else is answered there.
     """
 
-    def __init__(self, sources: AdminSources, *, ready_only: bool = False) -> None:
+    def __init__(self, sources: AdminSources, *, ready_only: bool = False, parts: Sequence[str] = ()) -> None:
+        """Prepare; ``parts`` are modules with more to serve: each has a function ``add`` that takes the application."""
         self._sources = sources
+        self._parts = parts
         self._ready_only = ready_only
         self._runner: AppRunner | None = None
         self._listening: asyncio.Server | None = None
@@ -45,13 +47,15 @@ class AdminServer:
         Raises:
             OSError: the address cannot be listened on.
         """
-        for module in _MODULES:
+        for module in (*_MODULES, *self._parts):
             await asyncio.to_thread(import_module, module)
         from aiohttp import web  # noqa: PLC0415 - see the module's docstring
 
         from controlplane.admin.application import application, ready_application  # noqa: PLC0415 - the same
 
         app = (ready_application if self._ready_only else application)(self._sources)
+        for part in self._parts:
+            import_module(part).add(app)
 
         @web.middleware
         async def placed(request: Request, handler: Callable[[Request], Awaitable[StreamResponse]]) -> StreamResponse:

@@ -6,10 +6,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from controlplane.admin.timeline import Timeline
 from controlplane.ads.sync_status import ProxyStatus
 from controlplane.limits import Limits, Reached, unheard
+from controlplane.model.certificates import Certificate
 from controlplane.model.feeds import Feed
 from controlplane.model.objects import Object, ObjectKey, Rejected
+from controlplane.model.problems import Problem
 from controlplane.model.proxy import Proxy
 from controlplane.model.service import Endpoint, Service
 from controlplane.model.tasks import TaskState
@@ -36,7 +39,9 @@ class AdminSources:
     where it is unknown. ``identity`` names this instance (pod or host name), ``version`` the program, ``cluster_id``
     the Kubernetes cluster. ``feeds`` are what a cluster is read through, none where files are read; ``away_since`` is
     when its API server was last heard of, in seconds since the epoch, ``None`` while it answers.
-    ``objects`` yields Istio's objects that are in force.
+    ``objects`` yields Istio's objects that are in force, ``object`` gives one by its key, also of another kind.
+    ``problems`` yields what is wrong with objects, one by one, where ``rejected`` has them by object; ``certificates``
+    those that are watched over; ``timeline`` remembers what happened lately. ``revision`` is the registry's.
     ``explain`` answers a question of ``simulate.questions``, and raises what that raises. ``plan`` answers one of
     ``plan.question``, JSON to JSON, and raises ``WrongQuestionError`` likewise, and ``UnansweredError``; it reads the
     question with its first argument once there is a place for it, and gives the answer in pieces to its second.
@@ -68,6 +73,11 @@ class AdminSources:
     reached: Reached = unheard
     log_levels: Callable[[], Mapping[str, str]] = dict
     set_log_level: Callable[[str, str], None] = lambda _scope, _level: None
+    object: Callable[[ObjectKey], Object | None] = lambda _: None
+    problems: Callable[[], Iterable[Problem]] = tuple
+    certificates: Callable[[], Iterable[Certificate]] = tuple
+    timeline: Timeline = field(default_factory=Timeline)
+    revision: Callable[[], int] = lambda: 0
 
 
 def find_connection(proxies: Mapping[str, Proxy], proxy_id: str) -> str | None:

@@ -17,12 +17,16 @@ from controlplane.apis.mesh_fields import read
 from controlplane.apis.mesh_networks import MeshNetworks
 from controlplane.model.objects import ChangeSet, Object, ObjectKey, Rejected, Warned
 from controlplane.model.patches import PatchRef
+from controlplane.model.problems import Problem, Sort
 from controlplane.registry.mesh import MESH_KEY
 
 if TYPE_CHECKING:
     from controlplane.registry.store import Registry
 
 log = structlog.get_logger(__name__)
+
+
+_LEVELS = {code.id: code.level for code in codes.ALL_CODES}
 
 
 class Judge(Protocol):
@@ -80,6 +84,23 @@ class Problems:
         for key, found in groupby(self.findings, key=lambda finding: finding.key):  # used, but worth a look too
             problems = tuple(f"{finding.path}: {finding.reason}" for finding in found)
             yield Rejected(key, problems, self._where(key))
+
+    def each(self) -> Iterator[Problem]:
+        """Yield every problem by itself, in no order; a step takes a moment only."""
+        for sort, level, refused in (
+            (Sort.REFUSED, codes.Level.ERROR, self._source.rejected.values()),
+            (Sort.REFUSED, codes.Level.ERROR, () if self._mesh is None else (self._mesh,)),
+            (Sort.LEFT_OUT, codes.Level.ERROR, self.left_out),
+        ):
+            for rejected in refused:
+                for text in rejected.problems:
+                    yield Problem(rejected.key, sort, level, text, source=rejected.source)
+        for warning in self._source.warnings:
+            yield Problem(warning.key, Sort.WARNING, codes.Level.WARNING, warning.text, source=self._where(warning.key))
+        for found in self.findings:
+            level = _LEVELS.get(found.code, codes.Level.WARNING)
+            where = self._where(found.key)
+            yield Problem(found.key, Sort.FINDING, level, found.reason, found.path, found.code, found.winner, where)
 
     def checked(self, changes: ChangeSet) -> ChangeSet:
         """Keep the last good mesh configuration where a new one cannot be read."""

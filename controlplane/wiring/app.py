@@ -66,6 +66,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+PARTS = ("controlplane.api.application", "controlplane.ui.application")
+"""What the monitoring port has beside metrics, readiness and debug pages."""
 AUTHORITY_PAUSES = (0.5, 10.0)
 """Seconds between attempts to open an authority that cannot sign: the first pause and the longest."""
 
@@ -123,7 +125,7 @@ class ControlPlane:
         self._jwks = JwksResolver(self._registry, self._holdoff.add, os.environ)
         self._gateway_names = GatewayNames(self._registry, self._holdoff.add, os.environ)
         self._secrets = Secrets(self._registry, self._holdoff.add, self._cluster)
-        self._observer = CountStreams()
+        self._observer = CountStreams(lambda type_url: self._change_log.nacked(type_url))  # noqa: PLW0108 - made below
         self._injection = InjectionSettings(self._registry, settings.revision, os.environ)
         self._trust = trust(
             settings,
@@ -150,9 +152,9 @@ class ControlPlane:
                 self._checked,
             ),
         )
-        self._admin = AdminServer(self._sources())
-        self._probes = AdminServer(self._sources(), ready_only=True)
         self._change_log = ChangeLog(lambda: (held.snapshot for held in self._ads.connections.streams.values()))
+        self._admin = AdminServer(self._sources(), parts=PARTS)
+        self._probes = AdminServer(self._sources(), ready_only=True)
 
     async def serve(self) -> None:
         """Serve until told to stop; readiness goes first, then streams are drained, then the ports close."""
@@ -348,6 +350,11 @@ class ControlPlane:
             explain=self._questions.explain,
             plan=self._questions.plan,
             rejected=lambda: self._problems,
+            problems=self._problems.each,
+            object=self._registry.objects.get,
+            certificates=self._expiry.certificates,
+            timeline=self._change_log.timeline,
+            revision=lambda: self._registry.revision,
             identity=identity(),
             version=__version__,
             cluster_id=self._settings.cluster_id,

@@ -8,6 +8,8 @@ resources were built; ``classes`` and ``proxies`` that got something new; ``mill
 work until it went out; ``revision``: what ``status PROXY`` shows once a proxy has it; ``pushes``: how many this is
 about |
 
+What these tell goes into a ``Timeline`` too, where people look at it; and what is refused, which others have logged.
+
 A few are written at once, then one a second, which is about all since the last one: a burst of changes is not a burst
 of lines, and the last change of it is told of too.
 """
@@ -16,10 +18,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import structlog
 
+from controlplane.admin.timeline import Timeline
+from controlplane.model.events import Event, Happened
 from controlplane.model.objects import ChangeSet
 from controlplane.snapshots import Snapshot
 
@@ -60,9 +65,16 @@ class _Pace:
 class ChangeLog:
     """Writes both events; ``snapshots`` gives what each connected proxy has to be served now."""
 
+    timeline: Timeline
+
     def __init__(self, snapshots: Callable[[], Iterable[Snapshot]]) -> None:
         self._snapshots = snapshots
+        self.timeline = Timeline()
         self._accepting, self._pushing = _Pace(self._tell_accepted), _Pace(self._tell_pushed)
+        self._refusing, self._nacking = _Pace(self._tell_refused), _Pace(self._tell_nacked)
+        self._refused: dict[str, None] = {}
+        self._refusals = 0
+        self._nacks: Counter[str] = Counter()
         self._changed: dict[str, None] = {}
         self._removed: dict[str, None] = {}
         self._changes = self._accepted = 0
@@ -72,6 +84,11 @@ class ChangeLog:
 
     def accepted(self, changes: ChangeSet) -> None:
         """A change set of the source has objects that count."""
+        if changes.rejections:
+            self._refusals += len(changes.rejections)
+            for rejected in changes.rejections[:MOST_NAMES]:
+                self._refused[str(rejected.key) if rejected.key.kind.name else rejected.source] = None
+            self._refusing.due()
         if not (changes.upserts or changes.deletes):
             return
         self._changes += 1
@@ -81,6 +98,11 @@ class ChangeLog:
         for key in changes.deletes[:MOST_NAMES]:
             self._removed[str(key)] = None
         self._accepting.due()
+
+    def nacked(self, type_url: str) -> None:
+        """A proxy has refused what it was sent of a type."""
+        self._nacks[type_url if len(self._nacks) < MOST_NAMES else ""] += 1
+        self._nacking.due()
 
     def pushed(self, changes: ChangeSet, targets: int, seconds: float, revision: int) -> None:
         """A change set is compiled; from now on proxies are sent what is new for them."""
@@ -101,20 +123,42 @@ class ChangeLog:
             removed=list(self._removed)[:MOST_NAMES],
             changes=self._changes,
         )
+        changed, removed = tuple(self._changed)[:MOST_NAMES], tuple(self._removed)[:MOST_NAMES]
+        self.timeline.add(Event(Happened.ACCEPTED, self._accepted, changed=changed, removed=removed))
         self._changed, self._removed = {}, {}
         self._changes = self._accepted = 0
 
     def _tell_pushed(self) -> None:
         new = [each for each in self._snapshots() if each.revision > self._since]
-        log.info(
-            "compiler.pushed",
-            objects=self._objects,
+        event = Event(
+            Happened.PUSHED,
+            self._objects,
             targets=self._targets,
             classes=len({id(each) for each in new}),
             proxies=len(new),
             milliseconds=round(1000 * self._seconds, 1),
             revision=self._revision,
+        )
+        log.info(
+            "compiler.pushed",
+            objects=event.objects,
+            targets=event.targets,
+            classes=event.classes,
+            proxies=event.proxies,
+            milliseconds=event.milliseconds,
+            revision=event.revision,
             pushes=self._pushes,
         )
+        self.timeline.add(event)
         self._pushes = self._objects = self._targets = 0
         self._seconds = 0.0
+
+    def _tell_refused(self) -> None:
+        refused = tuple(self._refused)[:MOST_NAMES]
+        self.timeline.add(Event(Happened.REFUSED, self._refusals, refused=refused))
+        self._refused, self._refusals = {}, 0
+
+    def _tell_nacked(self) -> None:
+        types = tuple(sorted(each.rpartition(".")[2] for each in self._nacks if each))
+        self.timeline.add(Event(Happened.NACKED, self._nacks.total(), refused=types))
+        self._nacks = Counter()

@@ -24,7 +24,11 @@ def count_limit(limit: str) -> None:
 
 
 class CountStreams(Observer):
-    """Counts what happens on streams of proxies."""
+    """Counts what happens on streams of proxies; ``nacked`` is told the type of each response that one refused."""
+
+    def __init__(self, nacked: Callable[[str], None]) -> None:
+        super().__init__()
+        self._nacked = nacked
 
     def sent(self, type_url: str, size_bytes: int) -> None:
         """Count a response."""
@@ -43,6 +47,7 @@ class CountStreams(Observer):
         """Count a response that a proxy refused."""
         if type_url in metrics.REJECTS:
             metrics.REJECTS[type_url].inc()
+        self._nacked(type_url)
 
     def expired(self, type_url: str) -> None:
         """Count an answer to a replaced response."""

@@ -18,6 +18,7 @@ from controlplane.http2.connection import Handler
 from controlplane.http2.headers import Status
 from controlplane.http2.unary import CallRefused as GrpcRefused
 from controlplane.http2.unary import unary
+from controlplane.model.certificates import Certificate
 from controlplane.model.label_selector import any_matches
 from controlplane.model.proxy import Proxy
 from controlplane.registry.mesh import SYSTEM_NAMESPACE
@@ -47,7 +48,6 @@ from controlplane.wiring.counting import (
     counted,
     counted_injection,
 )
-from controlplane.wiring.expiry import Certificate
 from controlplane.wiring.process import Process
 from controlplane.wiring.tasks import Work
 from controlplane.wiring.trust_bundle import TrustBundle

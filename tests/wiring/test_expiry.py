@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 from controlplane import metrics
 from controlplane.model.objects import ChangeSet
 from controlplane.registry.store import Registry
-from controlplane.wiring.expiry import Certificate, ExpiryRadar
+from controlplane.model.certificates import Certificate
+from controlplane.wiring.expiry import ExpiryRadar
 from tests.compiler.histories import parsed
 from tests.feature.key_pairs import DAY, Issuer, tls_secret
 

@@ -1,0 +1,192 @@
+"""What may be asked of the API: the parameters of its questions, and what each may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from multidict import MultiMapping
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from controlplane.admin.paging import Page
+from controlplane.api.models import State
+
+MOST_ITEMS = 500
+_USUAL_ITEMS = 100
+_LONGEST_TEXT = 500
+_LONGEST_URL = 8_192
+
+Text = Annotated[str, StringConstraints(max_length=_LONGEST_TEXT)]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=_LONGEST_TEXT)]
+Url = Annotated[str, StringConstraints(min_length=1, max_length=_LONGEST_URL)]
+Digits = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
+
+
+class WrongQueryError(ValueError):
+    """A question that cannot be read; the message names the parameter and what it may be."""
+
+
+class Query(BaseModel):
+    """Parameters of a question; one that is not known is an error, so that no filter is passed over in silence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def of(cls, asked: MultiMapping[str], path: Mapping[str, str]) -> Self:
+        """Read a URL's query and what its path names.
+
+        Raises:
+            WrongQueryError: it is not what it may be.
+        """
+        values: dict[str, Any] = {}
+        for name in asked:
+            held = asked.getall(name)
+            if name in cls.lists():
+                values[name] = held
+            elif len(held) > 1:
+                raise WrongQueryError(f"?{name}= may come once, and comes {len(held)} times")
+            else:
+                values[name] = held[0]
+        try:
+            return cls.model_validate({**values, **path})
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise WrongQueryError(f"?{place}=: {first['msg']}") from error
+
+    @classmethod
+    def lists(cls) -> frozenset[str]:
+        """Return the names of the parameters that may come several times."""
+        return frozenset()
+
+
+class NoQuery(Query):
+    """A question without parameters."""
+
+
+class Paged(Query):
+    """A question for a list."""
+
+    limit: int = Field(_USUAL_ITEMS, ge=1, le=MOST_ITEMS, strict=False, description="How many items at most")
+    after: str = Field("", max_length=_LONGEST_URL, description="Where the page begins: from `next` of the page before")
+
+    @property
+    def page(self) -> Page:
+        """The part of the list that is asked for.
+
+        Raises:
+            BadPageError: `after` is something else.
+        """
+        return Page.of({"limit": str(self.limit), "after": self.after})
+
+
+class ProxiesQuery(Paged):
+    """Which proxies."""
+
+    namespace: Text = Field("", description="Only those of this namespace")
+    name: Text = Field("", description="Only those whose id has this text in it")
+    state: State | None = Field(None, description="Only those in this state")
+    troubled: bool = Field(default=False, description="Only those that are not in order")
+
+
+class ProxyQuery(Query):
+    """Which proxy: by connection, by id, or by a part of a connection that only it has."""
+
+    id: Word = Field(description="`POD.NAMESPACE`, or an id of a connection")
+
+
+class ResourcesQuery(Paged):
+    """Which resources of a proxy."""
+
+    id: Word = Field(description="`POD.NAMESPACE`, or an id of a connection")
+    type: str = Field(
+        pattern="^(CDS|EDS|LDS|RDS|SDS|ECDS|NDS)$", description="`CDS`, `EDS`, `LDS`, `RDS`, `SDS`, `ECDS`, `NDS`"
+    )
+    name: Text = Field("", description="Only those whose name has this text in it")
+
+
+class ResourceQuery(Query):
+    """Which resource of a proxy."""
+
+    id: Word = Field(description="`POD.NAMESPACE`, or an id of a connection")
+    type: str = Field(
+        pattern="^(CDS|EDS|LDS|RDS|SDS|ECDS|NDS)$", description="`CDS`, `EDS`, `LDS`, `RDS`, `SDS`, `ECDS`, `NDS`"
+    )
+    name: Annotated[str, StringConstraints(min_length=1, max_length=_LONGEST_URL)] = Field(description="Its name")
+
+
+class ObjectsQuery(Paged):
+    """Which objects."""
+
+    kind: Text = Field("", description="Only those of this kind, as `VirtualService`")
+    namespace: Text = Field("", description="Only those of this namespace")
+    name: Text = Field("", description="Only those whose name has this text in it")
+    troubled: bool = Field(default=False, description="Only those with problems")
+
+
+class ObjectQuery(Query):
+    """Which object; `kind` is one of Istio's."""
+
+    kind: Word = Field(description="As `VirtualService`")
+    namespace: Word
+    name: Word
+
+
+class FindingsQuery(Paged):
+    """Which problems."""
+
+    namespace: Text = Field("", description="Only those of objects of this namespace")
+    level: str = Field("", pattern="^(Error|Warning|Info|)$", description="Only those of this level")
+    code: Text = Field("", description="Only those with this code")
+
+
+class ServicesQuery(Paged):
+    """Which services."""
+
+    namespace: Text = Field("", description="Only those of this namespace")
+    name: Text = Field("", description="Only those whose host name has this text in it")
+
+
+class ServiceQuery(Query):
+    """Which service: a host name, and the namespace of the object that states it."""
+
+    namespace: Word
+    hostname: Word
+
+
+class EventsQuery(Query):
+    """Which events."""
+
+    after: int = Field(0, ge=0, le=2**53, description="Only those with a greater number")
+
+
+class TopologyQuery(Query):
+    """Which part of the picture."""
+
+    namespace: Text = Field("", description="Only services of this namespace, and what they have to do with")
+
+
+class ExplainQuery(Query):
+    """A request, and whose it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=False, validate_by_alias=True)
+
+    from_: Word = Field(
+        alias="from", description="`pod/NAMESPACE/NAME`, `gateway/NAMESPACE/NAME`, `namespace/NAMESPACE`"
+    )
+    url: Url = Field(description="As `http://reviews:9080/api`")
+    method: Word = "GET"
+    header: list[Url] = Field(default_factory=list, description="`name: value`; may come several times")
+    as_: Text = Field("", alias="as", description="Whose certificate the caller shows: `sa/NAMESPACE/NAME`")
+    source: Text = Field("", description="The address that the request comes from")
+
+    @classmethod
+    def lists(cls) -> frozenset[str]:
+        """Headers may come several times."""
+        return frozenset({"header"})
+
+
+class EffectQuery(Query):
+    """An object."""
+
+    object: Word = Field(description="`KIND/NAMESPACE/NAME`, kinds as kubectl takes them")
