@@ -146,7 +146,7 @@ async def _topology(request: web.Request, asked: queries.TopologyQuery) -> web.S
 
 
 async def _events(request: web.Request, asked: queries.EventsQuery) -> web.StreamResponse:
-    events = request.app[VIEWS].events(asked)
+    events = await request.app[VIEWS].events(asked)
     return await _list(request, Part(events, (), len(events)))
 
 

@@ -14,7 +14,7 @@ from controlplane.api.models import State
 MOST_ITEMS = 500
 _USUAL_ITEMS = 100
 _LONGEST_TEXT = 500
-_LONGEST_URL = 8_192
+_LONGEST_URL = 2_000
 
 Text = Annotated[str, StringConstraints(max_length=_LONGEST_TEXT)]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=_LONGEST_TEXT)]

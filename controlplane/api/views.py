@@ -168,9 +168,9 @@ class Views:
         found = next((each for each in held if each.hostname == asked.hostname), None)
         return await self._last(service_detail(self._sources, found)) if found is not None else None
 
-    def events(self, asked: queries.EventsQuery) -> list[models.Event]:
+    async def events(self, asked: queries.EventsQuery) -> list[models.Event]:
         """Return what happened lately, the oldest first."""
-        return [event_row(event) for event in self._sources.timeline.after(asked.after)]
+        return await self._pace.gathered(map(event_row, self._sources.timeline.after(asked.after)))
 
     def certificates(self) -> list[models.Certificate]:
         """Return the certificates that are watched over, the one that ends first before the others."""

@@ -17,7 +17,7 @@ async def answered(mesh: Mesh, requests: Iterable[Asking]) -> list[dict[str, Any
 
 async def _answer(mesh: Mesh, asked: Asking) -> dict[str, Any]:
     origin = dict(asked.pairs).get("from", "")
-    proxy = mesh.stated(origin, asked.proxy) if asked.proxy is not None else None
+    proxy = mesh.stated(origin, asked.proxy.model_dump()) if asked.proxy is not None else None
     try:
         return await explained_request(mesh, asked.pairs, proxy)
     except WrongQuestionError as error:

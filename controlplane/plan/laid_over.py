@@ -103,7 +103,7 @@ async def plan_of_files(over: LaidOver, question: Question) -> dict[str, Any]:
     """Return the plan as JSON: see ``words``. The proxies are those that the files stand for."""
     mesh = await mesh_of(over.before.change_set())
     described = {
-        f"{dict(each.pairs)['from']} of a test": mesh.stated(dict(each.pairs)["from"], each.proxy)
+        f"{dict(each.pairs)['from']} of a test": mesh.stated(dict(each.pairs)["from"], each.proxy.model_dump())
         for each in question.requests
         if each.proxy is not None
     }

@@ -30,6 +30,7 @@ from controlplane.registry.mesh import MESH_KEY
 from controlplane.registry.store import Registry
 from controlplane.simulate.manifests import WORKLOADS
 from controlplane.simulate.questions import WrongQuestionError
+from controlplane.simulate.routing.cases import Described
 from controlplane.watchers.core_kinds import CLUSTER_SCOPED, READERS
 from controlplane.watchers.kinds import Unused, parse
 
@@ -59,10 +60,10 @@ class Written(_Model):
 
 
 class Asking(_Model):
-    """One request. ``proxy`` describes whose it is: see ``Mesh.stated``."""
+    """One request. ``proxy`` describes whose it is, where no object does."""
 
     pairs: list[tuple[str, str]]
-    proxy: dict[str, Any] | None = None
+    proxy: Described | None = None
 
 
 class Question(_Model):

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from aiohttp import web
+from multidict import MultiDict
 
 from controlplane.admin.answers import PACE, SOURCES, streamed
 from controlplane.admin.application import NOT_CONNECTED, Respond
@@ -63,9 +64,7 @@ def _asked(request: web.Request, kind: type[Q]) -> Q:
     Raises:
         _WrongError: it cannot be read.
     """
-    given = request.query.copy()
-    for name in [name for name, value in given.items() if not value]:
-        given.popall(name, None)
+    given = MultiDict((name, value) for name, value in request.query.items() if value)
     try:
         return kind.of(given, request.match_info)
     except queries.WrongQueryError as error:
@@ -100,7 +99,7 @@ def _api(request: web.Request) -> str:
 async def _home(request: web.Request) -> web.StreamResponse:
     views = request.app[VIEWS]
     overview = await views.overview()
-    events = views.events(queries.EventsQuery(after=max(0, overview.last_event - _LAST_EVENTS)))
+    events = await views.events(queries.EventsQuery(after=max(0, overview.last_event - _LAST_EVENTS)))
     worst = await views.proxies(queries.ProxiesQuery(limit=10, troubled=True))
     found = await views.findings(queries.FindingsQuery(limit=10))
     return await _shown(
@@ -192,7 +191,7 @@ async def _objects(request: web.Request) -> web.StreamResponse:
 
 
 async def _object(request: web.Request) -> web.StreamResponse:
-    plain = queries.ObjectQuery.of(request.query.copy().__class__(), request.match_info)
+    plain = queries.ObjectQuery.of(MultiDict(), request.match_info)
     detail = await request.app[VIEWS].object(plain)
     if detail is None:
         raise _WrongError(404, f"There is no {plain.kind} {plain.namespace}/{plain.name}.")
@@ -248,7 +247,7 @@ async def _topology(request: web.Request) -> web.StreamResponse:
 
 
 async def _changes(request: web.Request) -> web.StreamResponse:
-    events = request.app[VIEWS].events(queries.EventsQuery())
+    events = await request.app[VIEWS].events(queries.EventsQuery())
     return await _shown(request, "changes", events=events[::-1], json="/api/v1/events")
 
 

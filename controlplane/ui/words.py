@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from urllib.parse import quote, urlencode
@@ -20,12 +21,15 @@ _TEMPLATES = (
     "certificates",
     "changes",
     "error",
+    "events_list",
     "explain",
     "home",
     "object",
     "objects",
     "problems",
+    "problems_list",
     "proxies",
+    "proxies_table",
     "proxy",
     "resource",
     "service",
@@ -72,6 +76,8 @@ def object_text(name: ObjectName) -> str:
 
 def object_path(name: ObjectName) -> str:
     """Return the address of an object's screen, empty where it has none."""
+    if name.kind == "Service" and not name.group and name.name:
+        return address("/ui/services", namespace=name.namespace, name=f"{name.name}.")
     if not (name.name and name.namespace and name.kind in KINDS):
         return ""
     return "/ui/objects/" + "/".join(quote(part, safe="") for part in (name.kind, name.namespace, name.name))
@@ -93,6 +99,12 @@ def address(path: str, **asked: object) -> str:
 
 def _written(value: object) -> str:
     return "true" if value is True else str(value)
+
+
+def source_link(source: Mapping[str, str]) -> Markup:
+    """Return the object that a step of an explanation comes from as a link."""
+    kind, namespace, name = source["kind"], source["namespace"], source["name"]
+    return object_link(ObjectName(kind=kind, group="", namespace=namespace, name=name))
 
 
 def part_of_path(text: str) -> Markup:
@@ -120,7 +132,7 @@ def environment() -> Environment:
         finalize=safe,
     )
     found.filters |= {"moment": moment, "object_link": object_link, "quoted": part_of_path, "size": size, "age": age}
-    found.filters |= {"object_text": object_text}
+    found.filters |= {"object_text": object_text, "source_link": source_link}
     found.globals |= {"address": lambda path, **asked: escape(address(path, **asked))}
     for name in _TEMPLATES:
         found.get_template(f"{name}.html")

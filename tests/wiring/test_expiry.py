@@ -10,9 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from controlplane import metrics
+from controlplane.model.certificates import Certificate
 from controlplane.model.objects import ChangeSet
 from controlplane.registry.store import Registry
-from controlplane.model.certificates import Certificate
 from controlplane.wiring.expiry import ExpiryRadar
 from tests.compiler.histories import parsed
 from tests.feature.key_pairs import DAY, Issuer, tls_secret

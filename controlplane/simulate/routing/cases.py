@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from itertools import product
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"})
 _MOST_CASES = 1000
@@ -21,12 +22,16 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
+def _address(text: str) -> str:
+    return str(ip_address(text))
+
+
 class Described(_Model):
     """A proxy that a file describes, where no object does."""
 
     namespace: str
     type: Literal["sidecar", "router"] = "sidecar"
-    ip: str = "198.51.100.1"
+    ip: Annotated[str, AfterValidator(_address)] = "198.51.100.1"
     labels: dict[str, str] = {}
     locality: str = ""
 

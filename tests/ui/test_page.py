@@ -1,0 +1,280 @@
+"""The page under /ui as a browser gets it, over real HTTP on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from importlib.resources import files
+from itertools import pairwise
+
+import pytest
+
+from controlplane.admin.sources import AdminSources
+from controlplane.ads.sync_status import Rejection
+from controlplane.api.models import Edge, Node, ObjectName, Topology
+from controlplane.model import kinds
+from controlplane.model.events import Event, Happened
+from controlplane.model.objects import ObjectKey, Rejected
+from controlplane.model.problems import Problem, Sort
+from controlplane.model.service import ServiceKey
+from controlplane.snapshots import Resource, ResourceType, Snapshot
+from controlplane.ui.lines import lines
+from controlplane.ui.pages import SCREENS
+from controlplane.ui.picture import Picture, picture
+from controlplane.ui.words import LONGEST
+from tests.admin import world
+from tests.api.test_api import serving, sources
+
+HOSTILE = "<script>alert(1)</script>\x1b[31m\"'&\u202e"
+ADDRESSES = [
+    "/ui",
+    "/ui/proxies",
+    "/ui/proxies?troubled=true&state=ERROR&name=&namespace=",
+    "/ui/proxies/api-1.prod",
+    "/ui/proxies/web-1.shop/resource?type=LDS&name=0.0.0.0_9080",
+    "/ui/objects",
+    "/ui/objects/VirtualService/shop/reviews",
+    "/ui/objects/VirtualService/shop/old",
+    "/ui/problems",
+    "/ui/services",
+    "/ui/services/shop/reviews.shop.svc.cluster.local",
+    "/ui/topology",
+    "/ui/explain",
+    "/ui/changes",
+    "/ui/certificates",
+]
+
+
+class Document(HTMLParser):
+    """What is in a page: its tags with attributes, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def of(self, tag: str) -> Iterator[dict[str, str | None]]:
+        return (attributes for name, attributes in self.tags if name == tag)
+
+
+async def page(address: str, asked: AdminSources | None = None, status: int = 200) -> Document:
+    async with serving(asked) as session, session.get(address) as response:
+        text = await response.text()
+        assert (response.status, response.content_type) == (status, "text/html"), text
+    return Document(text)
+
+
+def test_every_screen_is_tried_here() -> None:
+    assert {len(address.partition("?")[0].split("/")) for address in ADDRESSES} >= {len(p.split("/")) for p in SCREENS}
+    assert {address.partition("?")[0].split("/")[2:3][0] for address in ADDRESSES[1:]} == {
+        path.split("/")[2] for path in SCREENS if path != "/ui"
+    }
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+async def test_a_screen_stands_by_itself(address: str) -> None:
+    """Nothing of a screen comes from elsewhere, or would need a policy that allows what stands in the page."""
+    shown = await page(address)
+    assert len(list(shown.of("h1"))) == 1
+    assert [each["src"] for each in shown.of("script")] == ["/ui/static/page.js"]
+    assert not list(shown.of("style"))
+    for tag, attributes in shown.tags:
+        assert not [name for name in attributes if name.startswith("on") or name == "style"], (tag, attributes)
+        for name in ("href", "src", "action"):
+            held = attributes.get(name)
+            assert held is None or (held.startswith(("/", "#")) and not held.startswith("//")), (tag, held)
+
+
+@pytest.mark.parametrize("address", [*ADDRESSES, "/ui/none", "/ui/static/page.js", "/ui/proxies?limit=0"])
+async def test_every_answer_has_the_policy(address: str) -> None:
+    async with serving() as session, session.get(address) as response:
+        policy = response.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none';")
+        assert "unsafe" not in policy
+        assert "*" not in policy
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["X-Frame-Options"] == "DENY"
+        assert response.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("address", "status", "words"),
+    [
+        ("/ui/proxies/gone.shop", 404, "not connected"),
+        ("/ui/objects/VirtualService/shop/none", 404, "There is no VirtualService shop/none"),
+        ("/ui/services/shop/none", 404, "There is no service none"),
+        ("/ui/proxies/web-1.shop/resource?type=LDS&name=no", 404, "no resource no of LDS"),
+        ("/ui/proxies?limit=0", 400, "?limit="),
+        ("/ui/proxies/web-1.shop?type=XDS", 400, "type"),
+        ("/ui/proxies?after=x", 400, "?after="),
+        ("/ui/none", 404, "page not found"),
+        ("/ui/static/none", 404, "page not found"),
+        ("/ui/static/..%2fpages.py", 404, "page not found"),
+    ],
+)
+async def test_what_cannot_be_shown_is_a_page_that_says_why(address: str, status: int, words: str) -> None:
+    shown = await page(address, status=status)
+    assert words in shown.text
+    assert "/ui" in {each["href"] for each in shown.of("a")}
+
+
+async def test_the_guards_of_the_debug_pages_stand_here_too() -> None:
+    async with serving() as session:
+        for address in ("/ui", "/ui/", "/ui/proxies", "/ui/static/page.js"):
+            async with session.get(address, headers={"Host": "evil.example.com"}) as response:
+                assert response.status == 403, address
+
+
+async def test_without_trouble_the_first_screen_is_one_sentence() -> None:
+    quiet = replace(world.sources(world.healthy()), revision=lambda: 7)
+    shown = await page("/ui", quiet)
+    assert "All 1 proxies have revision 7." in shown.text
+    assert "not in order" not in shown.text
+    assert "Problems of objects" not in shown.text
+
+
+async def test_trouble_is_told_first_and_leads_to_the_proxy_and_the_objects() -> None:
+    shown = await page("/ui", sources())
+    assert "1 of 2 proxies refuse what they were sent" in shown.text
+    links = {each["href"] for each in shown.of("a")}
+    assert {"/ui/proxies/api-1.prod-3", "/ui/objects/VirtualService/shop/old", "/ui/proxies?state=ERROR"} <= links
+
+
+async def test_a_refusal_shows_envoys_words_and_leads_to_what_it_was_made_from() -> None:
+    shown = await page("/ui/proxies/api-1.prod")
+    assert "no such filter" in shown.text
+    assert "is made from 2 objects" in shown.text
+    assert "/ui/objects/VirtualService/shop/reviews" in {each["href"] for each in shown.of("a")}
+
+
+async def test_fields_with_problems_are_marked_in_the_object() -> None:
+    found = Problem(ObjectKey(kinds.VIRTUAL_SERVICE, "shop", "reviews"), Sort.FINDING, "Error", "lost", "spec.hosts[0]")
+    shown = await page("/ui/objects/VirtualService/shop/reviews", sources(problems=lambda: [found]))
+    assert len(list(shown.of("mark"))) == 1
+
+
+async def test_filters_stay_in_their_form_and_the_next_page_keeps_them() -> None:
+    shown = await page("/ui/objects?kind=VirtualService&limit=1")
+    assert {"name": "kind", "value": "VirtualService", "maxlength": "500"} in list(shown.of("input"))
+    (following,) = (each["href"] or "" for each in shown.of("a") if each.get("rel") == "next")
+    assert "kind=VirtualService" in following
+    second = await page(following)
+    assert not [each for each in second.of("a") if each.get("rel") == "next"]
+    assert "reviews" in second.text
+
+
+def hostile() -> AdminSources:
+    """Return a world in which everybody means harm: names, refusals and reasons."""
+    key = ObjectKey(kinds.VIRTUAL_SERVICE, HOSTILE, HOSTILE)
+    proxy = replace(world.proxy("web-1"), id=HOSTILE, labels={HOSTILE: HOSTILE}, istio_version=HOSTILE)
+    refusal = replace(
+        world.refused(), rejection=Rejection("v", HOSTILE + "x" * 1_000_000, world.healthy().connected_at)
+    )
+    status = replace(world.healthy(), proxy=proxy, connection_id=HOSTILE, types={ResourceType.LISTENER: refusal})
+    listener = Resource.of(ResourceType.LISTENER, HOSTILE, b"")
+    service = replace(world.service(), key=ServiceKey(HOSTILE, key), name=HOSTILE)
+    known = replace(
+        world.sources(status, snapshot=Snapshot(7, {ResourceType.LISTENER: {HOSTILE: listener}})),
+        services=lambda: [service],
+        endpoints=lambda _: (world.endpoint()._replace(workload=HOSTILE, address=HOSTILE),),
+        rejected=lambda: [Rejected(key, (HOSTILE,), HOSTILE)],
+        problems=lambda: [
+            Problem(key, Sort.REFUSED, "Error", HOSTILE + "y" * 1_000_000, HOSTILE, HOSTILE, key, HOSTILE)
+        ],
+    )
+    known.timeline.add(Event(Happened.REFUSED, 1, refused=(HOSTILE,)))
+    return known
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/ui",
+        "/ui/proxies",
+        "/ui/proxies/%3Cscript",
+        "/ui/objects",
+        "/ui/problems",
+        "/ui/services",
+        "/ui/topology",
+        "/ui/changes",
+        "/ui/explain?from=%3Cscript%3Ealert(1)%3C/script%3E%1B&url=%22%3E%3Cscript%3E",
+        "/ui/proxies?name=%22%3E%3Cscript%3E%1B",
+        "/ui/none/%3Cscript%3E",
+    ],
+)
+async def test_hostile_texts_are_texts(address: str) -> None:
+    async with serving(hostile()) as session, session.get(address) as response:
+        text = await response.text()
+    shown = Document(text)
+    assert [each["src"] for each in shown.of("script")] == ["/ui/static/page.js"]
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert len(text) < 60_000, "a megabyte is cut"
+
+
+async def test_a_cut_text_says_how_much_is_missing() -> None:
+    shown = await page("/ui/problems", hostile())
+    assert "more characters)" in shown.text
+    assert shown.text.count("y") < 2 * LONGEST
+
+
+async def test_an_explanation_that_cannot_be_given_says_why() -> None:
+    shown = await page("/ui/explain?from=pod/shop/web")
+    assert "url is needed" in shown.text
+    assert {"name": "from", "value": "pod/shop/web"}.items() <= next(
+        each for each in shown.of("input") if each["name"] == "from"
+    ).items()
+
+
+def test_lines_are_yaml_with_the_path_of_each_field() -> None:
+    value = {"spec": {"hosts": ["a", "*"], "http": [{"route": [{"weight": 1}], "match": []}]}, "n": "yes", "e": {}}
+    assert [(each.text, each.path) for each in lines(value)] == [
+        ("spec:", "spec"),
+        ("  hosts:", "spec.hosts"),
+        ("  - a", "spec.hosts[0]"),
+        ('  - "*"', "spec.hosts[1]"),
+        ("  http:", "spec.http"),
+        ("  - route:", "spec.http[0].route"),
+        ("    - weight: 1", "spec.http[0].route[0].weight"),
+        ("    match: []", "spec.http[0].match"),
+        ('"n": "yes"', "n"),
+        ("e: {}", "e"),
+    ]
+
+
+def test_two_hundred_services_have_a_place_each_and_none_covers_another() -> None:
+    nodes = [Node(id=f"service:{n}", sort="service", name=f"svc-{n}", namespace=f"ns-{n % 7}") for n in range(200)]
+    nodes.append(Node(id="gateway:a/b", sort="gateway", name="b", namespace="a"))
+    stated = ObjectName(kind="VirtualService", group="", namespace="a", name="b")
+    edges = [
+        Edge(sort="routes", source="gateway:a/b", target=f"service:{n}", percent=50, subset="", object=stated)
+        for n in range(200)
+    ]
+    drawn = [each for each in picture(Topology(nodes=nodes, edges=edges, left_out=0)) if isinstance(each, Picture)][-1]
+    corners = {(each.x, each.y) for each in drawn.placed.values()}
+    assert len(corners) == len(nodes)
+    assert len(drawn.lines) == 200
+    xs, ys = sorted({x for x, _ in corners}), sorted({y for _, y in corners})
+    assert min(b - a for a, b in pairwise(xs)) > 176
+    assert all(b - a >= 24 for _, column in by_column(corners) for a, b in pairwise(column))
+    assert max(xs) + 176 <= drawn.width
+    assert max(ys) + 24 <= drawn.height
+
+
+def by_column(corners: set[tuple[int, int]]) -> Iterator[tuple[int, list[int]]]:
+    for column in {x for x, _ in corners}:
+        yield column, sorted(y for x, y in corners if x == column)
+
+
+def test_what_is_served_is_shipped() -> None:
+    held = {each.name for each in (files("controlplane.ui") / "static").iterdir()}
+    assert held == {"page.js", "style.css", "icon.svg"}
