@@ -33,7 +33,7 @@ run: $(READY) ## a small mesh on this machine: control plane, real Envoys, traff
 test: lint test-unit test-attack test-envoy test-kubernetes test-conformance ## everything that CI runs
 
 .PHONY: test-unit
-test-unit: $(READY) h2spec helm ## tests of the packages, and of the whole over gRPC on loopback, two files at a time
+test-unit: $(READY) h2spec helm chromium ## tests of the packages, and of the whole over gRPC on loopback, two files at a time
 	$(PYTEST) -n 2 --dist loadfile --ignore=tests/envoy --ignore=tests/kubernetes --ignore=tests/attack $(ARGS)
 
 .PHONY: test-attack
@@ -53,7 +53,7 @@ helm: $(READY) ## build Helm into the user's cache, once: about 3 CPU minutes
 	@$(BIN)/python -m tests.helm.build
 
 # The tests that start the program, or look at all samples and the README; single ones are marked: pytest.mark.slow.
-WHOLE := attack envoy kubernetes cli feature churn bench samples golden fuzz install simulate deploy docs walkthrough http2/test_h2spec.py test_readme.py test_inherited.py
+WHOLE := attack envoy ui/test_browser.py api/test_contract.py kubernetes cli feature churn bench samples golden fuzz install simulate deploy docs walkthrough http2/test_h2spec.py test_readme.py test_inherited.py
 .PHONY: test-fast
 test-fast: $(READY) ## while you work: formatting, lint, and the tests of the packages, two at a time
 	$(BIN)/ruff format --check .
@@ -88,6 +88,15 @@ packages: ## the Debian packages of the tests that need root; elsewhere those te
 test-envoy: $(READY) packages ## tests with real Envoy processes, and the sample mesh once
 	$(PYTEST) tests/envoy $(ARGS)
 	$(BIN)/python -m samples.run --once
+
+.PHONY: chromium
+chromium: ## as root, Debian's Chromium for the tests of the page; without it they say that they are skipped
+	@command -v chromium >/dev/null || test "$$(id -u)" != 0 || { \
+		apt-get update -q && apt-get install -qy --no-install-recommends chromium; }
+
+.PHONY: screenshots
+screenshots: $(READY) chromium ## write docs/images/*.png again, after a change of the page
+	$(BIN)/python -m tests.ui.shots
 
 .PHONY: test-kubernetes
 test-kubernetes: $(READY) packages kubernetes helm ## tests with a real Kubernetes: API server, and as root a node with pods

@@ -39,6 +39,17 @@ PAGES = (
     "/debug/rejectedz",
     f"/debug/config_dump?proxyID={PROXY}",
     f"/debug/edsz?proxyID={PROXY}",
+    "/api/v1/overview",
+    "/api/v1/proxies?limit=500",
+    f"/api/v1/proxies/{PROXY}",
+    f"/api/v1/proxies/{PROXY}/resources?type=CDS&limit=500",
+    "/api/v1/services?limit=500",
+    "/api/v1/topology",
+    "/ui",
+    "/ui/proxies?limit=500",
+    f"/ui/proxies/{PROXY}",
+    "/ui/services?limit=500",
+    "/ui/topology",
 )
 ROUNDS = 5
 _CHUNK = 1 << 20

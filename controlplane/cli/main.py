@@ -14,6 +14,7 @@ COMMANDS = {
     "describe": ("controlplane.cli.describe", "Tell what the objects of a mesh mean for one pod or one service."),
     "explain": ("controlplane.cli.explain", "Tell what becomes of a request, and which object decides each step."),
     "test": ("controlplane.cli.routing_tests", "Check that requests go where they should: tests beside the manifests."),
+    "dashboard": ("controlplane.cli.dashboard", "Open the page of a control plane in the browser."),
     "plan": ("controlplane.cli.plan", "Tell what a change would do to the proxies, before it is applied."),
     "validate": ("controlplane.cli.validate", "Check manifests as the control plane would, without a cluster."),
     "version": ("controlplane.cli.version", "Show the versions of this program, the control plane and its proxies."),

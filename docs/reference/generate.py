@@ -22,10 +22,12 @@ from controlplane.admin.metrics_page import asked_metrics
 from controlplane.admin.sources import AdminSources, Read, Take
 from controlplane.analysis.codes import ALL_CODES
 from controlplane.analysis.untranslated import MESH_NOT_TRANSLATED, NOT_TRANSLATED
+from controlplane.api.openapi import document
 from controlplane.apis.common import ApiModel
 from controlplane.apis.kinds import KINDS
 from controlplane.apis.mesh import MeshConfig
 from controlplane.apis.mesh_networks import MeshNetworks
+from controlplane.documents.json_reader import json_value
 from controlplane.limits import Limits
 from controlplane.model.feeds import Feed, Standing
 from controlplane.model.proxy import Proxy
@@ -58,6 +60,24 @@ Pages of the monitoring port (15014). They are JSON, and answer callers on loopb
 
 | page | shows |
 |---|---|
+"""
+_API = """\
+# The HTTP API
+
+`/api/v1` on the monitoring port (15014): what [the page](../page.md) shows, for programs. It changes nothing, and answers
+whom the [debug pages](debug.md) answer. `/api/v1/openapi.json` describes it (OpenAPI 3.1).
+
+- **Lists** have `items`, `total` (how many there are) and `next`: the parameter `after` of the next page, null at the
+  end.
+- **Errors** have one shape (RFC 9457, `application/problem+json`): `title`, `status`, and `detail`, a sentence. A
+  parameter that is not known is one, so that no filter is passed over in silence. An address may have 8 KB.
+- Answers with an `ETag` need not be sent again: ask with `If-None-Match`, and 304 says that nothing has changed.
+- Within `v1`, fields are added and none is taken away or given another meaning.
+
+```console
+$ curl -s 'localhost:15014/api/v1/proxies?troubled=true&limit=10'
+$ curl -sN localhost:15014/api/v1/events/stream
+```
 """
 _EVENTS = """\
 # Log events
@@ -176,6 +196,60 @@ def debug_page() -> str:
     return _DEBUG + "\n".join(rows) + "\n"
 
 
+def api_page() -> str:
+    """Return the page of the API, from its description."""
+    described = json_value(document())
+    parts = [_API]
+    for path, held in described["paths"].items():
+        ((method, operation),) = held.items()
+        parts.append(f"\n## {method.upper()} {path}\n\n{operation['summary']}.\n")
+        rows = [_parameter_row(each) for each in operation["parameters"]]
+        if rows:
+            parts.append("| parameter | in | | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n")
+        if "requestBody" in operation:
+            sent = operation["requestBody"]["content"]["application/json"]["schema"]
+            parts.append(f"Sent with it: {_schema_words(sent)}.\n")
+        answers = [_answer_words(status, answer) for status, answer in operation["responses"].items()]
+        parts.append(f"Answers: {'; '.join(answers)}.\n")
+    parts.append("\n# Shapes\n")
+    for name, schema in sorted(described["components"]["schemas"].items()):
+        parts.append(f"\n## {name}\n\n{schema.get('description', '').strip()}\n")
+        rows = [_field_row(field, value) for field, value in schema.get("properties", {}).items()]
+        if rows:
+            parts.append("| field | type | meaning |\n|---|---|---|\n" + "\n".join(rows) + "\n")
+        if "enum" in schema:
+            parts.append(", ".join(f"`{each}`" for each in schema["enum"]) + "\n")
+    return "\n".join(parts)
+
+
+def _parameter_row(parameter: Mapping[str, Any]) -> str:
+    needed = "needed" if parameter["required"] else ""
+    return f"| `{parameter['name']}` | {parameter['in']} | {needed} | {parameter['description'] or '-'} |"
+
+
+def _field_row(name: str, schema: Mapping[str, Any]) -> str:
+    return f"| `{name}` | {_schema_words(schema)} | {schema.get('description', '-')} |"
+
+
+def _answer_words(status: str, answer: Mapping[str, Any]) -> str:
+    shapes = [_schema_words(held["schema"]) for held in answer.get("content", {}).values()]
+    return f"{status}" + (f" with {shapes[0]}" if shapes else "")
+
+
+def _schema_words(schema: Mapping[str, Any]) -> str:
+    """Return a schema in a few words, with links to the shapes of this page."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in schema:
+        return " or ".join(_schema_words(each) for each in schema["anyOf"])
+    if schema.get("type") == "array":
+        return f"list of {_schema_words(schema.get('items', {}))}"
+    if "items" in schema.get("properties", {}):
+        return f"a {_schema_words(schema['properties']['items'])}"
+    return str(schema.get("format") or schema.get("type") or "any JSON")
+
+
 def told() -> Mapping[str, Mapping[str, str]]:
     """Return what people wrote about events."""
     return tomllib.loads((HERE / "events.toml").read_text(encoding="utf-8"))
@@ -262,6 +336,7 @@ PAGES = {
     "settings.md": settings_page,
     "metrics.md": metrics_page,
     "debug.md": debug_page,
+    "api.md": api_page,
     "events.md": events_page,
     "fields.md": fields_page,
     "codes.md": codes_page,

@@ -159,9 +159,9 @@ def shown(value: Value) -> Any:
 
 
 @asynccontextmanager
-async def serving(asked: AdminSources, *, ready_only: bool = False) -> AsyncIterator[str]:
+async def serving(asked: AdminSources, *, ready_only: bool = False, parts: Sequence[str] = ()) -> AsyncIterator[str]:
     """Serve the monitoring port, or the one of readiness, on loopback and give its address."""
-    server = AdminServer(asked, ready_only=ready_only)
+    server = AdminServer(asked, ready_only=ready_only, parts=parts)
     port = await server.start("127.0.0.1", 0)
     try:
         yield f"127.0.0.1:{port}"

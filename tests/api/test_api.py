@@ -12,7 +12,6 @@ from typing import Any
 import aiohttp
 import pytest
 
-from controlplane.admin.server import AdminServer
 from controlplane.admin.sources import AdminSources
 from controlplane.ads.sync_status import Sync
 from controlplane.api.openapi import document
@@ -57,13 +56,11 @@ def sources(**changed: Any) -> AdminSources:
 
 @asynccontextmanager
 async def serving(asked: AdminSources | None = None) -> AsyncIterator[aiohttp.ClientSession]:
-    server = AdminServer(sources() if asked is None else asked, parts=PARTS)
-    port = await server.start("127.0.0.1", 0)
-    try:
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
-            yield session
-    finally:
-        await server.stop()
+    async with (
+        world.serving(sources() if asked is None else asked, parts=PARTS) as address,
+        aiohttp.ClientSession(f"http://{address}") as session,
+    ):
+        yield session
 
 
 async def get(path: str, asked: AdminSources | None = None) -> tuple[int, Any]:

@@ -10,13 +10,13 @@ from dataclasses import replace
 import pytest
 
 from bench.turns import Turns
-from controlplane.admin.server import AdminServer
 from controlplane.admin.sources import AdminSources
 from controlplane.apis.virtual_service import VirtualService
 from controlplane.model import kinds
 from controlplane.model.events import Event, Happened
 from controlplane.model.objects import Meta, Object
 from controlplane.model.problems import Problem, Sort
+from tests.admin import world
 from tests.admin.test_loop import MOST_SECONDS, OBJECTS, TRIES, large, read
 from tests.api.test_api import PARTS
 
@@ -83,9 +83,7 @@ def asked() -> Iterator[AdminSources]:
 
 @pytest.mark.parametrize("path", PAGES)
 async def test_a_screen_holds_the_loop_for_a_moment_only(asked: AdminSources, path: str) -> None:
-    server = AdminServer(asked, parts=PARTS)
-    address = f"127.0.0.1:{await server.start('127.0.0.1', 0)}"
-    try:
+    async with world.serving(asked, parts=PARTS) as address:
         await asyncio.to_thread(read, address, path)  # templates are read once
         longest: list[float] = []
         while len(longest) < TRIES and min(longest, default=1.0) >= MOST_SECONDS:
@@ -95,6 +93,4 @@ async def test_a_screen_holds_the_loop_for_a_moment_only(asked: AdminSources, pa
             turns.end()
             assert size > 0
             longest.append(turns.longest)
-    finally:
-        await server.stop()
     assert min(longest) < MOST_SECONDS
