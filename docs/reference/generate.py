@@ -64,8 +64,8 @@ Pages of the monitoring port (15014). They are JSON, and answer callers on loopb
 _API = """\
 # The HTTP API
 
-`/api/v1` on the monitoring port (15014): what [the page](../page.md) shows, for programs. It changes nothing, and answers
-whom the [debug pages](debug.md) answer. `/api/v1/openapi.json` describes it (OpenAPI 3.1).
+`/api/v1` on the monitoring port (15014): what [the page](../page.md) shows, for programs. It changes nothing, and
+answers whom the [debug pages](debug.md) answer. `/api/v1/openapi.json` describes it (OpenAPI 3.1).
 
 - **Lists** have `items`, `total` (how many there are) and `next`: the parameter `after` of the next page, null at the
   end.

@@ -112,6 +112,10 @@ class Client:
         wanted = self._wanted(EDS), self._wanted(RDS)
         return bool(self.held[CDS] and self.held[LDS]) and wanted == (set(self.held[EDS]), set(self.held[RDS]))
 
+    async def refuse(self, url: str, message: str) -> None:
+        """Refuse a response in Envoy's words; which one, a refusal need not say."""
+        await self._ask(url, nonce="any", refusal=Status(code=grpc.StatusCode.INTERNAL.value[0], message=message))
+
     async def run(self) -> None:
         """Speak until the server ends the stream, or an assertion fails."""
         try:
