@@ -15,7 +15,7 @@ from controlplane.admin.pace import PAUSE, Pause
 from controlplane.api.models import Edge, Node, ObjectName, Topology
 from controlplane.ui.words import object_path, object_text, part_of_path
 
-WIDTH, HEIGHT, GAP = 176, 24, 10
+WIDTH, HEIGHT, GAP, SIDE = 176, 24, 10, 44
 _LEFT, _TOP, _MARGIN = 12, 12, 12
 _COLUMNS = 4
 _BETWEEN = 130
@@ -77,7 +77,7 @@ def picture(topology: Topology) -> Iterator[Picture | Pause]:
     x = _LEFT + (WIDTH + _BETWEEN if left else 0)
     bottom = _services(drawn, [node for node in topology.nodes if node.sort == "service"], x)
     columns = min(_COLUMNS, max((len(drawn.placed) - len(left)), 1))
-    drawn.width = x + columns * (WIDTH + GAP) + 2 * _MARGIN
+    drawn.width = x + columns * (WIDTH + SIDE) + 2 * _MARGIN
     drawn.height = max(y, bottom) + _TOP
     for edge in topology.edges:
         yield PAUSE
@@ -96,9 +96,9 @@ def _services(drawn: Picture, nodes: list[Node], x: int) -> int:
         rows = -(-len(held) // _COLUMNS)
         for position, node in enumerate(held):
             row, column = divmod(position, _COLUMNS)
-            at = (x + _MARGIN + column * (WIDTH + GAP), y + _TITLE + row * (HEIGHT + GAP))
+            at = (x + _MARGIN + column * (WIDTH + SIDE), y + _TITLE + row * (HEIGHT + GAP))
             drawn.placed[node.id] = _placed(node, *at)
-        width = min(len(held), _COLUMNS) * (WIDTH + GAP) - GAP + 2 * _MARGIN
+        width = min(len(held), _COLUMNS) * (WIDTH + SIDE) - SIDE + 2 * _MARGIN
         height = _TITLE + rows * (HEIGHT + GAP)
         drawn.boxes.append(Box(namespace, x, y, width, height))
         y += height + GAP
@@ -125,9 +125,13 @@ def _line(drawn: Picture, edge: Edge) -> Line:
     source, target = drawn.placed[edge.source], drawn.placed[edge.target]
     from_x, from_y = source.x + WIDTH, source.y + HEIGHT // 2
     to_x, to_y = target.x, target.y + HEIGHT // 2
-    bend = max(40, abs(to_x - from_x) // 2)
+    bend = 24 if source is target else max(40, abs(to_x - from_x) // 2)
     share = f" {edge.percent:.0f} %" if edge.sort == "routes" else ""
     subset = f" to subset {edge.subset}" if edge.subset else ""
     names = f"{source.node.name} → {target.node.name}"
     text = f"{names}: {edge.sort}{share}{subset}, by {object_text(edge.object)}"
-    return Line(edge, f"M{from_x} {from_y}C{from_x + bend} {from_y} {to_x - bend} {to_y} {to_x} {to_y}", text)
+    if source is target:  # to subsets of its own: a loop at its right end
+        way = f"M{from_x} {from_y - 6}c{bend} -8 {bend} 20 0 12"
+    else:
+        way = f"M{from_x} {from_y}C{from_x + bend} {from_y} {to_x - bend} {to_y} {to_x} {to_y}"
+    return Line(edge, way, text)
