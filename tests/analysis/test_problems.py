@@ -5,11 +5,18 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
+from controlplane.analysis import codes
+from controlplane.analysis.findings import Finding
 from controlplane.analysis.problems import Problems
-from controlplane.model.objects import ChangeSet, Object, Rejected, Warned
+from controlplane.model import kinds
+from controlplane.model.objects import ChangeSet, Object, ObjectKey, Rejected, Warned
+from controlplane.model.problems import Sort
 from controlplane.registry.mesh import MESH_KEY, mesh_config
 from controlplane.registry.store import Registry, View
 from controlplane.watchers.kinds import parse
+
+
+REFUSED, ODD = (ObjectKey(kinds.VIRTUAL_SERVICE, "shop", name) for name in ("refused", "odd"))
 
 
 class Nothing:
@@ -71,3 +78,30 @@ def test_networks_belong_to_it() -> None:
     assert not problems.checked(ChangeSet(upserts=(mesh("networks: [a]", "meshNetworks"),))).upserts
     (rejected,) = problems
     assert rejected.problems[0].startswith("data.meshNetworks: ")
+
+
+class Judging(Nothing):
+    """A source that refuses one object and wonders about another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rejected = {"a.yaml": Rejected(REFUSED, ("spec.http: none", "spec.hosts: none"), "a.yaml:1")}
+        self.warnings = (Warned(ODD, "it is odd"),)
+
+
+def test_each_problem_is_told_by_itself_with_what_is_known_of_it() -> None:
+    problems = Problems(Judging(), Registry())
+    problems.checked(ChangeSet(upserts=(mesh("[a]"),)))
+    problems.findings = (Finding(ODD, "spec.hosts[0]", "it loses", REFUSED, codes.CONFLICTING_MESH_HOSTS.id),)
+    told = {(each.key, each.sort, each.level, each.path, each.code, each.winner) for each in problems.each()}
+    assert told == {
+        (REFUSED, Sort.REFUSED, "Error", "", "", None),
+        (MESH_KEY, Sort.REFUSED, "Error", "", "", None),
+        (ODD, Sort.WARNING, "Warning", "", "", None),
+        (ODD, Sort.FINDING, "Error", "spec.hosts[0]", "IST0109", REFUSED),
+    }
+    assert sorted(each.reason for each in problems.each() if each.key == REFUSED) == [
+        "spec.hosts: none",
+        "spec.http: none",
+    ]
+    assert sum(1 for _ in problems.each()) == sum(len(each.problems) for each in problems)

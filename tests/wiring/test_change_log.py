@@ -10,7 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from controlplane.model import kinds
-from controlplane.model.objects import ChangeSet, ObjectKey
+from controlplane.model.events import Happened
+from controlplane.model.objects import ChangeSet, ObjectKey, Rejected
 from controlplane.snapshots import Snapshot
 from controlplane.wiring import change_log
 from controlplane.wiring.change_log import BURST, MOST_NAMES, ChangeLog
@@ -19,6 +20,10 @@ from tests.patience import patience
 
 def removal(*names: str) -> ChangeSet:
     return ChangeSet(deletes=tuple(ObjectKey(kinds.VIRTUAL_SERVICE, "shop", name) for name in names))
+
+
+KEY = ObjectKey(kinds.VIRTUAL_SERVICE, "shop", "bad")
+NOBODY = ObjectKey(kinds.NO_KIND, "", "")
 
 
 def of(events: list[Any], name: str) -> list[Any]:
@@ -46,6 +51,36 @@ async def test_a_change_and_its_push_are_two_events() -> None:
         "revision": 7,
         "pushes": 1,
     }
+
+
+async def test_what_is_told_is_remembered_for_those_who_look() -> None:
+    told = ChangeLog(lambda: [Snapshot(7)])
+    told.accepted(removal("cart"))
+    told.accepted(
+        ChangeSet(rejections=(Rejected(KEY, ("spec: bad",), "a.yaml:1"), Rejected(NOBODY, ("no YAML",), "b.yaml")))
+    )
+    told.pushed(removal("cart"), 4, 0.0123, 7)
+    told.nacked("type.googleapis.com/envoy.config.listener.v3.Listener")
+    accepted, refused, pushed, nacked = told.timeline.after(0)
+    assert (accepted.happened, accepted.objects, accepted.removed) == (
+        Happened.ACCEPTED,
+        1,
+        ("VirtualService shop/cart",),
+    )
+    assert (refused.happened, refused.objects, refused.refused) == (
+        Happened.REFUSED,
+        2,
+        ("VirtualService shop/bad", "b.yaml"),
+    )
+    assert (pushed.happened, pushed.revision, pushed.targets, pushed.proxies) == (Happened.PUSHED, 7, 4, 1)
+    assert (nacked.happened, nacked.objects, nacked.refused) == (Happened.NACKED, 1, ("Listener",))
+
+
+async def test_refusals_without_end_are_few_events() -> None:
+    told = ChangeLog(list)
+    for number in range(10_000):
+        told.nacked(f"type.googleapis.com/envoy.T{number}")
+    assert 1 <= len(told.timeline.after(0)) <= BURST + 1, "the rest is told later, in one"
 
 
 async def test_nothing_is_not_told() -> None:
