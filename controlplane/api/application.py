@@ -8,7 +8,7 @@ from functools import partial
 from aiohttp import hdrs, web
 
 from controlplane.admin.answers import JSON_HEADERS, PACE, SOURCES
-from controlplane.api.operations import VIEWS, Operation, answered, operations
+from controlplane.api.operations import STREAMS, VIEWS, Operation, answered, operations
 from controlplane.api.problems import in_one_shape
 from controlplane.api.views import Views
 
@@ -16,6 +16,7 @@ from controlplane.api.views import Views
 def add(app: web.Application) -> None:
     """Serve the API in an application of ``admin``."""
     app[VIEWS] = Views(app[SOURCES], app[PACE])
+    app[STREAMS] = set()
     app.middlewares.insert(0, in_one_shape)
     app.router.add_get("/api/v1/openapi.json", _described)
     for each in operations():

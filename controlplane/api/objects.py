@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from controlplane.admin.pace import PAUSE, Pause
+from controlplane.admin.published_manifest import published_manifest
 from controlplane.admin.sources import AdminSources
 from controlplane.api.models import ObjectDetail, ObjectName, ObjectRow, Problem
 from controlplane.api.proxies import cut
@@ -136,7 +137,9 @@ def object_detail(
         object=ObjectName.of(key),
         in_force=obj is not None,
         source=obj.meta.source if obj is not None else about[0].source,
-        manifest=manifest(obj) if obj is not None and obj.kind in {each.kind for each in istio} else None,
+        manifest=published_manifest(manifest(obj))
+        if obj is not None and obj.kind in {each.kind for each in istio}
+        else None,
         problems=[problem_row(each) for each in sorted(about, key=problem_order)],
         overrides=[problem_row(each) for each in sorted(won, key=problem_order)],
     )

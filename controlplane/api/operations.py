@@ -23,6 +23,9 @@ from controlplane.api.proxies import SHORT
 from controlplane.api.views import Part, Views, event_row
 
 VIEWS = web.AppKey("views", Views)
+STREAMS = web.AppKey("streams", set[object])
+MOST_STREAMS = 64
+"""Of events, at a time: each keeps a connection of the port."""
 ALIVE_SECONDS = 15.0
 """How often a stream of events says something when nothing happens."""
 _INSTANCE = secrets.token_hex(4)
@@ -152,6 +155,18 @@ async def _events(request: web.Request, asked: queries.EventsQuery) -> web.Strea
 
 async def _stream(request: web.Request, asked: queries.EventsQuery) -> web.StreamResponse:
     """Send events as they happen; see "Server-sent events" of the HTML standard."""
+    streams = request.app[STREAMS]
+    if len(streams) >= MOST_STREAMS:
+        return problem(503, f"{MOST_STREAMS} streams of events are open already; close one, or ask for /api/v1/events")
+    token = object()
+    streams.add(token)
+    try:
+        return await _streamed(request, asked)
+    finally:
+        streams.discard(token)
+
+
+async def _streamed(request: web.Request, asked: queries.EventsQuery) -> web.StreamResponse:
     headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     response = web.StreamResponse(headers=headers)
     await response.prepare(request)
@@ -307,6 +322,7 @@ def operations() -> tuple[Operation, ...]:
             m.Event,
             _stream,
             streamed=True,
+            errors=(400, 503),
         ),
         Operation(
             "/api/v1/certificates",

@@ -15,7 +15,6 @@ from controlplane.registry.mesh import MESH_KEY, mesh_config
 from controlplane.registry.store import Registry, View
 from controlplane.watchers.kinds import parse
 
-
 REFUSED, ODD = (ObjectKey(kinds.VIRTUAL_SERVICE, "shop", name) for name in ("refused", "odd"))
 
 

@@ -14,8 +14,10 @@ import pytest
 
 from controlplane.admin.sources import AdminSources
 from controlplane.ads.sync_status import Sync
+from controlplane.api import operations as api
 from controlplane.api.openapi import document
 from controlplane.api.operations import operations
+from controlplane.apis.envoy_filter import EnvoyFilter
 from controlplane.apis.virtual_service import VirtualService
 from controlplane.model import kinds
 from controlplane.model.certificates import Certificate
@@ -24,6 +26,7 @@ from controlplane.model.objects import Meta, Object, ObjectKey
 from controlplane.model.problems import Problem, Sort
 from controlplane.snapshots import ResourceType
 from tests.admin import world
+from tests.patience import until
 
 PARTS = ("controlplane.api.application", "controlplane.ui.application")
 REVIEWS = Object(
@@ -188,6 +191,39 @@ async def test_a_stream_goes_on_after_what_was_seen_and_begins_anew_with_another
         headers = {"Last-Event-ID": seen}
         async with serving(held) as session, session.get("/api/v1/events/stream", headers=headers) as response:
             assert [await response.content.readline() for _ in range(3)][-1] == first
+
+
+async def test_streams_are_bounded_and_one_that_ends_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "MOST_STREAMS", 1)
+    async with serving() as session:
+        async with session.get("/api/v1/events/stream") as first:
+            assert first.status == 200
+            async with session.get("/api/v1/events/stream") as second:
+                assert (second.status, second.content_type) == (503, "application/problem+json")
+
+        async def again() -> bool:
+            async with session.get("/api/v1/events/stream") as third:
+                return third.status == 200
+
+        await until(again)
+
+
+async def test_no_key_of_an_envoy_filter_is_shown() -> None:
+    tls = {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "common_tls_context": {"tls_certificates": [{"private_key": {"inline_string": "the-key"}}]},
+    }
+    value = {"transport_socket": {"name": "tls", "typed_config": tls}}
+    patch = {"applyTo": "CLUSTER", "patch": {"operation": "MERGE", "value": value}}
+    spec = EnvoyFilter.model_validate({"configPatches": [patch]})
+    secret = Object(kinds.ENVOY_FILTER, Meta("shop", "secret"), spec)
+    asked = sources(objects=lambda: [secret], object={secret.key: secret}.get, problems=tuple)
+    async with serving(asked) as session:
+        for path in ("/api/v1/objects/EnvoyFilter/shop/secret", "/ui/objects/EnvoyFilter/shop/secret"):
+            async with session.get(path) as response:
+                text = await response.text()
+            assert "private_key" in text
+            assert "the-key" not in text
 
 
 @pytest.mark.parametrize("path", ["services", "services/shop/reviews.shop.svc.cluster.local", "topology"])
