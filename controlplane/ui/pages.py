@@ -21,6 +21,7 @@ from controlplane.api import queries
 from controlplane.api.operations import VIEWS
 from controlplane.api.proxies import SHORT
 from controlplane.api.views import Part
+from controlplane.ui.effect import effect_of
 from controlplane.ui.lines import lines
 from controlplane.ui.picture import picture
 from controlplane.ui.words import address, environment, part_of_path
@@ -196,13 +197,17 @@ async def _object(request: web.Request) -> web.StreamResponse:
     if detail is None:
         raise _WrongError(404, f"There is no {plain.kind} {plain.namespace}/{plain.name}.")
     name = f"{plain.kind}/{plain.namespace}/{plain.name}"
+    effect, unanswered = await effect_of(request.app[SOURCES], name) if "effect" in request.query else (None, "")
     return await _shown(
         request,
         "object",
+        effect=effect,
+        unanswered=unanswered,
+        effect_path=address(request.path, effect=True) + "#users",
+        effect_json=address("/api/v1/effect", object=name),
         detail=detail,
         lines=await request.app[PACE].gathered(lines(detail.manifest or {})),
         marked={each.path or each.reason.partition(": ")[0] for each in detail.problems},
-        effect_path=address("/api/v1/effect", object=name),
         json=f"/api/v1/objects/{'/'.join(map(part_of_path, (plain.kind, plain.namespace, plain.name)))}",
         command=f"controlplane explain {name}",
     )

@@ -151,6 +151,14 @@ async def test_keys_alone_lead_everywhere(context: BrowserContext) -> None:
     assert await page.locator("nav [aria-current=page]").text_content() == "Proxies"
 
 
+async def test_a_copy_finds_out_who_uses_an_object(context: BrowserContext) -> None:
+    page, wrong = await opened(context, "/ui/objects/VirtualService/shop/cart")
+    await page.get_by_role("link", name="ask now").click()
+    await page.get_by_text("1 of 1 proxies have something because of it: 1 sidecar.").wait_for()
+    await page.get_by_text("RDS at these proxies: 1 SYNCED").wait_for()
+    assert wrong == []
+
+
 async def test_filtering_while_one_types(context: BrowserContext) -> None:
     page, _ = await opened(context, "/ui/services")
     await page.get_by_label("Host name").press_sequentially("ratings")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -10,7 +11,7 @@ from itertools import pairwise
 
 import pytest
 
-from controlplane.admin.sources import AdminSources
+from controlplane.admin.sources import AdminSources, Read, Take
 from controlplane.ads.sync_status import Rejection
 from controlplane.api.models import Edge, Node, ObjectName, Topology
 from controlplane.model import kinds
@@ -193,6 +194,48 @@ def hostile() -> AdminSources:
     )
     known.timeline.add(Event(Happened.REFUSED, 1, refused=(HOSTILE,)))
     return known
+
+
+def answering(answer: bytes) -> AdminSources:
+    """Return a world whose copy answers so."""
+
+    async def plan(read: Read, take: Take) -> None:
+        assert json.loads(await read()) == {"explain": "VirtualService/shop/reviews"}
+        await take(answer[:10])
+        await take(answer[10:])
+
+    return sources(plan=plan)
+
+
+async def test_who_uses_an_object_is_asked_for_and_stays() -> None:
+    address = "/ui/objects/VirtualService/shop/reviews"
+    assert f"{address}?effect=true#users" in {each["href"] for each in (await page(address)).of("a")}
+    effect = {"proxyCount": 2, "sidecars": 1, "gateways": ["edge.shop"], "resources": {"RDS": {"changed": 3}}}
+    answer = {
+        "revision": 7,
+        "proxyCount": 9,
+        "effect": effect,
+        "rules": [{"path": "spec.http[1]", "name": HOSTILE, "inUse": False}],
+        "untranslated": ["spec.http[0].x"],
+        "delivery": {"states": {"RDS": {"STALE": 2}}},
+    }
+    shown = await page(f"{address}?effect=true", answering(json.dumps(answer).encode()))
+    for words in (
+        "2 of 9 proxies have something because of it: 1 sidecar, gateway edge.shop.",
+        "RDS: 3 changed",
+        "no proxy has a route of it",
+        "spec.http[0].x is read, and has no effect",
+        "2 STALE",
+    ):
+        assert words in shown.text
+    assert any("data-asks" in attributes for _, attributes in shown.tags), "no event asks again"
+    assert [each["src"] for each in shown.of("script")] == ["/ui/static/page.js"]
+
+
+async def test_an_answer_that_is_too_large_is_left_to_the_api() -> None:
+    large = answering(json.dumps({"revision": "x" * 1_000_000}).encode())
+    shown = await page("/ui/objects/VirtualService/shop/reviews?effect=true", large)
+    assert "the API has it" in shown.text
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ async function show(address) {
 const mark = (element) => element.getAttribute("href") ?? element.getAttribute("aria-label");
 
 function refresh() {
-  if (document.querySelector("form[data-asks]") !== null) return; // an answer to a question stays
+  if (document.querySelector("[data-asks]") !== null) return; // an answer to a question stays
   show(location.href).then(
     () => document.documentElement.setAttribute("data-refreshed", String(asked)),
     () => { news.textContent = "The control plane does not answer; what is shown may be old."; },
