@@ -169,17 +169,26 @@ async def test_topology_leads_from_gateways_to_services() -> None:
     assert edge["object"]["name"] == "reviews"
 
 
+async def told(response: aiohttp.ClientResponse) -> Any:
+    """Return the next event of a stream, whose number stands before it; what is said when nothing happens is passed."""
+    number = b""
+    while not (line := await response.content.readline()).startswith(b"data: "):
+        assert line, "the stream goes on"
+        number = line.strip() if line.startswith(b"id: ") else number
+    event = json.loads(line.removeprefix(b"data: "))
+    assert number == b"id: %d" % event["number"]
+    return event
+
+
 async def test_events_are_streamed_as_they_happen() -> None:
     held = sources()
     held.timeline.add(Event(Happened.ACCEPTED, 1, changed=("VirtualService shop/reviews",)))
     async with serving(held) as session, session.get("/api/v1/events/stream?after=0") as response:
         assert response.content_type == "text/event-stream"
-        assert [await response.content.readline() for _ in range(3)] == [b": connected\n", b"\n", b"id: 1\n"]
-        first = json.loads((await response.content.readline()).removeprefix(b"data: "))
+        first = await told(response)
         held.timeline.add(Event(Happened.REFUSED, 1, refused=("VirtualService shop/old",)))
-        assert [await response.content.readline() for _ in range(2)] == [b"\n", b"id: 2\n"]
-        second = json.loads((await response.content.readline()).removeprefix(b"data: "))
-    assert (first["happened"], second["happened"]) == ("accepted", "refused")
+        second = await told(response)
+    assert [(each["number"], each["happened"]) for each in (first, second)] == [(1, "accepted"), (2, "refused")]
     assert second["refused"] == ["VirtualService shop/old"]
 
 
@@ -187,10 +196,10 @@ async def test_a_stream_goes_on_after_what_was_seen_and_begins_anew_with_another
     held = sources()
     for _ in range(3):
         held.timeline.add(Event(Happened.PUSHED, 1))
-    for seen, first in (("2", b"id: 3\n"), ("999", b"id: 1\n")):
+    for seen, first in (("2", 3), ("999", 1)):
         headers = {"Last-Event-ID": seen}
         async with serving(held) as session, session.get("/api/v1/events/stream", headers=headers) as response:
-            assert [await response.content.readline() for _ in range(3)][-1] == first
+            assert (await told(response))["number"] == first
 
 
 async def test_streams_are_bounded_and_one_that_ends_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,14 +275,14 @@ async def test_errors_have_one_shape(path: str, status: int, detail: str) -> Non
 
 
 async def test_what_the_debug_pages_answer_with_text_has_that_shape_too() -> None:
-    async with serving() as session:
-        async with session.post("/api/v1/plan", data=b"{}", headers={"Content-Type": "text/plain"}) as response:
-            assert (response.status, response.content_type) == (415, "application/problem+json")
-        async with session.post("/api/v1/overview") as response:
-            assert (response.status, response.content_type) == (405, "application/problem+json")
-            assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD"}
-        async with session.get("/api/v1/overview", headers={"Host": "mesh.example.com"}) as response:
-            assert (response.status, response.content_type) == (403, "application/problem+json")
+    text, elsewhere = {"Content-Type": "text/plain"}, {"Host": "mesh.example.com"}
+    async with serving() as session, session.post("/api/v1/plan", data=b"{}", headers=text) as response:
+        assert (response.status, response.content_type) == (415, "application/problem+json")
+    async with serving() as session, session.post("/api/v1/overview") as response:
+        assert (response.status, response.content_type) == (405, "application/problem+json")
+        assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD"}
+    async with serving() as session, session.get("/api/v1/overview", headers=elsewhere) as response:
+        assert (response.status, response.content_type) == (403, "application/problem+json")
 
 
 async def test_an_error_of_ours_tells_nothing_and_has_that_shape() -> None:
