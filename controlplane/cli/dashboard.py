@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import webbrowser
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
-from controlplane.cli.fetch import CONTROL_PLANE, ControlPlaneOption, Unanswered, fail, fetch_text, split_address
+from controlplane.cli.asking.where import Where, asks_control_plane
+from controlplane.cli.fetch import Unanswered, fail, fetch_text
 from controlplane.cli.output import print_aside
 from controlplane.cli.plain import PlainCommand
 
@@ -15,23 +18,30 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 
 @app.command(cls=PlainCommand)
+@asks_control_plane()
 def dashboard(
     *,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open it; else its address is printed.")
     ] = True,
-    address: ControlPlaneOption = CONTROL_PLANE,
+    where: Where,
 ) -> None:
     """Open the page of a control plane, and print its address.
 
-    The page answers callers on loopback: for a cluster, use kubectl port-forward. Exits with 1 if it does not answer.
+    Of several replicas the first one that is found is shown. In a cluster its port is forwarded to this machine until
+    Ctrl-C. Exits with 1 if it does not answer.
     """
-    split_address(address)
     try:
-        fetch_text(address, "/ui/static/icon.svg", "control plane")
+        with where.replicas() as replicas:
+            shown = replicas[0]
+            fetch_text(shown.address, "/ui/static/icon.svg", "control plane")
+            url = f"http://{shown.address}/ui"
+            print(url, flush=True)
+            if browser and not webbrowser.open(url):
+                print_aside("No browser could be opened here: open the address yourself.")
+            if shown.forwarded:
+                print_aside(f"It leads to {shown.name} until Ctrl-C.")
+                with suppress(KeyboardInterrupt):
+                    threading.Event().wait()
     except Unanswered as error:
         fail(str(error))
-    url = f"http://{address}/ui"
-    print(url)
-    if browser and not webbrowser.open(url):
-        print_aside("No browser could be opened here: open the address yourself.")

@@ -52,10 +52,14 @@ SystemOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One control plane: what people call it, and the address of its monitoring port."""
+    """One control plane: what people call it, and the address of its monitoring port.
+
+    ``forwarded``: the address is that of a forwarded port, which ends with the command.
+    """
 
     name: str
     address: str
+    forwarded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ class Where:
         from controlplane.cli.asking.pods import forwarded
 
         with forwarded(self.kubeconfig, self.context, self.namespace, MONITORING_PORT) as found:
-            yield tuple(Replica(name, address) for name, address in found)
+            yield tuple(Replica(name, address, forwarded=True) for name, address in found)
 
     def _names_a_cluster(self) -> bool:
         return bool(self.kubeconfig or self.context or self.namespace != SYSTEM)
