@@ -19,8 +19,8 @@ from controlplane.admin.config_dump import resource_json
 from controlplane.admin.json_text import Items, Members
 from controlplane.api import models, queries
 from controlplane.api.problems import problem
-from controlplane.api.proxies import SHORT
 from controlplane.api.views import Part, Views, event_row
+from controlplane.snapshots import SHORT
 
 VIEWS = web.AppKey("views", Views)
 STREAMS = web.AppKey("streams", set[object])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 from itertools import islice
 
-from controlplane.admin.application import DUMPED
 from controlplane.admin.pace import PAUSE, Pause
 from controlplane.admin.rejection import rejected_names
 from controlplane.admin.sources import AdminSources
@@ -23,9 +22,8 @@ from controlplane.api.models import (
 )
 from controlplane.api.queries import ProxiesQuery
 from controlplane.model.objects import ObjectKey
-from controlplane.snapshots import Resource, ResourceType
+from controlplane.snapshots import SHORT, Resource, ResourceType
 
-SHORT = {type_: name for name, type_ in DUMPED.items()} | {ResourceType.NAME_TABLE: "NDS"}
 TYPES = {name: type_ for type_, name in SHORT.items()}
 MOST_OBJECTS = 20
 """That are named of a resource."""

@@ -95,13 +95,15 @@ class ProxyQuery(Query):
     id: Word = Field(description="`POD.NAMESPACE`, or an id of a connection")
 
 
+_TYPES = ("CDS", "EDS", "LDS", "RDS", "SDS", "ECDS", "NDS", "PCDS")
+_TYPE = Field(pattern=f"^({'|'.join(_TYPES)})$", description=", ".join(f"`{name}`" for name in _TYPES))
+
+
 class ResourcesQuery(Paged):
     """Which resources of a proxy."""
 
     id: Word = Field(description="`POD.NAMESPACE`, or an id of a connection")
-    type: str = Field(
-        pattern="^(CDS|EDS|LDS|RDS|SDS|ECDS|NDS)$", description="`CDS`, `EDS`, `LDS`, `RDS`, `SDS`, `ECDS`, `NDS`"
-    )
+    type: str = _TYPE
     name: Text = Field("", description="Only those whose name has this text in it")
 
 
@@ -109,9 +111,7 @@ class ResourceQuery(Query):
     """Which resource of a proxy."""
 
     id: Word = Field(description="`POD.NAMESPACE`, or an id of a connection")
-    type: str = Field(
-        pattern="^(CDS|EDS|LDS|RDS|SDS|ECDS|NDS)$", description="`CDS`, `EDS`, `LDS`, `RDS`, `SDS`, `ECDS`, `NDS`"
-    )
+    type: str = _TYPE
     name: Annotated[str, StringConstraints(min_length=1, max_length=_LONGEST_URL)] = Field(description="Its name")
 
 

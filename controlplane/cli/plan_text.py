@@ -12,7 +12,7 @@ from controlplane.cli.plan_tests import AskedTest
 Json = Mapping[str, Any]
 _SIGNS = {"added": "+", "changed": "~", "removed": "-"}
 _WORDS = {"added": "new", "changed": "changed", "removed": "removed"}
-_NOUNS = {
+NOUNS = {
     "CDS": "cluster",
     "EDS": "load assignment",
     "LDS": "listener",
@@ -20,7 +20,9 @@ _NOUNS = {
     "SDS": "secret",
     "ECDS": "extension",
     "NDS": "name table",
+    "PCDS": "trust bundle",
 }
+"""What a resource is called, by its discovery service."""
 _MOST_FIELDS = 10
 _LONGEST = 60
 _SHARED = 12
@@ -148,7 +150,7 @@ def _counts(resources: Json) -> str:
     told = []
     for service, counts in resources.items():
         signs = " ".join(f"{_SIGNS[change]}{count}" for change, count in counts.items())
-        told.append(f"{_plural(_NOUNS[service])} {signs}")
+        told.append(f"{_plural(NOUNS[service])} {signs}")
     return ", ".join(told)
 
 
@@ -160,7 +162,7 @@ def classes_lines(classes: Iterable[Json]) -> Iterator[str]:
         yield f"{number(each['proxyCount'], 'proxy')} ({names}):"
         for resource in each["resources"]:
             size = f"   {_size(resource['sizeBytes'])}" if resource["sizeBytes"] else ""
-            yield f"  {_SIGNS[resource['change']]} {_NOUNS[resource['type']]} {resource['name']}{size}"
+            yield f"  {_SIGNS[resource['change']]} {NOUNS[resource['type']]} {resource['name']}{size}"
             yield from (f"      {line}" for line in fields(resource.get("patch", ())))
             if "unshown" in resource:
                 yield f"      {resource['unshown']}"

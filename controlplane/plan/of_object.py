@@ -29,13 +29,13 @@ from controlplane.model.objects import ChangeSet, Object, Rejected
 from controlplane.model.proxy import Proxy
 from controlplane.plan.patches import Patches
 from controlplane.plan.planning import Group, Planning
-from controlplane.plan.pushed import SHORT, ResourceChange
+from controlplane.plan.pushed import ResourceChange
 from controlplane.plan.question import object_key
 from controlplane.plan.reasons import reasons
 from controlplane.plan.words import class_words, effect_words, finding_words, left_out_words
 from controlplane.registry.store import Registry
 from controlplane.simulate.questions import WrongQuestionError
-from controlplane.snapshots import ResourceType
+from controlplane.snapshots import SHORT, ResourceType
 
 _MOST_REFUSALS = 20
 

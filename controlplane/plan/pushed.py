@@ -9,18 +9,6 @@ from controlplane.plan.drains import Drains, drains
 from controlplane.plan.written import Change
 from controlplane.snapshots import Resource, ResourceType, Snapshot
 
-SHORT = {
-    ResourceType.CLUSTER: "CDS",
-    ResourceType.ENDPOINT: "EDS",
-    ResourceType.LISTENER: "LDS",
-    ResourceType.ROUTE: "RDS",
-    ResourceType.SECRET: "SDS",
-    ResourceType.EXTENSION: "ECDS",
-    ResourceType.NAME_TABLE: "NDS",
-    ResourceType.TRUST_BUNDLE: "PCDS",
-}
-"""The short names of Envoy's discovery services."""
-
 
 @dataclass(frozen=True, slots=True)
 class ResourceChange:

@@ -30,8 +30,9 @@ from controlplane.plan.answers import differ
 from controlplane.plan.drains import Drains
 from controlplane.plan.patches import Patches
 from controlplane.plan.planning import Broken, Effect, Group, Plan
-from controlplane.plan.pushed import SHORT, ResourceChange
+from controlplane.plan.pushed import ResourceChange
 from controlplane.plan.written import Change
+from controlplane.snapshots import SHORT
 
 _MOST_NAMED = 100
 _MOST_USERS = 3

@@ -47,6 +47,19 @@ _WILDCARD = frozenset(
     }
 )
 
+SHORT: Mapping[ResourceType, str] = {
+    ResourceType.CLUSTER: "CDS",
+    ResourceType.ENDPOINT: "EDS",
+    ResourceType.LISTENER: "LDS",
+    ResourceType.ROUTE: "RDS",
+    ResourceType.VIRTUAL_HOST: "VHDS",
+    ResourceType.SECRET: "SDS",
+    ResourceType.EXTENSION: "ECDS",
+    ResourceType.NAME_TABLE: "NDS",
+    ResourceType.TRUST_BUNDLE: "PCDS",
+}
+"""The short names of the discovery services, of every type."""
+
 Refs = Mapping[ResourceType, frozenset[str]]
 """Names of resources, by their type."""
 _NO_NAMES: frozenset[str] = frozenset()

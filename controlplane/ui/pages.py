@@ -19,8 +19,8 @@ from controlplane.admin.json_text import pieces
 from controlplane.admin.pace import Pause
 from controlplane.api import queries
 from controlplane.api.operations import VIEWS
-from controlplane.api.proxies import SHORT
 from controlplane.api.views import Part
+from controlplane.snapshots import SHORT
 from controlplane.ui.effect import effect_of
 from controlplane.ui.lines import lines
 from controlplane.ui.picture import picture
