@@ -8,6 +8,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -173,6 +174,21 @@ async def test_filters_stay_in_their_form_and_the_next_page_keeps_them() -> None
     assert "reviews" in second.text
 
 
+async def explained(_asked: object) -> dict[str, Any]:
+    """Answer as ``simulate.explanation`` does, with texts that mean harm."""
+    source = {"kind": "VirtualService", "namespace": HOSTILE, "name": HOSTILE, "field": HOSTILE}
+    step = {"step": "route", "value": HOSTILE, "source": source, "note": HOSTILE, "verdict": HOSTILE, "code": HOSTILE}
+    steps = [{**step, "steps": [{"step": "header", "value": HOSTILE}]}]
+    return {
+        "proxy": {"id": HOSTILE, "type": "sidecar", "namespace": HOSTILE},
+        "revision": 7,
+        "steps": steps,
+        "servers": [{"endpoint": HOSTILE, "proxy": HOSTILE, "steps": steps}],
+        "fails": True,
+        "result": HOSTILE,
+    }
+
+
 def hostile() -> AdminSources:
     """Return a world in which everybody means harm: names, refusals and reasons."""
     key = ObjectKey(kinds.VIRTUAL_SERVICE, HOSTILE, HOSTILE)
@@ -188,6 +204,7 @@ def hostile() -> AdminSources:
         services=lambda: [service],
         endpoints=lambda _: (world.endpoint()._replace(workload=HOSTILE, address=HOSTILE),),
         rejected=lambda: [Rejected(key, (HOSTILE,), HOSTILE)],
+        explain=explained,
         problems=lambda: [
             Problem(key, Sort.REFUSED, "Error", HOSTILE + "y" * 1_000_000, HOSTILE, HOSTILE, key, HOSTILE)
         ],
@@ -257,6 +274,7 @@ async def test_an_answer_that_is_too_large_is_left_to_the_api() -> None:
 async def test_hostile_texts_are_texts(address: str) -> None:
     async with serving(hostile()) as session, session.get(address) as response:
         text = await response.text()
+        assert response.status == (404 if address.startswith("/ui/none") else 200), text
     shown = Document(text)
     assert [each["src"] for each in shown.of("script")] == ["/ui/static/page.js"]
     assert "\x1b" not in text
