@@ -33,7 +33,7 @@ run: $(READY) ## a small mesh on this machine: control plane, real Envoys, traff
 test: lint test-unit test-attack test-envoy test-kubernetes test-conformance ## everything that CI runs
 
 .PHONY: test-unit
-test-unit: $(READY) h2spec helm chromium ## tests of the packages, and of the whole over gRPC on loopback, two files at a time
+test-unit: $(READY) packages h2spec helm chromium ## tests of the packages, and of the whole over gRPC on loopback, two files at a time
 	$(PYTEST) -n 2 --dist loadfile --ignore=tests/envoy --ignore=tests/kubernetes --ignore=tests/attack $(ARGS)
 
 .PHONY: test-attack
