@@ -259,10 +259,11 @@ def _changed(watch: Watch, request: Request) -> Watch:
     return _forgiven(watch, after)
 
 
-class _Renamed:
+class Renamed:
     """Subscriptions after a change: streams that go the same way get the same object.
 
-    As many are remembered as have ``most`` names together, the latest used.
+    As many are remembered as have ``most`` names together, the latest used. Sets of a few names take the room of more:
+    most of it is their own.
     """
 
     def __init__(self, most: int) -> None:
@@ -282,9 +283,18 @@ class _Renamed:
             self._held -= _weight(*self._known.popitem(last=False))
         return made
 
+    def forget(self) -> None:
+        """Remember nothing of before."""
+        self._known.clear()
+        self._held = 0
+
+
+_SETS = 24
+"""Names that take as much room as four sets without any."""
+
 
 def _weight(key: tuple[Names, Names, Names], made: Names) -> int:
-    return len(made) + sum(map(len, key))
+    return _SETS + len(made) + sum(map(len, key))
 
 
-_renamed = _Renamed(250_000)
+_renamed = Renamed(250_000)

@@ -19,6 +19,7 @@ from functools import _lru_cache_wrapper
 from pathlib import Path
 
 from controlplane.ads.contents import EMPTY
+from controlplane.ads.protocol import Renamed
 from controlplane.ads.wire import Decoder, Encoder
 from controlplane.cli.main import main as controlplane
 from controlplane.constraints import remembered
@@ -103,7 +104,7 @@ def _empty_caches() -> None:
             each.cache_clear()
         elif isinstance(each, Encoder):  # of responses without a resource, which belong to no snapshot that ends
             each.forget(EMPTY)
-        elif isinstance(each, Decoder):  # of names in requests by state of the world
+        elif isinstance(each, Decoder | Renamed):  # of names in requests
             each.forget()
 
 
