@@ -272,6 +272,7 @@ class Renamed:
         self._known: OrderedDict[tuple[Names, Names, Names], Names] = OrderedDict()
 
     def __call__(self, names: Names, added: Names, dropped: Names) -> Names:
+        """Return the names with those added and without those dropped."""
         key = (names, added, dropped)
         found = self._known.get(key)
         if found is not None:
