@@ -323,6 +323,7 @@ async def _set_level(request: web.Request) -> web.StreamResponse:
     try:
         async with request.app[BODIES].of(request) as body:
             level = str(json_value(body)["output_level"])
+        log.warning("admin.log_level_asked_for", scope=scope, output_level=level)  # before it may be hushed by that
         request.app[SOURCES].set_log_level(scope, level)
     except BodyRefusedError as error:
         return _closing(web.Response(status=error.status, text=f"{error}\n"))
@@ -330,7 +331,6 @@ async def _set_level(request: web.Request) -> web.StreamResponse:
         return web.Response(status=400, text='The level is asked for as {"output_level": "debug"}.\n')
     except ValueError as error:
         return web.Response(status=400, text=f"{error}\n")
-    log.warning("admin.log_level_set", scope=scope, level=level)
     return web.Response(status=202)
 
 

@@ -53,7 +53,7 @@ class State(StrEnum):
 class TypeState(Shown):
     """How one type of configuration stands at a proxy. `rejection` is Envoy's own text, cut, empty without one."""
 
-    type: str = Field(description="`CDS`, `EDS`, `LDS`, `RDS`, `SDS`, `ECDS` or `NDS`")
+    type: str = Field(description="`CDS`, `EDS`, `LDS`, `RDS`, `VHDS`, `SDS`, `ECDS`, `NDS` or `PCDS`")
     state: State
     sent_at: datetime | None
     sent_revision: int

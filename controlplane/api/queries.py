@@ -95,7 +95,7 @@ class ProxyQuery(Query):
     id: Word = Field(description="`POD.NAMESPACE`, or an id of a connection")
 
 
-_TYPES = ("CDS", "EDS", "LDS", "RDS", "SDS", "ECDS", "NDS", "PCDS")
+_TYPES = ("CDS", "EDS", "LDS", "RDS", "VHDS", "SDS", "ECDS", "NDS", "PCDS")
 _TYPE = Field(pattern=f"^({'|'.join(_TYPES)})$", description=", ".join(f"`{name}`" for name in _TYPES))
 
 

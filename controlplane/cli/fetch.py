@@ -89,7 +89,7 @@ def _fetch(address: str, path: str, what: str, posted: bytes | None = None, meth
     if response.status not in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
         text = body.decode(errors="replace").strip()
         if response.status == HTTPStatus.BAD_REQUEST and text:
-            raise Wrong(text)
+            raise Wrong(printable(text, keep="\n"))
         raise Unanswered(f"The {what} at {address} answered {response.status}: {text or response.reason}")
     return body
 

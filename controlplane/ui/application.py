@@ -35,7 +35,8 @@ def add(app: web.Application) -> None:
     """Serve the page in an application of ``admin`` that has the API already."""
     app.on_response_prepare.append(_with_headers)
     app.middlewares.insert(0, _errors)
-    app.router.add_get(f"{ROOT}/", moved)
+    for path in ("/", f"{ROOT}/"):
+        app.router.add_get(path, moved)
     app.router.add_get(f"{ROOT}/static/{{name}}", _file)
     for path, respond in SCREENS.items():
         app.router.add_get(path, respond)

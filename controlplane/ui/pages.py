@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from itertools import chain
@@ -148,8 +149,13 @@ async def _proxy(request: web.Request) -> web.StreamResponse:
         types=[name for name in SHORT.values() if name in detail.resources],
         next=_next(request, part),
         json=f"/api/v1/proxies/{part_of_path(id_)}",
-        command=f"controlplane status {detail.proxy.id}",
+        command=_command("status", detail.proxy.id),
     )
+
+
+def _command(*words: str) -> str:
+    """Return a command that does the same, to be copied into a shell: peers and objects chose some of its words."""
+    return shlex.join(("controlplane", *words))
 
 
 def _of(kind: type[Q], values: Mapping[str, object]) -> Q:
@@ -181,7 +187,7 @@ async def _resource(request: web.Request) -> web.StreamResponse:
         lines="".join(text)[:_LONGEST_RESOURCE].split("\n"),
         whole=length <= _LONGEST_RESOURCE,
         json=_api(request),
-        command=f"controlplane proxy-config all {asked.id} -o json",
+        command=_command("proxy-config", "all", asked.id, "-o", "json"),
     )
 
 
@@ -209,7 +215,7 @@ async def _object(request: web.Request) -> web.StreamResponse:
         lines=await request.app[PACE].gathered(lines(detail.manifest or {})),
         marked={each.path or each.reason.partition(": ")[0] for each in detail.problems},
         json=f"/api/v1/objects/{'/'.join(map(part_of_path, (plain.kind, plain.namespace, plain.name)))}",
-        command=f"controlplane explain {name}",
+        command=_command("explain", name),
     )
 
 
@@ -240,7 +246,7 @@ async def _service(request: web.Request) -> web.StreamResponse:
         raise _WrongError(404, f"There is no service {asked.hostname} of namespace {asked.namespace}.")
     name = f"{detail.service.object.name}.{detail.service.object.namespace}"
     return await _shown(
-        request, "service", detail=detail, json=_api(request), command=f"controlplane describe service {name}"
+        request, "service", detail=detail, json=_api(request), command=_command("describe", "service", name)
     )
 
 
@@ -270,7 +276,8 @@ async def _explain(request: web.Request) -> web.StreamResponse:
     if asked["from"] or asked["url"]:
         answer, wrong = await _explained(request, asked)
     headers = [line for line in asked["header"].splitlines() if line.strip()]
-    said = " ".join(filter(None, (asked["method"] or "GET", asked["url"], *(f"-H '{line}'" for line in headers))))
+    said = ["--from", asked["from"] or "pod/NAMESPACE/NAME", *filter(None, (asked["method"] or "GET", asked["url"]))]
+    said += [word for line in headers for word in ("-H", line)]
     pairs = [("from", asked["from"]), ("method", asked["method"]), ("url", asked["url"]), ("as", asked["as"])]
     found = [(name, value) for name, value in chain(pairs, (("header", line) for line in headers)) if value]
     return await _shown(
@@ -280,7 +287,7 @@ async def _explain(request: web.Request) -> web.StreamResponse:
         answer=answer,
         wrong=wrong,
         json=str(request.rel_url.with_path("/api/v1/explain").with_query(found)) if answer is not None else "",
-        command=f"controlplane explain --from {asked['from'] or 'pod/NAMESPACE/NAME'} {said}",
+        command=_command("explain", *said),
     )
 
 

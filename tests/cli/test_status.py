@@ -347,3 +347,24 @@ async def test_what_could_not_be_built_is_named() -> None:
     shown = json.loads(watched.out)[0]["resources"][ResourceType.CLUSTER.value]
     assert shown["unbuilt"] == [{"name": "outbound|80||b.shop.svc", "reason": "ValueError: broken"}]
     assert shown["unbuiltCount"] == 1
+
+
+async def test_what_a_control_plane_says_is_no_order_to_the_terminal() -> None:
+    async def refuse(_request: web.Request) -> web.Response:
+        return web.Response(status=400, text="\x1b]0;owned\x07 no")
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", refuse)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        where = ("--address", f"127.0.0.1:{runner.addresses[0][1]}")
+        for command in (("status",), ("explain", "VirtualService/a/b"), ("admin", "log", "--level", "a:debug")):
+            result = await run(*command, *where)
+            assert "owned" in result.err
+            assert "\x1b" not in result.out + result.err
+            assert "\x07" not in result.out + result.err
+    finally:
+        await runner.cleanup()

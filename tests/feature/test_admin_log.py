@@ -44,6 +44,12 @@ async def test_what_is_none_is_told_and_changes_nothing(server: Server) -> None:
     assert (nobody.code, "no replica is called istiod-x" in nobody.err) == (1, True), nobody.err
 
 
+async def test_who_silences_the_log_is_told_of_in_it(server: Server) -> None:
+    assert (await run("admin", "log", "--level", "error", "--address", server.monitoring)).code == 0
+    told = await server.event("admin.log_level_asked_for", scope="all", output_level="error")
+    assert told["level"] == "warning"
+
+
 async def test_a_web_page_of_elsewhere_cannot_set_it(server: Server) -> None:
     async with aiohttp.ClientSession(f"http://{server.monitoring}") as session:
         for headers, body, status in (

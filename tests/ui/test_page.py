@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
 from itertools import pairwise
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -280,6 +282,21 @@ async def test_hostile_texts_are_texts(address: str) -> None:
     assert "\x1b" not in text
     assert "\u202e" not in text
     assert len(text) < 60_000, "a megabyte is cut"
+
+
+async def test_commands_that_are_offered_are_quoted_for_a_shell() -> None:
+    """Who connects chooses the name in them."""
+    id_ = "x$(touch pwned);'.shop"
+    asked = world.sources(replace(world.healthy(), proxy=replace(world.proxy("web-1"), id=id_), connection_id="web"))
+    assert shlex.join(("controlplane", "status", id_)) in (await page("/ui/proxies/web", asked)).text
+    line = "x: 'a' $(touch pwned)"
+    shown = await page(f"/ui/explain?url=http://a/&header={quote(line)}", hostile())
+    assert shlex.join(("-H", line)) in shown.text
+
+
+async def test_the_port_itself_leads_to_the_page() -> None:
+    async with serving() as session, session.get("/", allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (302, "/ui")
 
 
 async def test_a_cut_text_says_how_much_is_missing() -> None:
