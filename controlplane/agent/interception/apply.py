@@ -59,7 +59,7 @@ def _clean_up(request: Request, made: Mapping[Family, Sequence[Rule]], tell: Cal
         for arguments in removal(held):
             tell(f"{command} {' '.join(arguments)}\n")
             if not request.dry_run:  # what is not there need not go
-                subprocess.run([command, *arguments], check=False, capture_output=True, timeout=_TIMEOUT_SECONDS)  # noqa: S603 - our own arguments
+                _ended([command, *arguments])
 
 
 def _stands(request: Request, family: Family, held: Sequence[Rule]) -> bool:
@@ -67,7 +67,7 @@ def _stands(request: Request, family: Family, held: Sequence[Rule]) -> bool:
     command = _command(request, family, "")
     for rule in held:
         asked = [command, "-t", rule.table, "-C", rule.chain, *rule.body.split()]
-        if subprocess.run(asked, check=False, capture_output=True, timeout=_TIMEOUT_SECONDS).returncode != 0:  # noqa: S603 - as above
+        if _ended(asked).returncode != 0:
             return False
     return bool(held)
 
@@ -85,15 +85,26 @@ def _route(options: Options, made: Mapping[Family, Sequence[Rule]]) -> None:
 
 
 def _run(command: Sequence[str], text: str, allowed: str = "") -> None:
-    try:
-        ended = subprocess.run(  # noqa: S603 - our own arguments
-            command, input=text, text=True, capture_output=True, check=False, timeout=_TIMEOUT_SECONDS
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ApplyError(f"{command[0]}: {error}") from error
+    ended = _ended(command, text)
     if ended.returncode != 0 and not (allowed and allowed in ended.stderr):
         words = ended.stderr.strip() or f"ended with {ended.returncode}"
         raise ApplyError(f"{' '.join(command)}: {words}")
+
+
+def _ended(command: Sequence[str], text: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a program with a text as its input until it has ended; raise ``ApplyError`` where that is not to be had."""
+    try:
+        return subprocess.run(  # noqa: S603 - our own arguments
+            command,
+            input=text,
+            text=True,
+            errors="replace",
+            capture_output=True,
+            check=False,
+            timeout=_TIMEOUT_SECONDS,
+        )
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        raise ApplyError(f"{command[0]}: {error}") from error
 
 
 def _command(request: Request, family: Family, ending: str) -> str:
