@@ -125,8 +125,10 @@ def parsed(arguments: Sequence[str], environment: Mapping[str, str]) -> Request:
     stated = _stated(arguments)
     values = {flag.key: _value(flag, stated, environment) for flag in FLAGS}
     _check(values)
-    request = Request(
-        options=_options(values, environment),
+    options = _options(values, environment)
+    options.check()
+    return Request(
+        options=options,
         dry_run=values["dry-run"],
         apply=not values["skip-rule-apply"],
         cleanup=values["cleanup-only"],
@@ -136,8 +138,6 @@ def parsed(arguments: Sequence[str], environment: Mapping[str, str]) -> Request:
         namespace=Path(values["network-namespace"]) if values["network-namespace"] else None,
         validation=_validation(values) if values["run-validation"] else None,
     )
-    request.options.check()
-    return request
 
 
 def _stated(arguments: Sequence[str]) -> Mapping[str, str]:
@@ -180,13 +180,9 @@ def _duration(named: str, text: str) -> timedelta:
 
 
 def _validation(values: Mapping[str, Any]) -> Validation:
-    ports = []
-    for name in ("envoy-port", "inbound-capture-port"):
-        if not values[name].isdecimal():
-            raise OptionError(f"--{name}: {values[name]!r} is no port")
-        ports.append(int(values[name]))
+    ports = (int(values["envoy-port"]), int(values["inbound-capture-port"]))
     seconds = _duration("--probe-timeout", values["probe-timeout"]).total_seconds()
-    return Validation((ports[0], ports[1]), int(values["iptables-probe-port"]), seconds)
+    return Validation(ports, int(values["iptables-probe-port"]), seconds)
 
 
 def _options(values: Mapping[str, Any], environment: Mapping[str, str]) -> Options:

@@ -59,6 +59,62 @@ def test_what_makes_no_sense_is_said(arguments: list[str], environment: dict[str
     assert word in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("named", "value"),
+    [
+        ("--istio-exclude-interfaces", "eth9 -j RETURN"),
+        ("--istio-exclude-interfaces", "eth9\nCOMMIT\n*filter\n-F"),
+        ("--istio-exclude-interfaces", "eth9\0"),
+        ("--istio-exclude-interfaces", "sixteen-letters."),
+        ("--kube-virt-interfaces", "\u00e9th0"),
+        ("--kube-virt-interfaces", "-1"),
+        ("--istio-inbound-ports", "80 -j ACCEPT"),
+        ("--istio-inbound-ports", "123456"),
+        ("--istio-inbound-ports", "*,**"),
+        ("--istio-local-exclude-ports", "-http"),
+        ("--istio-outbound-ports", "*"),
+        ("--istio-outbound-ports", "80:"),
+        ("--istio-local-outbound-ports-exclude", "\u00b2"),
+        ("--proxy-uid", "0 -j ACCEPT"),
+        ("--proxy-gid", "!"),
+        ("--envoy-port", "1:2"),
+        ("--inbound-capture-port", ""),
+        ("--inbound-tunnel-port", "15008 "),
+        ("--istio-inbound-tproxy-mark", "1/1"),
+        ("--istio-inbound-tproxy-route-table", "133 x"),
+        ("--istio-service-cidr", "10.0.0.0/8 -j ACCEPT"),
+        ("--istio-service-cidr", "fe80::%x\n-F/64"),
+        ("--istio-service-exclude-cidr", "fe80::%x -j ACCEPT/64"),
+        ("ISTIO_OUTBOUND_OWNER_GROUPS", "1 -j ACCEPT"),
+        ("ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", "ftp\n-F"),
+    ],
+)
+def test_what_would_be_more_than_a_part_of_a_rule_is_refused_with_the_option(named: str, value: str) -> None:
+    arguments, environment = ([f"{named}={value}"], {}) if named.startswith("-") else ([], {named: value})
+    with pytest.raises(OptionError) as refused:
+        parsed(arguments, environment)
+    assert str(refused.value).startswith(f"{named}: ")
+    assert repr(value.rpartition(",")[2]) in str(refused.value)
+
+
+@pytest.mark.parametrize("named", ["--istio-exclude-interfaces", "--istio-inbound-ports", "--istio-service-cidr"])
+def test_a_value_without_end_is_shown_by_its_beginning(named: str) -> None:
+    with pytest.raises(OptionError, match=rf"^{named}: '1{{64}}\.\.\.' is no ") as refused:
+        parsed([named, "1" * 200_000], {})
+    assert len(str(refused.value)) < 200
+
+
+def test_what_rules_may_have_in_them_is_taken() -> None:
+    """Ranges of ports and services, interfaces of all kinds, names of users and groups, marks in base 16."""
+    options = parsed(
+        ["-b", "8000:8080,1,http,*", "-c", "eth+,br-1.2,a@b:0", "-u", "istio-proxy", "-t", "0x539", "-r", "main"],
+        {"ISTIO_OUTBOUND_OWNER_GROUPS": "java,systemd-x.y"},
+    ).options
+    assert options.inbound_ports == ("8000:8080", "1", "http", "*")
+    assert options.excluded_interfaces == ("eth+", "br-1.2", "a@b:0")
+    assert (options.users, options.owner_groups) == (("istio-proxy",), ("java", "systemd-x.y"))
+
+
 def test_name_servers_by_family() -> None:
     text = "search x\nnameserver 10.96.0.10\nnameserver fd00::a\n# nameserver 1.1.1.1\nnameserver nowhere\nnameserver\n"
     assert host.name_servers(text) == (("10.96.0.10",), ("fd00::a",))
