@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -22,6 +25,9 @@ from controlplane.cni.server import Answers, PluginServer
 _LOOK_SECONDS = 1.0
 _REPAIR_EVERY = 3
 """A look at pods of the node comes with each third look at the files."""
+
+MOST_CALLERS = 32
+"""Callers that are answered on a port of pages at a time."""
 
 _VERSION = "0.3.1"
 _WAYS: tuple[tuple[str, Way], ...] = (
@@ -131,11 +137,11 @@ class NodeAgent:
         """Run. Raises ``OSError`` where a port or the socket is not to be had, ``files.FilesError``."""
         settings = self._settings
         answers = Answers(self._api.pod, self._metrics, native_nftables=settings.native_nftables)
-        pages = partial(_Pages, self)
+        pages = partial(Pages, self)
         with (
             PluginServer(settings.run / "plugin.sock", answers) as plugin,
-            ThreadingHTTPServer(("", settings.health_port), pages) as health,
-            ThreadingHTTPServer(("", settings.metrics_port), pages) as metrics,
+            PageServer(("", settings.health_port), pages) as health,
+            PageServer(("", settings.metrics_port), pages) as metrics,
         ):
             servers = (plugin, health, metrics)
             for server in servers:
@@ -193,14 +199,50 @@ class NodeAgent:
             self._mender.once()
         except ApiError as error:
             log.warning("cni.pods_unread", reason=str(error))
+        except Exception:  # our own failure: the plugin stays in place, and pods are looked at again
+            log.exception("cni.repair_failed")
 
 
-class _Pages(BaseHTTPRequestHandler):
+class PageServer(ThreadingHTTPServer):
+    """Has so many callers at once; for one more the oldest has to go, so that who asks nothing keeps nobody out."""
+
+    request_queue_size = 4 * MOST_CALLERS
+
+    def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - as its base has them
+        self._callers: dict[socket.socket, None] = {}
+        self._lock = threading.Lock()
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as its base has it
+        """Answer a caller in a thread."""
+        with self._lock:
+            if len(self._callers) >= MOST_CALLERS:
+                oldest = next(iter(self._callers))
+                del self._callers[oldest]
+                with suppress(OSError):  # it has gone by itself
+                    oldest.shutdown(socket.SHUT_RDWR)
+            self._callers[request] = None
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - as its base has it
+        """Let go of a caller that was answered, or went."""
+        with self._lock:
+            self._callers.pop(request, None)
+        super().shutdown_request(request)
+
+
+class Pages(BaseHTTPRequestHandler):
+    """The pages of an agent."""
+
+    timeout = 5
+    """Seconds that a caller may say nothing."""
+
     def __init__(self, agent: NodeAgent, *arguments: object) -> None:
         self._agent = agent
         super().__init__(*arguments)  # type: ignore[arg-type] # as the server calls it
 
     def do_GET(self) -> None:
+        """Answer with a page."""
         status, text = self._agent.page(self.path)
         self.send_response(status)
         self.send_header("content-type", "text/plain; charset=utf-8")
