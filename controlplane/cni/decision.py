@@ -50,11 +50,18 @@ def decision(pod: Json, *, native_nftables: bool = False) -> PassedOver | Led:
     return PassedOver(reason) if reason else Led(_arguments(pod, native_nftables=native_nftables))
 
 
+def uses_node_network(pod: Json) -> bool:
+    """Whether a pod has no network of its own: rules made for it would lead the traffic of the whole node."""
+    return bool((pod.get("spec") or {}).get("hostNetwork"))
+
+
 def _reason(pod: Json) -> str:
     """Return why a pod is passed over; empty where it is not."""
     annotations, labels = _metadata(pod, "annotations"), _metadata(pod, "labels")
     containers = _containers(pod)
     proxy = containers.get(PROXY)
+    if uses_node_network(pod):
+        return "it is in the node's own network"
     if INIT in containers:
         return f"its container {INIT} makes the rules"
     if proxy is None:

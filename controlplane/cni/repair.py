@@ -6,6 +6,7 @@ another; it is labelled, for somebody to look after. Reference: ``cni/pkg/repair
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +16,14 @@ from typing import Any, Literal
 import structlog
 
 from controlplane.agent.interception.validation import FAILED
-from controlplane.cni.decision import STATUS, VALIDATION, Led, PassedOver, UnusablePodError, decision
+from controlplane.cni.decision import (
+    STATUS,
+    VALIDATION,
+    PassedOver,
+    UnusablePodError,
+    decision,
+    uses_node_network,
+)
 from controlplane.cni.kubernetes import Api, ApiError
 from controlplane.cni.metrics import Metrics
 from controlplane.cni.redirection import RedirectionError, redirect
@@ -67,6 +75,10 @@ class Repair:
             log.warning("cni.repair_failed", namespace=namespace, name=name, way=self.way, reason=str(error))
             self.metrics.count(METRIC, type=self.way, result="fail")
             return False
+        except Exception:  # our own failure, with one pod: the others, and the plugin, do not wait for it
+            log.exception("cni.repair_failed", namespace=namespace, name=name, way=self.way)
+            self.metrics.count(METRIC, type=self.way, result="fail")
+            return False
         log.info("cni.repaired", namespace=namespace, name=name, way=self.way)
         self.metrics.count(METRIC, type=self.way, result="success")
         return True
@@ -81,17 +93,22 @@ class Repair:
             self._tell(pod, "LabelBrokenPod", "pod detected as broken, labelling: its traffic is not led to its proxy")
             self.api.label(namespace, name, dict([self.label]))
         else:
-            network = network_of(self.processes, uid)
-            if network is None:
-                raise UnmendedError("no process of it is found")
-            try:
-                found = decision(pod, native_nftables=self.native_nftables)
-                if isinstance(found, Led):
-                    redirect(found, network)
-            except (UnusablePodError, RedirectionError) as error:
-                raise UnmendedError(str(error)) from error
+            self._lead(pod)
+
+    def _lead(self, pod: Json) -> None:
+        file = network_of(self.processes, pod["metadata"]["uid"])
+        if file is None:
+            raise UnmendedError("no process of it is found")
+        try:
+            found = decision(pod, native_nftables=self.native_nftables)
             if isinstance(found, PassedOver):
                 raise UnmendedError(f"its traffic is not to be led: {found.reason}")
+            with file.open("rb") as network:  # one that is open stays the same, whoever gets the number of the process
+                if is_node_network(self.processes, network.fileno()):
+                    raise UnmendedError("a process of it is in the node's own network")
+                redirect(found, network.fileno())
+        except (OSError, UnusablePodError, RedirectionError) as error:
+            raise UnmendedError(str(error)) from error
 
     def _tell(self, pod: Json, reason: str, message: str) -> None:
         metadata, now = pod["metadata"], datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -118,6 +135,8 @@ def is_broken(pod: Json) -> bool:
     """Whether a pod that was injected has found out that its traffic is not led to its proxy, and waits for that."""
     if STATUS not in (pod["metadata"].get("annotations") or {}) or "deletionTimestamp" in pod["metadata"]:
         return False
+    if uses_node_network(pod):
+        return False
     statuses: Iterable[Json] = (pod.get("status") or {}).get("initContainerStatuses") or ()
     for status in statuses:
         if status.get("name") == VALIDATION:
@@ -142,3 +161,16 @@ def network_of(processes: Path, uid: str) -> Path | None:
         if any(name in groups for name in names):
             return each / "ns" / "net"
     return None
+
+
+def is_node_network(processes: Path, network: int) -> bool:
+    """Whether an open network namespace is the one that the node's first process is in.
+
+    Where AppArmor or its like lets nobody look at that process, only ``uses_node_network`` tells.
+    """
+    try:
+        first = (processes / "1" / "ns" / "net").stat()
+    except OSError as error:
+        log.debug("cni.node_network_unknown", reason=str(error))
+        return False
+    return os.path.samestat(first, os.fstat(network))

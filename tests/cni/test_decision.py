@@ -73,6 +73,12 @@ def with_rules() -> dict[str, Any]:
     return found
 
 
+def in_the_node_s_network() -> dict[str, Any]:
+    found = pod()
+    found["spec"]["hostNetwork"] = True
+    return found
+
+
 def not_injected() -> dict[str, Any]:
     found = pod()
     found["metadata"]["annotations"] = {}
@@ -82,6 +88,7 @@ def not_injected() -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("passed", "reason"),
     [
+        (in_the_node_s_network(), "it is in the node's own network"),
         (with_rules(), "its container istio-init makes the rules"),
         (without_proxy(), "it has no container istio-proxy"),
         (pod(proxy={"env": [{"name": "DISABLE_ENVOY", "value": "true"}]}), "it runs no Envoy"),

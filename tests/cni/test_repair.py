@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from controlplane.cni.kubernetes import Api, ApiError
 from controlplane.cni.metrics import Metrics
@@ -40,6 +41,7 @@ def pod(state: dict[str, Any], last: dict[str, Any] | None = None, **metadata: A
         pytest.param(pod({"waiting": {}}), False, id="it-has-not-looked-yet"),
         pytest.param(pod(FAILED, annotations={}), False, id="nothing-was-injected"),
         pytest.param(pod(FAILED, deletionTimestamp="2026-01-01T00:00:00Z"), False, id="it-goes"),
+        pytest.param(pod(FAILED) | {"spec": {"hostNetwork": True}}, False, id="it-is-in-the-node-s-network"),
         pytest.param({"metadata": {"annotations": {"sidecar.istio.io/status": "{}"}}}, False, id="it-has-no-status"),
     ],
 )
@@ -153,6 +155,65 @@ def test_what_cannot_be_mended_is_counted(tmp_path: Path) -> None:
     assert refused.value.status == 403
     for way in ("repair", "delete"):
         assert f'istio_cni_repair_pods_repaired_total{{result="fail",type="{way}"}} 1' in metrics.text()
+
+
+def sidecar(**annotations: str) -> dict[str, Any]:
+    found = pod(FAILED, annotations={"sidecar.istio.io/status": "{}", **annotations})
+    return found | {"spec": {"containers": [{"name": "istio-proxy", "args": ["proxy", "sidecar"]}]}}
+
+
+def processes(folder: Path) -> Path:
+    """Make a folder of processes, one of them in the pod; its network is a file, which nobody can enter."""
+    (folder / "77" / "ns").mkdir(parents=True)
+    (folder / "77" / "cgroup").write_text(f"0::/kubepods/pod{UID}/c\n")
+    (folder / "77" / "ns" / "net").touch()
+    return folder
+
+
+def failures(logs: Iterable[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:
+    return [each for each in logs if each["event"] == "cni.repair_failed"]
+
+
+@pytest.mark.parametrize("native", [False, True], ids=["iptables", "nftables"])
+@pytest.mark.parametrize(
+    "value", ["1" * 200_000, "\0", "eth0 -j ACCEPT", "eth0\n-F"], ids=["long", "nul", "blank", "line"]
+)
+def test_an_annotation_that_is_no_name_of_an_interface_ends_nothing(
+    tmp_path: Path, value: str, *, native: bool
+) -> None:
+    named = "traffic.sidecar.istio.io/excludeInterfaces"
+    with api(tmp_path, sidecar(**{named: value})) as (server, _), capture_logs() as logs:
+        repair = Repair(server, Metrics(), "n", processes=processes(tmp_path / "proc"), native_nftables=native)
+        assert repair.once() == 0
+    (said,) = failures(logs)
+    assert (said["namespace"], said["name"]) == ("n", "p")
+    assert said["reason"].startswith("--istio-exclude-interfaces: ")
+    assert len(said["reason"]) < 200
+
+
+def test_our_failure_with_one_pod_is_counted_and_the_others_are_mended(tmp_path: Path) -> None:
+    """A container without a name is none that an API server takes."""
+    other = sidecar() | {"spec": {"containers": [{}]}}
+    other["metadata"] |= {"uid": UID[:-1] + "2", "name": "odd"}
+    folder = processes(tmp_path / "proc")
+    with (folder / "77" / "cgroup").open("a") as groups:
+        groups.write(f"0::/kubepods/pod{other['metadata']['uid']}/c\n")
+    metrics = Metrics()
+    with api(tmp_path, other, sidecar()) as (server, _), capture_logs() as logs:
+        assert Repair(server, metrics, "n", processes=folder).once() == 0
+    assert [(each["name"], each["log_level"]) for each in failures(logs)] == [("odd", "error"), ("p", "warning")]
+    assert 'istio_cni_repair_pods_repaired_total{result="fail",type="repair"} 2' in metrics.text()
+
+
+def test_no_rules_are_made_in_the_node_s_own_network(tmp_path: Path) -> None:
+    """The pod says that it has a network; its process is where the node's first one is."""
+    folder = processes(tmp_path / "proc")
+    (folder / "1" / "ns").mkdir(parents=True)
+    (folder / "1" / "cgroup").write_text("0::/init.scope\n")
+    (folder / "1" / "ns" / "net").hardlink_to(folder / "77" / "ns" / "net")
+    with api(tmp_path, sidecar()) as (server, _), capture_logs() as logs:
+        assert Repair(server, Metrics(), "n", processes=folder).once() == 0
+    assert [each["reason"] for each in failures(logs)] == ["a process of it is in the node's own network"]
 
 
 def test_an_api_server_that_is_away_is_named(tmp_path: Path) -> None:
