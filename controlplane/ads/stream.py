@@ -155,13 +155,13 @@ class Stream:
                 continue
             self.proxy = proxy_of(node)
             self._credential.check(self.proxy)
-            async with self._serving.opening.entered(self._transport.address):
-                await self._serving.machines.joined(self.proxy, self._credential)
-                try:
+            await self._serving.machines.joined(self.proxy, self._credential)  # may take long: others do not wait
+            try:
+                async with self._serving.opening.entered(self._transport.address):
                     self._session = await self._serving.source.open(self.proxy, self._changed)
-                except BaseException:
-                    self._serving.machines.left(self.proxy)
-                    raise
+            except BaseException:
+                self._serving.machines.left(self.proxy)
+                raise
             self._snapshot = self._session.snapshot
             if self._variant is Variant.DELTA:
                 self._split = takes_virtual_hosts(self.proxy, offered=self._serving.virtual_hosts)

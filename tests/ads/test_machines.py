@@ -28,9 +28,14 @@ class Account(Machines):
     def __init__(self) -> None:
         self.heard: list[str] = []
         self.reason = ""
+        self.slow = asyncio.Event()  # set where machines are registered at once
+        self.slow.set()
+        self.joining = 0
 
     async def joined(self, proxy: Proxy, credential: Credential) -> None:
-        await asyncio.sleep(0)
+        self.joining += 1
+        if proxy.id.startswith("vm"):
+            await self.slow.wait()
         if self.reason:
             raise StreamRefused(Refusal.PRECONDITION, self.reason)
         self.heard.append(f"joined {proxy.id} {credential.namespace}")
@@ -83,3 +88,25 @@ async def test_a_machine_that_may_not_join_is_told_why_and_has_not_left() -> Non
         assert await client.ended() == (grpc.StatusCode.FAILED_PRECONDITION, account.reason)
         await client.close()
     assert account.heard == []
+
+
+async def test_machines_whose_registration_takes_long_keep_no_other_proxy_out() -> None:
+    account = Account()
+    account.slow.clear()
+    async with served(account) as port:
+        machines = [
+            Client(port, Variant.DELTA, f"sidecar~10.0.1.{n}~vm-{n}.shop~shop.svc.cluster.local") for n in range(8)
+        ]
+        for each in machines:
+            await each.ask(CDS)
+        await until(lambda: account.joining == 8)
+        other = Client(port, Variant.DELTA)
+        await other.ask(CDS)
+        await other.read()
+        assert account.heard == ["joined app.shop None"]
+        account.slow.set()
+        for each in machines:
+            await each.read()
+        for each in (*machines, other):
+            await each.close()
+        await until(lambda: len(account.heard) == 18)
