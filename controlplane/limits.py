@@ -61,6 +61,9 @@ class Limits:
     certificates_per_second: Annotated[
         float, "Most certificates signed in a second for one identity at one address, after the first thousand."
     ] = 20.0
+    max_machines_per_identity: Annotated[
+        int, "Most WorkloadEntries that one service account may have registered with one replica."
+    ] = 256
     max_debug_requests: Annotated[int, "Most requests for debug pages over xDS of one address that wait."] = 8
     max_review_size: Annotated[int, "Largest body that the webhooks take, in bytes."] = 16 << 20
     max_review_bytes: Annotated[int, "Most bytes of such bodies that the webhooks hold at a time."] = 64 << 20

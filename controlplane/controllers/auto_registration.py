@@ -1,7 +1,8 @@
 """Registers machines that Kubernetes does not run: each that connects gets a WorkloadEntry, which goes after it.
 
 A machine's proxy names its WorkloadGroup (node metadata ``AUTO_REGISTER_GROUP``), or a WorkloadEntry that somebody has
-written (``WORKLOAD_ENTRY``), which is never removed. What it says of its health becomes the condition ``Healthy``.
+written (``WORKLOAD_ENTRY``), which is never removed. What it says of its health becomes the condition ``Healthy``; of
+an entry that somebody has written only where its annotation ``HEALTH_CHECKS`` asks for it. Either has to be its own.
 The replica that a machine is connected to writes; the leader removes what is left (``sweep``).
 """
 
@@ -9,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from typing import NamedTuple
 
 import structlog
 from aiohttp import ClientError
@@ -31,12 +34,14 @@ from controlplane.controllers.workload_entries import (
     entry_name,
     entry_of,
     is_due,
+    takes_health,
     without_health,
     written_time,
 )
 from controlplane.model import kinds
 from controlplane.model.objects import Object, ObjectKey
 from controlplane.model.proxy import Proxy
+from controlplane.registry.networks import unusable
 
 _TIMEOUT = 10  # seconds
 _MERGE = "application/merge-patch+json"
@@ -47,22 +52,38 @@ log = structlog.get_logger(__name__)
 
 
 class RegistrationError(Exception):
-    """A machine is not registered; the text says why. ``temporary`` where it may be later."""
+    """A machine is not registered; the text says why. ``temporary`` where it may be later.
 
-    def __init__(self, reason: str, *, temporary: bool = False) -> None:
+    ``limit`` is the name of the limit that its identity has run into, empty where it is none.
+    """
+
+    def __init__(self, reason: str, *, temporary: bool = False, limit: str = "") -> None:
         super().__init__(reason)
-        self.temporary = temporary
+        self.temporary, self.limit = temporary, limit
 
 
 @dataclass(frozen=True, slots=True)
 class RegistrationOptions:
-    """``grace`` is how long an entry stays after its machine has left, ``max_age`` how old a connection may be."""
+    """``grace`` is how long an entry stays after its machine has left, ``max_age`` how old a connection may be.
 
+    ``most`` is how many entries one identity may have registered here. ``place`` lets so many register at a time, each
+    identity in its turn; it may refuse by an error of its own.
+    """
+
+    most: int
     registers: bool = True
     tells_health: bool = True
     proves_identity: bool = True
     grace: timedelta = timedelta(seconds=10)
     max_age: timedelta = timedelta(minutes=30)
+    place: Callable[[str], AbstractAsyncContextManager[None]] = lambda _identity: nullcontext()
+
+
+class _Caller(NamedTuple):
+    """What somebody has proved to be; a namespace of ``None`` is nothing."""
+
+    namespace: str | None
+    service_account: str
 
 
 @dataclass(slots=True)
@@ -78,6 +99,11 @@ class _Machine:
     told: str | None = None
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    @property
+    def name(self) -> str:
+        """What it is known by: who only names an entry is another than who has registered it."""
+        return _name(self.key, registered=self.registered)
+
 
 class AutoRegistration:
     """Writes the entries of the machines that are connected here. ``identity`` is the name of this replica.
@@ -90,13 +116,15 @@ class AutoRegistration:
         client: ApiClient,
         find: Callable[[ObjectKey], Object | None],
         identity: str,
-        options: RegistrationOptions | None = None,
+        options: RegistrationOptions,
     ) -> None:
         self._api = CustomObjectsApi(client)
         self._find = find
         self._identity = identity
-        self._options = options or RegistrationOptions()
+        self._options = options
         self._machines: dict[str, _Machine] = {}
+        self._streams: dict[int, tuple[Proxy, _Machine]] = {}  # by the identity of what is beside it
+        self._entries: dict[str, set[ObjectKey]] = {}  # by who has registered them; some may be gone
         self._queue = WorkQueue(self._right)
 
     async def joined(self, proxy: Proxy, namespace: str | None, service_account: str) -> None:
@@ -111,16 +139,21 @@ class AutoRegistration:
         if place is None:
             return
         key, group_name = place
-        group = self._group(proxy, key, group_name)
-        if group is not None:
-            self._check(proxy, group, namespace, service_account)
-        machine = self._machines.setdefault(str(key), _Machine(key, registered=group is not None))
-        machine.streams += 1
-        if group is None:
+        caller = _Caller(namespace, service_account)
+        if not group_name:
+            if self._may_tell(proxy, key, caller):
+                self._note(proxy, key, registered=False)
             return
+        group = self._group(proxy, group_name)
+        self._check(proxy, caller, group, group.spec.template.service_account)
+        if word := unusable(proxy.ips[0]):
+            raise _failed(proxy, f"its address {proxy.ips[0]} is {word}, which no other machine reaches it by")
+        identity = f"{namespace or proxy.namespace}/{service_account}"
+        self._count(proxy, key, identity)
+        machine = self._note(proxy, key, registered=True)
         machine.connected, machine.left = written_time(datetime.now(UTC)), ""
         try:
-            async with machine.writing, asyncio.timeout(_TIMEOUT):
+            async with asyncio.timeout(_TIMEOUT), machine.writing, self._options.place(identity):
                 await self._register(machine, group, proxy)
         except _FAILURES as error:
             self.left(proxy)
@@ -130,21 +163,21 @@ class AutoRegistration:
             raise
 
     def left(self, proxy: Proxy) -> None:
-        """Note that a stream has ended which had joined."""
-        machine = self._machine(proxy)
+        """Note that a stream has ended which had joined; it is known by the very object that it joined with."""
+        _, machine = self._streams.pop(id(proxy), (None, None))
         if machine is None:
             return
         machine.streams -= 1
         if machine.streams <= 0:
             machine.left = written_time(datetime.now(UTC))
-            self._queue.add(str(machine.key))
+            self._queue.add(machine.name)
 
     def told_health(self, proxy: Proxy, problem: str) -> None:
-        """Note what a machine says of its workload: what is wrong, or nothing."""
-        machine = self._machine(proxy)
+        """Note what a machine that has joined says of its workload: what is wrong, or nothing."""
+        _, machine = self._streams.get(id(proxy), (None, None))
         if machine is not None and self._options.tells_health:
             machine.problem = problem
-            self._queue.add(str(machine.key))
+            self._queue.add(machine.name)
 
     async def run(self) -> None:
         """Write what is to be written until cancelled; what cannot be is tried again, later each time."""
@@ -170,31 +203,59 @@ class AutoRegistration:
             return ObjectKey(kinds.WORKLOAD_ENTRY, proxy.namespace, entry), ""
         return None
 
-    def _machine(self, proxy: Proxy) -> _Machine | None:
-        place = self._place(proxy)
-        return self._machines.get(str(place[0])) if place is not None else None
+    def _note(self, proxy: Proxy, key: ObjectKey, *, registered: bool) -> _Machine:
+        """Note a stream of a machine, and return the machine."""
+        machine = self._machines.setdefault(_name(key, registered=registered), _Machine(key, registered))
+        machine.streams += 1
+        self._streams[id(proxy)] = proxy, machine
+        return machine
 
-    def _group(self, proxy: Proxy, key: ObjectKey, name: str) -> Object | None:
-        """Return the group that is named, ``None`` where none is. Raises ``RegistrationError``."""
-        if not name:
-            if self._find(key) is None:
-                raise _failed(proxy, f"cannot find WorkloadEntry {key.namespace}/{key.name}")
-            return None
+    def _may_tell(self, proxy: Proxy, key: ObjectKey, caller: _Caller) -> bool:
+        """Whether an entry that is named has its health told. Raises ``RegistrationError`` where it is another's."""
+        entry = self._find(key)
+        name = f"{key.namespace}/{key.name}"
+        if entry is None:
+            raise _failed(proxy, f"cannot find WorkloadEntry {name}")
+        if entry.meta.annotations.get(GROUP):
+            raise _failed(proxy, f"WorkloadEntry {name} is of a machine that registers itself")
+        if not takes_health(entry.meta.annotations):
+            return False
+        self._check(proxy, caller, entry, entry.spec.service_account)
+        return True
+
+    def _group(self, proxy: Proxy, name: str) -> Object:
         group = self._find(ObjectKey(kinds.WORKLOAD_GROUP, proxy.namespace, name))
         if group is None:
             raise _failed(proxy, f"cannot find WorkloadGroup {proxy.namespace}/{name}")
         return group
 
-    def _check(self, proxy: Proxy, group: Object, namespace: str | None, service_account: str) -> None:
-        """Let a machine be what it has proved to be. Raises ``RegistrationError``."""
+    def _check(self, proxy: Proxy, caller: _Caller, held: Object, wanted: str) -> None:
+        """Let a machine be what it has proved to be: of a group or entry, and of the service account that it wants."""
         if not self._options.proves_identity:
             return
-        if namespace is None:
+        if caller.namespace is None:
             raise _failed(proxy, "it has proved no identity, which a port with TLS asks for")
-        wanted = group.spec.template.service_account
-        if namespace != group.meta.namespace or wanted not in {"", service_account}:
-            belongs = f"{group.meta.namespace}/{wanted or 'any'}"
-            raise _failed(proxy, f"its identity is {namespace}/{service_account}, the group is for {belongs}")
+        if caller.namespace != held.meta.namespace or wanted not in {"", caller.service_account}:
+            what = "entry" if held.kind == kinds.WORKLOAD_ENTRY else "group"
+            belongs = f"{held.meta.namespace}/{wanted or 'any'}"
+            raise _failed(
+                proxy, f"its identity is {caller.namespace}/{caller.service_account}, the {what} is for {belongs}"
+            )
+
+    def _count(self, proxy: Proxy, key: ObjectKey, identity: str) -> None:
+        """Count an entry as registered by an identity. Raises ``RegistrationError`` where it has too many."""
+        held, most = self._entries.setdefault(identity, set()), self._options.most
+        if key not in held and len(held) >= most:
+            held.intersection_update([each for each in held if self._lasts(each)])
+            if len(held) >= most:
+                reason = f"{identity} has registered {most} machines here, and may not have more"
+                raise RegistrationError(_text(proxy, reason), temporary=True, limit="max_machines_per_identity")
+        held.add(key)
+
+    def _lasts(self, key: ObjectKey) -> bool:
+        """Whether a machine that registered itself is connected, or its entry is not removed yet."""
+        entry = self._find(key)
+        return _name(key, registered=True) in self._machines or (entry is not None and GROUP in entry.meta.annotations)
 
     async def _register(self, machine: _Machine, group: Object, proxy: Proxy) -> None:
         """Write that a machine is here. Raises what the client does, or ``RegistrationError``."""
@@ -224,7 +285,7 @@ class AutoRegistration:
         if machine is None:
             return True
         try:
-            async with machine.writing, asyncio.timeout(_TIMEOUT):
+            async with asyncio.timeout(_TIMEOUT), machine.writing:
                 if machine.streams > 0:
                     await self._write_health(machine)
                 else:
@@ -239,7 +300,7 @@ class AutoRegistration:
         if problem is None or problem == machine.told:
             return
         held = await self._read(machine.key)
-        if held is not None:
+        if held is not None and (machine.registered or takes_health(_annotations(held))):
             conditions = condition(problem, held.get("status"), written_time(datetime.now(UTC)))
             await self._patch(held, {"status": {"conditions": conditions}}, status=True)
             log.info("auto_registration.health", entry=str(machine.key), problem=problem)
@@ -249,14 +310,15 @@ class AutoRegistration:
         """Write that a machine has left, unless it is connected elsewhere by now."""
         held = await self._read(machine.key)
         if held is not None and not machine.registered:
-            await self._patch(held, {"status": {"conditions": without_health(held.get("status"))}}, status=True)
+            if takes_health(_annotations(held)):
+                await self._patch(held, {"status": {"conditions": without_health(held.get("status"))}}, status=True)
         elif held is not None:
             said = _annotations(held)
             if (said.get(CONTROLLER), said.get(CONNECTED)) == (self._identity, machine.connected):
                 await self._patch(held, {"metadata": {"annotations": {DISCONNECTED: machine.left, CONNECTED: None}}})
                 log.info("auto_registration.disconnected", entry=str(machine.key))
         if machine.streams <= 0:
-            self._machines.pop(str(machine.key), None)
+            self._machines.pop(machine.name, None)
 
     async def _remove(self, key: ObjectKey) -> None:
         """Remove an entry if it is still as the leader knows it."""
@@ -312,7 +374,15 @@ class AutoRegistration:
 
 
 def _failed(proxy: Proxy, reason: str, *, temporary: bool = False) -> RegistrationError:
-    return RegistrationError(f"auto-registration WorkloadEntry of {proxy.id} failed: {reason}", temporary=temporary)
+    return RegistrationError(_text(proxy, reason), temporary=temporary)
+
+
+def _text(proxy: Proxy, reason: str) -> str:
+    return f"auto-registration WorkloadEntry of {proxy.id} failed: {reason}"
+
+
+def _name(key: ObjectKey, *, registered: bool) -> str:
+    return f"{key} {registered=}"
 
 
 def _annotations(obj: Json) -> Mapping[str, str]:

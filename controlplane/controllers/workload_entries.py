@@ -21,6 +21,7 @@ CONNECTED = "istio.io/connectedAt"
 DISCONNECTED = "istio.io/disconnectedAt"
 HEALTH_CHECKS = "proxy.istio.io/health-checks-enabled"
 HEALTHY = "Healthy"
+_TRUE = frozenset({"true", "1", "t"})
 _LONGEST_NAME = 253
 _LOCALITY_LABEL = "istio-locality"
 _UNGUARDED = 1.5
@@ -93,6 +94,11 @@ def without_health(before: Any) -> list[Json]:  # noqa: ANN401 - as above
 def _conditions(status: Any) -> list[Json]:  # noqa: ANN401 - as above
     held = status.get("conditions") if isinstance(status, Mapping) else None
     return [each for each in held or () if isinstance(each, dict)]
+
+
+def takes_health(annotations: Mapping[str, str]) -> bool:
+    """Whether a machine that names this entry may say how it is: somebody has written it so, and no machine has."""
+    return not annotations.get(GROUP) and annotations.get(HEALTH_CHECKS, "").lower() in _TRUE
 
 
 def is_due(annotations: Mapping[str, str], now: datetime, grace: timedelta, max_age: timedelta) -> bool:

@@ -253,7 +253,7 @@ class ControlPlane:
         await self._jwks.first()
         if self._cluster is not None and self._cluster.client is not None:
             age = self._settings.max_connection_age or None
-            self._machines.registration = registration(self._cluster.client, self._registry, age)
+            self._machines.registration = registration(self._cluster.client, self._registry, age, self._settings)
         self._waiting_for = ""
         await self._ads.start()
         if self._trust is not None:

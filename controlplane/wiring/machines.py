@@ -7,14 +7,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from controlplane.ads.credential import Credential
+from controlplane.ads.fair import Gate
 from controlplane.ads.machines import Machines
 from controlplane.ads.refusal import Refusal, StreamRefused
 from controlplane.agent.environment import Environment
 from controlplane.agent.environment import StartError as WrongVariableError
+from controlplane.limits import Limits
 from controlplane.model import kinds
 from controlplane.model.objects import Object
 from controlplane.model.proxy import Proxy
 from controlplane.registry.store import Registry
+from controlplane.wiring.counting import count_limit
 from controlplane.wiring.from_settings import identity
 from controlplane.wiring.tasks import StartError
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from controlplane.controllers.auto_registration import AutoRegistration, RegistrationOptions
 
 _FOR_EVER = timedelta(days=36_500)
+_REGISTERED_AT_ONCE = 4
+"""Each is some questions to the API server, with some seconds to answer."""
 
 
 class RegisteredMachines(Machines):
@@ -42,6 +47,9 @@ class RegisteredMachines(Machines):
             await self.registration.joined(proxy, credential.namespace, credential.service_account)
         except RegistrationError as error:
             kind = Refusal.UNAVAILABLE if error.temporary else Refusal.PRECONDITION
+            if error.limit:
+                count_limit(error.limit)
+                kind = Refusal.TOO_MANY
             raise StreamRefused(kind, str(error)) from error
 
     def left(self, proxy: Proxy) -> None:
@@ -55,7 +63,7 @@ class RegisteredMachines(Machines):
             self.registration.told_health(proxy, problem)
 
 
-def registration(client: ApiClient, registry: Registry, max_age: timedelta | None) -> AutoRegistration:
+def registration(client: ApiClient, registry: Registry, max_age: timedelta | None, limits: Limits) -> AutoRegistration:
     """Return what registers machines in a cluster.
 
     Raises:
@@ -63,7 +71,7 @@ def registration(client: ApiClient, registry: Registry, max_age: timedelta | Non
     """
     from controlplane.controllers.auto_registration import AutoRegistration  # noqa: PLC0415 - the Kubernetes client loads slowly
 
-    return AutoRegistration(client, registry.objects.get, identity(), _options(max_age))
+    return AutoRegistration(client, registry.objects.get, identity(), _options(max_age, limits))
 
 
 def entries(registry: Registry) -> list[Object]:
@@ -72,7 +80,7 @@ def entries(registry: Registry) -> list[Object]:
     return [obj for obj in found if obj is not None and not obj.meta.cluster]
 
 
-def _options(max_age: timedelta | None) -> RegistrationOptions:
+def _options(max_age: timedelta | None, limits: Limits) -> RegistrationOptions:
     """Read istiod's variables."""
     from controlplane.controllers.auto_registration import RegistrationOptions  # noqa: PLC0415 - as above
 
@@ -84,6 +92,8 @@ def _options(max_age: timedelta | None) -> RegistrationOptions:
             proves_identity=environment.flag("ISTIO_WORKLOAD_ENTRY_VALIDATE_IDENTITY", default=True),
             grace=environment.duration("PILOT_WORKLOAD_ENTRY_GRACE_PERIOD", timedelta(seconds=10)),
             max_age=max_age if max_age is not None else _FOR_EVER,
+            most=limits.max_machines_per_identity,
+            place=Gate(_REGISTERED_AT_ONCE, ("max_waiting_calls", limits.max_waiting_calls), count_limit).entered,
         )
     except WrongVariableError as error:
         raise StartError(str(error)) from error
