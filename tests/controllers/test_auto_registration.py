@@ -84,16 +84,18 @@ class Cluster:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         host, port = runner.addresses[0][:2]
-        async with ApiClient(Configuration(host=f"http://{host}:{port}")) as client:
-            found = AutoRegistration(client, self.objects.get, "cp-1", RegistrationOptions(most, **options))
-            running = asyncio.create_task(found.run())
-            try:
-                yield found
-            finally:
-                running.cancel()
-                await asyncio.gather(running, return_exceptions=True)
-                self.free.set()
-        await runner.cleanup()
+        try:
+            async with ApiClient(Configuration(host=f"http://{host}:{port}")) as client:
+                found = AutoRegistration(client, self.objects.get, "cp-1", RegistrationOptions(most, **options))
+                running = asyncio.create_task(found.run())
+                try:
+                    yield found
+                finally:
+                    running.cancel()
+                    await asyncio.gather(running, return_exceptions=True)
+        finally:
+            self.free.set()
+            await runner.cleanup()
 
 
 @pytest.fixture
