@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import hashlib
@@ -9,6 +10,7 @@ import io
 import ipaddress
 import json
 import tarfile
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_rbac_pb2
 from envoy.extensions.filters.http.wasm.v3.wasm_pb2 import Wasm as HttpWasm
@@ -191,6 +194,46 @@ async def test_what_is_no_module_is_said_to_be_none(
         await world.got(world.url("/a.wasm"), **said)
     assert reason in str(found.value)
     assert not list(world.folder.glob("*/*"))
+
+
+def many(members: int) -> bytes:
+    """An archive of empty members, and the module after them."""
+    return packed(tarfile.TarInfo("a").tobuf() * members + layer({"plugin.wasm": MODULE}, compress=False))
+
+
+async def test_a_module_is_looked_for_among_a_thousand_members(world: World) -> None:
+    world.bodies = {"/a.wasm": many(999), "/b.wasm": many(1000)}
+    assert await world.got(world.url("/a.wasm")) == MODULE
+    with pytest.raises(FetchError, match=r"has no file plugin\.wasm among its first 1,000 members"):
+        await world.got(world.url("/b.wasm"))
+
+
+async def test_modules_are_unpacked_and_compared_beside_the_loop_by_one_thread(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither holds up the streams of the proxy; two large modules are not in memory at once."""
+    body = layer({"plugin.wasm": MODULE})
+    world.bodies["/a.wasm"] = packed(OTHER)
+    world.image("v1", body)
+    threads: dict[str, list[int]] = {"read": [], "compared": []}
+    opened, summed = gzip.GzipFile, hashlib.sha256
+
+    def opens(**said: Any) -> gzip.GzipFile:
+        threads["read"].append(threading.get_ident())
+        return opened(**said)
+
+    def sums(data: bytes) -> Any:
+        if data in {body, packed(OTHER)}:
+            threads["compared"].append(threading.get_ident())
+        return summed(data)
+
+    monkeypatch.setattr(gzip, "GzipFile", opens)
+    monkeypatch.setattr(hashlib, "sha256", sums)
+    wanted = [world.got(world.url("/a.wasm")), world.got(world.oci(":v1"))]
+    assert await asyncio.gather(*wanted) == [OTHER, MODULE]
+    assert {name: len(found) for name, found in threads.items()} == {"read": 2, "compared": 2}
+    (thread,) = {*threads["read"], *threads["compared"]}
+    assert thread != threading.get_ident()
 
 
 async def test_a_server_that_fails_is_asked_again(world: World) -> None:
@@ -392,6 +435,64 @@ async def test_what_cannot_be_fetched_follows_its_fail_strategy(
     made = response(settings(world.url("/a.wasm"), policy, http=http), settings(world.url("/good.wasm")))
     assert await rewrite(made, world.modules)
     filter_: Any = (http_rbac_pb2 if http else network_rbac_pb2).RBAC()
+    assert read(made.resources[0]).typed_config.Unpack(filter_)
+    assert filter_.HasField("rules") is not opens
+    assert read(made.resources[1]).typed_config.Is(HttpWasm.DESCRIPTOR), "the other module is there"
+
+
+def long_links() -> bytes:
+    """An archive of 30,000 headers that each announce a longer name for the next."""
+    link = tarfile.TarInfo("././@LongLink")
+    link.type = tarfile.GNUTYPE_LONGNAME
+    return packed(link.tobuf(tarfile.GNU_FORMAT) * 30_000)
+
+
+def wrong_sparse_map() -> bytes:
+    """An archive with a file with holes whose map is no list of numbers."""
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("plugin.wasm")
+        member.pax_headers = {"GNU.sparse.map": "a,b", "GNU.sparse.size": "1"}
+        archive.addfile(member)
+    return held.getvalue()
+
+
+@pytest.mark.parametrize("opens", [True, False])
+@pytest.mark.parametrize(
+    ("path", "body", "reason"),
+    [
+        ("/a.wasm", b"Location: /a b", "LocalProtocolError"),
+        ("/a.wasm", b"Location: http://[", "ValueError"),
+        ("/a.wasm", b"Location: http://" + b"a" * 70 + b".example/", "Unicode"),
+        ("/a.wasm", long_links(), "RecursionError"),
+        ("/a.wasm", wrong_sparse_map(), "ValueError"),
+        ("/v2/team/filter/manifests/v1", b'{"layers": 5}', "TypeError"),
+        ("/v2/team/filter/manifests/v1", b'{"manifests": 5}', "TypeError"),
+        (
+            "/v2/team/filter/manifests/v1",
+            b'{"manifests": [{"digest": "sha256:0", "platform": "linux"}]}',
+            "AttributeError",
+        ),
+    ],
+    ids=["space", "bracket", "label", "long-links", "sparse-map", "layers", "manifests", "platform"],
+)
+async def test_whatever_a_server_sends_follows_the_fail_strategy(
+    world: World,
+    path: str,
+    body: bytes,
+    reason: str,
+    opens: bool,  # noqa: FBT001 - a column
+) -> None:
+    """An error of a library or of ours is that of one module, and not of all that the response holds."""
+    world.bodies = {path: body, "/good.wasm": MODULE}
+    url = world.url(path) if path == "/a.wasm" else world.oci(":v1")
+    policy = FailurePolicy.FAIL_OPEN if opens else FailurePolicy.FAIL_CLOSED
+    made = response(settings(url, policy), settings(world.url("/good.wasm")))
+    with structlog.testing.capture_logs() as logs:
+        assert await rewrite(made, world.modules)
+    (said,) = (each["reason"] for each in logs if each["event"] == "agent.module_missing")
+    assert said.startswith(f"{url} cannot be fetched: {reason}")
+    filter_ = http_rbac_pb2.RBAC()
     assert read(made.resources[0]).typed_config.Unpack(filter_)
     assert filter_.HasField("rules") is not opens
     assert read(made.resources[1]).typed_config.Is(HttpWasm.DESCRIPTOR), "the other module is there"

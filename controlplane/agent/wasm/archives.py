@@ -13,6 +13,7 @@ MAGIC = b"\0asm"
 _FILE = "plugin.wasm"
 _GZIP = b"\x1f\x8b"
 _LARGEST = 256 << 20
+_MOST_MEMBERS = 1_000
 
 
 def unpacked(body: bytes) -> bytes:
@@ -38,7 +39,10 @@ def unpacked(body: bytes) -> bytes:
 
 def _from_archive(body: bytes) -> bytes:
     with tarfile.open(fileobj=io.BytesIO(body), mode="r:") as archive:
-        for member in archive:
+        for number, member in enumerate(archive):
+            if number >= _MOST_MEMBERS:
+                raise FetchError(f"the archive has no file {_FILE} among its first {_MOST_MEMBERS:,} members")
+            archive.members = []  # type: ignore[attr-defined]  # it would keep all, with headers of any length
             if member.isfile() and member.name.rpartition("/")[2] == _FILE and member.size <= _LARGEST:
                 held = archive.extractfile(member)
                 return held.read() if held is not None else b""

@@ -17,7 +17,6 @@ from urllib.parse import urlencode
 import re2
 
 from controlplane.agent.http.client import Reply
-from controlplane.agent.wasm.archives import unpacked
 from controlplane.agent.wasm.fetching import Fetcher, FetchError
 from controlplane.documents.json_reader import json_value
 from controlplane.documents.limits import UnreadableError
@@ -109,14 +108,16 @@ class Image:
         if manifest.get("mediaType") in _INDEXES or "manifests" in manifest:
             digest = _for_linux(manifest)
             body = await self._get(f"manifests/{digest}", ", ".join(_MANIFESTS))
-            _verify(body, digest)
+            verify(body, digest)
             manifest = _mapping(body, "manifest")
         elif self._name.reference.startswith("sha256:"):
-            _verify(body, self._name.reference)
+            verify(body, self._name.reference)
         return hashlib.sha256(body).hexdigest(), manifest
 
-    async def module(self, manifest: Mapping[str, Any]) -> bytes:
-        """Return the module: the layer of its own type, else the file ``plugin.wasm`` of the last one.
+    async def layer(self, manifest: Mapping[str, Any]) -> tuple[str, bytes]:
+        """Return digest and body of the layer with the module: that of its own type, else the last one.
+
+        The body is as it was sent: ``verify`` and unpacking are left to who calls, for they take long.
 
         Raises:
             FetchError: there is none.
@@ -125,11 +126,8 @@ class Image:
         if not layers:
             raise FetchError(f"the image {self._name.repository} has no layers")
         own = next((each for each in layers if each.get("mediaType") == WASM_LAYER), None)
-        layer = own or layers[-1]
-        digest = str(layer.get("digest", ""))
-        body = await self._get(f"blobs/{digest}", "*/*")
-        _verify(body, digest)
-        return body if own else unpacked(body)
+        digest = str((own or layers[-1]).get("digest", ""))
+        return digest, await self._get(f"blobs/{digest}", "*/*")
 
     async def _get(self, path: str, accept: str) -> bytes:
         reply = await self._reply(path, accept)
@@ -191,7 +189,8 @@ def _for_linux(index: Mapping[str, Any]) -> str:
     return str(held[0]["digest"])
 
 
-def _verify(body: bytes, digest: str) -> None:
+def verify(body: bytes, digest: str) -> None:
+    """Raise ``FetchError`` where a body has another digest (``sha256:...``) than was asked for."""
     if f"sha256:{hashlib.sha256(body).hexdigest()}" != digest:
         raise FetchError(f"what the registry sent is not {digest or 'what a digest names'}")
 

@@ -7,9 +7,11 @@ import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import re2
 import structlog
@@ -17,14 +19,17 @@ import structlog
 from controlplane.agent.metrics import WASM_ENTRIES, WASM_FETCHES, WASM_LOOKUPS
 from controlplane.agent.wasm.archives import unpacked
 from controlplane.agent.wasm.fetching import Fetcher, FetchError
-from controlplane.agent.wasm.images import Image, ImageName, Login
+from controlplane.agent.wasm.images import Image, ImageName, Login, verify
 
 OCI = "oci://"
 FOLDER = Path("./var/lib/istio/data")
 """Where modules are, below the directory that the agent runs in."""
 _DIGEST = "@sha256:"
 _CHECKSUM = re2.compile(r"[0-9a-f]{64}")
+_LONGEST_REASON = 300  # characters of an error that a server has a part in
 _FOLDER_MODE, _FILE_MODE = 0o755, 0o644  # Envoy may run as another user
+
+Result = TypeVar("Result")
 
 log = structlog.get_logger(__name__)
 
@@ -81,6 +86,7 @@ class Modules:
         self._held: dict[tuple[str, str], _Held] = {}
         self._newest: dict[str, str] = {}  # the checksum that was fetched last, by name
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="module")
 
     async def path(self, wanted: Wanted) -> Path:
         """Return the file of a module. Raises ``FetchError``."""
@@ -133,6 +139,10 @@ class Modules:
         except FetchError:
             WASM_FETCHES.inc("download_failure")
             raise
+        except Exception as error:  # what a server sends may end any library with an error of its own
+            WASM_FETCHES.inc("download_failure")
+            reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
+            raise FetchError(f"{wanted.url} cannot be fetched: {reason}") from error
         folder = self._folder / hashlib.sha256(wanted.name.encode()).hexdigest()
         path = folder / f"{checksum}.wasm"
         try:
@@ -160,12 +170,23 @@ class Modules:
             known = self._held.get((wanted.name, checksum))
             if known is not None and known.path.exists():
                 return checksum, known.path.read_bytes()  # asked again, and still the same
-            body = await image.module(manifest)
-            return checksum, unpacked(body)
-        body = await self._fetcher.get(wanted.url)
-        checksum = hashlib.sha256(body).hexdigest()
-        _compare(wanted, checksum)
-        return checksum, unpacked(body)
+            return checksum, await self._beside(_from_layer, *await image.layer(manifest))
+        return await self._beside(_from_web, wanted, await self._fetcher.get(wanted.url))
+
+    async def _beside(self, work: Callable[..., Result], *given: object) -> Result:
+        """Do what takes long in a thread: Envoy's streams go on. One at a time, for a module may be large."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work, *given)
+
+
+def _from_layer(digest: str, body: bytes) -> bytes:
+    verify(body, digest)
+    return unpacked(body)
+
+
+def _from_web(wanted: Wanted, body: bytes) -> tuple[str, bytes]:
+    checksum = hashlib.sha256(body).hexdigest()
+    _compare(wanted, checksum)
+    return checksum, unpacked(body)
 
 
 def _compare(wanted: Wanted, checksum: str) -> None:
