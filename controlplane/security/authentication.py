@@ -11,6 +11,7 @@ from typing import Protocol
 from cryptography import x509
 
 from controlplane.security.ca import utc_now
+from controlplane.security.certificates import decode_der, extension
 from controlplane.security.jwt import LEEWAY
 from controlplane.security.refusal import CallRefused, Refusal
 from controlplane.security.spiffe import SpiffeId
@@ -138,14 +139,13 @@ class Authenticator:
         Raises:
             ValueError: it proves no identity of this mesh.
         """
-        certificate = x509.load_der_x509_certificate(der)
+        certificate = decode_der(der)
         now = self._clock()
         if now > certificate.not_valid_after_utc + LEEWAY:  # a connection may outlive it
             raise ValueError(f"it ended at {certificate.not_valid_after_utc.isoformat()}")
-        try:
-            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except x509.ExtensionNotFound:
-            raise ValueError("it has no subject alternative name") from None
+        names = extension(certificate, x509.SubjectAlternativeName)
+        if names is None:
+            raise ValueError("it has no subject alternative name")
         ids = names.get_values_for_type(x509.UniformResourceIdentifier)
         if len(ids) != 1:
             raise ValueError(f"it must have exactly one URI as subject alternative name, and has {len(ids)}")

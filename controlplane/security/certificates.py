@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -14,6 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+Extension = TypeVar("Extension", bound=x509.ExtensionType)
 
 CLOCK_SKEW = timedelta(minutes=2)
 """Certificates begin so long ago: a verifier whose clock runs behind must not see one of the future."""
@@ -34,7 +36,36 @@ def decode(pem: bytes) -> tuple[x509.Certificate, ...]:
     Raises:
         ValueError: the text holds something else.
     """
-    return tuple(x509.load_pem_x509_certificates(pem)) if pem.strip() else ()
+    try:
+        return tuple(x509.load_pem_x509_certificates(pem)) if pem.strip() else ()
+    except x509.InvalidVersion as error:  # which is no ValueError
+        raise ValueError(str(error)) from error
+
+
+def decode_der(der: bytes) -> x509.Certificate:
+    """Read one certificate.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return x509.load_der_x509_certificate(der)
+    except x509.InvalidVersion as error:  # which is no ValueError
+        raise ValueError(str(error)) from error
+
+
+def extension(certificate: x509.Certificate, kind: type[Extension]) -> Extension | None:
+    """Return what a certificate states of a kind, ``None`` for nothing.
+
+    Raises:
+        ValueError: its extensions cannot be read; one is there twice, for example.
+    """
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+    except (x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:  # which are no ValueErrors
+        raise ValueError(f"its extensions cannot be read: {error}") from error
 
 
 def private_key(pem: bytes) -> PrivateKey:
@@ -144,12 +175,12 @@ def general_name(name: str) -> x509.GeneralName:
 
 
 def is_authority(certificate: x509.Certificate) -> bool:
-    """Whether a certificate may sign others."""
+    """Whether a certificate may sign others; one whose extensions cannot be read may not."""
     try:
-        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-    except x509.ExtensionNotFound:
+        constraints = extension(certificate, x509.BasicConstraints)
+    except ValueError:
         return False
-    return constraints.ca
+    return constraints is not None and constraints.ca
 
 
 def issued_by(certificate: x509.Certificate, parent: x509.Certificate) -> bool:

@@ -93,6 +93,9 @@ class NoKeysError(Exception):
     """A location did not give keys; the message says why."""
 
 
+_EXPECTED = (NoKeysError, aiohttp.ClientError, OSError, ValueError)
+
+
 @dataclass(slots=True)
 class _Known:
     """What is known of one location: its keys, when to ask again (by the loop's clock), and why there are none."""
@@ -181,20 +184,20 @@ class JwksFetcher:
         try:
             async with asyncio.timeout(self._wanted.get(location, timedelta(seconds=5)).total_seconds()):
                 jwks = await self._read(session, location)
-        except (NoKeysError, aiohttp.ClientError, OSError, ValueError) as error:
+            if jwks != held.jwks:
+                self._publish(location, jwks)
+        except Exception as error:  # whatever is wrong with one location, the others are asked
             held.problem, held.due = _reason(error)[:500], loop.time() + held.backoff.pause()
             log.warning(
                 "security.keys_not_fetched",
                 uri=location.uri or location.issuer,
                 reason=held.problem,
                 kept=held.jwks is not None,
+                exc_info=not isinstance(error, _EXPECTED),
             )
         else:
             held.backoff.reset()
-            held.problem, held.due = "", loop.time() + self._refresh
-            if jwks != held.jwks:
-                held.jwks = jwks
-                self._publish(location, jwks)
+            held.jwks, held.problem, held.due = jwks, "", loop.time() + self._refresh
         self._answered.set()
 
     def _socket(self, info: Any) -> socket.socket:  # noqa: ANN401 - what getaddrinfo returns
@@ -212,6 +215,8 @@ def _reason(error: Exception) -> str:
         return "no answer in time"
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.strerror is None:
         return str(error.os_error)  # a refusal of ours
+    if not isinstance(error, _EXPECTED):
+        return f"{type(error).__name__}: {error}"
     return str(error) or type(error).__name__
 
 

@@ -7,10 +7,9 @@ import binascii
 from typing import Any
 
 import aiohttp
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from controlplane.security.certificates import is_authority
+from controlplane.security.certificates import decode_der, is_authority
 from controlplane.security.jwks_fetcher import JwksLocation, NoKeysError, json_object
 
 _HTTPS = "https://"
@@ -40,7 +39,7 @@ def _root(key: dict[str, Any]) -> str:
     if not isinstance(held, list) or len(held) != 1 or not isinstance(held[0], str):
         raise NoKeysError(f"a key for {_USE} has not exactly one certificate (x5c)")
     try:
-        certificate = x509.load_der_x509_certificate(base64.b64decode(held[0], validate=True))
+        certificate = decode_der(base64.b64decode(held[0], validate=True))
     except (ValueError, binascii.Error) as error:
         raise NoKeysError(f"what is in x5c of a key for {_USE} is no certificate") from error
     if not is_authority(certificate):

@@ -97,6 +97,20 @@ def _signed(
     return Signer(builder.sign(signing_key, hashes.SHA256()), key)
 
 
+def repeating(signer: Signer) -> bytes:
+    """A certificate (DER) that states one extension twice, which is forbidden; its signature is wrong by that."""
+    key_id, authority_id = b"\x06\x03\x55\x1d\x0e", b"\x06\x03\x55\x1d\x23"
+    der = signer.certificate.public_bytes(serialization.Encoding.DER)
+    assert key_id in der
+    return der.replace(key_id, authority_id)
+
+
+def of_version_6(signer: Signer) -> bytes:
+    """A certificate (DER) of a version that does not exist."""
+    version_3 = b"\xa0\x03\x02\x01\x02"
+    return signer.certificate.public_bytes(serialization.Encoding.DER).replace(version_3, version_3[:-1] + b"\x05", 1)
+
+
 def cacerts(signer: Signer, between: list[Signer], roots: list[Signer]) -> Mapping[str, bytes]:
     """The files of Istio's layout."""
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import grpc
@@ -22,7 +23,7 @@ from controlplane.security.observer import SecurityObserver
 from controlplane.security.refusal import CallRefused, Refusal
 from controlplane.security.serving import ServingTls, SignedHere, serving_names
 from controlplane.security.tokens import TokenUser
-from tests.security.authorities import cacerts, csr, key_pem, root
+from tests.security.authorities import cacerts, csr, key_pem, of_version_6, repeating, root
 from tests.security.wire import SecurePort, create_certificate
 
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -230,3 +231,27 @@ async def test_the_service_is_known_by_istiods_names(port: int, authority: Autho
         assert await create_certificate(port, REQUEST, authority.bundle, metadata, server=name)
     with pytest.raises(grpc.aio.AioRpcError, match="Hostname Verification Check failed"):
         await create_certificate(port, REQUEST, authority.bundle, {}, server="not_istiod")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A call over a connection on which TLS has verified a certificate."""
+
+    peer_certificate: bytes
+    metadata: Mapping[str, str]
+    peer: str = "127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    ("certificate", "reason"),
+    [(repeating(ROOT), "certificate: its extensions cannot be read"), (of_version_6(ROOT), "certificate: 5 is not")],
+    ids=["repeating", "version"],
+)
+async def test_a_certificate_that_cannot_be_read_proves_nothing_and_a_token_beside_it_does(
+    certificate: bytes, reason: str
+) -> None:
+    authenticator = Authenticator(lambda: DOMAINS, Tokens(), ["Kubernetes"])
+    caller = await authenticator.authenticate(Shown(certificate, {"authorization": "Bearer cart"}))
+    assert str(caller.identity) == CART
+    with pytest.raises(CallRefused, match=reason):
+        await authenticator.authenticate(Shown(certificate, {}))

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -176,3 +177,31 @@ async def test_the_machine_itself_is_not_asked() -> None:
                 ((_, problem),) = kept.fetcher.problems
                 assert "is this machine's" in problem
                 assert kept.published == []
+
+
+async def test_an_error_that_nobody_foresaw_is_that_of_one_location() -> None:
+    """Whether reading or publishing ends with it: the others are asked and told, and it is asked again."""
+    reads, told, good, hidden = (JwksLocation(name) for name in ("reads", "told", "good", "hidden"))
+    published: list[JwksLocation] = []
+
+    async def read(_session: aiohttp.ClientSession, location: JwksLocation) -> str:
+        if location == reads:
+            raise RuntimeError("unforeseen")
+        return TEXT
+
+    def publish(location: JwksLocation, _text: str | None) -> None:
+        if location == told:
+            raise RuntimeError("unforeseen, too")
+        published.append(location)
+
+    fetcher = JwksFetcher(publish, read=read)
+    fetcher.want(dict.fromkeys((reads, told, good), TIMEOUT))
+    task = asyncio.create_task(fetcher.run())
+    await fetcher.asked_once(2 * TIMEOUT)
+    assert fetcher.problems == ((reads, "RuntimeError: unforeseen"), (told, "RuntimeError: unforeseen, too"))
+    fetcher.want(dict.fromkeys((reads, told, good, hidden), TIMEOUT))
+    await fetcher.asked_once(2 * TIMEOUT)
+    assert published == [good, hidden]
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

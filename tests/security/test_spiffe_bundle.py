@@ -16,14 +16,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from controlplane.security.jwks_fetcher import JwksLocation, NoKeysError
 from controlplane.security.spiffe_bundle import spiffe_bundle
-from tests.security.authorities import Signer, key_pem, root
+from tests.security.authorities import Signer, key_pem, of_version_6, repeating, root
 
 ISSUER, FAR, FARTHER = root("issuer"), root("far"), root("farther")
 LEAF = FAR.signs("leaf", authority=False)
 
 
-def key(*signers: Signer, use: str = "x509-svid") -> dict[str, Any]:
-    held = [base64.b64encode(each.certificate.public_bytes(Encoding.DER)).decode() for each in signers]
+def key(*signers: Signer | bytes, use: str = "x509-svid") -> dict[str, Any]:
+    ders = [each if isinstance(each, bytes) else each.certificate.public_bytes(Encoding.DER) for each in signers]
+    held = [base64.b64encode(each).decode() for each in ders]
     return {"use": use, "kty": "EC", "x5c": held}
 
 
@@ -72,6 +73,8 @@ async def test_the_roots_for_workloads_are_taken(tmp_path: Path, scheme: str) ->
         ({"keys": [key(FAR), key()]}, "has not exactly one certificate"),
         ({"keys": [{"use": "x509-svid", "x5c": ["nonsense"]}]}, "is no certificate"),
         ({"keys": [key(LEAF)]}, "is not that of an authority"),
+        ({"keys": [key(repeating(FAR))]}, "is not that of an authority"),
+        ({"keys": [key(of_version_6(FAR))]}, "is no certificate"),
     ],
 )
 async def test_what_is_no_bundle_is_refused(tmp_path: Path, answer: Any, reason: str) -> None:

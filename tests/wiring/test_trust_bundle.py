@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ssl import DER_cert_to_PEM_cert
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from controlplane.model.objects import ChangeSet
 from controlplane.registry.trust_bundle import TrustedRoots
 from controlplane.security.jwks_fetcher import JwksLocation
 from controlplane.wiring.trust_bundle import TrustBundle
-from tests.security.authorities import root
+from tests.security.authorities import of_version_6, repeating, root
 
 OWN, MORE, OTHER = (root(name) for name in ("own", "more", "other"))
 LEAF = OWN.signs("leaf", authority=False)
@@ -63,6 +64,14 @@ async def test_the_roots_of_all_sources_are_told_each_once() -> None:
     [
         ({"pem": "nonsense"}, "caCertificates[1].pem: is no list of certificates in PEM"),
         (pem(LEAF), "caCertificates[1].pem: is not that of a certificate authority"),
+        (
+            {"pem": DER_cert_to_PEM_cert(repeating(OTHER))},
+            "caCertificates[1].pem: is not that of a certificate authority",
+        ),
+        (
+            {"pem": DER_cert_to_PEM_cert(of_version_6(OTHER))},
+            "caCertificates[1].pem: is no list of certificates in PEM",
+        ),
     ],
 )
 async def test_what_is_no_root_leaves_the_last_good_ones(bad: dict[str, Any], reason: str) -> None:
