@@ -24,6 +24,7 @@ import structlog
 
 from controlplane.backoff import Backoff
 from controlplane.documents.json_reader import json_value
+from controlplane.surroundings import METADATA, Network, is_among, is_own, reached
 
 log = structlog.get_logger(__name__)
 
@@ -34,8 +35,6 @@ AT_ONCE = 8
 """How many locations are asked at a time."""
 DISCOVERY = "/.well-known/openid-configuration"
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 3600.0
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class JwksLocation(NamedTuple):
@@ -62,20 +61,14 @@ class AddressRules:
 
     def problem(self, text: str) -> str:
         """Return why an address is not asked, empty where it is."""
-        address = ipaddress.ip_address(text.partition("%")[0])
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        if (address.is_loopback or address.is_unspecified) and not self.own:
+        address = reached(text)
+        if is_own(address) and not self.own:
             return "is this machine's"
         if address.is_link_local or address.is_multicast:
             return "is of the local network alone"
-        if any(address in network for network in (*_METADATA, *self.refused) if network.version == address.version):
+        if is_among(address, (*METADATA, *self.refused)):
             return "is in a range that is not asked for keys"
         return ""
-
-
-#: where clouds tell an instance its secrets, beside the link-local addresses
-_METADATA: tuple[Network, ...] = (ipaddress.ip_network("100.100.100.200/32"), ipaddress.ip_network("fd00:ec2::/32"))
 
 
 def networks(text: str) -> tuple[Network, ...]:

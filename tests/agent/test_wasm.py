@@ -11,7 +11,7 @@ import ipaddress
 import json
 import tarfile
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -31,6 +31,7 @@ from xds.type.v3.typed_struct_pb2 import TypedStruct
 
 from controlplane.agent.addresses import TcpAddress
 from controlplane.agent.environment import Environment, StartError
+from controlplane.agent.http.client import Reply
 from controlplane.agent.http.server import HttpServer, Request, Response
 from controlplane.agent.wasm import archives
 from controlplane.agent.wasm.fetching import Fetcher, FetchError, Rules
@@ -340,7 +341,17 @@ def test_what_is_no_name_of_an_image(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]", "100.100.100.200", "10.1.2.3"]
+    "host",
+    [
+        "169.254.169.254",
+        "[fe80::1]",
+        "[::ffff:169.254.169.254]",
+        "[64:ff9b::169.254.169.254]",
+        "[fd20:ce::254]",
+        "168.63.129.16",
+        "100.100.100.200",
+        "10.1.2.3",
+    ],
 )
 async def test_addresses_of_the_surroundings_are_never_asked(tmp_path: Path, host: str) -> None:
     rules = Rules.of(Environment({"BLOCKED_CIDRS_IN_WASM_FETCH": "10.0.0.0/8, 192.0.2.0/24"}))
@@ -348,6 +359,36 @@ async def test_addresses_of_the_surroundings_are_never_asked(tmp_path: Path, hos
     modules = Modules(tmp_path, Fetcher(rules))
     with pytest.raises(FetchError, match="is not asked for modules"):
         await modules.path(Wanted(f"http://{host}/a.wasm", "", "p", "1", always=False, timeout=LONG))
+
+
+class Redirecting(Fetcher):
+    """Asks nobody: what a server answers is stated, and what it was shown is noted."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(Rules(attempts=0))
+        self.target = target
+        self.shown: list[str | None] = []
+
+    async def _ask(self, url: str, headers: Mapping[str, str], place: TcpAddress) -> Reply:  # noqa: ARG002
+        self.shown.append(headers.get("Authorization"))
+        return Reply(302, {"location": self.target}) if len(self.shown) == 1 else Reply(200, {}, url.encode())
+
+
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [("/b", "Basic x"), ("http://192.0.2.1/b", None), ("https://192.0.2.2/b", None)],
+    ids=["same", "plaintext", "other"],
+)
+async def test_a_redirection_to_plaintext_or_another_server_is_shown_no_login(target: str, shown: str | None) -> None:
+    fetcher = Redirecting(target)
+    await fetcher.get("https://192.0.2.1/a", {"Authorization": "Basic x"})
+    assert fetcher.shown == ["Basic x", shown]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "0.0.0.0", "[64:ff9b::127.0.0.1]"])
+async def test_a_server_elsewhere_leads_nobody_to_this_machine(host: str) -> None:
+    with pytest.raises(FetchError, match=r"a redirection to this machine, .* is not followed"):
+        await Redirecting(f"http://{host}:15000/").get("http://192.0.2.1/a")
 
 
 def test_a_network_that_is_none() -> None:

@@ -16,15 +16,12 @@ from controlplane.agent.control_plane import system_roots
 from controlplane.agent.environment import Environment, StartError
 from controlplane.agent.http.client import NoAnswerError, Reply, Request, ask
 from controlplane.backoff import Backoff
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from controlplane.surroundings import METADATA, Network, is_among, is_own, reached
 
 _PORTS = {"http": 80, "https": 443}
 _REDIRECTED = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTIONS = 5
 _LARGEST = 256 << 20
-_CLOUD: tuple[Network, ...] = (ipaddress.ip_network("100.100.100.200/32"), ipaddress.ip_network("fd00:ec2::/32"))
-"""Where clouds tell an instance its secrets, beside the link-local addresses."""
 
 
 class FetchError(Exception):
@@ -107,19 +104,22 @@ class Fetcher:
             await asyncio.sleep(pause)
 
     async def _followed(self, url: str, headers: dict[str, str]) -> Reply:
-        host = ""
+        server, own = ("", ""), True  # of this machine may be who is named first, and whom only such have named
         for _ in range(_MOST_REDIRECTIONS):
             parts = urlsplit(url)
-            if host not in {"", parts.netloc}:
-                headers.pop("Authorization", None)  # it is for the first server alone
-            host = parts.netloc
-            reply = await self._ask(url, headers)
+            if server not in {("", ""), parts[:2]}:
+                headers.pop("Authorization", None)  # it is for the first server alone, and not in plaintext
+            server = (parts.scheme, parts.netloc)
+            place = await self._place(url, own=own)
+            own = is_own(reached(place.host))
+            reply = await self._ask(url, headers, place)
             if reply.status not in _REDIRECTED:
                 return reply
             url = urljoin(url, reply.headers.get("location", ""))
         raise FetchError(f"{url}: there are more than {_MOST_REDIRECTIONS} redirections")
 
-    async def _ask(self, url: str, headers: Mapping[str, str]) -> Reply:
+    async def _place(self, url: str, *, own: bool) -> TcpAddress:
+        """Return where a URL leads, which may be this machine if ``own`` says so. Raises ``FetchError``."""
         parts = urlsplit(url)
         try:
             port = parts.port or _PORTS[parts.scheme]
@@ -127,10 +127,13 @@ class Fetcher:
             raise FetchError(f"{url!r} is no address of http or https") from None
         if not parts.hostname:
             raise FetchError(f"{url!r} names no server")
-        address = await self._allowed(parts.hostname, port)
+        return TcpAddress(await self._allowed(parts.hostname, port, own=own), port)
+
+    async def _ask(self, url: str, headers: Mapping[str, str], place: TcpAddress) -> Reply:
+        parts = urlsplit(url)
         sent = tuple({"Host": parts.netloc.rpartition("@")[2], "User-Agent": "controlplane-agent", **headers}.items())
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        request = Request(TcpAddress(address, port), target, "GET", sent, self.rules.timeout, _LARGEST)
+        request = Request(place, target, "GET", sent, self.rules.timeout, _LARGEST)
         if parts.scheme == "https":
             request = replace(request, tls=self._tls(parts.netloc), server_name=parts.hostname)
         return await ask(request)
@@ -145,17 +148,16 @@ class Fetcher:
         except (StartError, ssl.SSLError, OSError) as error:
             raise FetchError(f"https://{host}: {error}") from None
 
-    async def _allowed(self, host: str, port: int) -> str:
+    async def _allowed(self, host: str, port: int, *, own: bool) -> str:
         """Return the address of a server, which is asked by that: another answer of a name server counts no more."""
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
             raise NoAnswerError(f"{host}: {error.strerror or error}") from None
         for *_, place in found:
-            address = ipaddress.ip_address(str(place[0]).partition("%")[0])
-            if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-                address = address.ipv4_mapped
-            refused = (*_CLOUD, *self.rules.blocked)
-            if address.is_link_local or any(address in each for each in refused if each.version == address.version):
+            address = reached(str(place[0]))
+            if is_own(address) and not own:
+                raise FetchError(f"{host}: a redirection to this machine, {address}, is not followed")
+            if address.is_link_local or is_among(address, (*METADATA, *self.rules.blocked)):
                 raise FetchError(f"{host}: the address {address} is not asked for modules")
         return str(found[0][-1][0])
