@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from controlplane.apis.kinds import KINDS
-from controlplane.apis.problems import UNKNOWN_FIELD, Problem, path_text, problems_of
+from controlplane.apis.problems import IGNORED, UNKNOWN_FIELD, Problem, path_text, problems_of
 from controlplane.apis.validation.report import BUDGET_SECONDS, OverBudgetError, Report, Subject
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _second_look(kind: str, raw: object, subject: Subject, error: ValidationErro
     unknown = list(compress(found, is_unknown))
     broken = [each["loc"] for each in details if each["type"] != UNKNOWN_FIELD]
     schema = found if strict else [problem for problem, is_new in zip(found, is_unknown, strict=True) if not is_new]
-    ignored = [] if strict else [Problem(each.path, "unknown field, ignored") for each in unknown]
+    ignored = [] if strict else [Problem(each.path, IGNORED) for each in unknown]
     rest = _without(raw, broken)
     try:
         model = KINDS[kind].load().model_validate(rest, extra="ignore") if rest is not None else None

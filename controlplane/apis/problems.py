@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 UNKNOWN_FIELD = "extra_forbidden"
 UNKNOWN = "unknown field"
+IGNORED = f"{UNKNOWN}, ignored"
 _WORDING = {
     "missing": "is required",
     UNKNOWN_FIELD: UNKNOWN,

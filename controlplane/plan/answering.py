@@ -26,7 +26,7 @@ async def plan_answer(
     before = await answered(mesh, question.requests)
     plan = await Planning(compiler, proxies, connected=connected).planned(change.changes)
     after = await answered(mesh, question.requests)
-    words = plan_words(plan, Patches() if question.patches else None)
+    words = plan_words(plan, Patches() if question.patches else None, change.doubts)
     repeated = [each.words() for each in change.repeated]
     words["warnings"] += len(repeated)
     return words | {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from controlplane.analysis.problems import mesh_problem
@@ -12,7 +13,7 @@ from controlplane.model.objects import ChangeSet, ObjectKey, Rejected
 from controlplane.model.parse import Parsed
 from controlplane.model.proxy import Proxy
 from controlplane.plan.answering import plan_answer
-from controlplane.plan.question import Meant, Question, Repeated, object_key
+from controlplane.plan.question import Doubt, Meant, Question, Repeated, object_key
 from controlplane.plan.written import as_stored
 from controlplane.registry.mesh import MESH_KEY
 from controlplane.registry.store import Registry
@@ -49,6 +50,7 @@ def laid_over(
     unused: set[str] = set()
     given: dict[ObjectKey, str] = {}
     repeated: list[Repeated] = []
+    doubts: dict[ObjectKey, tuple[Doubt, ...]] = {}
     for each in new:
         result = parse(each.value, each.source)
         key = _key(result)
@@ -63,6 +65,8 @@ def laid_over(
             unused.add(result.kind)
         if key in given:
             repeated.append(Repeated(key, given[key], each.source))
+        if isinstance(result, Parsed):
+            doubts[key] = Doubt.of(result)
         given[key] = each.source
         merged[key] = each
     for text in delete:
@@ -70,7 +74,9 @@ def laid_over(
         if merged.pop(key, None) is None:
             raise WrongQuestionError(f"there is no {key}, which is to be deleted{_whose(before, key)}")
     after = Manifests.of(merged.values(), before)
-    return LaidOver(before, Meant(_difference(before, after, refused), tuple(sorted(unused)), tuple(repeated)))
+    changes = _difference(before, after, refused)
+    told = tuple(chain.from_iterable(doubts.values()))
+    return LaidOver(before, Meant(changes, tuple(sorted(unused)), tuple(repeated), told))
 
 
 def _whose(before: Manifests, key: ObjectKey) -> str:

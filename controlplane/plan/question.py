@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -21,6 +22,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from controlplane.analysis.problems import mesh_problem
 from controlplane.apis.crds.definitions import PRESENTATIONS
 from controlplane.apis.kinds import KINDS
+from controlplane.apis.parse import ROOT
+from controlplane.apis.problems import IGNORED
 from controlplane.model import kinds
 from controlplane.model.kinds import GroupKind
 from controlplane.model.objects import ChangeSet, Object, ObjectKey, Rejected
@@ -107,12 +110,37 @@ class Repeated:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """What is doubtful in an object that is used all the same: a field that is unknown, or what a rule warns of."""
+
+    key: ObjectKey
+    path: str
+    reason: str
+
+    @classmethod
+    def of(cls, parsed: Parsed) -> tuple[Doubt, ...]:
+        """Return the doubts about an object."""
+        found = []
+        for text in parsed.warnings:
+            path, colon, reason = text.partition(": ")
+            named = bool(colon) and path.startswith(ROOT)
+            found.append(cls(parsed.object.key, path if named else "", reason if named else text))
+        return tuple(found)
+
+    @property
+    def is_unknown_field(self) -> bool:
+        """Whether ``kubectl apply`` would refuse the object for it."""
+        return self.reason == IGNORED
+
+
+@dataclass(frozen=True, slots=True)
 class Meant:
-    """The change that a question means, kinds of objects that nothing here reads, and what is given twice."""
+    """The change that a question means, kinds of objects that nothing here reads, what is given twice or doubtful."""
 
     changes: ChangeSet
     unused: tuple[str, ...] = ()
     repeated: tuple[Repeated, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
 
 
 def meant(question: Question, registry: Registry) -> Meant:
@@ -125,6 +153,7 @@ def meant(question: Question, registry: Registry) -> Meant:
     rejections: list[Rejected] = []
     repeated: list[Repeated] = []
     unused: set[str] = set()
+    doubts: dict[ObjectKey, tuple[Doubt, ...]] = {}
     for each in question.objects:
         result = parse(each.value, each.source)
         if isinstance(result, Parsed):
@@ -132,6 +161,7 @@ def meant(question: Question, registry: Registry) -> Meant:
             if (first := upserts.get(key)) is not None:
                 repeated.append(Repeated(key, first.meta.source, each.source))
             upserts[key] = _stored(result.object, registry)
+            doubts[key] = Doubt.of(result)
         elif isinstance(result, Rejected):
             rejections.append(result)
         elif isinstance(result, Unused):
@@ -145,7 +175,8 @@ def meant(question: Question, registry: Registry) -> Meant:
     if question.prune:
         deletes |= dict.fromkeys(_left(registry, upserts.keys() | refused))
     kept = tuple(obj for key, obj in upserts.items() if key not in deletes)
-    return Meant(ChangeSet(kept, tuple(deletes), tuple(rejections)), tuple(sorted(unused)), tuple(repeated))
+    changes = ChangeSet(kept, tuple(deletes), tuple(rejections))
+    return Meant(changes, tuple(sorted(unused)), tuple(repeated), tuple(chain.from_iterable(doubts.values())))
 
 
 def _stored(obj: Object, registry: Registry) -> Object:
@@ -208,4 +239,4 @@ def _kinds() -> Mapping[str, GroupKind]:
     return found
 
 
-__all__ = ["Asking", "Meant", "Question", "Repeated", "meant", "object_key"]
+__all__ = ["Asking", "Doubt", "Meant", "Question", "Repeated", "meant", "object_key"]

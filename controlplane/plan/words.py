@@ -24,6 +24,7 @@ from typing import Any
 
 from controlplane.analysis import codes
 from controlplane.analysis.findings import Finding
+from controlplane.apis.problems import UNKNOWN
 from controlplane.model.left_out import LeftOut
 from controlplane.model.objects import ObjectKey, Rejected
 from controlplane.plan.answers import differ
@@ -31,6 +32,7 @@ from controlplane.plan.drains import Drains
 from controlplane.plan.patches import Patches
 from controlplane.plan.planning import Broken, Effect, Group, Plan
 from controlplane.plan.pushed import ResourceChange
+from controlplane.plan.question import Doubt
 from controlplane.plan.written import Change
 from controlplane.snapshots import SHORT
 
@@ -41,10 +43,11 @@ _LEVELS = {code.id: code.level for code in vars(codes).values() if isinstance(co
 Json = dict[str, Any]
 
 
-def plan_words(plan: Plan, patches: Patches | None) -> Json:
+def plan_words(plan: Plan, patches: Patches | None, doubts: Sequence[Doubt] = ()) -> Json:
     """Return what JSON says of a plan; with ``patches`` the difference of each resource too."""
     left_out = (left_out_words(each) for each in plan.left_out)
-    problems = [*_broken(plan), *_unbuilt(plan), *left_out, *(finding_words(each) for each in plan.begun)]
+    begun = (finding_words(each) for each in plan.begun)
+    problems = [*_doubtful(plan, doubts), *_broken(plan), *_unbuilt(plan), *left_out, *begun]
     return {
         "revision": plan.revision,
         "proxyCount": len(plan.proxies),
@@ -151,6 +154,21 @@ def finding_words(finding: Finding) -> Json:
         "reason": finding.reason,
         "winner": finding.winner.words() if finding.winner is not None else None,
     }
+
+
+def _doubtful(plan: Plan, doubts: Iterable[Doubt]) -> Iterator[Json]:
+    """Yield what is unknown in objects that are given, and what else is doubtful in those of them that change."""
+    changed = {effect.change.key for effect in plan.effects}
+    for each in doubts:
+        if each.is_unknown_field or each.key in changed:
+            yield {
+                "level": str(codes.Level.ERROR if each.is_unknown_field else codes.Level.WARNING),
+                "code": "",
+                "object": each.key.words(),
+                "path": each.path,
+                "reason": UNKNOWN if each.is_unknown_field else each.reason,
+                "winner": None,
+            }
 
 
 def _broken(plan: Plan) -> Iterator[Json]:

@@ -259,6 +259,36 @@ def test_what_is_given_twice_is_told_and_the_last_counts(tmp_path: Path) -> None
     assert "1 warning. Nothing was applied." in result.out
 
 
+def test_an_unknown_field_is_an_error_as_for_validate(tmp_path: Path) -> None:
+    """It is one whether or not anything else changes; ``kubectl apply`` refuses the object."""
+    half = (Path(HALF) / "reviews.yaml").read_text()
+    (tmp_path / "a.yaml").write_text(half.replace("weight: 50", "wieght: 50", 1))
+    result = plan("-f", str(tmp_path))
+    assert result.code == 3, result.out
+    assert "    ! spec.http[2].route[0].wieght: unknown field\n" in result.out
+    (tmp_path / "a.yaml").write_text(
+        (Path(BOOKSHOP) / "reviews.yaml").read_text().replace("weight: 90", "weight: 90, wieght: 9")
+    )
+    result = plan("-f", str(tmp_path))
+    assert (result.code, "0 objects: nothing changes." in result.out) == (3, True), result.out
+    assert "1 error, 0 warnings. Nothing was applied." in result.out
+
+
+def test_what_a_rule_warns_of_is_told_of_objects_that_change(tmp_path: Path) -> None:
+    route = {"route": [{"destination": {"host": "reviews"}}]}
+    spec = {"hosts": ["never.example.com"], "http": [route, route]}
+    meta = {"name": "never", "namespace": "shop"}
+    obj = {"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": meta, "spec": spec}
+    (tmp_path / "a.yaml").write_text(json.dumps(obj))
+    answer = planned("-f", str(tmp_path))
+    assert (answer["errors"], answer["warnings"]) == (0, 1)
+    (problem,) = answer["problems"]
+    assert (problem["level"], problem["path"]) == ("Warning", "spec.http[1]")
+    assert problem["object"]["name"] == "never"
+    same = json.loads(invoked("plan", "--config-dir", str(tmp_path), "-f", str(tmp_path), "-o", "json").out)
+    assert (same["warnings"], same["problems"]) == (0, [])
+
+
 def test_places_of_entries_that_go_are_those_of_before(tmp_path: Path) -> None:
     text = (Path(BOOKSHOP) / "reviews.yaml").read_text().replace("  - {name: v1, labels: {version: v1}}\n", "")
     (tmp_path / "new.yaml").write_text(text.replace("  - {name: v2, labels: {version: v2}}\n", ""))

@@ -90,6 +90,10 @@ async def test_exit_codes_and_words(server: Server, tmp_path: Path) -> None:
         assert (broken.code, reason in broken.out) == (3, True), broken.out
         twice = await plan(server, tmp_path / "change.yaml", GOOD, GOOD)
         assert "Given twice; the last counts" in twice.out, twice.out
+        misspelt = {**GOOD, "spec": {**GOOD["spec"], "gatewys": ["mesh"]}}
+        unknown = await plan(server, tmp_path / "change.yaml", misspelt)
+        reason = "! VirtualService shop/cart spec.gatewys: unknown field"
+        assert (unknown.code, reason in unknown.out) == (3, True), unknown.out
         deploy = await plan(server, tmp_path / "change.yaml", options=("--delete", "deploy/shop/cart"))
         assert (deploy.code, "name these (pod/NAMESPACE/NAME)" in deploy.err) == (1, True), deploy.err
         gone = await plan(server, tmp_path / "change.yaml", options=("--delete", "vs/shop/cart"))
