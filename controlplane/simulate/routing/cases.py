@@ -85,12 +85,18 @@ def _asking(value: object) -> object:
     return {"url": url, "method": method or "GET"}
 
 
+def _named(wanted: Wanted) -> Wanted:
+    if not wanted.model_fields_set:
+        raise ValueError("names nothing that is expected")
+    return wanted
+
+
 class Test(_Model):
     """One test; ``skip`` is the reason why it fails for now: it is run all the same, and fails once it would pass."""
 
     name: str
     request: Annotated[Asking, BeforeValidator(_asking)]
-    expect: Wanted
+    expect: Annotated[Wanted, AfterValidator(_named)]
     origin: str = Field("", alias="from")
     identity: str = Field("", alias="as")
     headers: dict[str, str] = {}
@@ -145,7 +151,7 @@ def _problem(file: str, value: Any, error: Any) -> str:  # noqa: ANN401 - unread
         test = value["tests"][place[1]]
         name = f" ({test['name']!r})" if isinstance(test, dict) and "name" in test else ""
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
-    return f"{file}: {path or 'the file'}{name}: {error['msg']}"
+    return f"{file}: {path or 'the file'}{name}: {error['msg'].removeprefix('Value error, ')}"
 
 
 def _cases(file: str, held: _File, test: Test) -> Iterator[Case]:
@@ -155,6 +161,12 @@ def _cases(file: str, held: _File, test: Test) -> Iterator[Case]:
         raise BadTestsError(f"{file}: {test.name!r} has no from, and the file has none either")
     asked = test.request
     names = list(asked.each)
+    for name, listed in asked.each.items():
+        if not listed:
+            raise BadTestsError(f"{file}: {test.name!r}: each.{name} has no values, so nothing is asked")
+        if name != "method" and not _uses(test, name):
+            reason = f"{{{name}}} stands neither in the URL nor in headers"
+            raise BadTestsError(f"{file}: {test.name!r}: each.{name}: {reason}")
     for values in product(*asked.each.values()):
         held_values = dict(zip(names, values, strict=True))
         yield Case(
@@ -166,6 +178,13 @@ def _cases(file: str, held: _File, test: Test) -> Iterator[Case]:
             test.skip,
             held_values,
         )
+
+
+def _uses(test: Test, name: str) -> bool:
+    """Whether a value of ``each`` is put in anywhere."""
+    asked = test.request
+    texts = (asked.method, asked.url, *asked.headers.values(), *test.headers.values())
+    return any(f"{{{name}}}" in text for text in texts)
 
 
 def _pairs(origin: str, test: Test, values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
