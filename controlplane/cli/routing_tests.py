@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 FAILED = 1
+_CURE = "with --live name one that is connected, as pod/default/client"
 
 
 class Output(StrEnum):
@@ -96,12 +97,15 @@ def routing_tests(
         results, coverage = _of_server(where, cases) if live else asyncio.run(_of_files(filename or [], cases))
     except Unanswered as error:
         fail(str(error))
-    if junit is not None:
-        junit.write_text(junit_text(results), encoding="utf-8")
     if output is Output.JSON:
         print_value(result_words(results, coverage), "json")
     else:
         print_results(results, coverage, fail_under)
+    if junit is not None:
+        try:
+            junit.write_text(junit_text(results), encoding="utf-8")
+        except OSError as error:
+            raise typer.BadParameter(f"{junit}: {error.strerror or error}", param_hint="--junit") from error
     under = coverage is not None and coverage.percent < fail_under
     if under or any(result.verdict == "FAIL" for result in results):
         raise typer.Exit(FAILED)
@@ -147,7 +151,8 @@ def _asked(replicas: Sequence[Replica], cases: list[Case]) -> list[Result]:
     results = []
     for case in cases:
         if case.described is not None:
-            results.append(Result(case, None, ("a proxy that the file describes is not known to a control plane",)))
+            reason = f"{case.pairs[0][1]} is a proxy that only the file describes; {_CURE}"
+            results.append(Result(case, None, (reason,)))
             continue
         try:
             path = f"/debug/explain?{urlencode(case.pairs)}"

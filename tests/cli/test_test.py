@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.cli.command import ROOT, run
+from tests.cli.command import ROOT, invoked, run
 
 BOOKSHOP = str(ROOT / "docs" / "examples" / "bookshop")
 BAD = """
@@ -58,11 +58,40 @@ async def test_too_few_rules_reached_is_a_failure() -> None:
     assert {each["verdict"] for each in answer["tests"]} == {"ok", "skip"}
 
 
+def test_a_proxy_that_only_a_file_describes_is_named_with_the_cure() -> None:
+    """It is told without a control plane being asked."""
+    result = invoked("test", "--live", "--address", "127.0.0.1:1", str(ROOT / "samples" / "shop.routes.yaml"))
+    assert result.code == 1
+    cure = "with --live name one that is connected, as pod/default/client"
+    assert f"storefront is a proxy that only the file describes; {cure}" in result.out
+
+
+async def test_a_report_that_cannot_be_written_is_told_after_the_results(tmp_path: Path) -> None:
+    result = await run("test", "-f", BOOKSHOP, BOOKSHOP, "--junit", str(tmp_path / "none" / "x.xml"))
+    assert result.code == 2
+    assert "6 requests: 5 as expected, 0 not, 1 skipped" in result.out
+    assert "--junit" in result.err
+    assert f"{tmp_path}/none/x.xml: No such file or directory" in " ".join(result.err.split())
+    assert "Traceback" not in result.err
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("tests: [{name: a, request: 'http://a/', expect: {servise: b}}]", "tests[0].expect.servise ('a')"),
-        ("tests: [{name: a, request: 'http://a/', expect: {}}]", "'a' has no from"),
+        ("tests: [{name: a, request: 'http://a/', expect: {service: b}}]", "'a' has no from"),
+        (
+            "from: a\ntests: [{name: a, request: 'http://a/', expect: {}}]",
+            "expect ('a'): names nothing",
+        ),
+        (
+            "from: a\ntests: [{name: a, request: {url: 'http://a/{path}', each: {pth: [b]}}, expect: {service: b}}]",
+            "'a': each.pth: {pth} stands neither in the URL nor in headers",
+        ),
+        (
+            "from: a\ntests: [{name: a, request: {url: 'http://a/{path}', each: {path: []}}, expect: {service: b}}]",
+            "'a': each.path has no values",
+        ),
         ("tests: 3", "tests: Input should be a valid list"),
         ("tests: [", "x.routes.yaml:2: did not find"),
     ],
