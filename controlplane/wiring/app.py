@@ -34,7 +34,7 @@ from controlplane.registry.store import Registry
 from controlplane.settings import Settings
 from controlplane.snapshots import ResourceType
 from controlplane.watchers.files.source import FileSource
-from controlplane.watchers.kubernetes.errors import ConfigurationError
+from controlplane.watchers.kubernetes.errors import ConfigurationError, NoClusterError
 from controlplane.webhooks.injection import injection
 from controlplane.wiring.analysis import Analysis
 from controlplane.wiring.change_log import ChangeLog
@@ -65,6 +65,10 @@ if TYPE_CHECKING:
     from controlplane.wiring.identity import Trust
 
 log = structlog.get_logger(__name__)
+_NO_CLUSTER = (
+    "this does not run in a Kubernetes cluster; name one with --kubeconfig or $KUBECONFIG,"
+    " or a directory of YAML with --config-dir"
+)
 
 PARTS = ("controlplane.api.application", "controlplane.ui.application")
 """What the monitoring port has beside metrics, readiness and debug pages."""
@@ -85,6 +89,9 @@ def run(settings: Settings) -> None:
     metrics.set_version(__version__)
     try:
         uvloop.run(_serve(settings))
+    except NoClusterError:
+        log.error("app.failed", reason=_NO_CLUSTER)  # noqa: TRY400 - the reason is for the user, no traceback
+        sys.exit(1)
     except (StartError, ConfigurationError) as error:
         log.error("app.failed", reason=str(error))  # noqa: TRY400 - the reason is for the user, no traceback
         sys.exit(1)

@@ -118,3 +118,12 @@ async def test_a_port_that_is_taken_is_named_by_its_option(tmp_path: Path, optio
     assert str(port) in failure["reason"]
     assert "address already in use" in failure["reason"]
     assert done.code == 1
+
+
+async def test_without_a_cluster_both_ways_to_serve_are_named(tmp_path: Path) -> None:
+    ports = [text for name in ("xds", "monitoring", "secure", "webhook") for text in (f"--{name}-port", "0")]
+    nowhere = {"KUBECONFIG": "", "KUBERNETES_SERVICE_HOST": ""}
+    done = await run("serve", "--ca-dir", str(tmp_path / "ca"), *ports, environment=nowhere)
+    (failure,) = (json.loads(line) for line in done.err.splitlines() if "app.failed" in line)
+    assert "name one with --kubeconfig or $KUBECONFIG, or a directory of YAML with --config-dir" in failure["reason"]
+    assert done.code == 1

@@ -299,8 +299,7 @@ async def connect(kubeconfig: str, context: str, timing: Timing) -> Api:
             await renew()
         else:
             raise NoClusterError(
-                "this does not run in a Kubernetes cluster; name one with --kubeconfig,"
-                " or a directory of YAML with --config-dir"
+                "this does not run in a Kubernetes cluster; name one with $KUBECONFIG, ~/.kube/config or --kubeconfig"
             )
         client = ApiClient(configuration)
         client.rest_client = _Connections(configuration)

@@ -89,7 +89,7 @@ async def test_what_cannot_be_used_is_named(clusters: Path, tmp_path: Path) -> N
     nonsense = tmp_path / "nonsense"
     nonsense.write_text("clusters: 7")
     assert (await problem(str(nonsense))).startswith(f"{nonsense} cannot be used: ")
-    assert "name one with --kubeconfig, or a directory of YAML with --config-dir" in await problem()
+    assert (await problem()).endswith("name one with $KUBECONFIG, ~/.kube/config or --kubeconfig")
 
 
 @pytest.mark.parametrize(
