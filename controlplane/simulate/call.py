@@ -24,6 +24,7 @@ class Call:
     them; ``identity`` is the SPIFFE id of the client's certificate, empty without one. ``host`` is the ``Host`` header,
     ``path`` has the query. Names of ``headers`` are lower-case. ``source`` is the client's address; ``peer``
     the one that the connection comes from, where the PROXY protocol tells another client, empty where it is the same.
+    Where it is not ``intercepted``, the client names the proxy as its HTTP proxy, which knows only the host then.
     """
 
     address: str
@@ -39,6 +40,7 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     source: str = "10.255.255.1"
     peer: str = ""
+    intercepted: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from controlplane.simulate.text_matching import in_ranges
 
 OUTBOUND_CAPTURE = "virtualOutbound"
 INBOUND_CAPTURE = "virtualInbound"
+HTTP_PROXY_ROUTES = "http_proxy"
+"""The name of the route configuration of a sidecar that is used as an HTTP proxy."""
 _HTTP_INSPECTOR = "envoy.filters.listener.http_inspector"
 _TLS_INSPECTOR = "envoy.filters.listener.tls_inspector"
 _CHAIN_FIELDS = frozenset(

@@ -40,6 +40,8 @@ def load_assignment(cluster: Any, assignments: Any) -> Any:  # noqa: ANN401 - En
 def places(cluster: Any, assignment: Any, call: Call) -> list[Place]:  # noqa: ANN401 - Envoy's messages carry no types
     """Return the endpoints of a cluster with their shares, by priority; for an original destination the call's own."""
     if cluster.type == Cluster.ORIGINAL_DST:
+        if not call.intercepted:
+            return []
         port = cluster.original_dst_lb_config.upstream_port_override.value or call.port
         return [Place(joined(call.address, port), Fraction(1), tls=security(cluster, {}).mode)]
     held = assignment.endpoints if assignment is not None else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -16,7 +17,14 @@ from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 from controlplane.simulate.arrival import Arrival
 from controlplane.simulate.call import Call, Failure, Fate, Outcome, Step
-from controlplane.simulate.chains import INBOUND_CAPTURE, filter_chain, outbound_listener, shown
+from controlplane.simulate.chains import (
+    HTTP_PROXY_ROUTES,
+    INBOUND_CAPTURE,
+    OUTBOUND_CAPTURE,
+    filter_chain,
+    outbound_listener,
+    shown,
+)
 from controlplane.simulate.filters import network_policies
 from controlplane.simulate.sending import Sending
 from controlplane.simulate.serving import Serving
@@ -27,6 +35,7 @@ _PORT_TAG = b"\x18"
 """What stands before ``port_value`` in an encoded envoy.config.core.v3.SocketAddress."""
 _CAPTURES = b"\x22\x02\x08\x01"
 """``use_original_dst``, set, in an encoded listener."""
+_PROXY_ROUTES = HTTP_PROXY_ROUTES.encode()
 _MOST_NAMED = 20
 _INBOUND = 1
 """Of envoy.config.core.v3.TrafficDirection."""
@@ -77,10 +86,22 @@ class HeldProxy:
         Raises:
             UnsupportedError: it depends on something that is not known here.
         """
+        used = self.http_proxy()
+        if used is not None and call.http and not call.tls and self.bound_at(call.port) != call.address:
+            named = replace(call, intercepted=False)
+            return self._through(used, named, "used as HTTP proxy, since this sidecar intercepts nothing")
         listener = outbound_listener(self.listeners(call.port), call)
         if listener is None:
-            return self._no_listener(call)
+            return self._no_listener(call, used)
         return self._through(listener, call)
+
+    def http_proxy(self) -> Any:  # noqa: ANN401 - Envoy's messages carry no types
+        """Return the listener that an application names as its HTTP proxy; ``None`` where all is intercepted."""
+        held = self._snapshot.of(ResourceType.LISTENER)
+        if OUTBOUND_CAPTURE in held:
+            return None
+        bodies = (resource.body for resource in held.values() if _PROXY_ROUTES in resource.body)
+        return next((each for each in map(Listener.FromString, bodies) if _is_http_proxy(each)), None)
 
     def inbound(self, call: Call) -> Outcome:
         """Return what becomes of a call that reaches the sidecar of a server; ``call`` is made to the server's address.
@@ -96,16 +117,20 @@ class HeldProxy:
             return self._no_listener(call)
         return self._through(listener, call)
 
-    def _no_listener(self, call: Call) -> Outcome:
+    def _no_listener(self, call: Call, http_proxy: Any = None) -> Outcome:  # noqa: ANN401 - see above
         names = sorted(self._snapshot.of(ResourceType.LISTENER))
         more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
         near = f"{', '.join(names[:_MOST_NAMED])}{more}" if names else "none"
         where = f"{call.address}:{call.port}" if self.bound_at(call.port) else f"port {call.port}"
-        failure = Failure(Fate.NO_LISTENER, f"nothing listens on {where}; the listeners are: {near}")
+        reason = f"nothing listens on {where}; the listeners are: {near}"
+        if http_proxy is not None:
+            at = http_proxy.address.socket_address
+            reason += f"; this sidecar intercepts nothing, and is an HTTP proxy at {at.address}:{at.port_value}"
+        failure = Failure(Fate.NO_LISTENER, reason)
         return Outcome(failure.fate, (Step("listener", "none", verdict="failed"),), failure=failure)
 
-    def _through(self, listener: Any, call: Call) -> Outcome:  # noqa: ANN401 - see above
-        first = Step("listener", listener.name, self.sources.of_listener(listener, call))
+    def _through(self, listener: Any, call: Call, note: str = "") -> Outcome:  # noqa: ANN401 - see above
+        first = Step("listener", listener.name, self.sources.of_listener(listener, call) if not note else None, note)
         chain = filter_chain(listener, call)
         if chain is None:
             return _refused((first,), listener, call)
@@ -131,6 +156,15 @@ class HeldProxy:
                 return Serving(self, manager, call).outcome(tuple(steps))
         failure = Failure(Fate.NO_FILTER_CHAIN, f"the filter chain {chain.name} leads nowhere")
         return Outcome(failure.fate, tuple(steps), failure=failure)
+
+
+def _is_http_proxy(listener: Any) -> bool:  # noqa: ANN401 - Envoy's messages carry no types
+    """Whether a listener has the routes of an HTTP proxy."""
+    configs = (each.typed_config for chain in listener.filter_chains for each in chain.filters)
+    managers = (
+        HttpConnectionManager.FromString(each.value) for each in configs if each.Is(HttpConnectionManager.DESCRIPTOR)
+    )
+    return any(each.rds.route_config_name == HTTP_PROXY_ROUTES for each in managers)
 
 
 def _refused(steps: tuple[Step, ...], listener: Any, call: Call) -> Outcome:  # noqa: ANN401 - see above

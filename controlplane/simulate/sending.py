@@ -93,7 +93,9 @@ class Sending:
         parts = cluster.name.split("|")
         subset = parts[2] if len(parts) == 4 else ""  # noqa: PLR2004 - direction, port, subset, host
         reason = f"none of {len(held)} endpoints is ready" if held else "no endpoint"
-        if subset:
+        if cluster.type == cluster.ORIGINAL_DST:
+            reason = "no service has the host, and an HTTP proxy does not know the address that was meant"
+        elif subset:
             reason = f"subset {subset} {'has no ready endpoint' if held else 'selects no pod'}"
             if near := self._labels_near(cluster.name, parts):
                 reason += f"; {near}"

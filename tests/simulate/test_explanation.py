@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from controlplane.simulate.questions import WrongQuestionError
+from controlplane.cli.mesh_files import completed
+from controlplane.model.proxy import Proxy
+from controlplane.simulate.built import mesh_of
+from controlplane.simulate.questions import WrongQuestionError, explained_request
+from tests.cli.command import ROOT
 from tests.simulate.bookshop import explain
 
 PAGE, RATINGS, PUBLIC = "pod/shop/productpage", "pod/shop/ratings", "gateway/shop/public"
@@ -55,6 +60,55 @@ def test_a_failure_says_why_and_what_would_have_matched(asked: tuple[str, ...], 
 def test_what_is_meant_to_be_is_no_failure(asked: tuple[str, ...], fate: str, last: str) -> None:
     answer = explain(*asked)
     assert (answer["fails"], answer["outcome"]["fate"], answer["result"]) == (False, fate, last)
+
+
+HTTP_PROXY = {"INTERCEPTION_MODE": "NONE", "HTTP_PROXY_PORT": "15080", "UNPRIVILEGED_POD": "true"}
+
+
+def proxied(namespace: str = "shop", **metadata: str) -> Proxy:
+    """Return a sidecar that says this of itself."""
+    domain = f"{namespace}.svc.cluster.local"
+    return Proxy("sidecar", f"client.{namespace}", ("10.9.9.9",), namespace, domain, {}, metadata=metadata)
+
+
+def test_a_sidecar_that_intercepts_nothing_is_used_as_http_proxy() -> None:
+    """The routes are those of its HTTP proxy, by the host that is asked for."""
+    canary = (completed([ROOT / "samples" / "canary"])).change_set()
+    asked = [("from", "pod/default/client"), ("url", "http://web/"), ("header", "canary: always")]
+
+    async def answer_of(proxy: Proxy) -> Any:
+        return await explained_request(await mesh_of(canary), asked, proxy)
+
+    answer = asyncio.run(answer_of(proxied("default", **HTTP_PROXY)))
+    captured = asyncio.run(answer_of(proxied("default")))
+    (listener,) = (each for each in answer["steps"] if each["step"] == "listener")
+    assert (listener["value"], "used as HTTP proxy" in listener["note"]) == ("127.0.0.1_15080", True)
+    assert answer["outcome"]["destinations"] == captured["outcome"]["destinations"]
+    assert (answer["fails"], answer["outcome"]["destinations"][0]["subset"]) == (False, "v2")
+
+
+def test_an_http_proxy_does_not_know_the_address_of_a_host_that_is_no_service() -> None:
+    answer = explain(RATINGS, "http://elsewhere.example.com/", proxy=proxied(**HTTP_PROXY))
+    told = "503 UH (no healthy upstream): no service has the host, and an HTTP proxy does not know the address"
+    assert (answer["fails"], answer["result"].startswith(told)) == (True, True), answer["result"]
+
+
+def test_a_listener_of_its_own_is_called_where_nothing_is_intercepted() -> None:
+    answer = explain(RATINGS, "http://127.0.0.1:9080/", "GET", "Host: reviews", JASON, proxy=proxied(**HTTP_PROXY))
+    (listener,) = (each for each in answer["steps"] if each["step"] == "listener")
+    assert listener["value"] == "127.0.0.1_9080"
+
+
+def test_what_an_http_proxy_does_not_take_is_told() -> None:
+    answer = explain(RATINGS, "https://reviews/", proxy=proxied(**HTTP_PROXY))
+    told = "; this sidecar intercepts nothing, and is an HTTP proxy at 127.0.0.1:15080"
+    assert (answer["outcome"]["fate"], answer["result"].endswith(told)) == ("no_listener", True), answer["result"]
+
+
+def test_a_captured_sidecar_is_not_followed_as_http_proxy() -> None:
+    answer = explain(RATINGS, f"{REVIEWS}/", "GET", JASON, proxy=proxied(HTTP_PROXY_PORT="15080"))
+    (listener,) = (each for each in answer["steps"] if each["step"] == "listener")
+    assert listener["value"] != "127.0.0.1_15080"
 
 
 def test_a_caller_may_show_another_certificate() -> None:
