@@ -185,7 +185,9 @@ def test_every_setting_has_a_flag_and_a_variable(setting: Any, started: list[Set
     other: Any = ONLY.get(name, _another(setting.default, tmp_path))
     text = format_duration(other) if isinstance(other, timedelta) else str(other)
     environment = {environment_variable(each): str(value) for each, value in needed.items()}
-    arguments = [f"--no-{flag(name).removeprefix('--')}"] if setting.default is True else [flag(name), text]
+    arguments = [flag(name), text]
+    if isinstance(setting.default, bool):
+        arguments = [f"--no-{flag(name).removeprefix('--')}" if setting.default else flag(name)]
     CliRunner().invoke(serve.app, arguments, env=environment)
     CliRunner().invoke(serve.app, [], env=environment | {environment_variable(name): text})
     assert started == [Settings(**{name: other}, **needed)] * 2
