@@ -14,6 +14,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from controlplane.documents.yaml_reader import yaml_value
 from tests.cluster.node import Node
 from tests.feature.key_pairs import Issuer, key_pem, tls_secret
 from tests.kubernetes.secure import SYSTEM, Tool, roots_of
@@ -80,9 +81,10 @@ def extension_provider(node: Node, provider: Json) -> Iterator[None]:
     """Have the mesh know an authoriser."""
     template = r"jsonpath={.data.mesh}"
     before = node.kubectl("-n", SYSTEM, "get", "configmap", "istio", "-o", template)
-    addition = f"\nextensionProviders: {json.dumps([provider])}\n"
+    mesh: Json = dict(yaml_value(before))
+    mesh["extensionProviders"] = [*mesh.get("extensionProviders", ()), provider]
     patch = ("-n", SYSTEM, "patch", "configmap", "istio", "-p")
-    node.kubectl(*patch, json.dumps({"data": {"mesh": before + addition}}))
+    node.kubectl(*patch, json.dumps({"data": {"mesh": json.dumps(mesh)}}))
     try:
         yield
     finally:
@@ -199,7 +201,7 @@ class Entrance:
         credentials = [host.partition(".")[0] for host in HOSTS]
         servers = [
             {
-                "port": {"number": 8443, "name": f"https-{name}", "protocol": "HTTPS"},
+                "port": {"number": 443, "name": f"https-{name}", "protocol": "HTTPS"},
                 "hosts": [host],
                 "tls": {"mode": mode, "credentialName": f"tls-{name}"},
             }
@@ -208,11 +210,11 @@ class Entrance:
         route = [{"route": [{"destination": {"host": "web"}}]}]
         group = "networking.istio.io"
         secrets = [
-            tls_secret(f"tls-{name}", self.issuer.pair(host), SHOP, ca_crt=self.issuer.certificate)
+            tls_secret(f"tls-{name}", self.issuer.pair(host), SYSTEM, ca_crt=self.issuer.certificate)
             for host, name in zip(HOSTS, credentials, strict=True)
         ]
         return (
             *secrets,
-            istio("Gateway", "three", group, selector={"app": "gateway"}, servers=servers),
+            istio("Gateway", "three", group, selector={"istio": "ingressgateway"}, servers=servers),
             istio("VirtualService", "three", group, hosts=list(HOSTS), gateways=["three"], http=route),
         )

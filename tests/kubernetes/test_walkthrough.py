@@ -39,6 +39,7 @@ from tests.walkthrough.story import REMOVAL, STORY
 
 SNI = b"outbound_.80_._.web.shop.svc.cluster.local"
 SYSTEM, SHOP, OUTSIDE = "istio-system", "shop", "outside"
+INGRESS = "istio-ingressgateway"
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,7 @@ def test_three_hosts_by_https_one_of_which_asks_for_a_certificate(told: Node, tm
     client = entrance.issuer.pair("client")
     for name, content in (("ca", entrance.issuer.certificate), ("cert", client.certificate), ("key", client.key)):
         (tmp_path / f"{name}.pem").write_bytes(content)
-    service = told.kubectl("-n", SHOP, "get", "service", "gateway", "-o", "jsonpath={.spec.clusterIP}")
+    service = told.kubectl("-n", SYSTEM, "get", "service", INGRESS, "-o", "jsonpath={.spec.clusterIP}")
     shown = ("--cert", str(tmp_path / "cert.pem"), "--key", str(tmp_path / "key.pem"))
 
     def asked(host: str, *options: str) -> str:
@@ -153,7 +154,12 @@ def test_three_hosts_by_https_one_of_which_asks_for_a_certificate(told: Node, tm
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS).stdout
 
     with applied(told, *entrance.objects()):
-        until(lambda: all(f"called by {SPIFFE}/gateway" in asked(host, *shown) for host in HOSTS), "all are served")
+        until(
+            lambda: all(
+                f"called by spiffe://cluster.local/ns/{SYSTEM}/sa/{INGRESS}" in asked(host, *shown) for host in HOSTS
+            ),
+            "all are served",
+        )
         assert [bool(asked(host)) for host in HOSTS] == [True, True, False]
         assert not asked("four.shop.test", *shown)
         stranger = Issuer().pair("client")
