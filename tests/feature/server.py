@@ -99,7 +99,10 @@ class Server:
         """Return (kind, name) -> problems of what the status page lists; unreadable files are ("", "")."""
         status, body = await self.get("/debug/rejectedz")
         assert status == 200
-        return {(each["kind"], each["name"]): each["problems"] for each in body}
+        found: dict[tuple[str, str], list[str]] = {}
+        for each in body:  # an object that is refused may be listed for its last good version, too
+            found.setdefault((each["kind"], each["name"]), []).extend(each["problems"])
+        return found
 
     async def exit_code(self) -> int:
         """Wait until the process has ended."""
