@@ -57,16 +57,17 @@ def status(node: Node, *arguments: str) -> str:
 
 
 def applied(node: Node, *objects: Json) -> contextlib.AbstractContextManager[None]:
-    """Have objects in the shop for as long as the context lives."""
+    """Have objects, in the shop where they say nothing else, for as long as the context lives."""
 
     @contextlib.contextmanager
     def context() -> Iterator[None]:
-        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-        node.kubectl("-n", SHOP, "apply", "-f", "-", text=text)
+        items = [{**each, "metadata": {"namespace": SHOP, **each["metadata"]}} for each in objects]
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+        node.kubectl("apply", "-f", "-", text=text)
         try:
             yield
         finally:
-            node.kubectl("-n", SHOP, "delete", "--ignore-not-found", "-f", "-", text=text)
+            node.kubectl("delete", "--ignore-not-found", "-f", "-", text=text)
 
     return context()
 
