@@ -26,7 +26,7 @@ from tests.kubernetes.watching import SERVICES, SLICES, endpoint_slice
 
 SECONDS = float(os.environ.get("FAILING_SECONDS", "6"))
 EVENTUALLY_SECONDS = 240
-LED = ("root certificates", "conditions", "status of Ingresses", "automatic addresses")
+LED = ("root certificates", "conditions", "status of Ingresses", "automatic addresses", "removal of machines")
 WORKS = (
     "certificates and the clock",
     "ends of certificates",
@@ -38,6 +38,7 @@ WORKS = (
     "webhook configuration",
     "injection configuration",
     "names of gateways",
+    "registration of machines",
     *LED,
     *(f"election for {name}" for name in LED),
 )
