@@ -168,13 +168,12 @@ class ControlPlane:
         asyncio.get_running_loop().set_exception_handler(tell_unawaited)
         self._take_signals()
         stop, settings = self._stop, self._settings
-        if settings.plaintext:
-            adding = self._ads.add_port(settings.xds_host, settings.xds_port)
-            self._ports["xds"] = f"{settings.xds_host}:{await opened('--xds-port', settings.xds_port, adding)}"
-        starting = asyncio.create_task(self._monitor())
         try:
-            begun = await unless(stop, self._begin(), starting)
-            self._ports |= await starting
+            self._ports |= await self._monitor()  # first: reading a large mesh takes a while, and probes ask meanwhile
+            if settings.plaintext:
+                adding = self._ads.add_port(settings.xds_host, settings.xds_port)
+                self._ports["xds"] = f"{settings.xds_host}:{await opened('--xds-port', settings.xds_port, adding)}"
+            begun = await unless(stop, self._begin())
         except BaseException:
             await self._close()
             raise

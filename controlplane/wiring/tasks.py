@@ -226,14 +226,11 @@ async def ended(*tasks: asyncio.Task[Any]) -> None:
         await asyncio.wait(tasks)
 
 
-async def unless(stop: asyncio.Event, work: Coroutine[None, None, bool], beside: asyncio.Task[Any]) -> bool:
-    """Return what some work returns, false if ``stop`` is set before that; a failure beside it is raised at once."""
+async def unless(stop: asyncio.Event, work: Coroutine[None, None, bool]) -> bool:
+    """Return what some work returns, false if ``stop`` is set before that."""
     working, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait((working, stopped, beside), return_when=asyncio.FIRST_COMPLETED)
-        if beside.done():
-            beside.result()
-            await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
         return working.result() if working.done() else False
     finally:
         for task in (working, stopped):

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +14,8 @@ import aiohttp
 import pytest
 import yaml
 
+from bench.subject import free_port
+from tests.cli.command import ROOT
 from tests.feature.client import CDS, EDS, LDS, RDS, Client, Variant, connected
 from tests.feature.objects import CART, GOOD, MESH, Json, cluster, manifest, service
 from tests.feature.server import PAUSE_SECONDS, Server, serving
@@ -188,3 +194,23 @@ async def _unready(server: Server, *clients: Client) -> int:
                 assert status == 503
                 return sum(not client.ended.is_set() for client in clients)
             await asyncio.sleep(PAUSE_SECONDS)
+
+
+def test_who_can_reach_the_port_of_proxies_can_ask_the_monitoring_port(tmp_path: Path) -> None:
+    """Also while a mesh is read that takes a while: probes and tools are told that, and not refused."""
+    documents = [each for number in range(200) for each in service(f"s-{number}", number)]
+    (tmp_path / "mesh.yaml").write_text(yaml.safe_dump_all(documents))
+    xds, monitoring = free_port(), free_port()
+    command = [sys.executable, "-m", "controlplane", "serve", "--config-dir", str(tmp_path)]
+    command += ["--xds-port", str(xds), "--monitoring-port", str(monitoring)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        try:
+            while process.poll() is None:
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", xds)) == 0:
+                        break
+                time.sleep(0.001)
+            with socket.create_connection(("127.0.0.1", monitoring)):
+                assert process.poll() is None
+        finally:
+            process.kill()
