@@ -6,13 +6,13 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
 from controlplane.agent.control_plane import system_roots
 from controlplane.agent.environment import StartError
+from controlplane.model.certificate_text import certified_key, first
 
 CERTIFICATE_PREFIX, ROOT_PREFIX = "file-cert:", "file-root:"
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
@@ -43,8 +43,8 @@ class PairFiles:
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise UnusableFileError(f"{self.key} holds no private key: {error}") from None
         try:
-            certified = x509.load_pem_x509_certificate(chain).public_key()
-        except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
+            certified = certified_key(first(chain))
+        except ValueError as error:
             raise UnusableFileError(f"{self.chain} holds no certificate: {error}") from None
         if certified != public:
             raise UnusableFileError(f"the key in {self.key} is not that of the certificate in {self.chain}")
@@ -113,8 +113,8 @@ def _is_certificate(pem: bytes) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what old roots of the system do that nobody may any more
-            x509.load_pem_x509_certificate(pem)
-    except (ValueError, x509.InvalidVersion):  # which is no ValueError
+            first(pem)
+    except ValueError:
         return False
     return True
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
-from cryptography import x509
 
 from controlplane.agent.addresses import TcpAddress
 from controlplane.agent.environment import Environment, StartError
 from controlplane.agent.options import Options
+from controlplane.model.certificate_text import certified_key, first
 
 TOKEN = Path("./var/run/secrets/tokens/istio-token")
 SYSTEM = "SYSTEM"
@@ -95,12 +95,14 @@ class Peer:
         return (*self.headers, ("authorization", f"Bearer {token}"))
 
     def _client_pair(self) -> tuple[bytes, bytes] | None:
-        """Return key and chain of the client certificate; nothing where there is none, or it is no longer valid."""
+        """Return key and chain of the client certificate; nothing where there is none that is valid and can be read."""
         if self.client is None:
             return None
         try:
             key, chain = self.client.key.read_bytes(), self.client.chain.read_bytes()
-            if x509.load_pem_x509_certificate(chain).not_valid_after_utc <= datetime.now(UTC):
+            certificate = first(chain)
+            certified_key(certificate)
+            if certificate.not_valid_after_utc <= datetime.now(UTC):
                 return None
         except (OSError, ValueError):
             return None

@@ -16,7 +16,6 @@ from datetime import UTC, datetime, timedelta
 import grpc
 import grpc.aio
 import structlog
-from cryptography import x509
 
 from controlplane.agent.control_plane import Peer, UnreachableError
 from controlplane.agent.environment import Environment
@@ -25,6 +24,7 @@ from controlplane.agent.keys import KeyPolicy, encoded, new_key, signing_request
 from controlplane.agent.metrics import CERTIFICATE_EXPIRY, CERTIFICATE_FAILURES, CERTIFICATES
 from controlplane.backoff import Backoff
 from controlplane.messages.istio_auth_pb2 import IstioCertificateRequest, IstioCertificateResponse
+from controlplane.model.certificate_text import certified_key, first
 
 CREATE_CERTIFICATE = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 60.0
@@ -85,10 +85,12 @@ class CertificateClient:
         key = await asyncio.to_thread(new_key, self._keys)
         chain = await self._signed(signing_request(key, self._spiffe_id))
         try:
-            leaf = x509.load_pem_x509_certificate(chain[0].encode())
+            certified = certified_key(first(chain[0].encode()))
         except ValueError as error:
-            raise NotSignedError(f"the answer of {self._peer.address} is no certificate: {error}") from None
-        if leaf.public_key() != key.public_key():
+            raise NotSignedError(
+                f"the answer of {self._peer.address} is no certificate that can be read: {error}"
+            ) from None
+        if certified != key.public_key():
             raise NotSignedError(f"the answer of {self._peer.address} certifies another key")
         joined = "".join(part if part.endswith("\n") else part + "\n" for part in chain).encode()
         return WorkloadIdentity(self._spiffe_id, joined, encoded(key, self._keys), chain[-1].encode())
@@ -171,4 +173,4 @@ class WorkloadCertificate:
 
 def expiry(identity: WorkloadIdentity) -> datetime:
     """Return when the certificate ends."""
-    return x509.load_pem_x509_certificate(identity.certificate_chain).not_valid_after_utc
+    return first(identity.certificate_chain).not_valid_after_utc

@@ -13,6 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from controlplane.analysis import raw
+from controlplane.model.certificate_text import certified_key, chain
 
 _PAIRS = (("tls.crt", "tls.key"), ("cert", "key"))
 """The names of certificate and key in a Secret: those of Kubernetes, and Istio's older ones."""
@@ -30,10 +31,10 @@ def why_unusable(secret: Mapping[str, Any]) -> str:
     if not certificate or not key:
         return "its certificate or key is empty or no base64"
     try:
-        chain = x509.load_pem_x509_certificates(certificate)
-    except (ValueError, x509.InvalidVersion):  # which is no ValueError
+        certificates = chain(certificate)
+    except ValueError:
         return "its certificate cannot be read"
-    return _by_date(chain[0], datetime.now(UTC)) or _by_key(chain[0], key)
+    return _by_date(certificates[0], datetime.now(UTC)) or _by_key(certificates[0], key)
 
 
 def _by_date(certificate: x509.Certificate, now: datetime) -> str:
@@ -47,7 +48,7 @@ def _by_date(certificate: x509.Certificate, now: datetime) -> str:
 def _by_key(certificate: x509.Certificate, text: bytes) -> str:
     try:
         key = serialization.load_pem_private_key(text, None)
-        is_same = key.public_key() == certificate.public_key()
+        is_same = key.public_key() == certified_key(certificate)
     except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it is encrypted
         return "its key cannot be read"
     return "" if is_same else "its key is not that of its certificate"

@@ -95,22 +95,23 @@ def _pair(data: Mapping[str, bytes], certificate: str, key: str, staple: bytes) 
     return KeyPair(data[certificate], data[key], staple, first.not_valid_before_utc, first.not_valid_after_utc)
 
 
-def _certificates(entry: str, pem: bytes) -> list[x509.Certificate]:
-    from cryptography import x509  # noqa: PLC0415 - loaded where it is used
+def _certificates(entry: str, pem: bytes) -> tuple[x509.Certificate, ...]:
+    from controlplane.model.certificate_text import chain  # noqa: PLC0415 - its library is loaded where it is used
 
     try:
-        return x509.load_pem_x509_certificates(pem)
-    except (ValueError, x509.InvalidVersion):  # which is no ValueError
+        return chain(pem)
+    except ValueError:
         raise UnusableError(entry, "holds no certificate (PEM) that can be read") from None
 
 
 def _public_key(entry: str, certificate: x509.Certificate) -> CertificatePublicKeyTypes:
-    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - as above
-    from cryptography.hazmat.primitives.asymmetric import ec, rsa  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa  # noqa: PLC0415 - as above
+
+    from controlplane.model.certificate_text import certified_key  # noqa: PLC0415
 
     try:
-        key = certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm):
+        key = certified_key(certificate)
+    except ValueError:
         raise UnusableError(entry, "has a public key of a kind that is not known") from None
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < _SMALLEST_RSA:
         raise UnusableError(entry, f"has an RSA key of {key.key_size} bits; Envoy takes {_SMALLEST_RSA} or more")
@@ -145,11 +146,11 @@ def _check_staple(certificate: x509.Certificate, staple: bytes) -> None:
 
 
 def _check_revoked(entry: str, pem: bytes | None) -> None:
-    from cryptography import x509  # noqa: PLC0415 - as above
+    from controlplane.model.certificate_text import revoked  # noqa: PLC0415 - as above
 
     if not pem:
         return
     try:
-        x509.load_pem_x509_crl(pem)
+        revoked(pem)
     except ValueError:
         raise UnusableError(entry, "holds no list of revoked certificates (PEM) that can be read") from None

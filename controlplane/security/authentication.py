@@ -10,8 +10,8 @@ from typing import Protocol
 
 from cryptography import x509
 
+from controlplane.model.certificate_text import decode_der, extension
 from controlplane.security.ca import utc_now
-from controlplane.security.certificates import decode_der, extension
 from controlplane.security.jwt import LEEWAY
 from controlplane.security.refusal import CallRefused, Refusal
 from controlplane.security.spiffe import SpiffeId

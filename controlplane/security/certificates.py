@@ -6,16 +6,17 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import TypeVar
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from controlplane.model.certificate_text import certified_key, extension
+
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
-Extension = TypeVar("Extension", bound=x509.ExtensionType)
 
 CLOCK_SKEW = timedelta(minutes=2)
 """Certificates begin so long ago: a verifier whose clock runs behind must not see one of the future."""
@@ -30,44 +31,6 @@ def encode(certificates: Iterable[x509.Certificate]) -> str:
     return "".join(each.public_bytes(serialization.Encoding.PEM).decode() for each in certificates)
 
 
-def decode(pem: bytes) -> tuple[x509.Certificate, ...]:
-    """Read all certificates of a PEM text; none for an empty one.
-
-    Raises:
-        ValueError: the text holds something else.
-    """
-    try:
-        return tuple(x509.load_pem_x509_certificates(pem)) if pem.strip() else ()
-    except x509.InvalidVersion as error:  # which is no ValueError
-        raise ValueError(str(error)) from error
-
-
-def decode_der(der: bytes) -> x509.Certificate:
-    """Read one certificate.
-
-    Raises:
-        ValueError: it is none.
-    """
-    try:
-        return x509.load_der_x509_certificate(der)
-    except x509.InvalidVersion as error:  # which is no ValueError
-        raise ValueError(str(error)) from error
-
-
-def extension(certificate: x509.Certificate, kind: type[Extension]) -> Extension | None:
-    """Return what a certificate states of a kind, ``None`` for nothing.
-
-    Raises:
-        ValueError: its extensions cannot be read; one is there twice, for example.
-    """
-    try:
-        return certificate.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
-    except (x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:  # which are no ValueErrors
-        raise ValueError(f"its extensions cannot be read: {error}") from error
-
-
 def private_key(pem: bytes) -> PrivateKey:
     """Read an unencrypted private key, PKCS#1, SEC 1 or PKCS#8.
 
@@ -76,7 +39,7 @@ def private_key(pem: bytes) -> PrivateKey:
     """
     try:
         key = serialization.load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ValueError("not an unencrypted private key in PEM") from error
     public_key(key.public_key())
     if not isinstance(
@@ -200,10 +163,9 @@ def leads_to(chain: Sequence[x509.Certificate], roots: Sequence[x509.Certificate
 
 def _authority_key(certificate: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     """Name the signer's key as the signer's certificate does, which need not be the usual hash."""
-    try:
-        subject_key = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    except x509.ExtensionNotFound:
-        return x509.AuthorityKeyIdentifier.from_issuer_public_key(public_key(certificate.public_key()))
+    subject_key = extension(certificate, x509.SubjectKeyIdentifier)
+    if subject_key is None:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(public_key(certified_key(certificate)))
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(subject_key)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from controlplane.security.certificates import decode
+from controlplane.model.certificate_text import decode
 from controlplane.security.issuer import InvalidIssuerError, Issuer
 from controlplane.security.sources import IssuerSource, SourceUnavailableError
 

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 from cryptography import x509
 
 from controlplane.documents.json_reader import json_value
+from controlplane.model.certificate_text import first
 from controlplane.security.ca import Past
-from controlplane.security.certificates import decode, encode, encode_key
+from controlplane.security.certificates import encode, encode_key
 from controlplane.security.issuer import CA_CERTIFICATE, CA_KEY, CHAIN, ROOTS, InvalidIssuerError, Issuer
 from controlplane.security.self_signed import Files
 
@@ -86,7 +87,7 @@ def _times(roots: Mapping[x509.Certificate, datetime]) -> list[dict[str, str]]:
 
 
 def _roots(entries: Iterable[Mapping[str, Any]]) -> dict[x509.Certificate, datetime]:
-    return {decode(each["certificate"].encode())[0]: _time(each["at"]) for each in entries}
+    return {first(each["certificate"].encode()): _time(each["at"]) for each in entries}
 
 
 def _time(text: str) -> datetime:

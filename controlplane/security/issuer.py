@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import Self
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
-from controlplane.security.certificates import PrivateKey, decode, is_authority, issued_by, private_key
+from controlplane.model.certificate_text import certified_key, decode
+from controlplane.security.certificates import PrivateKey, is_authority, issued_by, private_key
 
 _LONGEST_PATH = 10
 CA_CERTIFICATE = "ca-cert.pem"
@@ -81,7 +83,7 @@ class Issuer:
             signing_key = private_key(files[key])
         except ValueError as error:
             raise InvalidIssuerError(f"{key}: {error}") from error
-        if signing_key.public_key() != first.public_key():
+        if signing_key.public_key() != _key_of(first, certificate):
             raise InvalidIssuerError(f"{key} is not the key of {certificate}")
         if not is_authority(first):
             raise InvalidIssuerError(f"{certificate} is not the certificate of a certificate authority")
@@ -106,6 +108,13 @@ def _certificates(files: Mapping[str, bytes], name: str) -> tuple[x509.Certifica
         return decode(files[name])
     except ValueError as error:
         raise InvalidIssuerError(f"{name}: {error}") from error
+
+
+def _key_of(found: x509.Certificate, name: str) -> CertificatePublicKeyTypes:
+    try:
+        return certified_key(found)
+    except ValueError as error:
+        raise InvalidIssuerError(f"{name} has a key of no known kind: {error}") from error
 
 
 def _anchor(

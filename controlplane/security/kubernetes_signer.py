@@ -14,8 +14,9 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from controlplane.model.certificate_text import decode, extensions
 from controlplane.security.ca import Lifetimes, utc_now
-from controlplane.security.certificates import decode, encode
+from controlplane.security.certificates import encode
 from controlplane.security.external_roots import ExternalRoots
 from controlplane.security.issuer import InvalidIssuerError
 from controlplane.security.refusal import Refusal
@@ -126,11 +127,11 @@ def _check_request(csr: x509.CertificateSigningRequest, names: Sequence[str]) ->
     if any(each.oid != NameOID.ORGANIZATION_NAME or each.value for each in csr.subject):
         raise refused("CSR_ERROR", f"the request has a subject, {csr.subject.rfc4514_string()}, and must have none")
     try:
-        extensions = list(csr.extensions)
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        raise refused("CSR_ERROR", f"the request's extensions cannot be read: {error}") from error
+        requested = list(extensions(csr))
+    except ValueError as error:
+        raise refused("CSR_ERROR", f"of the request, {error}") from error
     stated: list[x509.GeneralName] = []
-    for extension in extensions:
+    for extension in requested:
         if not isinstance(extension.value, x509.SubjectAlternativeName):
             raise refused("CSR_ERROR", f"the request is for {_name_of(extension.oid)}, and must be for names alone")
         stated += extension.value

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from controlplane.model.certificate_text import certified_key, decode
 from controlplane.security.certificates import (
     CLOCK_SKEW,
-    decode,
     encode,
     encode_key,
     private_key,
@@ -71,7 +71,10 @@ def renewal(files: Files, policy: RootPolicy, now: datetime) -> Files | None:
 
 
 def _same_authority(root: x509.Certificate, current: x509.Certificate) -> bool:
-    return root.public_key() == current.public_key() and root.subject == current.subject
+    try:
+        return certified_key(root) == certified_key(current) and root.subject == current.subject
+    except ValueError:  # a key of a kind that nobody knows is not that of what signs here
+        return False
 
 
 def _certificates(signer: x509.Certificate, roots: list[x509.Certificate]) -> Files:

@@ -12,6 +12,7 @@ import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from controlplane.model.certificate_text import extension
 from controlplane.security.ca import Authority, utc_now
 from controlplane.security.certificates import encode, encode_key
 
@@ -159,11 +160,7 @@ class ServingTls:
 
 def _names(certificate: x509.Certificate) -> list[str]:
     """Return the DNS names and addresses of a certificate."""
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    return [str(name.value) for name in names]
+    return [str(name.value) for name in extension(certificate, x509.SubjectAlternativeName) or ()]
 
 
 def _https_context() -> ssl.SSLContext:

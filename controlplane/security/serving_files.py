@@ -7,10 +7,12 @@ from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from controlplane.model.certificate_text import certified_key, decode, extension
 from controlplane.security.ca import utc_now
-from controlplane.security.certificates import decode, encode, is_authority, issued_by, private_key
+from controlplane.security.certificates import encode, is_authority, issued_by, private_key
 from controlplane.security.serving import Shown
 from controlplane.security.sources import SourceUnavailableError
 
@@ -65,7 +67,7 @@ class ServingFiles:
             key = private_key(key_pem)
         except ValueError as error:
             raise self._invalid(PAIR[1], str(error)) from error
-        if key.public_key() != certificate.public_key():
+        if key.public_key() != self._certified(certificate):
             raise self._invalid(PAIR[1], "is not the key of tls.crt")
         problem = _problem(certificate, self._clock())
         if problem:
@@ -83,6 +85,12 @@ class ServingFiles:
             raise self._invalid(name, "is empty")
         return found
 
+    def _certified(self, certificate: x509.Certificate) -> CertificatePublicKeyTypes:
+        try:
+            return certified_key(certificate)
+        except ValueError as error:
+            raise self._invalid(PAIR[0], f"the certificate has a key of no known kind: {error}") from error
+
     def _invalid(self, name: str, reason: str) -> InvalidServingError:
         return InvalidServingError(f"{self._folder / name}: {reason}")
 
@@ -94,13 +102,14 @@ def _problem(certificate: x509.Certificate, now: datetime) -> str:
     if now < certificate.not_valid_before_utc:
         return f"begins at {certificate.not_valid_before_utc.isoformat(timespec='seconds')}"
     try:
-        extensions = certificate.extensions
-        extensions.get_extension_for_class(x509.SubjectAlternativeName)
-        usages = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound as missing:
-        return "has no names" if missing.oid == x509.SubjectAlternativeName.oid else ""
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        return f"has extensions that cannot be read: {error}"
+        names = extension(certificate, x509.SubjectAlternativeName)
+        usages = extension(certificate, x509.ExtendedKeyUsage)
+    except ValueError as error:
+        return f"is of no use, {error}"
+    if names is None:
+        return "has no names"
+    if usages is None:
+        return ""
     good = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
     return "" if good & set(usages) else "is not for servers (extended key usage)"
 

@@ -10,10 +10,10 @@ import structlog
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from controlplane.model.certificate_text import certified_key, decode, extension, extensions
 from controlplane.security.certificates import (
     CLOCK_SKEW,
     PublicKey,
-    decode,
     general_name,
     is_authority,
     issued_by,
@@ -50,8 +50,8 @@ def checked_answer(answer: bytes, expected: Expected, signer: str, now: datetime
     try:
         found = tuple(each for each in decode(answer) if each not in expected.roots)
         problem = _problem(found, expected, now)
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
-        found, problem = (), "it is no list of certificates in PEM"
+    except ValueError as error:
+        found, problem = (), f"it is no list of certificates in PEM that can be read: {error}"
     if problem:
         log.error("security.signer_wrong", signer=signer, reason=problem)
         raise refused("CERT_GEN_ERROR", f"signer {signer}: its answer is refused: {problem}", Refusal.INTERNAL)
@@ -63,7 +63,7 @@ def _problem(found: Sequence[x509.Certificate], expected: Expected, now: datetim
     if not found:
         return "it holds no certificate"
     certificate, *between = found
-    if public_key(certificate.public_key()) != expected.key:
+    if public_key(certified_key(certificate)) != expected.key:
         return "it is for another key"
     wrong = _wrong_names(certificate, expected.names) or _wrong_purpose(certificate)
     if wrong:
@@ -83,9 +83,8 @@ def _problem(found: Sequence[x509.Certificate], expected: Expected, now: datetim
 
 
 def _wrong_names(certificate: x509.Certificate, names: Sequence[str]) -> str:
-    try:
-        stated = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
+    stated = extension(certificate, x509.SubjectAlternativeName)
+    if stated is None:
         return "it has no names"
     return "" if set(stated) == set(map(general_name, names)) else f"it has other names than {', '.join(names)}"
 
@@ -97,8 +96,8 @@ def _wrong_purpose(certificate: x509.Certificate) -> str:
     """
     if is_authority(certificate):
         return "it is that of a certificate authority"
-    for extension in certificate.extensions:
-        match extension.value:
+    for stated in extensions(certificate):
+        match stated.value:
             case x509.KeyUsage() as usage if usage.key_cert_sign or usage.crl_sign or not usage.digital_signature:
                 return "its keyUsage is not that of a client and server"
             case x509.ExtendedKeyUsage() as purposes if not (_ANY_PURPOSE in purposes or set(purposes) >= _PURPOSES):

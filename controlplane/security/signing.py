@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import NamedTuple, Protocol
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 
+from controlplane.model.certificate_text import certified_key, request
 from controlplane.security.certificates import PublicKey, public_key
 from controlplane.security.refusal import CallRefused, Refusal
 
@@ -60,10 +60,10 @@ def read_request(csr_pem: str) -> tuple[x509.CertificateSigningRequest, PublicKe
         CallRefused: it is none, or its key is of a kind that is not used here.
     """
     try:
-        csr = x509.load_pem_x509_csr(csr_pem.encode())
-        key, signed = public_key(csr.public_key()), csr.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise refused("CSR_ERROR", str(error) or type(error).__name__) from error
+        csr, signed = request(csr_pem.encode())
+        key = public_key(certified_key(csr))
+    except ValueError as error:
+        raise refused("CSR_ERROR", str(error)) from error
     if not signed:
         raise refused("CSR_ERROR", "the request is not signed with its own key")
     return csr, key

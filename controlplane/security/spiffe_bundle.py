@@ -9,7 +9,8 @@ from typing import Any
 import aiohttp
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from controlplane.security.certificates import decode_der, is_authority
+from controlplane.model.certificate_text import decode_der
+from controlplane.security.certificates import is_authority
 from controlplane.security.jwks_fetcher import JwksLocation, NoKeysError, json_object
 
 _HTTPS = "https://"

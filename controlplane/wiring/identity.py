@@ -18,6 +18,7 @@ from controlplane.http2.connection import Handler
 from controlplane.http2.headers import Status
 from controlplane.http2.unary import CallRefused as GrpcRefused
 from controlplane.http2.unary import unary
+from controlplane.model.certificate_text import decode
 from controlplane.model.certificates import Certificate
 from controlplane.model.label_selector import any_matches
 from controlplane.model.proxy import Proxy
@@ -25,7 +26,6 @@ from controlplane.registry.mesh import SYSTEM_NAMESPACE
 from controlplane.security.authentication import Authenticator, Caller, TrustDomains
 from controlplane.security.ca import Authority
 from controlplane.security.certificate_service import CREATE_CERTIFICATE, CertificateService
-from controlplane.security.certificates import decode
 from controlplane.security.issuer import InvalidIssuerError
 from controlplane.security.refusal import CallRefused
 from controlplane.security.rotation import ServingKeeper

@@ -12,9 +12,10 @@ from datetime import timedelta
 import structlog
 
 from controlplane.apis.mesh import MeshConfig
+from controlplane.model.certificate_text import decode
 from controlplane.model.objects import ChangeSet
 from controlplane.registry.trust_bundle import stated_roots, trust_bundle
-from controlplane.security.certificates import decode, encode, is_authority
+from controlplane.security.certificates import encode, is_authority
 from controlplane.security.jwks_fetcher import AddressRules, JwksFetcher, JwksLocation
 from controlplane.security.spiffe_bundle import spiffe_bundle
 

@@ -111,6 +111,12 @@ def of_version_6(signer: Signer) -> bytes:
     return signer.certificate.public_bytes(serialization.Encoding.DER).replace(version_3, version_3[:-1] + b"\x05", 1)
 
 
+def of_unknown_curve(signer: Signer) -> bytes:
+    """A certificate (DER) for a key on a curve that does not exist: the first one is the key's, of P-256."""
+    curve = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07"
+    return signer.certificate.public_bytes(serialization.Encoding.DER).replace(curve, curve[:-1] + b"\x7f", 1)
+
+
 def cacerts(signer: Signer, between: list[Signer], roots: list[Signer]) -> Mapping[str, bytes]:
     """The files of Istio's layout."""
     return {

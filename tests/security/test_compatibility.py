@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
+from ssl import DER_cert_to_PEM_cert
 from typing import Any
 
 import grpc
@@ -14,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from controlplane.agent.addresses import TcpAddress
-from controlplane.agent.control_plane import TOKEN, Peer
+from controlplane.agent.control_plane import TOKEN, ClientPair, Peer
 from controlplane.agent.keys import KeyPolicy
 from controlplane.agent.protobuf_fields import length_delimited
 from controlplane.agent.workload_certificate import CREATE_CERTIFICATE, CertificateClient, NotSignedError
@@ -24,7 +25,7 @@ from controlplane.security.certificate_service import CertificateService
 from controlplane.security.issuer import Issuer
 from controlplane.security.serving import ServingTls, SignedHere, serving_names
 from tests.patience import PATIENCE_SECONDS
-from tests.security.authorities import cacerts, key_pem, root
+from tests.security.authorities import cacerts, key_pem, of_unknown_curve, of_version_6, root
 from tests.security.test_certificate_service import CART, DOMAINS, Tokens, names
 from tests.security.wire import SecurePort
 
@@ -161,6 +162,34 @@ async def test_our_agent_asks_istiod_as_its_own_does(tmp_path: Path, monkeypatch
     assert b"\x18\x80\xa3\x05" in istiod.request, "field 3: 86,400 seconds"
     assert istiod.headers["authorization"] == "Bearer the token"
     assert istiod.headers["clusterid"] == "east"
+
+
+@pytest.mark.parametrize("odd", [of_version_6(ROOT), of_unknown_curve(ROOT), b"x"], ids=["version", "curve", "none"])
+async def test_an_answer_that_cannot_be_read_is_refused_and_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, odd: bytes
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NotSignedError, match=r"^the answer of 127\.0\.0\.1:\d+ is no certificate that can be read: "):
+        await asked(Istiod(DER_cert_to_PEM_cert(odd).encode(), ROOT.pem), tmp_path)
+
+
+@pytest.mark.parametrize("odd", [of_version_6(ROOT), of_unknown_curve(ROOT), b"x"], ids=["version", "curve", "none"])
+def test_a_client_certificate_that_cannot_be_read_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, odd: bytes
+) -> None:
+    """The token is shown in its place, as where it has ended."""
+    pair = ClientPair(tmp_path / "chain.pem", tmp_path / "key.pem")
+    pair.chain.write_text(DER_cert_to_PEM_cert(odd))
+    pair.key.write_bytes(key_pem(ROOT.key))
+    (tmp_path / "root.pem").write_bytes(ROOT.pem)
+    seconds = timedelta(seconds=PATIENCE_SECONDS)
+    peer = Peer(TcpAddress("127.0.0.1", 1), tmp_path / "root.pem", ISTIOD, pair, (("a", "b"),), seconds, seconds)
+    monkeypatch.chdir(tmp_path)
+    TOKEN.parent.mkdir(parents=True)
+    TOKEN.write_text("the token")
+    assert peer.metadata() == (("a", "b"), ("authorization", "Bearer the token"))
+    pair.chain.write_bytes(ROOT.pem)
+    assert peer.metadata() == (("a", "b"),)
 
 
 async def test_an_answer_of_one_element_is_refused_as_istios_agent_does(tmp_path: Path) -> None:

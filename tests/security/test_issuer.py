@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from ssl import DER_cert_to_PEM_cert
+
 import pytest
 
 from controlplane.security.issuer import InvalidIssuerError, Issuer
-from tests.security.authorities import cacerts, key_pem, root
+from tests.security.authorities import cacerts, key_pem, of_unknown_curve, of_version_6, root
 
 ROOT, OTHER = root("root"), root("other")
 UPPER = ROOT.signs("upper")
 LOWER = UPPER.signs("lower", days=5)
+ODD_VERSION, ODD_CURVE = (DER_cert_to_PEM_cert(odd(LOWER)).encode() for odd in (of_version_6, of_unknown_curve))
 FILES = cacerts(LOWER, [UPPER, ROOT], [ROOT, OTHER])
 
 
@@ -48,6 +51,8 @@ def test_no_files_are_no_issuer() -> None:
         pytest.param({"root-cert.pem": b""}, "root-cert.pem is empty", id="no-root"),
         pytest.param({"cert-chain.pem": LOWER.pem}, "ca-cert.pem does not lead to any certificate", id="gap"),
         pytest.param({"ca-cert.pem": b"-----BEGIN"}, "ca-cert.pem: ", id="broken-certificate"),
+        pytest.param({"ca-cert.pem": ODD_VERSION}, "ca-cert.pem: 5 is not a valid", id="unknown-version"),
+        pytest.param({"ca-cert.pem": ODD_CURVE}, "ca-cert.pem has a key of no known kind: ", id="unknown-curve"),
     ],
 )
 def test_what_does_not_fit_is_named(change: dict[str, bytes | None], reason: str) -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from ssl import DER_cert_to_PEM_cert
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
@@ -30,7 +31,7 @@ from controlplane.security.serving_signer import SignedOutside
 from controlplane.security.signing import Wanted
 from controlplane.security.signing_requests import SigningRequests
 from controlplane.security.sources import FolderSource, SourceUnavailableError
-from tests.security.authorities import Clock, Signer, csr, root
+from tests.security.authorities import Clock, Signer, csr, of_unknown_curve, of_version_6, repeating, root
 
 ROOT, OTHER = root("root"), root("other")
 ISSUER = ROOT.signs("issuer")
@@ -274,6 +275,32 @@ async def test_an_answer_may_say_more_of_what_is_good(api: Api, answer: Answer) 
         assert await signer.chain(Wanted(REQUEST, [CART], HOUR))
 
 
+UNREAD = "it is no list of certificates in PEM that can be read: "
+
+
+def odd_names(request: x509.CertificateSigningRequest) -> dict[str, Any]:
+    """A certificate for the right key, which states one extension twice."""
+    key = cast("ec.EllipticCurvePublicKey", request.public_key())
+    stated = x509.SubjectKeyIdentifier.from_public_key(key)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(ISSUER.certificate.subject)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(NOW - HOUR)
+        .not_valid_after(NOW + HOUR)
+        .add_extension(stated, critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key), critical=False)
+    )
+    made = builder.sign(ISSUER.key, SHA256())
+    return as_answer(repeating(Signer(made, ISSUER.key)))
+
+
+def as_answer(der: bytes) -> dict[str, Any]:
+    return {"certificate": base64.b64encode(DER_cert_to_PEM_cert(der).encode()).decode()}
+
+
 def for_another_key(_request: x509.CertificateSigningRequest) -> dict[str, Any]:
     return usual(x509.load_pem_x509_csr(csr(ec.generate_private_key(ec.SECP256R1())).encode()))
 
@@ -296,6 +323,9 @@ def for_another_key(_request: x509.CertificateSigningRequest) -> dict[str, Any]:
         (by_no_authority, "it was signed by what is no certificate authority"),
         (by_what_has_ended, "what it was signed by has ended, or has not begun"),
         (lambda _: {"certificate": base64.b64encode(b"nonsense").decode()}, "it is no list of certificates in PEM"),
+        (lambda _: as_answer(of_version_6(ISSUER)), f"{UNREAD}5 is not a valid X509 version"),
+        (lambda _: as_answer(of_unknown_curve(ISSUER)), f"{UNREAD}Curve "),
+        (odd_names, f"{UNREAD}its extensions cannot be read: "),
         (
             lambda _: {
                 "conditions": [{"type": "Denied", "status": "True", "reason": "Policy", "message": "not today"}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from ssl import DER_cert_to_PEM_cert
 
 import pytest
 from structlog.testing import capture_logs
@@ -13,10 +14,11 @@ from controlplane.security.rotation import ServingKeeper
 from controlplane.security.serving import ServingTls
 from controlplane.security.serving_files import InvalidServingError, ServingFiles
 from controlplane.security.sources import SourceUnavailableError
-from tests.security.authorities import Clock, Signer, key_pem, root
+from tests.security.authorities import Clock, Signer, key_pem, of_unknown_curve, of_version_6, root
 
 ROOT, OTHER = root("root"), root("other")
 ISSUER = ROOT.signs("issuer")
+ODD_KEY = "the certificate has a key of no known kind: Curve 1.2.840.10045.3.1.127 is not supported"
 ASTRAY = "tls/tls.crt: does not lead to any certificate of ca/root-cert.pem that is valid now"
 
 
@@ -27,6 +29,10 @@ def mount(folder: Path, pair: Signer, *between: Signer, roots: bytes = ROOT.pem)
     (folder / "tls" / "tls.crt").write_bytes(b"".join(each.pem for each in (pair, *between)))
     (folder / "tls" / "tls.key").write_bytes(key_pem(pair.key))
     (folder / "ca" / "root-cert.pem").write_bytes(roots)
+
+
+def as_pem(der: bytes) -> bytes:
+    return DER_cert_to_PEM_cert(der).encode()
 
 
 def istiod(signer: Signer = ISSUER, days: float = 100) -> Signer:
@@ -48,6 +54,8 @@ def test_the_roots_of_the_config_map_win_over_those_of_the_secret(tmp_path: Path
     ("name", "content", "reason"),
     [
         ("tls/tls.crt", b"nonsense", "tls/tls.crt: is no list of certificates in PEM"),
+        ("tls/tls.crt", as_pem(of_version_6(ROOT)), "tls/tls.crt: is no list of certificates in PEM"),
+        ("tls/tls.crt", as_pem(of_unknown_curve(ROOT)), f"tls/tls.crt: {ODD_KEY}"),
         ("tls/tls.crt", b"", "tls/tls.crt: is empty"),
         ("tls/tls.key", b"nonsense", "tls/tls.key: not an unencrypted private key in PEM"),
         ("tls/tls.key", key_pem(ROOT.key), "tls/tls.key: is not the key of tls.crt"),

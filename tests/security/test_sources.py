@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.security.certificates import decode
+from controlplane.model.certificate_text import decode
 from controlplane.security.issuer import InvalidIssuerError
 from controlplane.security.self_signed import RootPolicy, new_root, renewal
 from controlplane.security.sources import FolderSource, SourceUnavailableError
