@@ -40,12 +40,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer; header names are in lower case. The body ends at the limit of the request, and ``cut`` says so."""
+    """An answer; header names are in lower case. The body ends at the limit of the request, and ``cut`` says so.
+
+    ``url`` is that of who answered, where somebody has followed redirections.
+    """
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     cut: bool = False
+    url: str = ""
 
 
 async def ask(request: Request) -> Reply:

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from controlplane.agent.addresses import TcpAddress
 from controlplane.agent.control_plane import system_roots
@@ -63,6 +63,21 @@ class Rules:
         return bool(self.insecure & {"*", host, host.partition(":")[0]})
 
 
+def split(url: str) -> SplitResult:
+    """Return the parts of a URL that somebody has sent. Raises ``FetchError``."""
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise FetchError(f"{url!r} is no URL: {error}") from None
+
+
+def _joined(base: str, target: str) -> str:
+    try:
+        return urljoin(base, target)
+    except ValueError as error:
+        raise FetchError(f"{target!r}, to which {base} leads, is no URL: {error}") from None
+
+
 def _words(text: str) -> list[str]:
     return [word for word in (part.strip() for part in text.split(",")) if word]
 
@@ -73,15 +88,17 @@ class Fetcher:
 
     rules: Rules = field(default_factory=Rules)
 
-    async def get(self, url: str, headers: Mapping[str, str] | None = None) -> bytes:
+    async def get(self, url: str, headers: Mapping[str, str] | None = None, named_by: str = "") -> bytes:
         """Return the body of a good answer (200). Raises ``FetchError``."""
-        reply = await self.reply(url, headers)
+        reply = await self.reply(url, headers, named_by)
         if reply.status != 200:  # noqa: PLR2004
             raise FetchError(f"{url} was answered with {reply.status}")
         return reply.body
 
-    async def reply(self, url: str, headers: Mapping[str, str] | None = None) -> Reply:
+    async def reply(self, url: str, headers: Mapping[str, str] | None = None, named_by: str = "") -> Reply:
         """Return the answer, whatever it is but a failure of the server; redirections are followed.
+
+        ``named_by`` is the URL of a server that has named this one, as a redirection would; empty where the user has.
 
         Raises:
             FetchError: there is none, or it is too large.
@@ -89,7 +106,7 @@ class Fetcher:
         backoff = Backoff(self.rules.first_pause, 10.0)
         while True:
             try:
-                reply = await self._followed(url, dict(headers or {}))
+                reply = await self._followed(url, dict(headers or {}), named_by)
             except NoAnswerError as error:
                 problem = str(error)
             else:
@@ -103,10 +120,12 @@ class Fetcher:
                 raise FetchError(f"{url}: {problem}")
             await asyncio.sleep(pause)
 
-    async def _followed(self, url: str, headers: dict[str, str]) -> Reply:
+    async def _followed(self, url: str, headers: dict[str, str], named_by: str) -> Reply:
         server, own = ("", ""), True  # of this machine may be who is named first, and whom only such have named
+        if named_by:
+            own = is_own(reached((await self._place(named_by, own=True)).host))
         for _ in range(_MOST_REDIRECTIONS):
-            parts = urlsplit(url)
+            parts = split(url)
             if server not in {("", ""), parts[:2]}:
                 headers.pop("Authorization", None)  # it is for the first server alone, and not in plaintext
             server = (parts.scheme, parts.netloc)
@@ -114,13 +133,13 @@ class Fetcher:
             own = is_own(reached(place.host))
             reply = await self._ask(url, headers, place)
             if reply.status not in _REDIRECTED:
-                return reply
-            url = urljoin(url, reply.headers.get("location", ""))
+                return replace(reply, url=url)
+            url = _joined(url, reply.headers.get("location", ""))
         raise FetchError(f"{url}: there are more than {_MOST_REDIRECTIONS} redirections")
 
     async def _place(self, url: str, *, own: bool) -> TcpAddress:
         """Return where a URL leads, which may be this machine if ``own`` says so. Raises ``FetchError``."""
-        parts = urlsplit(url)
+        parts = split(url)
         try:
             port = parts.port or _PORTS[parts.scheme]
         except (KeyError, ValueError):
@@ -130,7 +149,7 @@ class Fetcher:
         return TcpAddress(await self._allowed(parts.hostname, port, own=own), port)
 
     async def _ask(self, url: str, headers: Mapping[str, str], place: TcpAddress) -> Reply:
-        parts = urlsplit(url)
+        parts = split(url)
         sent = tuple({"Host": parts.netloc.rpartition("@")[2], "User-Agent": "controlplane-agent", **headers}.items())
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         request = Request(place, target, "GET", sent, self.rules.timeout, _LARGEST)

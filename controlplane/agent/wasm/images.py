@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import re2
 
 from controlplane.agent.http.client import Reply
-from controlplane.agent.wasm.fetching import Fetcher, FetchError
+from controlplane.agent.wasm.fetching import Fetcher, FetchError, split
 from controlplane.documents.json_reader import json_value
 from controlplane.documents.limits import UnreadableError
 
@@ -132,7 +132,7 @@ class Image:
     async def _get(self, path: str, accept: str) -> bytes:
         reply = await self._reply(path, accept)
         if reply.status == _UNAUTHORIZED and not self._authorization:
-            self._authorization = await self._authorized(reply.headers.get("www-authenticate", ""))
+            self._authorization = await self._authorized(reply)
             reply = await self._reply(path, accept)
         if reply.status != _OK:
             where = f"{self._name.registry}/{self._name.repository}"
@@ -157,20 +157,28 @@ class Image:
         self._scheme = "https:"
         return reply
 
-    async def _authorized(self, challenge: str) -> str:
-        """Return what the registry asks for in ``WWW-Authenticate``. Raises ``FetchError``."""
-        kind, _, rest = challenge.partition(" ")
+    async def _authorized(self, reply: Reply) -> str:
+        """Return what is asked for in ``WWW-Authenticate``. Raises ``FetchError``.
+
+        A registry may name any server that gives its tokens, as Docker Hub does, but none without TLS if it has TLS
+        itself: somebody on the way would read the password. Whom it has redirected to is not shown the password.
+        """
+        kind, _, rest = reply.headers.get("www-authenticate", "").partition(" ")
+        basic = self._login.basic if split(reply.url)[:2] == (self._scheme[:-1], self._name.registry) else ""
         if kind.lower() == "basic":
-            return f"Basic {self._login.basic}" if self._login.basic else ""
+            return f"Basic {basic}" if basic else ""
         said = dict(_PARAMETER.findall(rest))
         if kind.lower() != "bearer" or "realm" not in said:
             raise FetchError(
                 f"the registry {self._name.registry} asks for {kind or 'nothing'}, which is not known here"
             )
+        if split(said["realm"]).scheme != "https" and self._scheme == "https:":
+            place = f"{said['realm']}: it is not asked"
+            raise FetchError(f"the registry {self._name.registry} has its tokens given without TLS, by {place}")
         scope = said.get("scope", f"repository:{self._name.repository}:pull")
         query = urlencode({"service": said.get("service", ""), "scope": scope})
-        headers = {"Authorization": f"Basic {self._login.basic}"} if self._login.basic else {}
-        answer = _mapping(await self._fetcher.get(f"{said['realm']}?{query}", headers), "token")
+        headers = {"Authorization": f"Basic {basic}"} if basic else {}
+        answer = _mapping(await self._fetcher.get(f"{said['realm']}?{query}", headers, reply.url), "token")
         token = answer.get("token") or answer.get("access_token")
         if not isinstance(token, str):
             raise FetchError(f"{said['realm']} gives no token")
