@@ -1,7 +1,8 @@
 """The runtime's configuration with the plugin in it: put in place, looked after, and taken out again.
 
 A runtime reads the first file of a folder, by name. Chained, the plugin is the last of that file's plugins, so that it
-runs when the pod has its network. Otherwise it has a file of its own, for who names it there (Multus).
+runs when the pod has its network: there, or in an owned file, which comes before it by name and repeats what is in it.
+Not chained, it has a file of its own, for who names it there (Multus).
 Reference: ``cni/pkg/install`` of Istio.
 """
 
@@ -27,12 +28,16 @@ class ConfigurationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Where the plugin's ``entry`` goes: ``folder`` of the runtime, ``file`` in it, empty for the first one."""
+    """Where the plugin's ``entry`` goes: ``folder`` of the runtime, ``file`` in it, empty for the first one.
+
+    ``owned`` is the name of the file that is written in place of that one; empty where there is none.
+    """
 
     folder: Path
     entry: Mapping[str, Any]
     file: str = ""
     chained: bool = True
+    owned: str = ""
 
     def put(self) -> bool:
         """Put the entry in place, where it is not already; return whether something was changed.
@@ -49,9 +54,13 @@ class Configuration:
         if not others:
             raise ConfigurationError(f"{path}: has no plugin that gives pods a network")
         entry = {key: value for key, value in self.entry.items() if key not in {"name", "cniVersion"}}
+        listed = {key: before[key] for key in ("cniVersion", "name") if key in before} | {"plugins": [*others, entry]}
+        if self.owned:
+            if not self.owned < path.name:
+                raise ConfigurationError(f"{self.folder / self.owned}: does not come before {path.name}, by name")
+            return self._write(self.folder / self.owned, {**before, **listed} if "plugins" in before else listed)
         if "plugins" in before:
             return self._write(path, {**before, "plugins": [*others, entry]})
-        listed = {key: before[key] for key in ("cniVersion", "name") if key in before} | {"plugins": [*others, entry]}
         changed = self._write(path.with_suffix(".conflist"), listed)
         path.unlink()
         return changed
@@ -60,6 +69,9 @@ class Configuration:
         """Take the entry out again. What cannot be read is left as it is."""
         if not self.chained:
             (self.folder / (self.file or f"{NAME}.conf")).unlink(missing_ok=True)
+            return
+        if self.owned:
+            (self.folder / self.owned).unlink(missing_ok=True)
             return
         for path in self._files():
             try:
@@ -84,7 +96,7 @@ class Configuration:
         return files[0]
 
     def _files(self) -> list[Path]:
-        return sorted(each for each in self.folder.glob("*") if each.suffix in ENDINGS)
+        return sorted(each for each in self.folder.glob("*") if each.suffix in ENDINGS and each.name != self.owned)
 
     def _write(self, path: Path, value: Json) -> bool:
         """Write a file at once, if it says something else; return whether it was."""

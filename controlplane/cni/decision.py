@@ -19,6 +19,8 @@ _MODES = ("REDIRECT", "TPROXY")
 _INBOUND_EXCLUDED = ("15020", "15021", "15090")
 _OUTBOUND_EXCLUDED = "15020"
 _PROXY_ID = 1337
+_MOST = 1000
+"""Entries of one annotation; each makes a rule, which all connections of the pod are compared with."""
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 
 
@@ -86,7 +88,10 @@ def _arguments(pod: Json, *, native_nftables: bool) -> tuple[str, ...]:
     user, group = _identity(pod, proxy)
 
     def stated(name: str, default: str = "") -> str:
-        return annotations.get(f"{_TRAFFIC}{name}", default)
+        text = annotations.get(f"{_TRAFFIC}{name}", default)
+        if (count := text.count(",") + 1) > _MOST:
+            raise UnusablePodError(f"annotation {_TRAFFIC}{name}: has {count:,} entries; there may be {_MOST:,}")
+        return text
 
     excluded = (*_ports(stated("excludeInboundPorts")), *_INBOUND_EXCLUDED)
     found = [

@@ -30,6 +30,8 @@ MOST_CALLERS = 32
 """Callers that are answered on a port of pages at a time."""
 
 _VERSION = "0.3.1"
+_OWNED = "02-istio-cni.conflist"
+"""Istio's name of the file that the agent owns: before those that networks write."""
 _WAYS: tuple[tuple[str, Way], ...] = (
     ("REPAIR_REPAIR_PODS", "repair"),
     ("REPAIR_DELETE_PODS", "delete"),
@@ -54,6 +56,7 @@ class Settings:
     processes: Path = Path("/host/proc")
     file: str = ""
     chained: bool = True
+    owned: str = ""
     excluded: tuple[str, ...] = ("kube-system",)
     native_nftables: bool = False
     way: Way | None = "repair"
@@ -76,11 +79,18 @@ class Settings:
         ways = [way for name, way in _WAYS if truth(name, default=way == "repair")]
         enabled = truth("REPAIR_ENABLED", default=True) and ways
         excluded = environment.get("EXCLUDE_NAMESPACES", "kube-system")
+        owned = environment.get("ISTIO_OWNED_CNI_CONF_FILENAME") or _OWNED
+        if not owned.endswith(".conflist") or "/" in owned:
+            raise ValueError(f"ISTIO_OWNED_CNI_CONF_FILENAME: {owned!r} is no name that ends with .conflist")
+        chained, owns = truth("CHAINED_CNI_PLUGIN", default=True), truth("ISTIO_OWNED_CNI_CONFIG", default=False)
+        if owns and not chained:
+            raise ValueError("ISTIO_OWNED_CNI_CONFIG: only a plugin that is chained (CHAINED_CNI_PLUGIN) can have it")
         return cls(
             node=environment["NODE_NAME"],
             namespace=environment.get("POD_NAMESPACE") or "istio-system",
             file=environment.get("CNI_CONF_NAME", ""),
-            chained=truth("CHAINED_CNI_PLUGIN", default=True),
+            chained=chained,
+            owned=owned if owns else "",
             excluded=tuple(each.strip() for each in excluded.split(",") if each.strip()),
             native_nftables=truth("NATIVE_NFTABLES", default=False),
             way=ways[0] if enabled else None,
@@ -127,7 +137,9 @@ class NodeAgent:
                 settings.native_nftables,
             )
         )
-        self._configuration = Configuration(settings.networks, settings.entry(), settings.file, settings.chained)
+        self._configuration = Configuration(
+            settings.networks, settings.entry(), settings.file, settings.chained, settings.owned
+        )
 
     def stop(self) -> None:
         """Have ``run`` end."""

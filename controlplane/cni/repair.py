@@ -7,6 +7,7 @@ another; it is labelled, for somebody to look after. Reference: ``cni/pkg/repair
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from typing import Any, Literal
 
 import structlog
 
+from controlplane.agent.interception.network_namespace import NamespaceError, network_namespace
 from controlplane.agent.interception.validation import FAILED
 from controlplane.cni.decision import (
     STATUS,
@@ -104,10 +106,10 @@ class Repair:
             if isinstance(found, PassedOver):
                 raise UnmendedError(f"its traffic is not to be led: {found.reason}")
             with file.open("rb") as network:  # one that is open stays the same, whoever gets the number of the process
-                if is_node_network(self.processes, network.fileno()):
+                if is_node_network(self.processes, network.fileno(), pod):
                     raise UnmendedError("a process of it is in the node's own network")
                 redirect(found, network.fileno())
-        except (OSError, UnusablePodError, RedirectionError) as error:
+        except (OSError, UnusablePodError, NamespaceError, RedirectionError) as error:
             raise UnmendedError(str(error)) from error
 
     def _tell(self, pod: Json, reason: str, message: str) -> None:
@@ -163,14 +165,34 @@ def network_of(processes: Path, uid: str) -> Path | None:
     return None
 
 
-def is_node_network(processes: Path, network: int) -> bool:
+def is_node_network(processes: Path, network: int, pod: Json) -> bool:
     """Whether an open network namespace is the one that the node's first process is in.
 
-    Where AppArmor or its like lets nobody look at that process, only ``uses_node_network`` tells.
+    Where AppArmor or its like lets nobody look at that process, it counts as the node's if it is not known to be the
+    pod's: if it lacks an address of the pod, or has one of the node. Raises ``NamespaceError`` if nobody may enter it.
     """
     try:
         first = (processes / "1" / "ns" / "net").stat()
     except OSError as error:
         log.debug("cni.node_network_unknown", reason=str(error))
-        return False
+        own, others = _addresses(pod, "podIP"), _addresses(pod, "hostIP")
+        with network_namespace(network):
+            return not own or not all(map(_is_here, own)) or any(map(_is_here, others))
     return os.path.samestat(first, os.fstat(network))
+
+
+def _addresses(pod: Json, name: str) -> set[str]:
+    """Return ``podIP`` or ``hostIP`` of a pod, and all of ``podIPs`` or ``hostIPs``."""
+    status = pod.get("status") or {}
+    stated = [status.get(name), *(each.get("ip") for each in status.get(f"{name}s") or ())]
+    return {each for each in stated if each}
+
+
+def _is_here(address: str) -> bool:
+    """Whether this thread's network has an address: only then can a socket have it."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True

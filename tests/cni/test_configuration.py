@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,6 +89,35 @@ def test_what_it_cannot_be_chained_to_is_named_and_left_alone(
         configuration.put()
     configuration.remove()
     assert path.read_text() == text
+
+
+@pytest.mark.parametrize(
+    "there",
+    [("10-pods.conflist", LIST), ("10-pods.conf", {"cniVersion": "1.0.0", "name": "pods", "type": "bridge"})],
+    ids=["list", "one"],
+)
+def test_in_a_file_of_its_own_it_repeats_what_the_first_one_says(tmp_path: Path, there: tuple[str, Any]) -> None:
+    """The network's agent finds its file as it wrote it; what it changes there is followed."""
+    first = write(tmp_path, *there)
+    configuration = Configuration(tmp_path, ENTRY, owned="02-istio-cni.conflist")
+    assert configuration.put()
+    owned = read(tmp_path / "02-istio-cni.conflist")
+    others = there[1].get("plugins", [there[1]])
+    assert owned == {"cniVersion": "1.0.0", "name": "pods", "plugins": [*others, CHAINED]}
+    assert read(first) == there[1]
+    assert not configuration.put(), "its own file is not the one that it repeats"
+    write(tmp_path, there[0], {**LIST, "disableCheck": True, "plugins": [BRIDGE]})
+    assert configuration.put()
+    assert read(tmp_path / "02-istio-cni.conflist") == {**LIST, "disableCheck": True, "plugins": [BRIDGE, CHAINED]}
+    configuration.remove()
+    assert [each.name for each in tmp_path.iterdir()] == [there[0]]
+
+
+def test_a_file_of_its_own_that_would_not_be_read_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "01-pods.conflist", LIST)
+    with pytest.raises(ConfigurationError, match=r"02-istio-cni\.conflist: does not come before 01-pods\.conflist"):
+        Configuration(tmp_path, ENTRY, owned="02-istio-cni.conflist").put()
+    assert [each.name for each in tmp_path.iterdir()] == ["01-pods.conflist"]
 
 
 def test_a_file_that_is_named_and_not_there_yet_is_waited_for(tmp_path: Path) -> None:

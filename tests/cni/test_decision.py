@@ -33,6 +33,17 @@ def test_a_pod_that_states_nothing(*, native: bool) -> None:
     assert found.arguments[22:] == ("-k", "", "-c", "", "--cni-mode")
 
 
+@pytest.mark.parametrize(
+    "name", ["excludeInboundPorts", "includeInboundPorts", "excludeOutboundPorts", "includeOutboundPorts",
+             "includeOutboundIPRanges", "excludeOutboundIPRanges", "excludeInterfaces", "kubevirtInterfaces"]
+)  # fmt: skip
+def test_an_annotation_has_no_more_entries_than_a_thousand(name: str) -> None:
+    annotation = f"traffic.sidecar.istio.io/{name}"
+    assert isinstance(decision(pod(annotations={annotation: ",".join(["80"] * 1000)})), Led)
+    with pytest.raises(UnusablePodError, match=rf"^annotation {annotation}: has 100,000 entries; there may be 1,000$"):
+        decision(pod(annotations={annotation: ",".join(["80"] * 100_000)}))
+
+
 def test_what_it_states_counts() -> None:
     traffic = "traffic.sidecar.istio.io/"
     annotations = {

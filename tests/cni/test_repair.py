@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import ssl
 import threading
 from collections.abc import Iterable, Iterator, MutableMapping
@@ -17,7 +18,7 @@ from structlog.testing import capture_logs
 from controlplane.cni.kubernetes import Api, ApiError
 from controlplane.cni.metrics import Metrics
 from controlplane.cni.node import Settings
-from controlplane.cni.repair import Repair, Way, is_broken, network_of
+from controlplane.cni.repair import Repair, Way, is_broken, is_node_network, network_of
 from tests.webhooks.tls import Root
 
 UID = "0a1b2c3d-0000-4000-8000-000000000001"
@@ -167,6 +168,9 @@ def processes(folder: Path) -> Path:
     (folder / "77" / "ns").mkdir(parents=True)
     (folder / "77" / "cgroup").write_text(f"0::/kubepods/pod{UID}/c\n")
     (folder / "77" / "ns" / "net").touch()
+    (folder / "1" / "ns").mkdir(parents=True)
+    (folder / "1" / "cgroup").write_text("0::/init.scope\n")
+    (folder / "1" / "ns" / "net").touch()
     return folder
 
 
@@ -208,12 +212,41 @@ def test_our_failure_with_one_pod_is_counted_and_the_others_are_mended(tmp_path:
 def test_no_rules_are_made_in_the_node_s_own_network(tmp_path: Path) -> None:
     """The pod says that it has a network; its process is where the node's first one is."""
     folder = processes(tmp_path / "proc")
-    (folder / "1" / "ns").mkdir(parents=True)
-    (folder / "1" / "cgroup").write_text("0::/init.scope\n")
+    (folder / "1" / "ns" / "net").unlink()
     (folder / "1" / "ns" / "net").hardlink_to(folder / "77" / "ns" / "net")
     with api(tmp_path, sidecar()) as (server, _), capture_logs() as logs:
         assert Repair(server, Metrics(), "n", processes=folder).once() == 0
     assert [each["reason"] for each in failures(logs)] == ["a process of it is in the node's own network"]
+
+
+def test_a_network_that_nobody_may_enter_is_not_changed(tmp_path: Path) -> None:
+    folder = processes(tmp_path / "proc")
+    (folder / "1" / "ns" / "net").unlink()
+    with api(tmp_path, sidecar()) as (server, _), capture_logs() as logs:
+        assert Repair(server, Metrics(), "n", processes=folder).once() == 0
+    (said,) = failures(logs)
+    assert said["reason"].startswith("network namespace ")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+@pytest.mark.parametrize(
+    ("status", "is_node"),
+    [
+        ({"podIP": "127.0.0.1", "hostIP": "203.0.113.1"}, False),
+        ({"podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}, {"ip": "127.0.0.2"}]}, False),
+        ({"podIP": "203.0.113.2", "hostIP": "203.0.113.1"}, True),
+        ({"podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}, {"ip": "2001:db8::1"}]}, True),
+        ({"podIP": "127.0.0.1", "hostIP": "127.0.0.2"}, True),
+        ({"podIP": "127.0.0.1", "hostIPs": [{"ip": "203.0.113.1"}, {"ip": "127.0.0.2"}]}, True),
+        ({}, True),
+    ],
+    ids=["its-own", "its-own-two", "another-s", "half-another-s", "the-node-s", "the-node-s-second", "unknown"],
+)
+def test_where_nobody_sees_the_first_process_addresses_tell_whose_a_network_is(
+    tmp_path: Path, status: dict[str, Any], *, is_node: bool
+) -> None:
+    with Path("/proc/self/ns/net").open("rb") as network:
+        assert is_node_network(tmp_path, network.fileno(), {"status": status}) is is_node
 
 
 def test_an_api_server_that_is_away_is_named(tmp_path: Path) -> None:
@@ -235,6 +268,13 @@ def test_settings() -> None:
     found = Settings.of(stated)
     assert (found.way, found.chained, found.excluded) == ("delete", False, ("a", "b"))
     assert Settings.of(stated | {"REPAIR_ENABLED": "false"}).way is None
+    owned = {"NODE_NAME": "n", "ISTIO_OWNED_CNI_CONFIG": "true"}
+    assert (plain.owned, Settings.of(owned).owned) == ("", "02-istio-cni.conflist")
+    assert Settings.of(owned | {"ISTIO_OWNED_CNI_CONF_FILENAME": "00-a.conflist"}).owned == "00-a.conflist"
+    with pytest.raises(ValueError, match=r"ISTIO_OWNED_CNI_CONF_FILENAME: 'a\.conf' is no name that ends with"):
+        Settings.of(owned | {"ISTIO_OWNED_CNI_CONF_FILENAME": "a.conf"})
+    with pytest.raises(ValueError, match=r"ISTIO_OWNED_CNI_CONFIG: only a plugin that is chained"):
+        Settings.of(stated | owned)
     with pytest.raises(ValueError, match=r"REPAIR_ENABLED: 'maybe' is neither true nor false"):
         Settings.of(stated | {"REPAIR_ENABLED": "maybe"})
     with pytest.raises(ValueError, match=r"NODE_NAME: is required"):

@@ -155,6 +155,7 @@ CNI: dict[str, dict[str, Any]] = {
         "logging": {"level": "debug"},
         "global": {"imagePullSecrets": ["pull"], "nativeNftables": True},
     },
+    "owned": {"istioOwnedCNIConfig": True, "istioOwnedCNIConfigFileName": "01-mesh.conflist"},
     "labelling": {"repair": {"repairPods": False, "labelPods": True}, "chained": False},
     "not mending": {"repair": {"enabled": False}, "image": "own.example/cni:5"},
 }
