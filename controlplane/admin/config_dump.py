@@ -11,29 +11,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from envoy.admin.v3 import config_dump_pb2, config_dump_shared_pb2
-from envoy.config.cluster.v3.cluster_pb2 import Cluster
-from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
-from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
-from envoy.config.listener.v3.listener_pb2 import Listener
-from envoy.config.route.v3.route_pb2 import RouteConfiguration
-from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
-from google.protobuf.message import Message
 
 from controlplane.admin.json_text import Items, Members, Value
 from controlplane.admin.message_json import published_parts, typed_json
 from controlplane.admin.pace import PAUSE, Pause, in_order
 from controlplane.ads.fields import packed, sized_rope
+from controlplane.plan.patches import MESSAGES
 from controlplane.rope import Body, Rope, tied
 from controlplane.snapshots import Resource, ResourceType, Snapshot
-
-MESSAGES: Mapping[ResourceType, Callable[[], Message]] = {
-    ResourceType.CLUSTER: Cluster,
-    ResourceType.ENDPOINT: ClusterLoadAssignment,
-    ResourceType.LISTENER: Listener,
-    ResourceType.ROUTE: RouteConfiguration,
-    ResourceType.SECRET: Secret,
-    ResourceType.EXTENSION: TypedExtensionConfig,
-}
 
 _JOINED_BYTES = 64 << 10
 

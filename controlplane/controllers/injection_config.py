@@ -7,22 +7,15 @@ apply, by a field manager of our own and nothing else of the object: whoever app
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import aiohttp
 import structlog
-from kubernetes.aio.client import AdmissionregistrationV1Api, ApiClient, ApiException
+from kubernetes.aio.client import AdmissionregistrationV1Api, ApiClient
 
-from controlplane.controllers.attempts import attempts
-from controlplane.controllers.operator import Kind, Operator
-from controlplane.controllers.webhook_config import (
-    ANSWER_SECONDS,
-    REVISION_LABEL,
-    message_of,
-)
+from controlplane.controllers.attempts import Attempts, Configurations
+from controlplane.controllers.webhook_config import ANSWER_SECONDS, REVISION_LABEL
 
 log = structlog.get_logger()
 
@@ -57,6 +50,7 @@ class InjectionConfiguration:
     """Keeps the configurations of one revision right while ``run`` runs.
 
     ``bundle`` returns the roots as PEM, empty while there are none; ``bundle_changed`` says that it returns others.
+    ``run`` reconciles after every change, and again after a pause that grows while something is not right yet.
     The verbs it needs: list, watch and patch of mutatingwebhookconfigurations.
     """
 
@@ -68,22 +62,9 @@ class InjectionConfiguration:
         self._client = client
         self._bundle = bundle
         self._labels = f"{REVISION_LABEL}={revision}"
-        self._awake = asyncio.Event()
-        configurations = Kind(
-            ("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations"),
-            lambda obj: (obj["metadata"]["name"], None),
-            lambda _: self._awake.set(),
-            labels=self._labels,
-        )
-        self._operator = Operator(client, (configurations,), signals)
-
-    def bundle_changed(self) -> None:
-        """Look again now."""
-        self._awake.set()
-
-    async def run(self) -> None:
-        """Reconcile after every change, and again after a pause that grows while something is not right yet."""
-        await attempts(self._operator, self._awake, self._attempt)
+        configurations = Configurations("mutatingwebhookconfigurations", self._labels)
+        attempts = Attempts(client, configurations, self.reconcile, _failed, signals=signals)
+        self.bundle_changed, self.run = attempts.again, attempts.run
 
     async def reconcile(self) -> bool:
         """Make right what can be; return whether nothing is left to do until something changes.
@@ -111,11 +92,6 @@ class InjectionConfiguration:
         )
         log.info("webhooks.injector_trusted", name=name)
 
-    async def _attempt(self) -> bool:
-        try:
-            return await self.reconcile()
-        except ApiException as error:
-            log.warning("webhooks.injector_not_trusted", reason=message_of(error), status=error.status)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            log.warning("webhooks.injector_not_trusted", reason=f"{type(error).__name__}: {error}")
-        return False
+
+def _failed(reason: str, status: int | None) -> None:
+    log.warning("webhooks.injector_not_trusted", reason=reason, status=status)

@@ -10,20 +10,16 @@ without rules, which nobody asks, gets both together with its ``caBundle``.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
 import structlog
 from kubernetes.aio.client import AdmissionregistrationV1Api, ApiClient, ApiException, CustomObjectsApi
 
 from controlplane.apis.kinds import EXTENSIONS, NETWORKING, SECURITY, TELEMETRY
-from controlplane.controllers.attempts import attempts
-from controlplane.controllers.operator import Kind, Operator
-from controlplane.documents.json_reader import json_value
+from controlplane.controllers.attempts import Attempts, Configurations, message_of, said
 
 log = structlog.get_logger()
 
@@ -103,6 +99,7 @@ class WebhookConfiguration:
     """Keeps the configurations of ``identity``'s revision right while ``run`` runs, on one replica of the revision.
 
     ``bundle`` returns the roots as PEM, empty while there are none; ``bundle_changed`` says that it returns others.
+    ``run`` reconciles after every change, and again after a pause that grows while something is not right yet.
     The verbs it needs: list, watch and patch of validatingwebhookconfigurations, create of gateways.
     """
 
@@ -128,23 +125,13 @@ class WebhookConfiguration:
         self._selectors = {"label_selector": f"{REVISION_LABEL}={identity.revision}"}
         if identity.name:
             self._selectors["field_selector"] = f"metadata.name={identity.name}"
-        self._awake = asyncio.Event()
-        configurations = Kind(
-            ("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations"),
-            lambda obj: (obj["metadata"]["name"], None),
-            lambda _: self._awake.set(),
-            fields=self._selectors.get("field_selector", ""),
-            labels=self._selectors["label_selector"],
+        configurations = Configurations(
+            "validatingwebhookconfigurations",
+            self._selectors["label_selector"],
+            self._selectors.get("field_selector", ""),
         )
-        self._operator = Operator(client, (configurations,), signals)
-
-    def bundle_changed(self) -> None:
-        """Look again now."""
-        self._awake.set()
-
-    async def run(self) -> None:
-        """Reconcile after every change, and again after a pause that grows while something is not right yet."""
-        await attempts(self._operator, self._awake, self._attempt)
+        attempts = Attempts(client, configurations, self.reconcile, _failed, signals=signals)
+        self.bundle_changed, self.run = attempts.again, attempts.run
 
     async def reconcile(self) -> bool:
         """Make right what can be; return whether nothing is left to do until something changes.
@@ -207,7 +194,7 @@ class WebhookConfiguration:
                 metadata["name"], [unchanged, *operations], _request_timeout=ANSWER_SECONDS
             )
         except ApiException as error:
-            self._tell(_reason(error))
+            self._tell(said(error, "reason"))
             raise
         self._tell("")
         log.info(
@@ -216,30 +203,6 @@ class WebhookConfiguration:
             paths=tuple(each["path"] for each in operations),
         )
 
-    async def _attempt(self) -> bool:
-        """Reconcile; return whether nothing is left to do, and false after a failure that another try may not meet."""
-        try:
-            return await self.reconcile()
-        except ApiException as error:
-            log.warning("webhooks.configuration_failed", reason=message_of(error), status=error.status)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            log.warning("webhooks.configuration_failed", reason=f"{type(error).__name__}: {error}")
-        return False
 
-
-def message_of(error: ApiException) -> str:
-    """Return the API server's own words."""
-    return _said(error, "message")
-
-
-def _reason(error: ApiException) -> str:
-    """The API server's own word for it."""
-    return _said(error, "reason")
-
-
-def _said(error: ApiException, field: str) -> str:
-    """Return a field of the answer; the HTTP reason where it is not there."""
-    try:
-        return str(json_value(error.body or "")[field])
-    except (ValueError, KeyError, TypeError):
-        return str(error.reason)
+def _failed(reason: str, status: int | None) -> None:
+    log.warning("webhooks.configuration_failed", reason=reason, status=status)

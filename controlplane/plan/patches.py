@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -9,6 +10,7 @@ from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from google.protobuf.json_format import Error, MessageToDict
 from google.protobuf.message import Message
 
@@ -16,13 +18,15 @@ from controlplane.plan.edits import edits
 from controlplane.published import publish
 from controlplane.snapshots import Resource, ResourceType
 
-_MESSAGES: dict[ResourceType, type[Message]] = {
+MESSAGES: Mapping[ResourceType, type[Message]] = {
     ResourceType.CLUSTER: Cluster,
     ResourceType.ENDPOINT: ClusterLoadAssignment,
     ResourceType.LISTENER: Listener,
     ResourceType.ROUTE: RouteConfiguration,
+    ResourceType.SECRET: Secret,
     ResourceType.EXTENSION: TypedExtensionConfig,
 }
+"""What Envoy's resources of each type are, of all types that can be shown."""
 MOST_BYTES = 2_000_000
 """Of resources whose difference is told in one answer; what is beyond it is named only."""
 
@@ -42,8 +46,8 @@ class Patches:
         return found
 
     def _made(self, before: Resource, after: Resource) -> dict[str, Any]:
-        message = _MESSAGES.get(before.type)
-        if message is None:
+        message = MESSAGES.get(before.type)
+        if message is None or message is Secret:
             return {"unshown": "what it holds is not told"}
         self._left -= len(before.content) + len(after.content)
         if self._left < 0:

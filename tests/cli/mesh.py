@@ -20,7 +20,7 @@ import envoy.extensions.filters.network.http_connection_manager.v3.http_connecti
 import envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2  # noqa: F401
 from google.protobuf import json_format
 
-from controlplane.admin import config_dump
+from controlplane.plan.patches import MESSAGES
 from controlplane.snapshots import Resource, ResourceType, Snapshot
 from tests.patience import PATIENCE_SECONDS
 
@@ -245,7 +245,7 @@ def snapshot(folder: Path) -> Snapshot:
     every: dict[ResourceType, dict[str, Resource]] = {}
     for type_, make in _MADE.items():
         for each in make(folder):
-            message = json_format.ParseDict(each, config_dump.MESSAGES[type_]())
+            message = json_format.ParseDict(each, MESSAGES[type_]())
             name = each.get("name") or each["cluster_name"]
             body = message.SerializeToString(deterministic=True)
             every.setdefault(type_, {})[name] = Resource.of(type_, name, body)

@@ -1,7 +1,8 @@
 """Tests of this folder need a Kubernetes (``make kubernetes`` builds it): they skip loudly without, and fail in CI.
 
 ``kube_cluster`` is one API server for all tests, each in a ``namespace`` of its own; ``own_kube_cluster`` is for a test
-that breaks it, ``watched`` for those that break it again and again; ``kube_node`` has real pods.
+that breaks it, ``cluster`` for one that begins with ``deploy/``, ``watched`` for those that break it again and again;
+``kube_node`` has real pods.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tests.cluster import build
 from tests.cluster.api_server import ApiServer
 from tests.cluster.node import Node, lacking
 from tests.kubernetes.objects import ISTIO_KINDS, definition
+from tests.kubernetes.secure import DEPLOY, SYSTEM
 from tests.kubernetes.watching import SPACES
 
 PROGRAMS = ("setpriv",)
@@ -65,6 +67,15 @@ def own_kube_cluster(kube_binaries: None, tmp_path: Path) -> Iterator[ApiServer]
     folder = tmp_path / "kube"
     folder.mkdir()
     yield from _running(folder)
+
+
+@pytest.fixture
+def cluster(own_kube_cluster: ApiServer) -> ApiServer:
+    """An API server with everything of ``deploy/``, and the namespace of the control plane."""
+    own_kube_cluster.kubectl("apply", "-k", str(DEPLOY))
+    own_kube_cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=120s")
+    own_kube_cluster.kubectl("create", "namespace", SYSTEM, status=(0, 1))
+    return own_kube_cluster
 
 
 @pytest.fixture(scope="session")

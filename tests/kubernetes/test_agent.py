@@ -12,29 +12,14 @@ import pytest
 from samples.control_plane import READY_TIMEOUT
 from samples.proxy import Pod, Proxy
 from tests.cluster.api_server import ApiServer
-from tests.kubernetes.secure import DEPLOY, SYSTEM, ControlPlane, account_token, roots_of
+from tests.kubernetes.secure import ControlPlane, account_token, roots_of
 
 NAMESPACE = "agents"
 
 
 @pytest.fixture
-def cluster(kube_binaries: None, tmp_path: Path) -> Iterator[ApiServer]:  # noqa: ARG001
-    """An API server with everything of ``deploy/``."""
-    folder = tmp_path / "kube"
-    folder.mkdir()
-    server = ApiServer(folder)
-    try:
-        server.start()
-        server.kubectl("apply", "-k", str(DEPLOY))
-        for name in (SYSTEM, NAMESPACE):
-            server.kubectl("create", "namespace", name, status=(0, 1))
-        yield server
-    finally:
-        server.stop()
-
-
-@pytest.fixture
 def control_plane(cluster: ApiServer, tmp_path: Path) -> Iterator[ControlPlane]:
+    cluster.kubectl("create", "namespace", NAMESPACE)
     program = ControlPlane(cluster, tmp_path, "--no-plaintext")
     with program.running():
         program.until(lambda: bool(roots_of(cluster, NAMESPACE)))

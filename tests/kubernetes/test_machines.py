@@ -21,7 +21,7 @@ from samples.control_plane import READY_TIMEOUT
 from samples.process import ChildProcess
 from samples.proxy import Pod, Proxy
 from tests.cluster.api_server import ApiServer
-from tests.kubernetes.secure import DEPLOY, SYSTEM, ControlPlane, roots_of
+from tests.kubernetes.secure import ControlPlane, roots_of
 from tests.patience import PATIENCE_SECONDS
 
 NAMESPACE, GROUP, PORT = "machines", "db", 3306
@@ -30,24 +30,8 @@ LISTEN = f"import socket, time; held = socket.create_server(('', {PORT})); time.
 
 
 @pytest.fixture
-def cluster(kube_binaries: None, tmp_path: Path) -> Iterator[ApiServer]:  # noqa: ARG001
-    """An API server with everything of ``deploy/``."""
-    folder = tmp_path / "kube"
-    folder.mkdir()
-    server = ApiServer(folder)
-    try:
-        server.start()
-        server.kubectl("apply", "-k", str(DEPLOY))
-        server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=120s")
-        for name in (SYSTEM, NAMESPACE):
-            server.kubectl("create", "namespace", name, status=(0, 1))
-        yield server
-    finally:
-        server.stop()
-
-
-@pytest.fixture
 def control_plane(cluster: ApiServer, tmp_path: Path) -> Iterator[ControlPlane]:
+    cluster.kubectl("create", "namespace", NAMESPACE)
     grace = {"PILOT_WORKLOAD_ENTRY_GRACE_PERIOD": "1s"}
     program = ControlPlane(cluster, tmp_path, "--no-plaintext", environment=grace)
     with program.running():
