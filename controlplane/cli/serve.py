@@ -14,15 +14,9 @@ import typer
 
 from controlplane.cli.plain import PlainCommand
 from controlplane.limits import Limits
-from controlplane.settings import (
-    Option,
-    Settings,
-    environment_variable,
-    flag,
-    format_duration,
-    option,
-    parse_duration,
-)
+from controlplane.settings import Settings
+from controlplane.settings.durations import format_duration, parse_duration
+from controlplane.settings.options import Option, environment_variable, flag, option
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 

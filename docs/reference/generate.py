@@ -31,7 +31,9 @@ from controlplane.documents.json_reader import json_value
 from controlplane.limits import Limits
 from controlplane.model.feeds import Feed, Standing
 from controlplane.model.proxy import Proxy
-from controlplane.settings import Settings, environment_variable, flag, format_duration, option
+from controlplane.settings import Settings
+from controlplane.settings.durations import format_duration
+from controlplane.settings.options import environment_variable, flag, option
 from docs.reference.log_events import events
 
 HERE = Path(__file__).parent

@@ -17,14 +17,9 @@ from controlplane.ads.server import ServerOptions
 from controlplane.cli import serve
 from controlplane.http2.options import ConnectionOptions
 from controlplane.limits import Limits
-from controlplane.settings import (
-    KUBERNETES_API,
-    Settings,
-    environment_variable,
-    flag,
-    format_duration,
-    parse_duration,
-)
+from controlplane.settings import KUBERNETES_API, Settings
+from controlplane.settings.durations import format_duration, parse_duration
+from controlplane.settings.options import environment_variable, flag
 from controlplane.wiring.from_settings import limits, server_options
 
 

@@ -11,13 +11,25 @@ from __future__ import annotations
 import re  # noqa: TID251 - what the operator writes, once
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from controlplane.limits import Limits
+from controlplane.settings.durations import format_duration
+from controlplane.settings.options import (
+    CONNECTIONS,
+    IDENTITY,
+    KUBE_CLUSTER,
+    LOGGING,
+    PUSHING,
+    SERVING,
+    SOURCES,
+    LogFormat,
+    LogLevel,
+    Option,
+    flag,
+)
 
-ENVIRONMENT_PREFIX = "CONTROLPLANE_"
 DEFAULT_REVISION = "default"
 """The revision of a control plane that is told no other."""
 
@@ -27,82 +39,8 @@ KUBERNETES_API = "ISTIOD_RA_KUBERNETES_API"
 ISTIOD = "istiod"
 SIGNER_PREFIX = "k8s.io/"
 
-_UNITS = {
-    "ns": timedelta(microseconds=0.001),
-    "us": timedelta(microseconds=1),
-    "ms": timedelta(milliseconds=1),
-    "s": timedelta(seconds=1),
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
-}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|ms|s|m|h))+")
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)")
 _NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-
-SERVING = "Where it listens"
-SOURCES = "Where configuration comes from"
-KUBE_CLUSTER = "The Kubernetes cluster"
-PUSHING = "How changes are sent"
-CONNECTIONS = "Connections of proxies"
-LIMITS = "What one peer may take"
-IDENTITY = "Certificates and who may connect"
-LOGGING = "Logs"
-
-
-class LogLevel(StrEnum):
-    """The least severe event that is logged."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-class LogFormat(StrEnum):
-    """How events are written; ``AUTO`` is the console format on a terminal and JSON otherwise."""
-
-    AUTO = "auto"
-    CONSOLE = "console"
-    JSON = "json"
-
-
-def parse_duration(text: str) -> timedelta:
-    """Read a duration such as ``100ms``, ``1s`` or ``2m30s``; ``0`` needs no unit.
-
-    Raises:
-        ValueError: the text is no such duration, or a negative one.
-    """
-    if text == "0":
-        return timedelta()
-    if _DURATION.fullmatch(text) is None:
-        raise ValueError(f"{text!r} is not a duration; write for example 100ms, 1s or 2m30s")
-    try:
-        return sum((float(amount) * _UNITS[unit] for amount, unit in _PART.findall(text)), timedelta())
-    except OverflowError:
-        raise ValueError(f"{text!r} is longer than any duration can be") from None
-
-
-def format_duration(duration: timedelta) -> str:
-    """Write a duration so that ``parse_duration`` reads the same one, to the microsecond."""
-    rest = duration // timedelta(microseconds=1)
-    parts: list[str] = []
-    for unit in ("h", "m", "s", "ms", "us"):
-        amount, rest = divmod(rest, _UNITS[unit] // timedelta(microseconds=1))
-        if amount:
-            parts.append(f"{amount}{unit}")
-    return "".join(parts) or "0"
-
-
-class Option(NamedTuple):
-    """What ``serve --help`` says of a setting: the group it is in, and a sentence.
-
-    ``istiod`` is the environment variable by which istiod knows the same; it counts where ours is not set.
-    """
-
-    panel: str
-    text: str
-    istiod: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,18 +340,3 @@ class Settings(Limits):
 
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(sorted({part.strip() for part in text.split(",")} - {""}))
-
-
-def option(said: Option | str) -> Option:
-    """Return what ``serve --help`` says of a field, from what its annotation says: a limit is a sentence."""
-    return Option(LIMITS, said) if isinstance(said, str) else said
-
-
-def flag(name: str) -> str:
-    """Return the command-line flag of a field."""
-    return f"--{name.replace('_', '-')}"
-
-
-def environment_variable(name: str) -> str:
-    """Return the environment variable that sets a field."""
-    return f"{ENVIRONMENT_PREFIX}{name.upper()}"
