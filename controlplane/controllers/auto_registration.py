@@ -13,23 +13,19 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http import HTTPStatus
 from typing import NamedTuple
 
 import structlog
-from aiohttp import ClientError
-from kubernetes.aio.client import ApiClient, ApiException, CustomObjectsApi, V1DeleteOptions, V1Preconditions
+from kubernetes.aio.client import ApiClient
 
-from controlplane.apis.kinds import KINDS
 from controlplane.controllers.rate import Rate
+from controlplane.controllers.stored_entries import FAILURES, StoredEntries, annotations_of, reason_of
 from controlplane.controllers.work_queue import WorkQueue
 from controlplane.controllers.workload_entries import (
     CONNECTED,
     CONTROLLER,
     DISCONNECTED,
     GROUP,
-    KIND,
-    Json,
     condition,
     entry_name,
     entry_of,
@@ -44,10 +40,7 @@ from controlplane.model.proxy import Proxy
 from controlplane.registry.networks import unusable
 
 _TIMEOUT = 10  # seconds
-_MERGE = "application/merge-patch+json"
 _WRITES_PER_SECOND, _WRITES_AT_ONCE = 20.0, 20
-_FAILURES = (ApiException, ClientError, OSError, TimeoutError)
-
 log = structlog.get_logger(__name__)
 
 
@@ -118,7 +111,7 @@ class AutoRegistration:
         identity: str,
         options: RegistrationOptions,
     ) -> None:
-        self._api = CustomObjectsApi(client)
+        self._stored = StoredEntries(client)
         self._find = find
         self._identity = identity
         self._options = options
@@ -155,9 +148,9 @@ class AutoRegistration:
         try:
             async with asyncio.timeout(_TIMEOUT), machine.writing, self._options.place(identity):
                 await self._register(machine, group, proxy)
-        except _FAILURES as error:
+        except FAILURES as error:
             self.left(proxy)
-            raise _failed(proxy, _reason(error), temporary=True) from error
+            raise _failed(proxy, reason_of(error), temporary=True) from error
         except BaseException:  # refused, or the stream was cut meanwhile
             self.left(proxy)
             raise
@@ -259,24 +252,14 @@ class AutoRegistration:
 
     async def _register(self, machine: _Machine, group: Object, proxy: Proxy) -> None:
         """Write that a machine is here. Raises what the client does, or ``RegistrationError``."""
-        group_kind = KINDS["WorkloadGroup"]
-        found = await self._api.get_namespaced_custom_object(
-            group_kind.group, group_kind.versions[0], group.meta.namespace, group_kind.plural, group.meta.name
-        )
         connection = {CONTROLLER: self._identity, CONNECTED: machine.connected}
-        entry = entry_of(group, found["metadata"]["uid"], proxy, connection)
-        try:
-            await self._api.create_namespaced_custom_object(
-                KIND.group, KIND.versions[0], machine.key.namespace, KIND.plural, entry
-            )
-        except ApiException as error:
-            if error.status != HTTPStatus.CONFLICT:
-                raise
-            held = await self._read(machine.key)
-            if held is None or _annotations(held).get(GROUP) != group.meta.name:
+        uid = await self._stored.uid_of_group(group.key)
+        if not await self._stored.create(machine.key, entry_of(group, uid, proxy, connection)):
+            held = await self._stored.read(machine.key)
+            if held is None or annotations_of(held).get(GROUP) != group.meta.name:
                 name = f"{machine.key.namespace}/{machine.key.name}"
-                raise _failed(proxy, f"there is a WorkloadEntry {name} already that is not of this group") from error
-            await self._patch(held, {"metadata": {"annotations": {**connection, DISCONNECTED: None}}})
+                raise _failed(proxy, f"there is a WorkloadEntry {name} already that is not of this group")
+            await self._stored.patch(held, {"metadata": {"annotations": {**connection, DISCONNECTED: None}}})
         log.info("auto_registration.connected", entry=str(machine.key), proxy=proxy.id)
 
     async def _right(self, name: str) -> bool:
@@ -290,8 +273,8 @@ class AutoRegistration:
                     await self._write_health(machine)
                 else:
                     await self._write_end(machine)
-        except _FAILURES as error:
-            log.warning("auto_registration.not_written", entry=str(machine.key), reason=_reason(error))
+        except FAILURES as error:
+            log.warning("auto_registration.not_written", entry=str(machine.key), reason=reason_of(error))
             return False
         return True
 
@@ -299,23 +282,27 @@ class AutoRegistration:
         problem = machine.problem
         if problem is None or problem == machine.told:
             return
-        held = await self._read(machine.key)
-        if held is not None and (machine.registered or takes_health(_annotations(held))):
+        held = await self._stored.read(machine.key)
+        if held is not None and (machine.registered or takes_health(annotations_of(held))):
             conditions = condition(problem, held.get("status"), written_time(datetime.now(UTC)))
-            await self._patch(held, {"status": {"conditions": conditions}}, status=True)
+            await self._stored.patch(held, {"status": {"conditions": conditions}}, status=True)
             log.info("auto_registration.health", entry=str(machine.key), problem=problem)
         machine.told = problem
 
     async def _write_end(self, machine: _Machine) -> None:
         """Write that a machine has left, unless it is connected elsewhere by now."""
-        held = await self._read(machine.key)
+        held = await self._stored.read(machine.key)
         if held is not None and not machine.registered:
-            if takes_health(_annotations(held)):
-                await self._patch(held, {"status": {"conditions": without_health(held.get("status"))}}, status=True)
+            if takes_health(annotations_of(held)):
+                await self._stored.patch(
+                    held, {"status": {"conditions": without_health(held.get("status"))}}, status=True
+                )
         elif held is not None:
-            said = _annotations(held)
+            said = annotations_of(held)
             if (said.get(CONTROLLER), said.get(CONNECTED)) == (self._identity, machine.connected):
-                await self._patch(held, {"metadata": {"annotations": {DISCONNECTED: machine.left, CONNECTED: None}}})
+                await self._stored.patch(
+                    held, {"metadata": {"annotations": {DISCONNECTED: machine.left, CONNECTED: None}}}
+                )
                 log.info("auto_registration.disconnected", entry=str(machine.key))
         if machine.streams <= 0:
             self._machines.pop(machine.name, None)
@@ -324,53 +311,18 @@ class AutoRegistration:
         """Remove an entry if it is still as the leader knows it."""
         try:
             async with asyncio.timeout(_TIMEOUT):
-                held = await self._read(key)
-                if held is None or not self._is_due(_annotations(held)):
+                held = await self._stored.read(key)
+                if held is None or not self._is_due(annotations_of(held)):
                     return
-                version = held["metadata"]["resourceVersion"]
-                await self._api.delete_namespaced_custom_object(
-                    KIND.group,
-                    KIND.versions[0],
-                    key.namespace,
-                    KIND.plural,
-                    key.name,
-                    body=V1DeleteOptions(preconditions=V1Preconditions(resource_version=version)),
-                )
-        except _FAILURES as error:
-            if not (isinstance(error, ApiException) and error.status in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}):
-                log.warning("auto_registration.not_removed", entry=str(key), reason=_reason(error))
+                if not await self._stored.remove(held):
+                    return
+        except FAILURES as error:
+            log.warning("auto_registration.not_removed", entry=str(key), reason=reason_of(error))
             return
         log.info("auto_registration.removed", entry=str(key))
 
     def _is_due(self, annotations: Mapping[str, str]) -> bool:
         return is_due(annotations, datetime.now(UTC), self._options.grace, self._options.max_age)
-
-    async def _read(self, key: ObjectKey) -> Json | None:
-        try:
-            found: Json = await self._api.get_namespaced_custom_object(
-                KIND.group, KIND.versions[0], key.namespace, KIND.plural, key.name
-            )
-        except ApiException as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise
-            return None
-        return found
-
-    async def _patch(self, held: Json, change: Json, *, status: bool = False) -> None:
-        """Change an entry that is still as it was read (409 otherwise)."""
-        metadata = held["metadata"]
-        version = {"resourceVersion": metadata["resourceVersion"]}
-        body = {**change, "metadata": {**change.get("metadata", {}), **version}}
-        patch = self._api.patch_namespaced_custom_object_status if status else self._api.patch_namespaced_custom_object
-        await patch(
-            KIND.group,
-            KIND.versions[0],
-            metadata["namespace"],
-            KIND.plural,
-            metadata["name"],
-            body,
-            _content_type=_MERGE,
-        )
 
 
 def _failed(proxy: Proxy, reason: str, *, temporary: bool = False) -> RegistrationError:
@@ -383,13 +335,3 @@ def _text(proxy: Proxy, reason: str) -> str:
 
 def _name(key: ObjectKey, *, registered: bool) -> str:
     return f"{key} {registered=}"
-
-
-def _annotations(obj: Json) -> Mapping[str, str]:
-    return obj["metadata"].get("annotations") or {}
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, ApiException):
-        return f"{error.status} {error.reason}"
-    return str(error) or type(error).__name__
