@@ -40,6 +40,8 @@ MESSAGES: Mapping[ApplyTo, type[Message]] = {
 _STRUCT = "type.googleapis.com/udpa.type.v1.TypedStruct"
 _ISTIO_PROXY = ("istio.", "io.istio.", "stats.", "envoy.tcp.metadataexchange.")
 _ENUMERATION = "Invalid enum value"  # protobuf's words
+_LONGEST_NAME = 100
+"""Characters of a field's name; a longer text is none, but what somebody has put in the wrong place."""
 _MOST_LEVELS = 100  # protobuf's own limit of a message within a message
 
 
@@ -97,9 +99,17 @@ def type_name(type_url: str) -> str:
 
 
 def _reason(error: ParseError) -> str:
-    """Return protobuf's reason in one line, without the type's list of fields."""
-    text = " ".join(str(error).split())
-    return text.partition(" Available Fields")[0].rstrip(" .")
+    """Return protobuf's reason in one line, without the type's list of fields and without values: one may be a key."""
+    text = " ".join(str(error).split()).partition(" Available Fields")[0].rstrip(" .")
+    before, named, rest = text.partition(' has no field named "')
+    if named:
+        name, _, where = rest.rpartition('" at "')
+        length = len(name)
+        return (
+            text if length <= _LONGEST_NAME else f'{before} has no field with a name of {length} characters at "{where}'
+        )
+    said, which_is, rest = text.partition(" which is ")  # the value, and where it stands
+    return f"{said}, at {rest.rpartition(' at ')[2]}" if which_is else text
 
 
 def _type_urls(value: object) -> Iterator[str]:

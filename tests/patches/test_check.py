@@ -199,3 +199,29 @@ def test_a_waypoints_match_is_not_compared() -> None:
     found = checked("CLUSTER", {"name": "a"}, context="WAYPOINT", waypoint={"portNumber": 80})
     (warning,) = warnings(found)
     assert warning == "spec.configPatches[0]: changes nothing: nothing has the context WAYPOINT"
+
+
+KEY = "-----BEGIN PRIVATE KEY----- canary at which is canary " * 3
+DOWNSTREAM = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+
+
+@pytest.mark.parametrize(
+    "certificates",
+    [
+        {"private_key": {"inline_string": KEY}},
+        [{"private_key": [KEY]}],
+        [{"private_key": {KEY: 1}}],
+        [{"private_key": {"inline_string": [KEY]}}],
+        [{"private_key": {"inline_string": KEY, "inline_bytes": KEY}}],
+        [[KEY]],
+        KEY,
+    ],
+    ids=["no-list", "list", "name", "list-of-texts", "twice", "lists", "text"],
+)
+def test_no_reason_quotes_what_may_be_a_key(certificates: Any) -> None:
+    """Reasons are in logs, conditions and pages; the library tells what stands in the wrong place."""
+    held = {"@type": DOWNSTREAM, "common_tls_context": {"tls_certificates": certificates}}
+    found = checked("CLUSTER", {"name": "x", "transport_socket": {"name": "tls", "typed_config": held}})
+    said = repr(found)
+    assert "tls_certificates" in said
+    assert "canary" not in said
