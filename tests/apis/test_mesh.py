@@ -92,6 +92,22 @@ def test_layers_merge_as_istio_merges_them() -> None:
             r"extensionProviders\[3\].envoyOtelAls.logFormat.labels.a",
             id="collector-label",
         ),
+        pytest.param(
+            "defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: -1}}}",
+            "defaultTrafficPolicy.connectionPool.tcp.maxConnections: must not be negative",
+            id="policy-of-all",
+        ),
+        pytest.param("defaultHttpRetryPolicy: {attempts: -1}", "defaultHttpRetryPolicy.attempts", id="retries"),
+        pytest.param(
+            "defaultInboundHttpRetryPolicy: {attempts: 1, retryOn: sometimes}",
+            "defaultInboundHttpRetryPolicy.retryOn: unknown: 'sometimes'",
+            id="inbound-retries",
+        ),
+        pytest.param(
+            "localityLbSetting: {distribute: [{from: a, to: {b: 50}}]}",
+            r"localityLbSetting.distribute\[0\].to: weights must sum to 100",
+            id="localities",
+        ),
     ],
 )
 def test_refused(text: str, problem: str) -> None:

@@ -28,7 +28,7 @@ def problems(spec: DestinationRule, subject: Subject) -> Findings:
     if not primitives.is_wildcard_domain(spec.host):
         report.error("spec.host", f"{spec.host!r} is not a host name or wildcard")
     if spec.traffic_policy is not None:
-        _check_policy(report, "spec.trafficPolicy", spec.traffic_policy, subject)
+        check_policy(report, "spec.trafficPolicy", spec.traffic_policy, subject)
     names: set[str] = set()
     for index, subset in enumerate(spec.subsets):
         path = f"spec.subsets[{index}]"
@@ -39,7 +39,7 @@ def problems(spec: DestinationRule, subject: Subject) -> Findings:
         names.add(subset.name)
         primitives.check_labels(report, f"{path}.labels", subset.labels)
         if subset.traffic_policy is not None:
-            _check_policy(report, f"{path}.trafficPolicy", subset.traffic_policy, subject)
+            check_policy(report, f"{path}.trafficPolicy", subset.traffic_policy, subject)
     primitives.check_export_to(report, spec.export_to, subject.namespace)
     if spec.workload_selector is not None:
         primitives.check_selector(report, "spec.workloadSelector", spec.workload_selector)
@@ -48,7 +48,8 @@ def problems(spec: DestinationRule, subject: Subject) -> Findings:
     return report.findings
 
 
-def _check_policy(report: Report, path: str, policy: TrafficPolicy, subject: Subject) -> None:
+def check_policy(report: Report, path: str, policy: TrafficPolicy, subject: Subject) -> None:
+    """Check one policy with those of its ports; the mesh's own too."""
     if not any(getattr(policy, name) for name in policy.model_fields_set):
         report.error(path, "must have at least one setting")
     _check_settings(report, path, policy, subject)

@@ -97,7 +97,7 @@ def check_http_route(report: Report, path: str, route: HTTPRoute, *, is_delegate
     if route.rewrite is not None:
         _check_rewrite(report, f"{path}.rewrite", route.rewrite)
     if route.retries is not None:
-        _check_retries(report, f"{path}.retries", route.retries)
+        check_retries(report, f"{path}.retries", route.retries)
     if route.fault is not None:
         _check_fault(report, f"{path}.fault", route.fault)
     if route.cors_policy is not None:
@@ -271,7 +271,8 @@ def _check_rewrite(report: Report, path: str, rewrite: HTTPRewrite) -> None:
         check_regex(report, f"{path}.uriRegexRewrite.match", regex.match)
 
 
-def _check_retries(report: Report, path: str, retries: HTTPRetry) -> None:
+def check_retries(report: Report, path: str, retries: HTTPRetry) -> None:
+    """Check when and how often requests are repeated; the mesh's own settings too."""
     if retries.attempts < 0:
         report.error(f"{path}.attempts", "must not be negative")
     if retries.attempts == 0 and (

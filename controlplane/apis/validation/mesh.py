@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from controlplane.apis.common import MAX_PORT
 from controlplane.apis.validation.connection_pool import check_keepalive
+from controlplane.apis.validation.destination_rule import check_policy
 from controlplane.apis.validation.formats import format_problem, log_format_problem
-from controlplane.apis.validation.report import Report
+from controlplane.apis.validation.http_route import check_retries
+from controlplane.apis.validation.load_balancer import check_locality
+from controlplane.apis.validation.report import Report, Subject
 from controlplane.documents.json_reader import json_value
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ def problems(mesh: MeshConfig) -> list[Problem]:
     _check_ports(report, mesh)
     _check_times(report, mesh)
     _check_log(report, mesh)
+    _check_policies(report, mesh)
     for index, provider in enumerate(mesh.extension_providers):
         _check_provider(report, f"extensionProviders[{index}]", provider)
     return report.errors
@@ -55,6 +59,18 @@ def _check_times(report: Report, mesh: MeshConfig) -> None:
         check_keepalive(report, "tcpKeepalive", mesh.tcp_keepalive)
     if mesh.dns_refresh_rate <= timedelta(milliseconds=1):
         report.error("dnsRefreshRate", "must be more than 1ms")
+
+
+def _check_policies(report: Report, mesh: MeshConfig) -> None:
+    """What the mesh states for all is right where it would be right in an object."""
+    if mesh.default_traffic_policy is not None:
+        check_policy(report, "defaultTrafficPolicy", mesh.default_traffic_policy, Subject(mesh.root_namespace, ""))
+    if mesh.locality_lb_setting is not None:
+        check_locality(report, "localityLbSetting", mesh.locality_lb_setting, has_outlier_detection=True)
+    for field in ("default_http_retry_policy", "default_inbound_http_retry_policy"):
+        retries = getattr(mesh, field)
+        if retries is not None:
+            check_retries(report, _name(mesh, field), retries)
 
 
 def _check_log(report: Report, mesh: MeshConfig) -> None:
