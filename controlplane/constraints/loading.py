@@ -26,6 +26,7 @@ from controlplane.constraints.extensions import (
     settings_faults,
 )
 from controlplane.constraints.last_filters import chain_faults, manager_faults
+from controlplane.documents.key_sets import key_set_problem
 
 Wrong = Iterator[tuple[str, str]]
 Check = Callable[[Any], Wrong]
@@ -256,6 +257,16 @@ def _bind(config: Any) -> Wrong:  # noqa: ANN401
         yield "source_address.address", f"{config.source_address.address!r} is not an IP address"
 
 
+def _token_provider(provider: Any) -> Wrong:  # noqa: ANN401
+    """Check the keys that tokens are verified with; a file is the proxy's."""
+    stated = provider.local_jwks.WhichOneof("specifier") if provider.HasField("local_jwks") else None
+    if stated in {"inline_string", "inline_bytes"}:
+        text = getattr(provider.local_jwks, stated)
+        problem = key_set_problem(text if isinstance(text, str) else text.decode(errors="replace"))
+        if problem:
+            yield f"local_jwks.{stated}", problem
+
+
 def _upstream_tls(context: Any) -> Wrong:  # noqa: ANN401
     if "\0" in context.sni:
         yield "sni", "must not have NUL characters"
@@ -335,6 +346,7 @@ CHECKS: Mapping[str, Check] = {
     "envoy.config.route.v3.VirtualHost": route_settings_faults,
     "envoy.config.route.v3.WeightedCluster.ClusterWeight": route_settings_faults,
     "envoy.config.core.v3.ApiConfigSource": _api_source,
+    "envoy.extensions.filters.http.jwt_authn.v3.JwtProvider": _token_provider,
     "envoy.extensions.filters.http.lua.v3.Lua": lua_faults,
     "envoy.extensions.filters.http.lua.v3.LuaPerRoute": lua_per_route_faults,
     "envoy.config.listener.v3.FilterChain": chain_faults,

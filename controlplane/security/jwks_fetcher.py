@@ -24,6 +24,7 @@ import structlog
 
 from controlplane.backoff import Backoff
 from controlplane.documents.json_reader import json_value
+from controlplane.documents.key_sets import EMPTY, key_set_problem
 from controlplane.surroundings import METADATA, Network, is_among, is_own, reached
 
 log = structlog.get_logger(__name__)
@@ -223,7 +224,10 @@ async def _jwks(session: aiohttp.ClientSession, location: JwksLocation) -> str:
     answer = await json_object(session, location.uri or await _discovered(session, location.issuer))
     if not isinstance(answer.get("keys"), list):
         raise NoKeysError("the answer is no JSON web key set: it has no list of keys")
-    return json.dumps(answer, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(answer, sort_keys=True, separators=(",", ":"))
+    if (problem := key_set_problem(text)) and problem != EMPTY:
+        raise NoKeysError(f"the answer {problem}")
+    return text
 
 
 async def _discovered(session: aiohttp.ClientSession, issuer: str) -> str:

@@ -887,7 +887,9 @@ WARNED: dict[str, Rows] = {
         "own-keys": (jwt(jwksUri="http://127.0.0.1:8000/keys"), "spec.jwtRules[0].jwksUri"),
         "local-keys": (jwt(jwksUri="http://LocalHost/keys"), "spec.jwtRules[0].jwksUri"),
         "metadata-keys": (jwt(jwksUri="https://[fe80::1]/keys"), "spec.jwtRules[0].jwksUri"),
-        "private-key": (jwt(jwks='{"keys": [{"kty": "oct", "k": "x"}]}'), "spec.jwtRules[0].jwks"),
+        "private-key": (jwt(jwks='{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}'), "spec.jwtRules[0].jwks: has private"),
+        "no-keys": (jwt(jwks='{"keys": []}'), "spec.jwtRules[0].jwks: no token is believed"),
+        "short-key": (jwt(jwks=KEYS), "spec.jwtRules[0].jwks: no token is believed"),
     },
     "Telemetry": {
         "selector-without-labels": ({"selector": {}}, "spec.selector"),

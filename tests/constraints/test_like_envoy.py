@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from collections.abc import Mapping
 from time import process_time
@@ -44,6 +45,34 @@ def with_lua(name: str, script: str) -> Json:
     return requests(name, [lua, ROUTER])
 
 
+def with_keys(name: str, *keys: Json) -> Json:
+    provider = {"issuer": "a", "local_jwks": {"inline_string": json.dumps({"keys": keys})}}
+    tokens = {"@type": f"{FILTERS}.http.jwt_authn.v3.JwtAuthentication", "providers": {"p": provider}}
+    return requests(name, [{"name": "j", "typed_config": tokens}, ROUTER])
+
+
+SHORT = {"kty": "RSA", "n": "AQAB", "e": "AQAB"}
+POINT = {
+    "kty": "EC",
+    "crv": "P-256",
+    "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+    "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+}
+BAD_KEYS: tuple[Json, ...] = (
+    SHORT,
+    {**SHORT, "alg": "HS256"},
+    {"kty": "oct", "k": "A"},
+    {"kty": "oct", "k": "AAAA", "alg": "RS256"},
+    {"kty": "DSA"},
+    {**POINT, "y": POINT["x"]},
+    {**POINT, "crv": "secp256k1"},
+    {**POINT, "crv": 5},
+    {**POINT, "alg": "ES384"},
+    {**POINT, "x": POINT["x"] + "=="},
+    {"kty": "OKP", "crv": "X25519", "x": POINT["x"]},
+    {"kty": "OKP", "crv": "Ed25519", "x": "AAAA"},
+)
+
 BAD_LISTENERS: Mapping[str, Json] = {
     each["name"]: each
     for each in (
@@ -60,6 +89,8 @@ BAD_LISTENERS: Mapping[str, Json] = {
         requests("no router", [{"name": "l", "typed_config": LUA}]),
         requests("two routers", [ROUTER, ROUTER]),
         with_lua("no Lua", "function envoy_on_request(h) en"),
+        with_keys("no keys"),
+        *(with_keys(f"key {number}", key) for number, key in enumerate(BAD_KEYS)),
         routed("settings of the filter", typed_per_filter_config={"b": BUFFER}),
         routed("nothing for routes", typed_per_filter_config={"r": ROUTER["typed_config"]}),
         routed("mirror to nobody", route=MIRROR),
@@ -69,6 +100,10 @@ BAD_LISTENERS: Mapping[str, Json] = {
 GOOD_LISTENERS = (
     listener("limit first", [LIMIT, ECHO]),
     with_lua("Lua", "function envoy_on_request(h) end"),
+    with_keys("one of many", *BAD_KEYS, POINT),
+    with_keys("no curve", {name: value for name, value in POINT.items() if name != "crv"}),
+    with_keys("Edwards", {"kty": "OKP", "crv": "Ed25519", "x": POINT["x"]}),
+    with_keys("secret", {"kty": "oct", "k": "c2VjcmV0", "alg": "HS256"}),
     routed("of the route", typed_per_filter_config={"b": {"@type": f"{BUFFER['@type']}PerRoute", "disabled": True}}),
 )
 TIMES = {"name": "c", "connect_timeout": "1s"}

@@ -93,7 +93,7 @@ async def test_keys_are_told_when_they_are_others_and_when_nobody_wants_them() -
     def keys(_request: web.Request) -> Any:
         nonlocal asked
         asked += 1
-        return answer({"keys": [{"kid": "new" if asked > 3 else "old"}]})
+        return answer({"keys": [{"kty": "oct", "k": "AA", "kid": "new" if asked > 3 else "old"}]})
 
     async def answer(value: Any) -> web.Response:
         return web.json_response(value)
@@ -148,6 +148,8 @@ async def _redirect(to: str) -> web.Response:
         pytest.param(_slow, "no answer in time", id="slow"),
         pytest.param(_endless, f"the answer is longer than {MAX_BYTES} bytes", id="endless"),
         pytest.param({"keys": {}}, "the answer is no JSON web key set: it has no list of keys", id="no-list"),
+        pytest.param({"keys": [{"kty": "RSA", "n": "AQAB", "e": "AQAB"}]}, "512 to 16384 bits", id="no-usable-key"),
+        pytest.param({"keys": [], "a": 10**400}, "a number is too large", id="no-json-of-envoy"),
         pytest.param(["keys"], "the answer is no JSON object", id="no-object"),
         pytest.param(lambda _: _redirect("http://169.254.169.254/x"), "of the local network alone", id="metadata"),
         pytest.param(lambda _: _redirect("http://[fd00:ec2::254]/x"), "in a range that is not asked", id="metadata-6"),

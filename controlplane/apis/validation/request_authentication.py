@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from controlplane.apis.validation import primitives
 from controlplane.apis.validation.report import Findings, Report, Subject
 from controlplane.documents.json_reader import json_value
+from controlplane.documents.key_sets import key_set_problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,5 +67,7 @@ def _check_keys(report: Report, path: str, text: str) -> None:
         return
     if incomplete:
         report.error(path, f"keys[{incomplete[0]}] is not a complete key of one of the types {', '.join(_PARTS)}")
+    elif problem := key_set_problem(text):
+        report.warn(path, f"no token is believed: it {problem}")
     if private:
         report.warn(path, "has private or symmetric keys")

@@ -16,6 +16,7 @@ from envoy.extensions.filters.http.jwt_authn.v3.config_pb2 import (
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 
 from controlplane.apis.request_authentication import JWTRule
+from controlplane.documents.key_sets import key_set_problem
 from controlplane.registry.jwks import FETCH_TIMEOUT, jwks, source_of
 from controlplane.registry.providers import remote_cluster
 from controlplane.registry.store import View
@@ -102,7 +103,8 @@ def _provider(view: View, rule: JWTRule, *, gateway: bool) -> JwtProvider:
         remote.cache_duration.FromTimedelta(_CACHE)
     else:
         stated = rule.jwks or jwks(view, source_of(rule.jwks_uri, rule.issuer))
-        provider.local_jwks.inline_string = stated or _NOBODY
+        # Envoy refuses the listener for a set without a key that it can use: that verifies nobody either
+        provider.local_jwks.inline_string = _NOBODY if not stated or key_set_problem(stated) else stated
     return provider
 
 

@@ -12,6 +12,7 @@ from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_rbac
 from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac
 from google.protobuf.json_format import MessageToDict
 
+from controlplane.documents.key_sets import key_set_problem
 from controlplane.model.objects import ChangeSet
 from controlplane.model.proxy import Proxy
 from controlplane.registry.jwks import JwksSource
@@ -43,6 +44,9 @@ metadata: {name: httpbin, namespace: foo}
 spec: {clusterIP: 10.0.0.5, selector: {app: httpbin}, ports: [{name: http, port: 80}, {name: tcp, port: 90}]}
 ---
 """
+
+
+KEYS = '{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}'
 
 
 def policy(name: str, spec: str, namespace: str = "foo", dry_run: str = "", created: int = 1) -> str:
@@ -294,7 +298,7 @@ def test_every_setting_of_a_token_rule() -> None:
         Chains(
             request_authentication(
                 "r",
-                "{jwtRules: [{issuer: iss, audiences: [a, b], jwks: '{\"keys\": []}', forwardOriginalToken: true, "
+                "{jwtRules: [{issuer: iss, audiences: [a, b], jwks: '" + KEYS + "', forwardOriginalToken: true, "
                 "outputPayloadToHeader: x-p, outputClaimToHeaders: [{header: x-g, claim: a.b}], "
                 "fromHeaders: [{name: X, prefix: 'Bearer '}], fromParams: [q], fromCookies: [c], "
                 "spaceDelimitedClaims: [zz, roles, scope]}]}",
@@ -304,7 +308,7 @@ def test_every_setting_of_a_token_rule() -> None:
     assert config["providers"]["origins-0"] == {
         "issuer": "iss",
         "audiences": ["a", "b"],
-        "local_jwks": {"inline_string": '{"keys": []}'},
+        "local_jwks": {"inline_string": KEYS},
         "forward": True,
         "from_headers": [{"name": "X", "value_prefix": "Bearer "}],
         "from_params": ["q"],
@@ -353,10 +357,19 @@ def test_keys_are_those_that_were_fetched_and_until_then_nobodys() -> None:
     before = jwt(Chains("", world=world))["providers"]["origins-0"]["local_jwks"]["inline_string"]
     (key,) = json.loads(before)["keys"]
     assert set(key) == {"e", "kty", "n"}, "no private part is handed out"
-    fetched = ChangeSet(upserts=(JwksSource(uri).fetched('{"keys": [1]}'),))
+    fetched = ChangeSet(upserts=(JwksSource(uri).fetched(KEYS),))
     world.registry.memo.invalidate(world.registry.apply(fetched))
     after = jwt(Chains("", world=world))["providers"]["origins-0"]["local_jwks"]["inline_string"]
-    assert after == '{"keys": [1]}'
+    assert after == KEYS
+
+
+@pytest.mark.parametrize("keys", ['{"keys": []}', '{"keys": [{"kty": "RSA", "n": "AQAB", "e": "AQAB"}]}'])
+def test_keys_that_no_token_can_be_checked_with_are_nobodys(keys: str) -> None:
+    """Envoy refuses a whole listener for them; and no authentication at all would let everybody in."""
+    held = Chains(request_authentication("r", f"{{jwtRules: [{{issuer: i, jwks: '{keys}'}}]}}"))
+    stated = jwt(held)["providers"]["origins-0"]["local_jwks"]["inline_string"]
+    assert key_set_problem(stated) == ""
+    assert stated != keys
 
 
 @pytest.mark.parametrize(
