@@ -32,9 +32,11 @@ from google.protobuf.message import DecodeError
 from controlplane.agent import protobuf_fields
 from controlplane.agent.control_plane import Peer, UnreachableError
 from controlplane.agent.metrics import (
+    CANCELLED,
     CONTROL_PLANE_TERMINATIONS,
     CONTROL_PLANE_UNREACHABLE,
     ENVOY_TERMINATIONS,
+    ERROR,
     XDS_REQUESTS,
     XDS_RESPONSES,
 )
@@ -49,6 +51,8 @@ _REQUEST_TYPE = {SOTW: 4, DELTA: 2}
 _FORWARDED = "type.googleapis.com/envoy."
 _ALSO_FORWARDED = frozenset({"type.googleapis.com/istio.workload.Workload"})
 _INTERNAL = 13
+_USUAL = frozenset({grpc.StatusCode.OK, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED})
+"""Codes of streams that nothing was wrong with: a server that restarts or sheds load ends them so."""
 
 log = structlog.get_logger(__name__)
 
@@ -187,14 +191,16 @@ class _Stream:
         if answered:
             await self._pass_end_on(context)
         else:
-            ENVOY_TERMINATIONS.inc()
+            ENVOY_TERMINATIONS.inc(ERROR if _failed(upward) else CANCELLED)
             log.info("agent.envoy_stream_ended", replaced=self._replaced.is_set())
 
     async def _pass_end_on(self, context: Any) -> None:  # noqa: ANN401 - grpc's
         """End Envoy's stream as the control plane ended the other."""
         code, details = await self._call.code(), await self._call.details()
-        connected = self._introduced or code is not grpc.StatusCode.UNAVAILABLE
-        (CONTROL_PLANE_TERMINATIONS if connected else CONTROL_PLANE_UNREACHABLE).inc()
+        if self._introduced or code is not grpc.StatusCode.UNAVAILABLE:
+            CONTROL_PLANE_TERMINATIONS.inc(CANCELLED if code in _USUAL else ERROR)
+        else:
+            CONTROL_PLANE_UNREACHABLE.inc()
         log.warning("agent.control_plane_ended", address=str(self._peer.address), code=code.name, reason=details)
         if code is not grpc.StatusCode.OK:
             await context.abort(code, details or "")
@@ -278,6 +284,11 @@ class _Stream:
     async def _write(self, message: bytes) -> None:
         async with self._writing:
             await self._call.write(message)
+
+
+def _failed(task: asyncio.Task[None]) -> bool:
+    """Whether a task has ended by an error."""
+    return task.done() and not task.cancelled() and task.exception() is not None
 
 
 def _health_requests(problem: str | None) -> Mapping[str, bytes]:

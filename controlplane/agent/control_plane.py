@@ -25,6 +25,7 @@ PLAINTEXT_PORT = 15010
 _CONNECT_MS = 5000
 _MOUNTED_ROOT = Path("./etc/certs/root-cert.pem")
 _CONFIG_MAP_ROOT = Path("./var/run/secrets/istio/root-cert.pem")
+_PROVIDER = "PILOT_CERT_PROVIDER"
 _LOCAL_NAME = "istiod.istio-system.svc"
 _SYSTEM_ROOTS = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -132,7 +133,7 @@ def discovery(options: Options) -> Peer:
     """Return where configuration comes from. Raises ``StartError`` where its root is missing."""
     config, environment = options.config, options.environment
     address = config.discovery_address
-    root = None if config.plaintext else _root(environment, "XDS_ROOT_CA", _file_mounted_root(options))
+    root = None if config.plaintext else _root(environment, "XDS_ROOT_CA", _roots_of_configuration(options))
     return _peer(options, address, root, environment.text("ISTIOD_SAN"), "XDS_HEADER_")
 
 
@@ -145,7 +146,8 @@ def authority(options: Options) -> Peer:
     except ValueError as error:
         raise StartError(f"CA_ADDR: {error}") from None
     name = "" if text else environment.text("ISTIOD_SAN")
-    root = None if address.port == PLAINTEXT_PORT else _root(environment, "CA_ROOT_CA", None)
+    plaintext = address.port == PLAINTEXT_PORT
+    root = None if plaintext else _root(environment, "CA_ROOT_CA", _roots_of_authority(environment))
     return _peer(options, address, root, name, "CA_HEADER_")
 
 
@@ -167,7 +169,9 @@ def _peer(options: Options, address: TcpAddress, root: Path | None, name: str, p
 
 
 def _client(options: Options) -> ClientPair | None:
-    """Return the certificate that is shown instead of a token, if there is to be one."""
+    """Return the certificate that is shown instead of a token, if there is to be one. Raises ``StartError``."""
+    if options.environment.text("PROV_CERT") and options.environment.flag("FILE_MOUNTED_CERTS"):
+        raise StartError("PROV_CERT and FILE_MOUNTED_CERTS name two certificates to show; only one of them can be set")
     if folder := options.environment.text("PROV_CERT"):
         return ClientPair(Path(folder, "cert-chain.pem"), Path(folder, "key.pem"))
     if options.environment.flag("FILE_MOUNTED_CERTS"):
@@ -184,20 +188,34 @@ def _file_mounted_root(options: Options) -> Path | None:
     return Path(said) if said else None
 
 
-def _candidates(environment: Environment) -> Iterator[Path]:
+def _roots_of_configuration(options: Options) -> Iterator[Path]:
+    """Yield the files that may hold the roots of who serves configuration, the preferred first."""
+    if (named := _file_mounted_root(options)) is not None:
+        yield named
     yield _MOUNTED_ROOT
+    yield from _given_roots(options.environment)
+
+
+def _roots_of_authority(environment: Environment) -> Iterator[Path]:
+    """Yield the files that may hold the roots of who signs, the preferred first."""
+    if environment.text(_PROVIDER) != "custom":
+        yield from _given_roots(environment)
+    yield _MOUNTED_ROOT
+
+
+def _given_roots(environment: Environment) -> Iterator[Path]:
     if folder := environment.text("PROV_CERT"):
         yield Path(folder, "root-cert.pem")
-    if environment.text("PILOT_CERT_PROVIDER", "istiod") == "istiod":
+    if environment.text(_PROVIDER) != "none":  # whoever signs for the control plane, its roots are given out there
         yield _CONFIG_MAP_ROOT
 
 
-def _root(environment: Environment, variable: str, preferred: Path | None) -> Path:
+def _root(environment: Environment, variable: str, usual: Iterator[Path]) -> Path:
     """Return the file of roots. Raises ``StartError``: without it nobody could be trusted."""
     said = environment.text(variable)
     if said == SYSTEM:
         return system_roots()
-    paths = [Path(said)] if said else [*([preferred] if preferred else []), *_candidates(environment)]
+    paths = [Path(said)] if said else list(usual)
     for path in paths:
         if path.exists():
             return path

@@ -71,8 +71,18 @@ def _counter(name: str, text: str) -> Value:
 XDS_REQUESTS = _counter("xds_proxy_requests", "Requests of Envoy that were passed on.")
 XDS_RESPONSES = _counter("xds_proxy_responses", "Responses that came from the control plane.")
 CONTROL_PLANE_UNREACHABLE = _counter("istiod_connection_failures", "Connections to the control plane that failed.")
-CONTROL_PLANE_TERMINATIONS = _counter("istiod_connection_terminations", "Streams that the control plane ended.")
-ENVOY_TERMINATIONS = _counter("envoy_connection_terminations", "Streams that Envoy ended.")
+CANCELLED, ERROR = "cancelled", "error"
+"""How a stream ended: as streams do, or because something was wrong."""
+CONTROL_PLANE_TERMINATIONS = Value(
+    "istio_agent_istiod_connection_terminations",
+    "counter",
+    "Streams that the control plane ended.",
+    "type",
+    (CANCELLED, ERROR),
+)
+ENVOY_TERMINATIONS = Value(
+    "istio_agent_envoy_connection_terminations", "counter", "Streams that Envoy ended.", "type", (CANCELLED, ERROR)
+)
 SCRAPES = _counter("scrapes_total", "Scrapes of the merged metrics.")
 SCRAPE_FAILURES = Value(
     "istio_agent_scrape_failures_total",

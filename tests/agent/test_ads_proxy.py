@@ -27,6 +27,7 @@ from structlog.testing import capture_logs
 from controlplane.agent.addresses import TcpAddress
 from controlplane.agent.ads_proxy import DELTA, EXTENSION, HEALTH, LISTENER, SERVICE, SOTW, AdsProxy, Convert, Taking
 from controlplane.agent.control_plane import Peer
+from controlplane.agent.metrics import exposition
 from controlplane.agent.protobuf_fields import length_delimited
 from controlplane.security.ca import Authority, Lifetimes
 from controlplane.security.certificates import encode, encode_key
@@ -223,7 +224,14 @@ async def test_a_mistake_of_ours_is_told() -> None:
     assert str(failed["exc_info"]) == "a mistake"
 
 
+def ended() -> dict[str, float]:
+    """Return how many streams have ended, by metric and type."""
+    lines = (line.rpartition(" ") for line in exposition().splitlines() if "_connection_terminations{" in line)
+    return {name.removeprefix("istio_agent_"): float(value) for name, _, value in lines}
+
+
 async def test_an_end_of_either_side_is_an_end_of_both() -> None:
+    before = ended()
     async with led() as client:
         async with client.stream(DELTA) as stream:
             await stream.write(DeltaDiscoveryRequest(type_url=CLUSTER).SerializeToString())
@@ -240,6 +248,13 @@ async def test_an_end_of_either_side_is_an_end_of_both() -> None:
                 await later.write(DeltaDiscoveryRequest(type_url=CLUSTER).SerializeToString())
                 await soon(client.upstream.requests.get())
                 assert not await soon(former.read()), "it has ended: there is one Envoy"
+                more = {name: value - before[name] for name, value in ended().items()}
+                assert more == {
+                    'istiod_connection_terminations{type="cancelled"}': 0,
+                    'istiod_connection_terminations{type="error"}': 1,
+                    'envoy_connection_terminations{type="cancelled"}': 1,
+                    'envoy_connection_terminations{type="error"}': 0,
+                }
 
 
 async def test_nobody_there_is_said_at_once() -> None:
