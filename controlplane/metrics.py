@@ -14,7 +14,7 @@ import re  # noqa: TID251 - over our own metrics
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import cache
 from itertools import accumulate
@@ -30,7 +30,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
@@ -250,6 +250,40 @@ CERTIFICATE_END = Gauge(
     "When the first certificate of a kind ends: root, intermediate, serving, secret; 0 where there is none.",
     ["kind"],
     registry=REGISTRY,
+)
+
+
+class _SigningEnds(Collector):
+    """When what signs for workloads ends, by istiod's names; without samples where there is no such certificate."""
+
+    def __init__(self) -> None:
+        self.earliest: Callable[[str], float] = lambda _: 0.0
+        """Returns the first end of a kind of certificates, in Unix time, 0 where there is none."""
+        REGISTRY.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the moment and the seconds until then, of roots and of what signs below them."""
+        for name, kind in (("root_cert", "root"), ("cert_chain", "intermediate")):
+            end = self.earliest(kind)
+            for unit, text, value in (
+                ("timestamp", f"When the first {kind} certificate ends, in Unix time.", end),
+                ("seconds", f"Seconds until the first {kind} certificate ends.", end - time.time()),
+            ):
+                family = GaugeMetricFamily(f"citadel_server_{name}_expiry_{unit}", text)
+                if end:
+                    family.add_metric((), value)
+                yield family
+
+
+SIGNING_ENDS = _SigningEnds()
+KEYS_FETCHED = Counter(
+    "pilot_jwks_resolver_network_fetch_success", "Fetches of keys of tokens that gave keys.", registry=REGISTRY
+)
+KEYS_NOT_FETCHED = Counter(
+    "pilot_jwks_resolver_network_fetch_fail", "Fetches of keys of tokens that gave none.", registry=REGISTRY
+)
+UNUSABLE_SECRETS = Counter(
+    "pilot_sds_certificate_errors", "Versions of Secrets that proxies could not use.", registry=REGISTRY
 )
 
 CONNECTIONS = Gauge("controlplane_connections", "Connections of proxies that are open.", registry=REGISTRY)

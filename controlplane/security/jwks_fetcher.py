@@ -110,12 +110,14 @@ class JwksFetcher:
         rules: AddressRules | None = None,
         refresh: timedelta = timedelta(minutes=20),
         read: Read | None = None,
+        answered: Callable[[bool], None] = lambda _: None,
     ) -> None:
         """Tell ``publish`` of each key set that is another one, and (``None``) of each that nobody wants any more.
 
         ``refresh`` is how often keys are asked for again; ``read`` makes of a location what is published, by default
-        a JSON web key set.
+        a JSON web key set. ``answered`` is told of each question whether it gave keys.
         """
+        self._tell_answered = answered
         self._read = read or _jwks
         self._publish = publish
         self._rules = rules or AddressRules()
@@ -189,7 +191,9 @@ class JwksFetcher:
                 kept=held.jwks is not None,
                 exc_info=not isinstance(error, _EXPECTED),
             )
+            self._tell_answered(False)
         else:
+            self._tell_answered(True)
             held.backoff.reset()
             held.jwks, held.problem, held.due = jwks, "", loop.time() + self._refresh
         self._answered.set()

@@ -53,6 +53,7 @@ class ExpiryRadar:
         """Have the metrics follow, and say in the log what has come to end soon, once each, until cancelled."""
         for kind in CERTIFICATE_KINDS:
             metrics.CERTIFICATE_END.labels(kind).set_function(partial(self._earliest, kind))
+        metrics.SIGNING_ENDS.earliest = self._earliest
         while True:
             problems = self.problems
             for problem in problems:

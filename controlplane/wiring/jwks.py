@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import structlog
 
+from controlplane import metrics
 from controlplane.apis.common import duration
 from controlplane.model.objects import ChangeSet
 from controlplane.registry.jwks import FETCH_TIMEOUT, JwksSource, wanted_jwks
@@ -35,7 +36,10 @@ class JwksResolver:
         self._add = add
         stated = AddressRules(networks(environment.get(BLOCKED, "")))
         self._fetcher = JwksFetcher(
-            self._fetched, rules=rules or stated, refresh=_refresh(environment.get(REFRESH, ""))
+            self._fetched,
+            rules=rules or stated,
+            refresh=_refresh(environment.get(REFRESH, "")),
+            answered=lambda good: (metrics.KEYS_FETCHED if good else metrics.KEYS_NOT_FETCHED).inc(),
         )
         registry.memo.keep(wanted_jwks, ())
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from controlplane import metrics
 from controlplane.model import kinds
 from controlplane.model.credentials import KeyPair
 from controlplane.model.kubernetes import Secret
@@ -122,6 +123,7 @@ class Secrets:
         spec = _kept(obj.spec, before, self._clock())
         problems = _problems(spec)
         if problems and problems != _problems(before):
+            metrics.UNUSABLE_SECRETS.inc()
             log.warning("secrets.unusable", object=str(obj.key), problems=problems)
         return replace(obj, spec=spec)
 

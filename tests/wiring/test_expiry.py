@@ -76,3 +76,7 @@ async def test_metrics_and_log() -> None:
     assert ends["root"] == soon.ends.timestamp()
     assert ends["intermediate"] == 0
     assert ends["secret"] == held.spec.pair.ends.timestamp()
+    said = {each.name: each.value for family in metrics.SIGNING_ENDS.collect() for each in family.samples}
+    assert said["citadel_server_root_cert_expiry_timestamp"] == soon.ends.timestamp()
+    assert said["citadel_server_root_cert_expiry_seconds"] <= DAY.total_seconds()
+    assert not [name for name in said if "cert_chain" in name], "nothing signs below the root: no moment, not 1970"

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from controlplane import metrics
 from controlplane.model.objects import ChangeSet
 from controlplane.registry.jwks import JWKS
 from controlplane.registry.store import Registry
@@ -68,7 +69,15 @@ class World:
                 await task
 
 
+def fetches() -> tuple[float, float]:
+    """Return how often keys were asked for and had, and not had."""
+    values = {each.name: each.value for family in metrics.REGISTRY.collect() for each in family.samples}
+    had, not_had = (f"pilot_jwks_resolver_network_fetch_{how}_total" for how in ("success", "fail"))
+    return values[had], values[not_had]
+
+
 async def test_what_a_policy_names_is_fetched_and_kept_as_an_object() -> None:
+    had, not_had = fetches()
     async with issuer() as address:
         world = World(AddressRules(own=True))
         world.write(POLICY % address)
@@ -77,12 +86,17 @@ async def test_what_a_policy_names_is_fetched_and_kept_as_an_object() -> None:
             assert key.name == f"{address}/keys"
             assert world.registry.objects[key].spec.jwks == '{"keys":[]}'
             assert world.keys.problems == ()
+            assert fetches() == (had + 1, not_had)
 
 
 async def test_this_machine_is_not_asked_and_that_is_said() -> None:
+    had, not_had = fetches()
     async with issuer() as address:
         world = World(None)
         world.write(POLICY % address)
         async with world.running():
             assert world.registry.keys(JWKS) == ()
             assert world.keys.problems == (f"keys of tokens from {address}/keys: 127.0.0.1 is this machine's",)
+            again = fetches()
+            assert again[0] == had
+            assert again[1] > not_had
