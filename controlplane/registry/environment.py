@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from controlplane.registry.store import View
 
+COMPLIANCE = "COMPLIANCE_POLICY"
+"""TLS keeps within a policy for cryptography."""
+FIPS_140_2, FIPS_140_3, POST_QUANTUM = "fips-140-2", "fips-140-3", "pqc"
+_POLICIES = frozenset({FIPS_140_2, FIPS_140_3, POST_QUANTUM})
 DUAL_STACK = "ISTIO_DUAL_STACK"
 """Proxies with addresses of both IP families are served both."""
 GATEWAY_NAMES = "RESOLVE_HOSTNAME_GATEWAYS"
@@ -32,6 +36,7 @@ TRACE_SAMPLING = "PILOT_TRACE_SAMPLING"
 """The percentage of requests that are traced where neither mesh nor proxy states one."""
 
 UNDERSTOOD = (
+    COMPLIANCE,
     DUAL_STACK,
     EXTERNAL_BY_RULE,
     GATEWAYS_BY_NAMESPACE,
@@ -66,6 +71,12 @@ def enabled(view: View, name: str) -> bool:
 def disabled(view: View, name: str) -> bool:
     """Whether a variable is set to false."""
     return is_false(view.environment.get(name, ""))
+
+
+def compliance_policy(view: View) -> str:
+    """Return the policy for cryptography, empty without one that is known."""
+    said = view.environment.get(COMPLIANCE, "")
+    return said if said in _POLICIES else ""
 
 
 def percentage(view: View, name: str) -> float | None:

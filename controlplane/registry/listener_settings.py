@@ -17,7 +17,7 @@ from controlplane.engine.recording import query
 from controlplane.model.proxy_class import NO_SPANS, SpanSource
 from controlplane.model.side import Side
 from controlplane.registry.access_logs import AccessLogs, access_logs
-from controlplane.registry.environment import SESSIONS, SIDECAR_TLS, enabled
+from controlplane.registry.environment import SESSIONS, SIDECAR_TLS, compliance_policy, enabled
 from controlplane.registry.mesh import PeerTls, mesh_config, peer_tls, ports
 from controlplane.registry.metrics import Stats, stats
 from controlplane.registry.providers import provider_clusters, secret_server
@@ -133,6 +133,7 @@ class InboundSettings:
     stat_name: str = ""
     retry: HTTPRetry | None = None
     own_tls: TLSConfig | None = None
+    compliance: str = ""
 
 
 @query
@@ -146,16 +147,21 @@ def inbound_settings(view: View, key: SettingsKey) -> InboundSettings:
         stat_name=mesh.inbound_cluster_stat_name,
         retry=mesh.default_inbound_http_retry_policy,
         own_tls=mesh.tls_defaults if enabled(view, SIDECAR_TLS) else None,
+        compliance=compliance_policy(view),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """What gateways' listeners take beside: the bounds of TLS, and who has the secrets that ``sds://`` names."""
+    """What gateways' listeners take beside: the bounds of TLS, and who has the secrets that ``sds://`` names.
+
+    ``compliance`` is the policy for cryptography, empty for none.
+    """
 
     listener: ListenerSettings
     tls: TLSConfig | None = None
     secrets: SdsProvider | None = None
+    compliance: str = ""
 
 
 @query
@@ -165,4 +171,5 @@ def gateway_settings(view: View, key: SettingsKey) -> GatewaySettings:
         listener=listener_settings(view, key),
         tls=mesh_config(view).tls_defaults,
         secrets=secret_server(view),
+        compliance=compliance_policy(view),
     )

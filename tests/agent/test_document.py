@@ -82,6 +82,7 @@ def annotate(**annotations: str) -> None:
             id="listeners",
         ),
         pytest.param({}, [], {"INSTANCE_IP": "fd00::7"}, id="ipv6-first"),
+        pytest.param({}, [], {"COMPLIANCE_POLICY": "fips-140-2"}, id="fips"),
     ],
 )
 def test_a_stock_envoy_takes_it(config: dict[str, Any], flags: list[str], variables: dict[str, str]) -> None:

@@ -257,6 +257,20 @@ async def test_a_second_bootstrap_and_the_users_own(mesh: SecureMesh) -> None:
         assert bootstrap["node"]["metadata"]["NAME"] == "web-1"
 
 
+async def test_a_policy_for_cryptography_counts_for_the_agent_and_envoy(mesh: SecureMesh) -> None:
+    """Both still reach whom they ask: the control plane and the agent agree on a cipher of FIPS."""
+    async with started(await mesh.proxy(WEB, None, COMPLIANCE_POLICY="fips-140-2")) as proxy:
+        _, text = await proxy.ask(proxy.ports.admin, "/runtime?format=json")
+        assert (
+            json.loads(text)["entries"]["envoy.reloadable_features.google_grpc_disable_tls_13"]["final_value"] == "true"
+        )
+        (envoy,) = children(proxy)
+        variables = Path(f"/proc/{envoy}/environ").read_bytes().split(b"\0")  # noqa: ASYNC240 - a page of the kernel
+        (ciphers,) = [each for each in variables if each.startswith(b"GRPC_SSL_CIPHER_SUITES=")]
+        assert b"ECDHE-RSA-AES256-GCM-SHA384" in ciphers
+        assert b"CHACHA20" not in ciphers
+
+
 async def test_levels_of_the_log_follow_the_annotations(mesh: SecureMesh) -> None:
     proxy = await mesh.proxy()
     annotations = proxy.folder / "etc/istio/pod/annotations"

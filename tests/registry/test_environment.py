@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.base_pb2 import TransportSocket
+from envoy.extensions.transport_sockets.tls.v3.common_pb2 import TlsParameters
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext, UpstreamTlsContext
 
+from controlplane.compiler.clusters import outbound_clusters
+from controlplane.model.proxy_class import ClientScope
 from controlplane.registry import environment
 from tests.translate.listeners.world import World, connection_manager, gateway, sidecar
 
@@ -82,6 +89,78 @@ data: {{mesh: "{{defaultConfig: {{tracing: {stated}}}}}"}}
     found = World(WEB + mesh, {environment.TRACE_SAMPLING: value}).listeners(sidecar())
     (chain,) = found["10.0.0.5_9000"].filter_chains
     assert connection_manager(chain).tracing.random_sampling.value == percent
+
+
+SECURED = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: gw, namespace: default}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+  - port: {number: 443, name: https, protocol: HTTPS}
+    hosts: [web.test]
+    tls:
+      mode: SIMPLE
+      credentialName: web
+      minProtocolVersion: TLSV1_3
+      cipherSuites: [ECDHE-RSA-AES128-GCM-SHA256, AES128-SHA]
+      ecdhCurves: [X25519]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web, namespace: default}
+spec: {hosts: [web.test], gateways: [gw], http: [{route: [{destination: {host: web}}]}]}
+"""
+FIPS = ("TLSv1_2", "TLSv1_2")
+MESH_FIPS = {
+    f"ECDHE-{key}-{cipher}" for key in ("ECDSA", "RSA") for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384")
+}
+
+
+def bounds(context: DownstreamTlsContext | UpstreamTlsContext) -> tuple[tuple[str, str], set[str], set[str], list[int]]:
+    """Return the versions, ciphers, curves and policies of a context."""
+    held = context.common_tls_context.tls_params
+    name = TlsParameters.TlsProtocol.Name
+    versions = (name(held.tls_minimum_protocol_version), name(held.tls_maximum_protocol_version))
+    return versions, set(held.cipher_suites), set(held.ecdh_curves), list(held.compliance_policies)
+
+
+Context = TypeVar("Context", DownstreamTlsContext, UpstreamTlsContext)
+
+
+def unpacked(socket: TransportSocket, kind: Context) -> Context:
+    assert socket.typed_config.Unpack(kind)
+    return kind
+
+
+@pytest.mark.parametrize(
+    "policy", ["", "fips", environment.FIPS_140_2, environment.FIPS_140_3, environment.POST_QUANTUM]
+)
+def test_a_policy_for_cryptography_bounds_every_side(policy: str) -> None:
+    """What FIPS does not know is left out at gateways, at sidecars and of what clients ask for."""
+    world = World(f"{WEB}---{SECURED}", {environment.COMPLIANCE: policy})
+    (listener,) = world.listeners(gateway("default")).values()
+    own = bounds(unpacked(listener.filter_chains[0].transport_socket, DownstreamTlsContext()))
+    sockets = (chain.transport_socket for chain in world.listeners(sidecar())["virtualInbound"].filter_chains)
+    peers = [bounds(unpacked(each, DownstreamTlsContext())) for each in sockets if each.name]
+    get = world.registry.memo.get
+    target = get(outbound_clusters, ClientScope("default")).targets["outbound|9000||web.default.svc.cluster.local"]
+    cluster = Cluster.FromString(get(target.query, target.key).body)
+    asked = bounds(unpacked(cluster.transport_socket_matches[0].transport_socket, UpstreamTlsContext()))
+    assert peers
+    if policy == environment.FIPS_140_2:
+        assert own == (FIPS, {"ECDHE-RSA-AES128-GCM-SHA256"}, set(), [])
+        assert all(each == (FIPS, MESH_FIPS, set(), []) for each in peers)
+        assert asked == (FIPS, set(), set(), [])
+        return
+    alone = policy == environment.POST_QUANTUM
+    policies = [TlsParameters.FIPS_202205] if policy == environment.FIPS_140_3 else []
+    lowest = "TLSv1_3" if alone else "TLSv1_2"
+    stated = {"ECDHE-RSA-AES128-GCM-SHA256", "AES128-SHA"}
+    assert own == (("TLSv1_3", "TLSv1_3" if alone else "TLS_AUTO"), stated, {"X25519"}, policies)
+    assert all((each[0], each[3]) == ((lowest, "TLSv1_3"), policies) for each in peers)
+    assert (asked[0], asked[3]) == ((lowest, "TLSv1_3"), policies)
 
 
 @pytest.mark.parametrize("name", environment.UNDERSTOOD)

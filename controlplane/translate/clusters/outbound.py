@@ -17,7 +17,7 @@ from controlplane.model.proxy_class import NO_FILES, ClientScope, FileCertificat
 from controlplane.model.service import Resolution, Service, ServicePort
 from controlplane.registry.destination_rules import Policy, Rule, is_direct, policy_for
 from controlplane.registry.endpoints import PERSISTENT_SESSION, PERSISTENT_SESSION_HEADER, endpoints, known_endpoints
-from controlplane.registry.environment import EXTERNAL_BY_RULE, disabled
+from controlplane.registry.environment import EXTERNAL_BY_RULE, compliance_policy, disabled
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.peer_authentication import namespace_mode
 from controlplane.registry.proxy_settings import preserves_header_case
@@ -41,6 +41,7 @@ from controlplane.translate.clusters.upstream_tls import (
     put_auto_mutual,
     stated_tls,
 )
+from controlplane.translate.compliance import bound_client
 from controlplane.translate.dynamic_dns import dns_resolver, resolve_dynamically
 from controlplane.translate.endpoints import LoadKey, load_assignment
 from controlplane.translate.istio_proxy import metadata_exchange_upstream
@@ -234,7 +235,7 @@ def _transport(  # noqa: PLR0913, PLR0917 - the inputs of one cluster
         files=_files(view, key.client, service),
     )
     if decision.mutual:
-        socket = istio_mutual(decision, http2=http2, istio=key.client.istio)
+        socket = bound_client(istio_mutual(decision, http2=http2, istio=key.client.istio), compliance_policy(view))
         if decision.auto and cluster.type != Cluster.ORIGINAL_DST:
             put_auto_mutual(cluster, socket)
         else:
@@ -246,7 +247,7 @@ def _transport(  # noqa: PLR0913, PLR0917 - the inputs of one cluster
             mesh, decision.stated, service, options, http2=http2, selected=selected, apart=apart
         )
         if stated is not None:
-            cluster.transport_socket.CopyFrom(stated)
+            cluster.transport_socket.CopyFrom(bound_client(stated, compliance_policy(view)))
     if policy.tls is not None and policy.tls.mode in _KEEPS_ALPN:
         cluster.metadata.filter_metadata["istio"].fields["alpn_override"].string_value = "false"
     put_http_options(cluster, options)

@@ -20,6 +20,7 @@ from controlplane.registry.policies import WorkloadKey
 from controlplane.registry.store import View
 from controlplane.registry.traffic_extensions import Traffic
 from controlplane.snapshots import Resource, ResourceType
+from controlplane.translate.compliance import bound_server
 from controlplane.translate.listeners.access_log import listener_access_logs
 from controlplane.translate.listeners.chains import HttpTarget, Matched, TcpTarget, chain_match, origin_metadata
 from controlplane.translate.listeners.connection_settings import limit_buffers
@@ -192,7 +193,8 @@ def _filter_chain(
     if held.tls is not None:
         client = key.scope.client
         defaults = ServerDefaults(settings.tls, settings.secrets, client.server_files)
-        context = server_tls_context(defaults, held.tls, http=chain.is_http, istio=client.istio)
+        stated = server_tls_context(defaults, held.tls, http=chain.is_http, istio=client.istio)
+        context = bound_server(stated, settings.compliance)
         message.transport_socket.CopyFrom(quic_socket(context) if key.http3 else tls_socket(context))
     message.transport_socket_connect_timeout.seconds = HANDSHAKE_SECONDS
     return message

@@ -14,6 +14,7 @@ from controlplane.model.service import Protocol
 from controlplane.model.side import Side
 from controlplane.registry.listener_settings import InboundSettings
 from controlplane.registry.peer_authentication import MtlsMode
+from controlplane.translate.compliance import bound_server
 from controlplane.translate.listeners.chains import (
     ALL_ISTIO_ALPN,
     MTLS_HTTP_ALPN,
@@ -101,7 +102,7 @@ def inbound_chains(
         elif match.own_tls and port.tls is not None:
             defaults = ServerDefaults(settings.own_tls, files=scope.files)
             context = server_tls_context(defaults, port.tls, http=match.http, istio=scope.istio)
-            chain.transport_socket.CopyFrom(tls_socket(context))
+            chain.transport_socket.CopyFrom(tls_socket(bound_server(context, settings.compliance)))
         if port.origin:
             chain.metadata.CopyFrom(origin_metadata(port.origin))
         chain.filters.extend(_filters(settings, scope, port, policies, http=match.http))
@@ -111,7 +112,7 @@ def inbound_chains(
 def _mtls_socket(settings: InboundSettings, scope: InboundScope, *, http: bool) -> TransportSocket:
     """End mutual TLS. Only istio-proxy may offer metadata exchange: a client that negotiates it sends a preamble."""
     alpn = _HTTP_ALPN if http or not scope.istio else (PEER_EXCHANGE, *_HTTP_ALPN)
-    return tls_socket(mesh_downstream_context(settings.tls, alpn, scope.files))
+    return tls_socket(bound_server(mesh_downstream_context(settings.tls, alpn, scope.files), settings.compliance))
 
 
 def _filters(
