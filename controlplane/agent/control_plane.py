@@ -153,6 +153,8 @@ def authority(options: Options) -> Peer:
 
 def _peer(options: Options, address: TcpAddress, root: Path | None, name: str, prefix: str) -> Peer:
     environment = options.environment
+    if (fetcher := environment.text("CREDENTIAL_FETCHER_TYPE", "JWT")) != "JWT":
+        raise StartError(f"CREDENTIAL_FETCHER_TYPE: {fetcher!r} is not known; there is JWT, the token in {TOKEN}")
     local = "localhost" in address.host
     headers = [(header.lower(), value) for header, value in environment.starting(prefix)]
     if cluster := environment.text("ISTIO_META_CLUSTER_ID") or options.config.metadata.get("ISTIO_META_CLUSTER_ID"):

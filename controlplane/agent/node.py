@@ -42,6 +42,8 @@ def node(options: Options, *, external_secrets: bool = False) -> Json:
         "metadata": metadata,
     }
     locality, name = _locality(labels)
+    if not name:
+        locality = options.machine.locality
     if locality != Locality():
         said["locality"] = {"region": locality.region, "zone": locality.zone, "sub_zone": locality.subzone}
         if name:
@@ -79,6 +81,8 @@ def _metadata(options: Options) -> Json:
     if static_labels:
         metadata["STATIC_LABELS"] = static_labels
     metadata[_LABELS] = static_labels | labels
+    if options.machine.metadata:
+        metadata["PLATFORM_METADATA"] = dict(options.machine.metadata)
     if options.annotations:
         metadata["ANNOTATIONS"] = dict(options.annotations)
     discovery = environment.flag("PEER_METADATA_DISCOVERY", default=_is_true(metadata_texts(metadata), "ENABLE_HBONE"))

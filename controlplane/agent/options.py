@@ -13,6 +13,7 @@ from pathlib import Path
 from controlplane.agent.addresses import interface_addresses, is_ip, reachable
 from controlplane.agent.environment import Environment, StartError, truth
 from controlplane.agent.proxy_config import ProxyConfig, annotation_lines, proxy_config
+from controlplane.model.proxy import Locality
 
 KINDS = ("sidecar", "router")
 LABELS = Path("./etc/istio/pod/labels")
@@ -88,6 +89,14 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True)
+class Machine:
+    """What a cloud says of the machine. ``metadata`` are texts by Istio's names of them."""
+
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    locality: Locality = field(default_factory=Locality)
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """Everything that was said. ``labels`` is ``None`` where the pod has no file of them."""
 
@@ -97,6 +106,7 @@ class Options:
     workload: Workload
     labels: Mapping[str, str] | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
+    machine: Machine = field(default_factory=Machine)
 
 
 def flags_of(arguments: Sequence[str]) -> Flags:

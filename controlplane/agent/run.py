@@ -1,7 +1,8 @@
 """The agent as a whole: what is started in which order, what is watched, and how it ends.
 
 Order: names, status port, secrets, configuration socket, then Envoy. Whatever cannot be started ends the process at
-once with the reason (``StartError``, exit code 255); after that it ends with 0: when it is told to, or when Envoy ends.
+once with the reason (``StartError``, exit code 255); after that it ends with 0 when it is told to,
+and with Envoy's code where that has ended by itself.
 """
 
 from __future__ import annotations

@@ -8,6 +8,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from controlplane.agent.options import Options
 
 STARTED = time.monotonic()
 FAILED = 255
@@ -90,13 +94,24 @@ def _proxy(arguments: Sequence[str]) -> int:
         logs.configure(_level(said.flags.log_output_level), "json" if said.flags.log_as_json else "auto")
 
         async def run() -> int:
-            return await Agent(said, STARTED).run()
+            return await Agent(await _placed(said), STARTED).run()
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(run())
     except StartError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
+
+
+async def _placed(said: Options) -> Options:
+    """Return the options with what a cloud says of the machine, where one is named. Raises ``StartError``."""
+    if not said.environment.text("CLOUD_PLATFORM"):
+        return said
+    from dataclasses import replace
+
+    from controlplane.agent.cloud import machine
+
+    return replace(said, machine=await machine(said.environment))
 
 
 def _level(text: str) -> str:

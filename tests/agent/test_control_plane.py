@@ -59,6 +59,12 @@ def test_the_roots_beside_a_certificate_that_is_shown_come_before_those_of_the_m
     assert roots(GIVEN, SHOWN, PROV_CERT="first") == (SHOWN, SHOWN)
 
 
+def test_a_token_comes_from_its_file_alone() -> None:
+    with pytest.raises(StartError, match="CREDENTIAL_FETCHER_TYPE: 'GoogleComputeEngine' is not known"):
+        roots(GIVEN, CREDENTIAL_FETCHER_TYPE="GoogleComputeEngine")
+    assert roots(GIVEN, CREDENTIAL_FETCHER_TYPE="JWT") == (GIVEN, GIVEN)
+
+
 def test_two_certificates_cannot_be_shown() -> None:
     with pytest.raises(StartError, match="only one of them can be set"):
         roots(GIVEN, PROV_CERT="first", FILE_MOUNTED_CERTS="true")

@@ -24,6 +24,7 @@ from samples.authority import LocalAuthority, spiffe_id
 from samples.backends import Backend
 from samples.control_plane import LOOPBACK, free_port
 from samples.proxy import Proxy, mount_certificates
+from tests.agent.test_cloud import metadata_server
 from tests.envoy.agents import WEB, SecureMesh, secure_mesh, started
 from tests.envoy.mesh import eventually, istio, write
 from tests.patience import PATIENCE_SECONDS
@@ -241,8 +242,13 @@ async def test_a_workload_that_is_not_healthy_is_told_of(mesh: SecureMesh) -> No
 
 
 async def test_a_second_bootstrap_and_the_users_own(mesh: SecureMesh) -> None:
-    """The user's template is filled in, and another bootstrap is laid over it by Envoy."""
-    files = {"ISTIO_BOOTSTRAP": "./own.json", "ISTIO_BOOTSTRAP_OVERRIDE": "./over.json"}
+    """The user's template is filled in, and another bootstrap is laid over it by Envoy; a cloud says where it runs."""
+    async with metadata_server() as address:
+        await check_bootstraps(mesh, {"CLOUD_PLATFORM": "gcp", "CLOUD_METADATA_ADDRESS": address})
+
+
+async def check_bootstraps(mesh: SecureMesh, cloud: Mapping[str, str]) -> None:
+    files = {"ISTIO_BOOTSTRAP": "./own.json", "ISTIO_BOOTSTRAP_OVERRIDE": "./over.json", **cloud}
     without_effect = {"privateKeyProvider": {"cryptomb": {"pollDelay": "10ms"}}}
     proxy = await mesh.proxy(WEB, without_effect, **files, HOST_IP="10.0.0.1")
     own = '{{ mergeOverwrite (fromJson .bootstrap) (dict "node" (dict "metadata" (dict "Y" "own"))) | toJson }}'
@@ -255,6 +261,7 @@ async def test_a_second_bootstrap_and_the_users_own(mesh: SecureMesh) -> None:
         assert bootstrap["node"]["metadata"]["Y"] == "own"
         assert proxy.process.said("agent.private_key_provider_ignored")
         assert bootstrap["node"]["metadata"]["NAME"] == "web-1"
+        assert bootstrap["node"]["locality"]["zone"] == "us-central1-a"
 
 
 async def test_a_policy_for_cryptography_counts_for_the_agent_and_envoy(mesh: SecureMesh) -> None:
