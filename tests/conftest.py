@@ -22,8 +22,8 @@ MOST_UNSTEADY = 3
 # How long an example takes, or to make one, depends on who else uses the machine.
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=CI)
 settings.load_profile("steady")
-# Hypothesis also draws the constants of those of our modules that the process has imported: what a test tries in CI would
-# depend on the tests before it, and what failed there would pass alone.
+# Hypothesis also draws the constants of those of our modules that the process has imported: what a test tries in CI
+# would depend on the tests before it, and what failed there would pass alone.
 providers._get_local_constants = lambda: providers._local_constants  # noqa: SLF001 - nothing else turns it off
 
 

@@ -179,6 +179,7 @@ class SnapshotCache:
         self._halves: weakref.WeakValueDictionary[tuple[int, int, bool], Contents] = weakref.WeakValueDictionary()
         self._readable: weakref.WeakValueDictionary[tuple[int, SecretAccess], Contents] = weakref.WeakValueDictionary()
         self._contents: weakref.WeakValueDictionary[tuple[int, int], Contents] = weakref.WeakValueDictionary()
+        self._whole: weakref.WeakValueDictionary[tuple[int, int], Contents] = weakref.WeakValueDictionary()
 
     def served(
         self, snapshot: Snapshot, access: SecretAccess = SecretAccess.ALL, *, split: bool = False
@@ -193,6 +194,8 @@ class SnapshotCache:
             contents = {
                 type_: self._of(resources, snapshot.failed(type_)) for type_, resources in snapshot.resources.items()
             }
+            if access.is_proved and ResourceType.EXTENSION in contents:
+                contents[ResourceType.EXTENSION] = self._confidential(contents[ResourceType.EXTENSION])
             if access is not SecretAccess.ALL:
                 contents[ResourceType.SECRET] = self._part_of(snapshot.of(ResourceType.SECRET), access)
             if split and ResourceType.ROUTE in contents:
@@ -219,6 +222,17 @@ class SnapshotCache:
         found = self._readable.get(key)
         if found is None:
             found = self._readable[key] = Contents(readable, Failures({WHOLE: access.value}), secrets)
+        return found
+
+    def _confidential(self, shown: Contents) -> Contents:
+        """Return the contents as those get them who have proved an identity."""
+        if all(each.confidential is None for each in shown.resources.values()):
+            return shown
+        key = (id(shown.resources), id(shown.failures))
+        found = self._whole.get(key)
+        if found is None:
+            whole = {name: each.confidential or each for name, each in shown.resources.items()}
+            found = self._whole[key] = Contents(whole, shown.failures, shown.resources)
         return found
 
     def _of(self, resources: Resources, failures: Failures) -> Contents:

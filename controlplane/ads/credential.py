@@ -19,9 +19,14 @@ class SecretAccess(Enum):
 
     __hash__ = object.__hash__  # members are singletons; served snapshots are looked up for every stream
 
+    @property
+    def is_proved(self) -> bool:
+        """Whether the caller has proved an identity."""
+        return self is not SecretAccess.NOBODY
+
     def allows(self, name: str) -> bool:
         """Whether the resource of this name may be read; roots are for whoever has proved an identity."""
-        return self is SecretAccess.ALL or (self is not SecretAccess.NOBODY and not is_private(name))
+        return self is SecretAccess.ALL or (self.is_proved and not is_private(name))
 
 
 class Credential:

@@ -21,7 +21,7 @@ PUSH_ORDER: Mapping[str, int] = {type_.value: index for index, type_ in enumerat
 
 CDS, EDS = ResourceType.CLUSTER.value, ResourceType.ENDPOINT.value
 LDS, RDS = ResourceType.LISTENER.value, ResourceType.ROUTE.value
-SDS, VHDS = ResourceType.SECRET.value, ResourceType.VIRTUAL_HOST.value
+SDS, VHDS, ECDS = ResourceType.SECRET.value, ResourceType.VIRTUAL_HOST.value, ResourceType.EXTENSION.value
 
 FULL_SETS = frozenset({ResourceType.CLUSTER, ResourceType.LISTENER, ResourceType.NAME_TABLE, ResourceType.TRUST_BUNDLE})
 """Types whose state-of-the-world responses are complete: what is absent is deleted.

@@ -26,7 +26,7 @@ from controlplane.ads.delta_request_pb2 import DeltaRequest, HeldVersion
 from controlplane.ads.fields import sized, varint
 from controlplane.ads.refusal import Refusal, StreamRefused
 from controlplane.ads.responses import Plan
-from controlplane.ads.watch import SDS, TYPES, Request, Variant
+from controlplane.ads.watch import ECDS, SDS, TYPES, Request, Variant
 from controlplane.limits import Limits, Reached, unheard
 from controlplane.rope import Body, Rope, tied
 from controlplane.snapshots import Resource, ResourceType
@@ -41,6 +41,7 @@ _MOST_NAMED_BYTES = 4 << 20
 _LARGEST_JOINED = 2 << 20
 """Bytes of a response up to which it is joined to one piece: many proxies are then sent it with less work."""
 _LONGEST_TYPE_URL = 256
+_PRIVATE = frozenset({SDS, ECDS})
 _LONGEST_REASON = 8192  # characters of Envoy's message that are kept: the status of every proxy is held in memory
 
 Message = Any  # generated ones come without types
@@ -63,8 +64,8 @@ class Response(NamedTuple):
 
     @property
     def is_private(self) -> bool:
-        """Whether it may hold private keys: such a response is made anew for each stream, and kept by nobody."""
-        return self.type_url == SDS
+        """Whether it may hold keys or passwords: such a response is made anew for each stream, and kept by nobody."""
+        return self.type_url in _PRIVATE
 
 
 class Encoder:

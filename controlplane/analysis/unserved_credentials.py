@@ -1,4 +1,4 @@
-"""Credentials that Gateways and DestinationRules name, and proxies are not given, or not in their newest version."""
+"""Credentials that objects name, and proxies are not given, or not in their newest version."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from controlplane.model.objects import ObjectKey
 from controlplane.model.wanted_secrets import Wanted, of_rule, of_server
 from controlplane.registry.credentials import trouble_anywhere
 from controlplane.registry.providers import secret_server
+from controlplane.registry.pull_secrets import pull_secrets, trouble
 from controlplane.registry.store import View
 
 
@@ -42,6 +43,11 @@ def unserved_credentials(view: View, _key: tuple[()]) -> tuple[UnservedCredentia
         obj = view.get(key)
         if obj is not None:
             found.extend(_problems(view, key, of_rule(obj.spec)))
+    for key, secret in sorted(pull_secrets(view, ())):
+        reason = trouble(view, secret)
+        if reason:
+            field = "imagePullSecret" if key.kind == kinds.WASM_PLUGIN else "wasm.imagePullSecret"
+            found.append(UnservedCredential(key, f"spec.{field}", f"{reason}; the module is not fetched without it"))
     return tuple(found)
 
 

@@ -1,4 +1,4 @@
-"""The condition ``Reconciled`` of Istio's networking and security kinds: is an object in force, or why not."""
+"""The condition ``Reconciled`` of all of Istio's kinds: is an object in force, or why not."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ from kubernetes.aio.client import ApiClient
 
 from controlplane.analysis.findings import Finding
 from controlplane.analysis.untranslated import untranslated
-from controlplane.apis.kinds import KINDS, NETWORKING, SECURITY
+from controlplane.apis.kinds import KINDS
 from controlplane.controllers.reconciled import condition, differs, patch
 from controlplane.controllers.status_writer import Counts, Outcome, Pace, StatusWriter, Write
 from controlplane.model.kinds import GroupKind
 from controlplane.model.objects import Object, ObjectKey
 from controlplane.model.status import Received
 
-WRITTEN_KINDS = frozenset(
-    GroupKind(kind.name, kind.group) for kind in KINDS.values() if kind.group in {NETWORKING, SECURITY}
-)
+WRITTEN_KINDS = frozenset(GroupKind(kind.name, kind.group) for kind in KINDS.values())
 
 
 @dataclass(frozen=True, slots=True)

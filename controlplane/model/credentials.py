@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from controlplane.documents.limits import UnreadableError
+from controlplane.documents.json_reader import decoded, json_value
+
 if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
@@ -21,6 +24,8 @@ PAIR_ENTRIES = (("cert", "key"), ("tls.crt", "tls.key"))
 ROOT_ENTRIES = (("cacert", "crl"), ("ca.crt", "ca.crl"))
 """Entries with root certificates and with a list of what they revoked; of two the first with roots counts."""
 STAPLE_ENTRY = "tls.ocsp-staple"
+LOGIN_TYPE, LOGIN_ENTRY = "kubernetes.io/dockerconfigjson", ".dockerconfigjson"
+"""The type of Secrets with logins of registries, and their entry for them. Source: Kubernetes, "Types of Secret"."""
 _SMALLEST_RSA = 2048
 _CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
 
@@ -83,6 +88,25 @@ def trusted_roots(data: Mapping[str, bytes]) -> TrustedRoots | None:
             _check_revoked(revoked, data.get(revoked))
             return TrustedRoots(data[entry], data.get(revoked), min(each.not_valid_after_utc for each in roots))
     return None
+
+
+def registry_logins(data: Mapping[str, bytes]) -> str:
+    """Return the logins of registries (JSON) of a Secret that is of their type, empty where it holds none.
+
+    Raises:
+        UnusableError: it is no JSON object.
+    """
+    entry = data.get(LOGIN_ENTRY, b"")
+    if not entry:
+        return ""
+    try:
+        text = decoded(entry)
+        known = json_value(text)
+    except UnreadableError:  # whose text may show some of it
+        known = None
+    if not isinstance(known, dict):
+        raise UnusableError(LOGIN_ENTRY, "is no JSON object")
+    return text
 
 
 def _pair(data: Mapping[str, bytes], certificate: str, key: str, staple: bytes) -> KeyPair:

@@ -110,8 +110,9 @@ class ServiceAccount:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """``Secret``, as far as it is about TLS: a key pair and root certificates; nothing else of it is kept.
+    """``Secret``, as far as proxies use it: a key pair, root certificates, logins of registries (JSON, or empty).
 
+    Nothing else of it is kept, and logins only where its type says that it holds them.
     Where a part is not usable, its ``problem`` says why (``data.tls.key: reason``); the part is then ``None``, or the
     last good one that stays in force.
     """
@@ -121,6 +122,8 @@ class Secret:
     roots: TrustedRoots | None = None
     pair_problem: str = ""
     roots_problem: str = ""
+    logins: str = field(default="", repr=False)
+    logins_problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from controlplane.model.wanted_secrets import Wanted, of_rule, of_server
 from controlplane.registry.gateways import gateways
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.providers import secret_server
+from controlplane.registry.pull_secrets import pull_secrets
 from controlplane.registry.store import View
 
 
@@ -86,14 +87,15 @@ def secrets_of(view: View, reader: Reader) -> frozenset[Wanted]:
 
 @query
 def wanted_places(view: View, _key: tuple[()]) -> frozenset[Place]:
-    """Return all places of what Gateways and DestinationRules name: what is worth being read of a cluster."""
+    """Return all places of what Gateways, DestinationRules and extensions name: what to read of a cluster."""
     names = (wanted.name for _, wanted in _of_gateways(view, ()) | _of_rules(view, ()))
+    logins = (Place(secret.kind, secret.namespace, secret.name) for _, secret in pull_secrets(view, ()))
     return frozenset(
         Place(key.kind, name.namespace, key.name)
         for name in names
         if name is not None
         for key in name.places(name.namespace)
-    )
+    ).union(logins)
 
 
 def key_pair_of(view: View, key: SecretKey) -> KeyPair | None:

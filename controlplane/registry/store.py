@@ -81,8 +81,16 @@ INDEXES: dict[GroupKind, dict[str, IndexKeys]] = {
     kinds.ENVOY_FILTER: {"envoy_filters_in": _namespace},
     kinds.TELEMETRIES: {"telemetries_in": _namespace},
     kinds.PROXY_CONFIG: {"proxy_configs_in": _namespace},
-    kinds.WASM_PLUGIN: {"wasm_plugins_in": _namespace},
-    kinds.TRAFFIC_EXTENSION: {"traffic_extensions_in": _namespace},
+    kinds.WASM_PLUGIN: {
+        "wasm_plugins_in": _namespace,
+        "plugins_with_pull_secret": lambda obj: ((),) if obj.spec.image_pull_secret is not None else (),
+    },
+    kinds.TRAFFIC_EXTENSION: {
+        "traffic_extensions_in": _namespace,
+        "extensions_with_pull_secret": lambda obj: (
+            ((),) if obj.spec.wasm is not None and obj.spec.wasm.image_pull_secret is not None else ()
+        ),
+    },
 }
 
 

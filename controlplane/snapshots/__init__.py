@@ -80,7 +80,9 @@ class Resource:
 
     ``content`` is the serialised message (not wrapped in an Any), ``version`` a hash of it. ``refs`` are the names of
     other resources that this one refers to, by their type, as its translator knows them: consistency and
-    make-before-break never parse bytes. Two resources are equal when type, name and version are.
+    make-before-break never parse bytes. ``confidential`` is what a caller that has proved an identity is sent in its
+    place; nothing else shows it. Two resources are equal when type, name and version are, and those of what is sent in
+    their place.
     """
 
     type: ResourceType
@@ -88,6 +90,7 @@ class Resource:
     version: str
     content: Body = field(compare=False, repr=False)
     refs: Refs = field(default_factory=lambda: _NO_REFS, compare=False, repr=False)
+    confidential: Resource | None = field(default=None, repr=False)
 
     @classmethod
     def of(

@@ -1,7 +1,8 @@
 """The settings of WebAssembly modules, which proxies fetch by themselves.
 
 The agent beside a proxy (Istio's, or ours beside a stock Envoy) fetches the module and puts a file in its place; what
-it needs to know for that stands in the module's environment. An Envoy without an agent gets modules that are files on
+it needs to know for that stands in the module's environment; logins of registries only for callers that have proved who
+they are. An Envoy without an agent gets modules that are files on
 its own machine. In place of another one stands what the agent puts there when it cannot fetch one: nobody passes, with
 ``FAIL_OPEN`` all.
 """
@@ -9,6 +10,7 @@ its own machine. In place of another one stands what the agent puts there when i
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
@@ -23,6 +25,7 @@ from controlplane.apis.extensions import EnvValueSource, FailStrategy, PullPolic
 from controlplane.engine.recording import Query
 from controlplane.model.left_out import LeftOut
 from controlplane.model.objects import ObjectKey
+from controlplane.registry.pull_secrets import logins_of
 from controlplane.registry.store import View
 from controlplane.registry.traffic_extensions import Extension, extension
 from controlplane.snapshots import Resource, ResourceType
@@ -66,7 +69,18 @@ def _module(view: View, key: ModuleKey) -> Resource | None:
     fetched = key.fetches and not held.wasm.url.startswith(_FILE)  # Envoy sees it with a file in place of the address
     if not fetched and not is_sound(view, config, f"extension {held.full_name}", lambda _: (key.extension,)):
         return None
-    return Resource.of(ResourceType.EXTENSION, held.full_name, config.SerializeToString(deterministic=True))
+    resource = Resource.of(ResourceType.EXTENSION, held.full_name, config.SerializeToString(deterministic=True))
+    logins = logins_of(view, key.extension) if fetched else ""
+    return replace(resource, confidential=_with_logins(config, logins)) if logins else resource
+
+
+def _with_logins(config: TypedExtensionConfig, logins: str) -> Resource:
+    """Return the settings of a module that an agent fetches, with the logins for that."""
+    wasm = HttpWasm() if config.typed_config.Is(HttpWasm.DESCRIPTOR) else NetworkWasm()
+    config.typed_config.Unpack(wasm)
+    wasm.config.vm_config.environment_variables.key_values[_PULL_SECRET] = logins
+    config.typed_config.CopyFrom(typed(wasm))
+    return Resource.of(ResourceType.EXTENSION, config.name, config.SerializeToString(deterministic=True))
 
 
 module: Query[ModuleKey, Resource | None] = Query(_module, isolated=True)

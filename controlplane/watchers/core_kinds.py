@@ -12,7 +12,7 @@ import socket
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from controlplane.model import kinds
-from controlplane.model.credentials import UnusableError, key_pair, trusted_roots
+from controlplane.model.credentials import LOGIN_TYPE, UnusableError, key_pair, registry_logins, trusted_roots
 from controlplane.model.kubernetes import (
     ConfigMap,
     ContainerPort,
@@ -75,7 +75,7 @@ def config_map(obj: Fields, meta: Meta) -> ConfigMap:
 
 
 def secret(obj: Fields, meta: Meta) -> Secret:
-    """Read what a Secret holds for TLS; ``stringData`` wins over ``data``, as when it is written to a cluster.
+    """Read what a Secret holds for proxies; ``stringData`` wins over ``data``, as when it is written to a cluster.
 
     An entry that is no key or certificate costs its own part: what else the Secret holds is used.
     """
@@ -89,7 +89,9 @@ def secret(obj: Fields, meta: Meta) -> Secret:
     data.update((key, text.encode()) for key, text in obj.text_map("stringData").items())
     pair, pair_problem = _part(key_pair, data)
     roots, roots_problem = _part(trusted_roots, data)
-    return Secret(obj.text("type"), pair, roots, pair_problem, roots_problem)
+    kind = obj.text("type")
+    logins, logins_problem = _part(registry_logins, data) if kind == LOGIN_TYPE else ("", "")
+    return Secret(kind, pair, roots, pair_problem, roots_problem, logins or "", logins_problem)
 
 
 def _part(read: Callable[[Mapping[str, bytes]], Part | None], data: Mapping[str, bytes]) -> tuple[Part | None, str]:

@@ -1,6 +1,7 @@
 """Joins what knows which Secrets matter with what reads them, and keeps those in force that are good.
 
-A key pair or root certificates that Envoy would refuse, or a certificate that has ended, take the place of no good one.
+A key pair or root certificates that Envoy would refuse, logins that nobody can read, or a certificate that has ended,
+take the place of no good one.
 What the clock has to do with is judged again when its time comes.
 """
 
@@ -129,13 +130,15 @@ class Secrets:
 
 
 def _problems(spec: Secret) -> list[str]:
-    return [text for text in (spec.pair_problem, spec.roots_problem) if text]
+    return [text for text in (spec.pair_problem, spec.roots_problem, spec.logins_problem) if text]
 
 
 def _kept(new: Secret, before: Secret, now: datetime) -> Secret:
     """Return the newest version of a Secret, with the last good parts of the one before where they are better."""
     if new.roots_problem and before.roots is not None:
         new = replace(new, roots=before.roots, roots_problem=f"{new.roots_problem}; the last good roots stay")
+    if new.logins_problem and before.logins:
+        new = replace(new, logins=before.logins, logins_problem=f"{new.logins_problem}; the last good logins stay")
     problem = new.pair_problem or _time_problem(new.pair, now)
     if problem and before.pair is not None and (new.pair is None or not _time_problem(before.pair, now)):
         return replace(new, pair=before.pair, pair_problem=f"{problem}; the last good pair stays")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +17,7 @@ from controlplane.model.wanted_secrets import Wanted
 from controlplane.snapshots import Resource, ResourceType, Snapshot
 from tests.ads.test_lockstep import missing, request
 
-S = ResourceType.SECRET
+S, X = ResourceType.SECRET, ResourceType.EXTENSION
 KEY = b"very private"
 PAIR, ROOTS, PUBLISHED = "kubernetes://web", "kubernetes://web-cacert", "configmap://shop/roots"
 EVERYTHING = frozenset({PAIR, ROOTS, PUBLISHED})
@@ -60,6 +61,22 @@ def test_who_may_not_read_anything_shares_one_state_whatever_there_is() -> None:
     first = cache.served(SNAPSHOT, SecretAccess.NOBODY)
     second = cache.served(Snapshot(2, {S: {}}), SecretAccess.NOBODY)
     assert first.of(S) is second.of(S)
+
+
+@pytest.mark.parametrize("access", list(SecretAccess))
+def test_what_is_for_proved_identities_is_in_the_place_of_what_all_get(access: SecretAccess) -> None:
+    """Whether they may list Secrets does not matter. Where only that part changes, nothing changes for the others."""
+    whole = [Resource.of(X, "a", KEY + each) for each in (b"1", b"2")]
+    shown, other = Resource.of(X, "a", b"shown"), Resource.of(X, "b", b"b")
+    first, second = ({"a": replace(shown, confidential=each), "b": other} for each in whole)
+    cache = SnapshotCache()
+    before, after = (cache.served(Snapshot(1, {X: each}), access).of(X) for each in (first, second))
+    proved = access is not SecretAccess.NOBODY
+    assert before.resources == {"a": whole[0] if proved else first["a"], "b": other}
+    assert after.since(before).changed == ({"a"} if proved else set())
+    assert cache.served(Snapshot(2, {X: first}), access).of(X) is before
+    assert first != second
+    assert Response(X.value, "", "", b"", 1, 0).is_private
 
 
 @pytest.mark.slow

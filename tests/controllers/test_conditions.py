@@ -152,8 +152,8 @@ async def test_what_is_written_is_not_written_again(cluster: Cluster) -> None:
 async def test_bad_news_comes_first_and_other_kinds_never(cluster: Cluster) -> None:
     cluster.put("a")
     cluster.put("z", problems=("spec.hosts: is required",))
-    telemetry = ObjectKey(kinds.TELEMETRIES, "shop", "t")
-    cluster.received[telemetry] = replace(cluster.received[key("z")], key=telemetry)
+    ingress = ObjectKey(kinds.INGRESS, "shop", "t")
+    cluster.received[ingress] = replace(cluster.received[key("z")], key=ingress)
     async with running(cluster):
         await cluster.until(lambda: len(cluster.asked) == 2)
         await asyncio.sleep(SETTLED_SECONDS)
