@@ -198,6 +198,8 @@ def _listener(listener: Any) -> Wrong:  # noqa: ANN401
     yield from address_faults("address", listener.address)
     if listener.HasField("internal_listener") and listener.HasField("address"):
         yield "internal_listener", "has no address"
+    if listener.transparent.value and listener.HasField("bind_to_port") and not listener.bind_to_port.value:
+        yield "transparent", "may not be set of a listener that is bound to no port: Envoy crashes"
     if not (
         listener.filter_chains
         or listener.HasField("default_filter_chain")

@@ -140,6 +140,19 @@ def test_listeners_are_judged_as_envoy_judges_them() -> None:
     assert refused_listeners(listeners).keys() == BAD_LISTENERS.keys()
 
 
+def test_a_listener_that_envoy_crashes_of_is_refused() -> None:
+    """Unless it is bound."""
+    address = {"socket_address": {"address": "127.9.9.9", "port_value": 18_999}}
+    (crashing, bound) = (
+        listener(name, [ECHO], address=address, transparent=True, bind_to_port=bind)
+        for name, bind in (("crashing", False), ("bound", True))
+    )
+    ours = [str(faults(decode(ApplyTo.LISTENER, each).message)) for each in (crashing, bound)]
+    assert "transparent" in ours[0]
+    assert "transparent" not in ours[1]
+    assert refused_listeners([crashing]).keys() == {"crashing"}
+
+
 def test_clusters_are_judged_as_envoy_judges_them() -> None:
     fields = [*BAD_CLUSTERS, *GOOD_CLUSTERS]
     ours = [bool(faults(decode(ApplyTo.CLUSTER, TIMES | each).message)) for each in fields]

@@ -7,6 +7,7 @@ An Envoy reads them from files (LDS, CDS) as it starts, takes what it can and lo
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import tempfile
@@ -86,6 +87,7 @@ def _elsewhere(name: str, position: int, listener: Listener) -> Listener:
     """Move a listener to where no other one is."""
     listener.name = name
     listener.bind_to_port.value = False
+    listener.ClearField("transparent")  # it takes rights, and Envoy crashes where nothing is bound
     if listener.address.WhichOneof("address") == "socket_address":
         place = listener.address.socket_address
         place.address = f"127.{1 + position // 65536}.{position // 256 % 256}.{position % 256}"
@@ -109,6 +111,12 @@ def _listener_of(name: str, routes: RouteConfiguration) -> Listener:
     return listener
 
 
+def _nowhere_else(resource: Any, position: int) -> None:
+    """Move a listener from an abstract socket to one that no other process has: Envoy binds it in any case."""
+    if isinstance(resource, Listener) and resource.address.pipe.path.startswith("@"):
+        resource.address.pipe.path = f"@judge {os.getpid()} {position}"
+
+
 def _last_one() -> Message:
     return decode(ApplyTo.LISTENER, routed(_LAST)).message
 
@@ -120,7 +128,8 @@ def _refused(resources: Sequence[Message], kind: str) -> dict[str, str]:
     with tempfile.TemporaryDirectory(prefix="judge-") as name:
         directory = Path(name)
         response = DiscoveryResponse(version_info="1")
-        for each in (*resources, *([_last_one()] if kind == "lds" else ())):
+        for position, each in enumerate((*resources, *([_last_one()] if kind == "lds" else ()))):
+            _nowhere_else(each, position)
             response.resources.add().Pack(each)
         (directory / "resources.pb").write_bytes(response.SerializeToString())
         settings = bootstrap(node("sidecar", "judge", "default"), delta=True)
