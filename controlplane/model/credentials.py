@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from controlplane.documents.limits import UnreadableError
 from controlplane.documents.json_reader import decoded, json_value
+from controlplane.documents.limits import UnreadableError
 
 if TYPE_CHECKING:
     from cryptography import x509

@@ -11,7 +11,7 @@ import asyncio
 import json
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -102,19 +102,20 @@ OWN, OTHER = 0, 1
 class Mesh:
     """A running compiler that each object comes into and leaves again."""
 
-    def __init__(self) -> None:
+    def __init__(self, world: Iterable[dict[str, Any]] = WORLD, proxies: Sequence[Proxy] = PROXIES) -> None:
         self.loop = asyncio.new_event_loop()
         self.compiler = Compiler(Registry(frontends=FRONTENDS))
+        self.proxies = proxies
         self.sessions: list[Session] = []
         self.changed = 0
         self.made: dict[tuple[ResourceType, str], tuple[Resource, dict[str, Any]]] = {}
         self.accepted = 0
-        self.loop.run_until_complete(self._start())
+        self.loop.run_until_complete(self._start(world))
         self.base = self.snapshots()
 
-    async def _start(self) -> None:
-        await self.compiler.apply(ChangeSet(upserts=tuple(map(parsed, WORLD))))
-        self.sessions = [await self.compiler.open(each, lambda: None) for each in PROXIES]
+    async def _start(self, world: Iterable[dict[str, Any]]) -> None:
+        await self.compiler.apply(ChangeSet(upserts=tuple(map(parsed, world))))
+        self.sessions = [await self.compiler.open(each, lambda: None) for each in self.proxies]
 
     def snapshots(self) -> list[Snapshot]:
         return [session.snapshot for session in self.sessions]
