@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from controlplane.ads.stream import Stream
@@ -18,6 +18,8 @@ class Connections:
     def __init__(self) -> None:
         self._streams: dict[str, Stream] = {}
         self._numbers = itertools.count(1)
+        self.on_change: Callable[[], None] = lambda: None
+        """Called whenever a proxy has come or gone."""
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -31,11 +33,13 @@ class Connections:
         """Enter an opened stream; return its connection id."""
         connection_id = f"{stream.proxy.id}-{next(self._numbers)}"
         self._streams[connection_id] = stream
+        self.on_change()
         return connection_id
 
     def remove(self, connection_id: str) -> None:
         """Take out a stream that has ended."""
-        self._streams.pop(connection_id, None)
+        if self._streams.pop(connection_id, None) is not None:
+            self.on_change()
 
     def proxies(self) -> dict[str, Proxy]:
         """Return every connected proxy by its connection id, in the order of their connecting."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from controlplane.analysis import codes
 from controlplane.analysis.contested_hosts import contested_hosts
 from controlplane.analysis.contested_servers import contested_servers
+from controlplane.analysis.nobody import ForNobody, for_nobody, selecting, workload_namespaces
 from controlplane.analysis.overruled import overruled
 from controlplane.analysis.superseded import superseded
 from controlplane.analysis.unheeded_telemetry import unheeded_telemetry
@@ -17,6 +18,7 @@ from controlplane.apis.virtual_service import Destination
 from controlplane.engine.recording import Query, query
 from controlplane.model import kinds
 from controlplane.model.objects import ObjectKey
+from controlplane.model.proxy import Proxy
 from controlplane.registry.destination_rules import Lookup, rules_for
 from controlplane.registry.services import best_namespace, visible_by_host
 from controlplane.registry.store import Registry, View
@@ -58,6 +60,24 @@ def missing_subsets(view: View, key: ObjectKey) -> tuple[Finding, ...]:
         )
         for path, destination in _destinations(held)
         if destination.subset and not _named(view, key.namespace, destination)
+    )
+
+
+@query
+def missing_delegates(view: View, key: ObjectKey) -> tuple[tuple[str, str], ...]:
+    """Return the rules of a VirtualService that delegate to nothing: the path of the field, and what it names."""
+    obj = view.get(key)
+    if obj is None:
+        return ()
+    named = (
+        (f"spec.http[{at}].delegate", rule.delegate.namespace or key.namespace, rule.delegate.name)
+        for at, rule in enumerate(obj.spec.http)
+        if rule.delegate is not None and rule.delegate.name
+    )
+    return tuple(
+        (path, f"{namespace}/{name}")
+        for path, namespace, name in named
+        if view.object(kinds.VIRTUAL_SERVICE, namespace, name) is None
     )
 
 
@@ -114,8 +134,42 @@ def _namespace_of(view: View, host: str, client: str) -> str:
 def _findings(view: View, _key: tuple[()]) -> tuple[Finding, ...]:
     missing = [finding for key in view.keys(kinds.VIRTUAL_SERVICE) for finding in missing_subsets(view, key)]
     unserved = (Finding(*part) for parts in view.frontends.unserved for part in parts(view, ()))
-    found = sorted((*missing, *_lost(view), *_unused(view), *unserved), key=lambda each: each.key)
+    found = sorted((*missing, *_lost(view), *_unused(view), *_of_nothing(view), *unserved), key=lambda each: each.key)
     return tuple(found)
+
+
+def _of_nothing(view: View) -> Iterator[Finding]:
+    """Yield what refers to objects or workloads that are not there.
+
+    Where no workload is known at all, as in a directory without Pods, nobody knows whom a selector is for.
+    """
+    for key in view.keys(kinds.VIRTUAL_SERVICE):
+        for path, delegate in missing_delegates(view, key):
+            reason = codes.DELEGATE_NOT_FOUND.sentence.format(delegate=delegate)
+            yield Finding(key, path, reason, code=codes.DELEGATE_NOT_FOUND.id)
+    for key in selecting(view) if workload_namespaces(view, ()) else ():
+        if (nobody := for_nobody(view, key)) is not None:
+            yield of_nobody(nobody)
+
+
+def of_nobody(nobody: ForNobody) -> Finding:
+    """Return the finding that an object is for nobody."""
+    reason = codes.SELECTS_NOBODY.sentence.format(where=nobody.where, labels=nobody.text)
+    return Finding(nobody.key, nobody.path, reason, code=codes.SELECTS_NOBODY.id)
+
+
+def without_connected(registry: Registry, found: Iterable[Finding], connected: Iterable[Proxy]) -> tuple[Finding, ...]:
+    """Return findings but for those of nobody where a proxy is connected that has the labels: it needs no Pod."""
+    held = tuple(found)
+    if not any(each.code == codes.SELECTS_NOBODY.id for each in held):
+        return held
+    proxies = [(proxy.namespace, dict(proxy.labels).items()) for proxy in connected]
+
+    def is_for_a_proxy(each: Finding) -> bool:
+        nobody = registry.memo.outcome(for_nobody, each.key).value
+        return nobody is not None and any(nobody.is_for(*proxy) for proxy in proxies)
+
+    return tuple(each for each in held if each.code != codes.SELECTS_NOBODY.id or not is_for_a_proxy(each))
 
 
 def _lost(view: View) -> Iterator[Finding]:
@@ -160,7 +214,8 @@ def prepared_findings(registry: Registry) -> Iterator[None]:
     What cannot be found (our bug) is told where it is asked for.
     """
     parts: list[tuple[Query[Any, Any], Any]] = [
-        *((missing_subsets, key) for key in registry.keys(kinds.VIRTUAL_SERVICE)),
+        *((part, key) for key in registry.keys(kinds.VIRTUAL_SERVICE) for part in (missing_subsets, missing_delegates)),
+        *((for_nobody, key) for key in registry.indexed("selecting", ())),
         *((unheeded_telemetry, key) for key in registry.keys(kinds.TELEMETRIES)),
         *((found, ()) for found in (contested_hosts, contested_servers, overruled, unserved_credentials)),
         *((superseded, kind) for kind in (kinds.PEER_AUTHENTICATION, kinds.SIDECAR)),

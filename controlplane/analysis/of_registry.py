@@ -40,8 +40,6 @@ ANALYZERS = frozenset(
         "telemetry.ProviderAnalyzer",
         "telemetry.SelectorAnalyzer",
         "telemetry.LightstepAnalyzer",
-        "controlplane.Selectors",
-        "controlplane.Delegates",
     }
 )
 """Those that need nothing but what a registry has. What ``findings`` tells already is not among them."""

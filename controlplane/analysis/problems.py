@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import structlog
 
 from controlplane.analysis import codes
-from controlplane.analysis.findings import Finding, findings, prepared_findings
+from controlplane.analysis.findings import Finding, findings, prepared_findings, without_connected
 from controlplane.analysis.left_out import LeftOutParts
 from controlplane.apis.mesh import InvalidMeshConfigError, MeshConfig
 from controlplane.apis.mesh_fields import read
@@ -18,6 +18,7 @@ from controlplane.apis.mesh_networks import MeshNetworks
 from controlplane.model.objects import ChangeSet, Object, ObjectKey, Rejected, Warned
 from controlplane.model.patches import PatchRef
 from controlplane.model.problems import Problem, Sort
+from controlplane.model.proxy import Proxy
 from controlplane.registry.mesh import MESH_KEY
 
 if TYPE_CHECKING:
@@ -54,16 +55,19 @@ class _Found(NamedTuple):
 class Problems:
     """Problems of single objects, which the source knows, of objects together, and of the mesh configuration."""
 
-    def __init__(self, source: Judge, registry: Registry) -> None:
-        """Look at what a source gives and a registry holds."""
+    def __init__(self, source: Judge, registry: Registry, connected: Callable[[], Iterable[Proxy]] = tuple) -> None:
+        """Look at what a source gives and a registry holds; ``connected`` are the proxies that are there."""
         self._source = source
         self._registry = registry
+        self._connected = connected
         self._mesh: Rejected | None = None
         self._found = _Found()
         self.findings: tuple[Finding, ...] = ()
         """What was found when it was last looked for, sorted by object."""
         self.told: tuple[Finding, ...] = ()
         """The findings, and what was left out then of what each object asks for, sorted by object."""
+        self.is_about_proxies = False
+        """Whether some of what was found depends on which proxies are connected."""
         self._unjudged: set[ObjectKey] = set()
         self._judging: set[ObjectKey] = set()
         self.left_out = LeftOutParts(registry)
@@ -134,13 +138,15 @@ class Problems:
         self._unjudged = set()
         if self._registry.memo.is_stale(findings, ()):
             yield from prepared_findings(self._registry)
+        between: tuple[Finding, ...] = self._registry.memo.outcome(findings, ()).value or ()
+        self.is_about_proxies = any(each.code == codes.SELECTS_NOBODY.id for each in between)
         found = _Found(
-            self._registry.memo.outcome(findings, ()).value or (),
+            without_connected(self._registry, between, self._connected()),
             tuple(_idle(ref) for ref in self.left_out.idle_patches()),
             tuple(Finding(*each) for each in self.left_out.reasons()),
         )
         before, self._judging = self.findings, set()
-        if found.between is self._found.between and found[1:] == self._found[1:]:
+        if found == self._found:
             return
         self._found = found
         self.findings = tuple(sorted((*found.between, *found.idle), key=lambda each: each.key))

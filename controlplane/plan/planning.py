@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from controlplane.analysis.findings import Finding, findings
+from controlplane.analysis.findings import Finding, findings, without_connected
 from controlplane.analysis.left_out import LeftOutChanges
 from controlplane.analysis.of_registry import between_objects
 from controlplane.compiler.compiler import Compiler, Session
@@ -157,9 +157,10 @@ class Planning:
     def findings(self) -> tuple[Finding, ...]:
         """Return what is wrong between objects as they are now: what a control plane tells, and ``analyze``."""
         registry = self._compiler.registry
-        found: tuple[Finding, ...] | None = registry.memo.outcome(findings, ()).value
-        proxies = self._proxies.values() if self._connected else None
-        return (*(found or ()), *between_objects(registry, proxies))
+        found: tuple[Finding, ...] = registry.memo.outcome(findings, ()).value or ()
+        proxies = self._proxies.values()
+        found = without_connected(registry, found, proxies)
+        return (*found, *between_objects(registry, proxies if self._connected else None))
 
     def _groups(self, before: Mapping[str, Snapshot], after: Mapping[str, Snapshot]) -> tuple[Group, ...]:
         """Return the proxies whose snapshots differ, those that differ in the same together."""

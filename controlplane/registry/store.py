@@ -16,6 +16,7 @@ from controlplane.model import kinds
 from controlplane.model.kinds import GroupKind
 from controlplane.model.kubernetes import KubeService
 from controlplane.model.objects import ChangeSet, Object, ObjectKey
+from controlplane.model.selecting import SELECTING_KINDS, selected
 from controlplane.model.wanted_secrets import of_rule
 from controlplane.registry.labels import NETWORK
 
@@ -92,6 +93,8 @@ INDEXES: dict[GroupKind, dict[str, IndexKeys]] = {
         ),
     },
 }
+for _kind in SELECTING_KINDS:
+    INDEXES[_kind]["selecting"] = lambda obj: ((),) if selected(obj.kind, obj.spec) is not None else ()
 
 
 _FEW = 8

@@ -51,6 +51,11 @@ class Analysis:
         self._arrived.set()
         self.broadcasts.applied.send()
 
+    def proxies_changed(self) -> None:
+        """Hear that a proxy has come or gone: what is for nobody may be for somebody now, or the other way round."""
+        if self._problems.is_about_proxies:
+            self._arrived.set()
+
     def renewed(self) -> None:
         """Hear that the same objects were given again: their generation may be another, nothing else is."""
         self.broadcasts.applied.send()

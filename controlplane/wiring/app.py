@@ -126,7 +126,7 @@ class ControlPlane:
         self._supervisor = Supervisor()
         self._source = source(settings)
         self._cluster = None if isinstance(self._source, FileSource) else self._source
-        self._problems = Problems(self._source, self._registry)
+        self._problems = Problems(self._source, self._registry, lambda: self._ads.connections.proxies().values())
         self._analysis = Analysis(self._problems, lambda: self._ads.pushed())  # noqa: PLW0108 - it is made below
         self._holdoff = Holdoff(self._push, settings.holdoff, settings.max_holdoff)
         self._jwks = JwksResolver(self._registry, self._holdoff.add, os.environ)
@@ -150,6 +150,7 @@ class ControlPlane:
                 environment, identify=self._trust.identify, debug=self._debug.answer, services=self._trust.handlers
             )
         self._ads = AdsServer(self._compiler, server_options(settings), environment)
+        self._ads.connections.on_change = self._analysis.proxies_changed
         self._questions = Questions(
             self._compiler,
             Around(

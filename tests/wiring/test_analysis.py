@@ -42,7 +42,8 @@ class World:
 
     def __init__(self) -> None:
         self.registry = Registry(frontends=FRONTENDS)
-        self.problems = Problems(Source(), self.registry)
+        self.proxies: list[Proxy] = []
+        self.problems = Problems(Source(), self.registry, lambda: self.proxies)
         self.out = asyncio.Event()
         self.out.set()
         self.analysis = Analysis(self.problems, self._pushed)
@@ -171,3 +172,68 @@ async def test_what_is_left_out_and_what_changes_nothing_is_told_of_an_envoy_fil
                 "spec.configPatches[1]: the patch spec.configPatches[1] changes nothing at any proxy"
             )
             session.close()
+
+
+WEB = Proxy("sidecar", "web.shop", ("10.0.0.9",), "shop", "shop.svc.cluster.local", {"app": "web"})
+POD = manifest("v1", "Pod", "cart", metadata={"name": "cart", "namespace": "shop", "labels": {"app": "cart"}}, spec={})
+STRICT = manifest(
+    "security.istio.io/v1",
+    "PeerAuthentication",
+    "strict",
+    spec={"selector": {"matchLabels": {"app": "web"}}, "mtls": {"mode": "STRICT"}},
+)
+
+
+async def test_a_policy_for_nobody_is_told_with_its_code_until_somebody_comes() -> None:
+    """A Pod, a WorkloadEntry, or a proxy without either that connects; and again when it has gone."""
+    async with analysed() as world:
+        strict = world.apply(STRICT)[0]
+        await turns()
+        assert world.paths == []  # without any Pod nobody knows what workloads there are
+        world.apply(POD)
+        await turns()
+        told = next(each for each in world.problems.told if each.key == strict.key)
+        assert (told.code, told.path) == ("C203", "spec.selector.matchLabels")
+        assert told.reason.startswith("no workload of namespace shop has the labels app=web")
+        assert [(each.code, str(each.level)) for each in world.problems.each()] == [("C203", "Warning")]
+        received = Received(strict.key, "v1", "1", strict.meta.generation, Written())
+        said = condition(received, world.problems.in_force(strict.key), [told])
+        assert said is not None
+        assert (said.status, said.reason, said.message) == ("True", "Warning", f"{told.path}: {told.reason}")
+        world.proxies.append(WEB)
+        world.analysis.proxies_changed()
+        await turns()
+        assert world.paths == []
+        world.proxies.clear()
+        world.analysis.proxies_changed()
+        await turns()
+        assert world.paths == [told.path]
+        entry = {"address": "10.0.0.7", "labels": {"app": "web"}}
+        world.apply(manifest(NETWORKING, "WorkloadEntry", "machine", spec=entry))
+        await turns()
+        assert world.paths == []
+
+
+async def test_a_policy_of_the_root_namespace_is_for_workloads_of_all() -> None:
+    everywhere = {**STRICT, "metadata": {"name": "strict", "namespace": "istio-system"}}
+    async with analysed() as world:
+        world.apply(POD, everywhere)
+        await turns()
+        assert [each.reason.partition(",")[0] for each in world.problems.findings] == [
+            "no workload of any namespace has the labels app=web"
+        ]
+        world.apply(manifest("v1", "Pod", "web", "other", metadata={**POD["metadata"], "labels": {"app": "web"}}))
+        await turns()
+        assert world.paths == []
+
+
+async def test_a_rule_that_delegates_to_nothing_is_told_until_there_is_something() -> None:
+    async with analysed() as world:
+        delegating = {"match": [{"uri": {"prefix": "/a"}}], "delegate": {"name": "part", "namespace": "parts"}}
+        world.apply(*service("cart", 1), virtual_service(delegating))
+        await turns()
+        assert [(each.code, each.path) for each in world.problems.findings] == [("C204", "spec.http[0].delegate")]
+        part = {"http": [{"route": [{"destination": {"host": "cart.shop.svc.cluster.local"}}]}]}
+        world.apply(manifest(NETWORKING, "VirtualService", "part", "parts", spec=part))
+        await turns()
+        assert world.paths == []

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 
-from controlplane.analysis import codes, raw
+from controlplane.analysis import codes
+from controlplane.analysis.findings import missing_delegates
+from controlplane.analysis.nobody import for_nobody
 from controlplane.analysis.overruled import overruled
-from controlplane.analysis.resources import Message, Resource, Resources, has_labels, message, selector_text
+from controlplane.analysis.resources import Message, Resource, Resources, message
 from controlplane.analysis.superseded import superseded
 from controlplane.analysis.untranslated import untranslated
 from controlplane.apis.kinds import KINDS
 from controlplane.model import kinds
-from controlplane.model.objects import ChangeSet, Object
+from controlplane.model.kubernetes import ConfigMap, Pod
+from controlplane.model.objects import ChangeSet, Meta, Object, ObjectKey
 from controlplane.model.parse import Parsed, parse
+from controlplane.registry.mesh import MESH_KEY
 from controlplane.registry.store import Registry
 
 
@@ -25,15 +30,27 @@ def _objects(resources: Resources) -> Iterator[tuple[Resource, Object]]:
                 yield each, parsed.object
 
 
+_About = dict[ObjectKey, Resource]
+
+
+def _registry(resources: Resources, beside: Iterable[Object] = ()) -> tuple[Registry, _About]:
+    """Return the objects as a control plane would hold them, others beside them, and where each was written."""
+    found = list(_objects(resources))
+    about = {obj.key: each for each, obj in found}
+    root = ConfigMap({"mesh": json.dumps({"rootNamespace": resources.mesh.config.root_namespace})})
+    mesh = Object(MESH_KEY.kind, Meta(MESH_KEY.namespace, MESH_KEY.name), root)
+    registry = Registry(resources.domain)
+    registry.apply(ChangeSet((mesh, *(obj for _, obj in found), *beside)))
+    return registry, about
+
+
 def conflicts(resources: Resources) -> Iterator[Message]:
     """Find fields of objects in place of which those of an older one are used."""
-    about = {obj.key: (each, obj) for each, obj in _objects(resources)}
-    registry = Registry()
-    registry.apply(ChangeSet(tuple(obj for _, obj in about.values())))
+    registry, about = _registry(resources)
     for lost in registry.memo.get(overruled, ()):
-        yield message(codes.OVERRULED, about[lost.key][0], lost.path, winner=lost.winner)
+        yield message(codes.OVERRULED, about[lost.key], lost.path, winner=lost.winner)
     for policy in registry.memo.get(superseded, kinds.PEER_AUTHENTICATION):
-        yield message(codes.SUPERSEDED, about[policy.key][0], policy.path, winner=policy.winner)
+        yield message(codes.SUPERSEDED, about[policy.key], policy.path, winner=policy.winner)
 
 
 def fields(resources: Resources) -> Iterator[Message]:
@@ -43,48 +60,22 @@ def fields(resources: Resources) -> Iterator[Message]:
             yield message(codes.UNTRANSLATED, each, path, field=path)
 
 
-_SELECTORS = {
-    kinds.PEER_AUTHENTICATION: ("selector", "matchLabels"),
-    kinds.REQUEST_AUTHENTICATION: ("selector", "matchLabels"),
-    kinds.PROXY_CONFIG: ("selector", "matchLabels"),
-    kinds.WASM_PLUGIN: ("selector", "matchLabels"),
-    kinds.TRAFFIC_EXTENSION: ("selector", "matchLabels"),
-    kinds.ENVOY_FILTER: ("workloadSelector", "labels"),
-    kinds.SERVICE_ENTRY: ("workloadSelector", "labels"),
-    kinds.DESTINATION_RULE: ("workloadSelector", "matchLabels"),
-}
-"""Where each kind says whom it is for; of the others, analyzers with codes of Istio's look at that."""
-
-
 def selectors(resources: Resources) -> Iterator[Message]:
     """Find objects for workloads by labels that none has."""
-    root = resources.mesh.config.root_namespace
-    for kind, way in _SELECTORS.items():
-        for each in resources.of(kind):
-            selector = raw.string_map(each.spec, *way)
-            namespace = None if each.namespace == root else each.namespace
-            if selector and not _selected(resources, selector, namespace):
-                where = f"of namespace {namespace}" if namespace else "of any namespace"
-                path = f"spec.{'.'.join(way)}"
-                yield message(codes.SELECTS_NOBODY, each, path, where=where, labels=selector_text(selector))
-
-
-def _selected(resources: Resources, selector: dict[str, str], namespace: str | None) -> bool:
-    entries = resources.of(kinds.WORKLOAD_ENTRY)
-    return bool(resources.selected_pods(selector, namespace)) or any(
-        namespace in {None, entry.namespace}
-        and has_labels({**entry.labels, **raw.string_map(entry.spec, "labels")}, selector)
-        for entry in entries
+    pods = (
+        Object(kinds.POD, Meta(pod.namespace, pod.name, labels=pod.labels, cluster=pod.cluster), Pod())
+        for pod in resources.of(kinds.POD)
     )
+    registry, about = _registry(resources, pods)
+    for key in registry.indexed("selecting", ()):
+        nobody = registry.memo.get(for_nobody, key)
+        if nobody is not None:
+            yield message(codes.SELECTS_NOBODY, about[key], nobody.path, where=nobody.where, labels=nobody.text)
 
 
 def delegates(resources: Resources) -> Iterator[Message]:
     """Find rules that delegate to VirtualServices that are not there."""
-    for service in resources.of(kinds.VIRTUAL_SERVICE):
-        for at, rule in raw.mappings(service.spec, "http"):
-            named = raw.text(rule, "delegate", "name")
-            namespace = raw.text(rule, "delegate", "namespace") or service.namespace
-            if named and resources.find(kinds.VIRTUAL_SERVICE, namespace, named) is None:
-                yield message(
-                    codes.DELEGATE_NOT_FOUND, service, f"spec.http[{at}].delegate", delegate=f"{namespace}/{named}"
-                )
+    registry, about = _registry(resources)
+    for key in registry.keys(kinds.VIRTUAL_SERVICE):
+        for path, delegate in registry.memo.get(missing_delegates, key):
+            yield message(codes.DELEGATE_NOT_FOUND, about[key], path, delegate=delegate)
