@@ -24,6 +24,7 @@ _MADE_BY_US = (
 """What the control plane makes while it runs; of the namespace's, of every namespace for the first."""
 _LEASES = (
     "istio-analyze-leader",
+    "controlplane-events",
     "istio-ip-autoallocate",
     "istio-leader",
     "istio-namespace-controller-election",

@@ -48,7 +48,7 @@ class Received:
     """The newest version of one object as the cluster has it.
 
     ``version`` is the API version in which it is read (``v1``). ``problems`` are why it cannot be used, none where it
-    can; ``warnings`` what is odd in it. All are ``path: reason``.
+    can; ``warnings`` what is odd in it. All are ``path: reason``. ``uid`` tells it from a former one of its name.
     """
 
     key: ObjectKey
@@ -58,6 +58,7 @@ class Received:
     written: Written
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    uid: str = ""
 
 
 def written(status: object) -> Written:

@@ -12,8 +12,9 @@ from controlplane import metrics
 from controlplane.analysis.problems import Problems
 from controlplane.controllers.addresses import Addresses
 from controlplane.controllers.conditions import Conditions, Inputs
+from controlplane.controllers.events import ObjectEvents, Told
 from controlplane.controllers.ingress_status import IngressStatus
-from controlplane.controllers.leader import ADDRESSES, INGRESS, STATUS
+from controlplane.controllers.leader import ADDRESSES, EVENTS, INGRESS, STATUS
 from controlplane.registry.store import Registry
 from controlplane.watchers.kubernetes.broadcast import Broadcast
 from controlplane.watchers.kubernetes.source import KubernetesSource
@@ -41,6 +42,7 @@ def status_writers(
         return ()
     return (
         Writer("conditions", STATUS, partial(_write_conditions, source, problems, broadcasts.judged, client)),
+        Writer("events", EVENTS, partial(_write_events, source, problems, broadcasts.judged, client)),
         Writer(
             "status of Ingresses",
             INGRESS,
@@ -63,6 +65,12 @@ async def _write_conditions(source: KubernetesSource, problems: Problems, judged
             changed=changed,
         )
         await Conditions(client, inputs, tell=metrics.count_condition).run()
+
+
+async def _write_events(source: KubernetesSource, problems: Problems, judged: Broadcast, client: ApiClient) -> None:
+    """Write what is wrong with each object, for those who describe it."""
+    with source.statuses.subscribe() as changed, judged.subscribe(changed):
+        await ObjectEvents(client, Told(problems.each, source.find, changed)).run()
 
 
 async def _write_ingresses(

@@ -26,7 +26,7 @@ from tests.kubernetes.watching import SERVICES, SLICES, endpoint_slice
 
 SECONDS = float(os.environ.get("FAILING_SECONDS", "6"))
 EVENTUALLY_SECONDS = 240
-LED = ("root certificates", "conditions", "status of Ingresses", "automatic addresses", "removal of machines")
+LED = ("root certificates", "conditions", "events", "status of Ingresses", "automatic addresses", "removal of machines")
 WORKS = (
     "certificates and the clock",
     "ends of certificates",

@@ -32,7 +32,8 @@ RawObject = dict[str, Any]
 class Held:
     """One object of the cluster: ``object`` is its last good version, ``rejected`` what is wrong with its newest.
 
-    ``generation`` and ``version`` (the API version) are those of its newest, ``written`` is what its status says.
+    ``generation``, ``uid`` and ``version`` (the API version) are those of its newest, ``written`` is what its status
+    says.
     """
 
     resource_version: str
@@ -41,6 +42,7 @@ class Held:
     warnings: tuple[str, ...] = ()
     generation: int = 0
     version: str = ""
+    uid: str = ""
     written: Written = field(default_factory=Written)
 
 
@@ -105,6 +107,7 @@ class Cache:
             written=held.written,
             problems=held.rejected.problems if held.rejected is not None else (),
             warnings=held.warnings,
+            uid=held.uid,
         )
 
     def put(self, raw: RawObject, version: str) -> None:
@@ -185,6 +188,7 @@ class Cache:
             held,
             generation=generation if isinstance(generation, int) else 0,
             version=version,
+            uid=str(metadata.get("uid", "")),
             written=written(raw.get("status")),
         )
 

@@ -1,0 +1,158 @@
+"""Which Events are written, and what happens when the API server refuses or is away; ``tests/kubernetes`` has one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from aiohttp import web
+from kubernetes.aio.client import ApiClient, Configuration
+from structlog.testing import capture_logs
+
+from controlplane.analysis.codes import Level
+from controlplane.backoff import Backoff
+from controlplane.controllers.events import LONGEST_MESSAGE, ObjectEvents, Told, event_of
+from controlplane.model import kinds
+from controlplane.model.objects import ObjectKey
+from controlplane.model.problems import Problem, Sort
+from controlplane.model.status import Received, Written
+from tests.patience import until
+
+KEY = ObjectKey(kinds.VIRTUAL_SERVICE, "shop", "reviews")
+DELEGATE = Problem(KEY, Sort.FINDING, Level.ERROR, "there is no VirtualService shop/x", "spec.http[0].delegate", "C204")
+REFUSED = Problem(KEY, Sort.REFUSED, Level.ERROR, "spec.hosts: is required")
+RECEIVED = Received(KEY, "v1", "7", 2, Written(), uid="5e1f")
+
+
+@dataclass
+class Cluster:
+    """An API server that holds Events and answers as it is told."""
+
+    answers: list[int] = field(default_factory=list)
+    held: dict[str, Any] = field(default_factory=dict)
+    patched: list[str] = field(default_factory=list)
+    asked: int = 0
+    problems: tuple[Problem, ...] = ()
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def now(self, *problems: Problem) -> None:
+        self.problems = problems
+        self.changed.set()
+
+    async def create(self, request: web.Request) -> web.StreamResponse:
+        self.asked += 1
+        event = await request.json()
+        name = event["metadata"]["name"]
+        answer = self.answers.pop(0) if self.answers else 409 if name in self.held else 201
+        if answer == 201:
+            self.held[name] = event
+        return web.json_response(event, status=answer)
+
+    async def patch(self, request: web.Request) -> web.StreamResponse:
+        assert request.content_type == "application/merge-patch+json"
+        self.patched.append(request.match_info["name"])
+        return web.json_response(self.held[self.patched[-1]] | await request.json())
+
+    @property
+    def messages(self) -> list[str]:
+        return [each["message"] for each in self.held.values()]
+
+
+@asynccontextmanager
+async def running(cluster: Cluster) -> AsyncIterator[None]:
+    app = web.Application()
+    app.router.add_post("/api/v1/namespaces/shop/events", cluster.create)
+    app.router.add_patch("/api/v1/namespaces/shop/events/{name}", cluster.patch)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    async with ApiClient(Configuration(host=f"http://{host}:{port}")) as client:
+        told = Told(lambda: cluster.problems, {KEY: RECEIVED}.get, cluster.changed)
+        task = asyncio.create_task(ObjectEvents(client, told, backoff=Backoff(0.001, 0.002)).run())
+        try:
+            yield
+            assert not task.done()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await runner.cleanup()
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    await until(condition, "what is expected of the Events")
+
+
+async def test_each_problem_has_one_event_and_a_new_leader_renews_it() -> None:
+    cluster = Cluster()
+    cluster.now(DELEGATE)
+    async with running(cluster):
+        await eventually(lambda: len(cluster.held) == 1)
+        cluster.now(DELEGATE, REFUSED)
+        await eventually(lambda: len(cluster.held) == 2)
+        assert cluster.asked == 2  # what is known is not told again
+    async with running(cluster):
+        cluster.changed.set()
+        await eventually(lambda: len(cluster.patched) == 2)
+        assert sorted(cluster.patched) == sorted(cluster.held)
+    assert cluster.messages == [
+        "spec.http[0].delegate: there is no VirtualService shop/x [C204]",
+        "spec.hosts: is required",
+    ]
+
+
+async def test_what_has_gone_is_told_when_it_comes_back() -> None:
+    cluster = Cluster()
+    cluster.now(DELEGATE)
+    async with running(cluster):
+        await eventually(lambda: len(cluster.held) == 1)
+        cluster.now()
+        await eventually(lambda: not cluster.changed.is_set())
+        cluster.now(DELEGATE)
+        await eventually(lambda: len(cluster.patched) == 1)
+
+
+@pytest.mark.parametrize(
+    ("answers", "log", "held"),
+    [
+        pytest.param([500, 429, 503], "events.waiting", 2, id="away"),
+        pytest.param([403], "events.refused", 1, id="refused"),
+    ],
+)
+async def test_a_server_that_is_away_is_waited_for_and_one_that_refuses_is_not(
+    answers: list[int], log: str, held: int
+) -> None:
+    cluster = Cluster(answers=list(answers))
+    cluster.now(DELEGATE, REFUSED)
+    with capture_logs() as logs:
+        async with running(cluster):
+            await eventually(lambda: len(cluster.held) == held)
+    assert [each["event"] for each in logs] == [log]
+    assert cluster.asked == len(answers) + held
+
+
+def test_an_event_names_its_object_so_that_kubectl_finds_it() -> None:
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    event = event_of(DELEGATE, RECEIVED, now)
+    assert event["involvedObject"] == {
+        "kind": "VirtualService",
+        "namespace": "shop",
+        "name": "reviews",
+        "apiVersion": "networking.istio.io/v1",
+        "uid": "5e1f",
+        "resourceVersion": "7",
+        "fieldPath": "spec.http[0].delegate",
+    }
+    assert (event["type"], event["reason"]) == ("Warning", "DelegateNotFound")
+    assert (event["firstTimestamp"], event["metadata"]["namespace"]) == ("2026-03-01T00:00:00Z", "shop")
+    assert event["metadata"]["name"].startswith("reviews.")
+    long = Problem(KEY, Sort.FINDING, Level.INFO, "x" * 3000, code="IST0118")
+    told = event_of(long, None, now)
+    assert len(told["message"]) <= LONGEST_MESSAGE
+    assert told["message"].endswith(" ... [IST0118]")
+    assert told["type"] == "Normal"
