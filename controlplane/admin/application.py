@@ -98,6 +98,7 @@ def application(sources: AdminSources) -> web.Application:
     for path, (respond, _) in DEBUG_ENDPOINTS.items():
         add = app.router.add_post if path == PLAN else app.router.add_get
         add(path, respond)
+    app.router.add_post(EXPLAIN, plan)  # by what an Envoy holds, which is posted as a change of objects is
     app.router.add_put(SCOPES + "/{scope}", _set_level)
     return app
 
@@ -367,6 +368,7 @@ async def _dumped(request: web.Request, asked: set[str]) -> web.StreamResponse:
 
 
 LIST, PLAN, SCOPES = "/debug/list", "/debug/plan", "/debug/scopej"
+EXPLAIN = "/debug/explain"
 DEBUG_ENDPOINTS: dict[str, tuple[Respond, str]] = {
     "/debug/syncz": (_syncz, "What each proxy was sent, acknowledged and refused; ?namespace=, ?proxyID="),
     "/debug/connections": (_connections, "Connected proxies"),
@@ -384,9 +386,12 @@ DEBUG_ENDPOINTS: dict[str, tuple[Respond, str]] = {
     "/debug/config_dump": (_config_dump, "What a proxy should hold; ?proxyID=, &types=CDS,LDS, &include_eds"),
     "/debug/edsz": (_edsz, "The endpoints that a proxy should hold; ?proxyID="),
     "/debug/ecdsz": (_ecdsz, "The extensions that a proxy should hold; ?proxyID="),
-    "/debug/explain": (
+    EXPLAIN: (
         explain,
-        "What becomes of a request; ?from=pod/NAMESPACE/NAME, &method=, &url=, &header=; or of an object; ?object=",
+        (
+            "What becomes of a request; ?from=pod/NAMESPACE/NAME, &method=, &url=, &header=; or of an object; ?object=;"
+            " POST of JSON with what an Envoy holds, as `controlplane explain --live` sends it"
+        ),
     ),
     PLAN: (plan, "What a change of objects would do; POST of JSON, as `controlplane plan` sends it"),
     "/debug/clusterz": (_clusterz, "The Kubernetes clusters that are read: one, and whether it has been read"),

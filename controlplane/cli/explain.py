@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import typer
 
 from controlplane.cli.asking.where import Where, asks_control_plane
-from controlplane.cli.fetch import Unanswered, Wrong, fail, fetch_json
+from controlplane.cli.fetch import Unanswered, Wrong, fail, fetch_json, post_json, split_address
 from controlplane.cli.plain import PlainCommand
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -59,6 +59,18 @@ def explain(
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="Of an object: what it adds to each resource.")
     ] = False,
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="Go by what the proxy's Envoy holds, and say where it is served another thing."),
+    ] = False,
+    admin: Annotated[
+        str,
+        typer.Option(
+            envvar="CONTROLPLANE_ENVOY_ADMIN",
+            metavar="HOST:PORT",
+            help="With --live: Envoy's admin port. Without, that of the proxy's pod, or 127.0.0.1:15000.",
+        ),
+    ] = "",
     output: Annotated[Output, typer.Option("-o", "--output", help="How it is printed.")] = Output.TEXT,
     *,
     where: Where,
@@ -68,6 +80,10 @@ def explain(
     The lines are in Envoy's order; each names its object on the right. What was not chosen is shown with the reason.
     Nothing is sent: the configuration that the proxy has, or would have, is looked at. With -f it is made from files;
     a Deployment stands for one ready pod.
+
+    With --live the caller's Envoy is asked for what it holds by now, and the request is followed in that; what it is
+    served is told beside it where another thing becomes of the request. Of the servers' proxies it is known what they
+    are served.
 
     Of an object it tells which proxies have something because of it, what of it is without effect and why, what it is
     used in place of, and whether proxies have taken it.
@@ -79,11 +95,20 @@ def explain(
     from controlplane.cli.output import print_text, print_value
 
     if len(words) == 1 and "://" not in words[0] and "/" in words[0]:
+        if live or admin:
+            raise typer.BadParameter("an object is no request, which --live and --admin are for", param_hint="--live")
         _explain_object(words[0], where, filename, verbose=verbose, output=output)
         return
+    if admin:
+        if not live:
+            raise typer.BadParameter("the admin port is asked with --live alone", param_hint="--admin")
+        split_address(admin)
     asked = _query(words, origin, header or [], identity, source)
     try:
-        answer = _of_files(filename, asked) if filename else _of_server(where, asked)
+        if live:
+            answer = _live(where, filename, asked, admin)
+        else:
+            answer = _of_files(filename, asked) if filename else _of_server(where, asked)
     except Wrong as error:
         raise typer.BadParameter(str(error)) from error
     except Unanswered as error:
@@ -175,6 +200,37 @@ def _of_server(where: Where, asked: list[tuple[str, str]]) -> Any:  # noqa: ANN4
     path = f"/debug/explain?{urlencode(asked)}"
     with where.replicas() as replicas:
         return of_one(replicas, lambda each: fetch_json(each.address, path, "control plane"), is_connected)
+
+
+def _live(where: Where, paths: list[Path] | None, asked: list[tuple[str, str]], admin: str) -> Any:  # noqa: ANN401 - JSON
+    """Return the answer by what the caller's Envoy holds, of the replica that it is connected to."""
+    from controlplane.cli.asking.answers import is_connected, of_all
+    from controlplane.cli.live import held_by
+
+    def question(answer: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+        return {"request": asked, "held": held_by(answer["proxy"]["id"], admin, where)}
+
+    if paths:
+        return _live_of_files(paths, question(_of_files(paths, asked)))
+    path = f"/debug/explain?{urlencode(asked)}"
+    with where.replicas() as replicas:
+        found = of_all(replicas, lambda each: fetch_json(each.address, path, "control plane"))
+        replica, answer = next((each for each in found if is_connected(each[1])), found[0])
+        return post_json(replica.address, "/debug/explain", question(answer), "control plane")
+
+
+def _live_of_files(paths: list[Path], question: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+    from controlplane.cli.mesh_files import completed
+    from controlplane.simulate.built import mesh_of
+    from controlplane.simulate.questions import WrongQuestionError, live_request
+
+    async def answer() -> Any:  # noqa: ANN401 - JSON
+        return await live_request(await mesh_of(completed(paths).change_set()), question)
+
+    try:
+        return asyncio.run(answer())
+    except WrongQuestionError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _object_of_server(where: Where, asked: dict[str, str]) -> Any:  # noqa: ANN401 - JSON

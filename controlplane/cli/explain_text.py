@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -12,20 +13,32 @@ _STEP = 13
 
 
 def explanation_text(answer: Json) -> str:
-    """Return the lines of an explanation of a request."""
+    """Return the lines of an explanation of a request; of what an Envoy holds, with what it should hold instead."""
+    lines = list(_lines(answer))
+    if "served" not in answer:
+        return "\n".join(lines)
+    lines[0] += ", as its Envoy holds it"
+    if not answer["differs"]:
+        return "\n".join([*lines, "", "Its Envoy holds what it is served, as far as this request goes."])
+    difference = list(difflib.unified_diff(list(_lines(answer["served"])), list(_lines(answer)), n=0, lineterm=""))
+    told = [line for line in difference[2:] if not line.startswith("@@") and line[1:].strip()]
+    return "\n".join([*lines, "", "Its Envoy does not hold what it is served (-), but another thing (+):", *told])
+
+
+def _lines(answer: Json) -> Iterator[str]:
     proxy = answer["proxy"]
-    lines = [f"{proxy['id']}    {_kind(proxy['type'])}, revision {answer['revision']}", ""]
-    lines += _table(_rows(answer["steps"]))
+    yield from (f"{proxy['id']}    {_kind(proxy['type'])}, revision {answer['revision']}", "")
+    yield from _table(_rows(answer["steps"]))
     for server in answer["servers"]:
         name = server["proxy"] or "no proxy"
-        lines += ["", f"  at {server['endpoint']}    {name}"]
-        lines += _table(_rows(server["steps"], inner=True))
-        lines += [f"    {line}" for line in _end(server["outcome"])]
+        yield from ("", f"  at {server['endpoint']}    {name}")
+        yield from _table(_rows(server["steps"], inner=True))
+        yield from (f"    {line}" for line in _end(server["outcome"]))
     unknown = answer["outcome"].get("unknown", ())
     if unknown:
-        lines += ["", f"  Not known here, and perhaps another answer: what {', '.join(unknown)} does."]
+        yield from ("", f"  Not known here, and perhaps another answer: what {', '.join(unknown)} does.")
     first, *rest = answer["result"].split("\n")
-    return "\n".join([*lines, "", f"=> {first}", *(f"   {line}" for line in rest)])
+    yield from ("", f"=> {first}", *(f"   {line}" for line in rest))
 
 
 def _kind(kind: str) -> str:

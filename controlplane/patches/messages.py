@@ -58,10 +58,18 @@ def decode(apply_to: ApplyTo, value: dict[str, Any]) -> Decoded:
     Raises:
         ValueError: it is no such message, also not without the fields that are unknown; the message says where.
     """
+    return message_of(MESSAGES[apply_to], value)
+
+
+def message_of(made: type[Message], value: dict[str, Any]) -> Decoded:
+    """Read a message of a type from JSON, whatever extensions it names.
+
+    Raises:
+        ValueError: it is no such message, also not without the fields that are unknown; the message says where.
+    """
     for type_url in _type_urls(value):
         load_type(type_url)
     value = _with_structs(value)
-    made = MESSAGES[apply_to]
     try:
         return Decoded(ParseDict(value, made(), max_recursion_depth=_MOST_LEVELS))
     except ParseError as strict:

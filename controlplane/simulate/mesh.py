@@ -19,6 +19,7 @@ from controlplane.registry.services import services_of
 from controlplane.registry.store import View
 from controlplane.simulate.mesh_sources import MeshSources
 from controlplane.simulate.proxy import HeldProxy
+from controlplane.snapshots import Snapshot
 
 OUTSIDE = "203.0.113.10"
 """What DNS says of a name that no object of the mesh knows."""
@@ -39,6 +40,8 @@ class Mesh:
         self.registry = compiler.registry
         self._connected = connected
         self._view = View(self.registry)
+        self.live: dict[str, Snapshot] = {}
+        """What proxies hold, by their ids, where that is known of themselves and not only what they are served."""
 
     def proxy(self, name: str) -> Proxy:
         """Return the proxy that a name means: ``pod/NAMESPACE/NAME``, ``gateway/NAMESPACE/NAME``, ``namespace/NAME``.
@@ -159,11 +162,13 @@ class Mesh:
         )
 
     async def held(self, proxy: Proxy) -> HeldProxy:
-        """Return what a proxy holds, or would hold if it were connected.
+        """Return what a proxy holds: as it says itself, else what it is or would be served.
 
         Raises:
             ClassificationError: what the proxy is cannot be found out (our bug).
         """
+        if (live := self.live.get(proxy.id)) is not None:
+            return HeldProxy(live, MeshSources(self.registry, proxy))
         session = await self.compiler.open(proxy, _nobody)
         try:
             return HeldProxy(session.snapshot, MeshSources(self.registry, proxy))

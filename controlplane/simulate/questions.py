@@ -10,13 +10,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from controlplane.model.proxy import Proxy
 from controlplane.simulate.asked import Asked, BadRequestError
 from controlplane.simulate.call import UnsupportedError
-from controlplane.simulate.explanation import explained
+from controlplane.simulate.explanation import Explanation, explained
+from controlplane.simulate.live import UnreadableResourceError, held_by_envoy
 from controlplane.simulate.mesh import Mesh, UnknownProxyError
 
 Pairs = Iterable[tuple[str, str]]
@@ -62,8 +63,33 @@ async def explained_request(mesh: Mesh, pairs: Pairs, proxy: Proxy | None = None
     Raises:
         WrongQuestionError: there is no such proxy, or the question is wrong.
     """
+    return (await _explained(mesh, pairs, proxy)).words()
+
+
+async def live_request(mesh: Mesh, question: Mapping[str, Any]) -> dict[str, Any]:
+    """Explain a request by what the caller's Envoy holds, beside what becomes of it with what that is served.
+
+    ``question`` has the pairs as ``request``, and as ``held`` what ``live.held_by_envoy`` reads. Of the other proxies
+    it is known what they are served. The answer is that of ``explained_request``, with ``served``, the other one, and
+    ``differs``.
+
+    Raises:
+        WrongQuestionError: there is no such proxy, or the question is wrong.
+    """
+    pairs = [(str(name), str(value)) for name, value in question.get("request", ())]
+    served = await _explained(mesh, pairs, None)
     try:
-        return (await explained(mesh, request_of(pairs), proxy)).words()
+        mesh.live[served.proxy.id] = held_by_envoy(question.get("held"))
+    except UnreadableResourceError as error:
+        raise WrongQuestionError(str(error)) from error
+    words, other = (await _explained(mesh, pairs, served.proxy)).words(), served.words()
+    differs = any(words[part] != other[part] for part in ("steps", "outcome", "servers"))
+    return {**words, "served": other, "differs": differs}
+
+
+async def _explained(mesh: Mesh, pairs: Pairs, proxy: Proxy | None) -> Explanation:
+    try:
+        return await explained(mesh, request_of(pairs), proxy)
     except (UnknownProxyError, BadRequestError) as error:
         raise WrongQuestionError(str(error)) from error
     except UnsupportedError as error:

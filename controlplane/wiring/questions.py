@@ -93,10 +93,22 @@ class Questions:
         self._compiler.copied()
         try:
             asked = json_value(question)
-            about_object = isinstance(asked, dict) and "explain" in asked
-            return _GOOD + (self._object(asked) if about_object else self._planned(asked))
+            return _GOOD + self._found(asked)
         except (WrongQuestionError, UnreadableError) as error:
             return _WRONG + str(error).encode()
+
+    def _found(self, asked: object) -> bytes:
+        if isinstance(asked, dict) and "explain" in asked:
+            return self._object(asked)
+        if isinstance(asked, dict) and "held" in asked:
+            return self._live(asked)
+        return self._planned(asked)
+
+    def _live(self, question: Mapping[str, Any]) -> bytes:
+        from controlplane.simulate.mesh import Mesh  # noqa: PLC0415 - see above
+        from controlplane.simulate.questions import live_request  # noqa: PLC0415 - see above
+
+        return _json(live_request(Mesh(self._compiler, self._around.connected()), question))
 
     def _planned(self, question: object) -> bytes:
         from controlplane.plan.answering import plan_answer  # noqa: PLC0415 - see above

@@ -145,6 +145,11 @@ class Mesh:
         held = [each["route_config"] for each in json.loads(text)["configs"] if each["route_config"]["name"] == route]
         return [host["name"] for each in held for host in each.get("virtual_hosts", ())]
 
+    def admin_of(self, entrance: Entrance) -> str:
+        """Return the admin port of an entrance's Envoy, as ``host:port``."""
+        (envoy,) = [each for each in self._envoys if each.pod.name == entrance.title]
+        return f"{LOOPBACK}:{envoy.ports.admin}"
+
     async def counted(self, entrance: Entrance, pattern: str) -> int:
         """Return the sum of the counters of an entrance's Envoy whose names match a regular expression."""
         (envoy,) = [each for each in self._envoys if each.pod.name == entrance.title]

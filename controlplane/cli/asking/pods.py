@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -30,6 +30,39 @@ def forwarded(kubeconfig: str, context: str, namespace: str, port: int) -> Itera
     Raises:
         Unanswered: the cluster does not answer, or has no such pod.
     """
+    with _loop() as wait:
+        pods = _Pods(namespace, port)
+        try:
+            yield _opened(lambda: wait(pods.open(kubeconfig or usual_kubeconfig(context), context)))
+        finally:
+            wait(pods.close())
+
+
+@contextmanager
+def forwarded_pod(kubeconfig: str, context: str, namespace: str, pod: str, port: int) -> Iterator[str]:
+    """Give the local address of a port of one pod, until the end.
+
+    Raises:
+        Unanswered: the cluster does not answer, or has no such pod.
+    """
+    with _loop() as wait:
+        pods = _Pods(namespace, port)
+        try:
+            yield _opened(lambda: wait(pods.open_one(kubeconfig or usual_kubeconfig(context), context, pod)))
+        finally:
+            wait(pods.close())
+
+
+def _opened(open_: Callable[[], T]) -> T:
+    try:
+        return open_()
+    except (ConfigurationError, UnreachableError, RefusedError) as error:
+        raise Unanswered(f"The cluster cannot be asked: {error}") from error
+
+
+@contextmanager
+def _loop() -> Iterator[Callable[[Awaitable[T]], T]]:
+    """Give what waits for work of an event loop in a thread of its own."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # told once, below
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -38,15 +71,9 @@ def forwarded(kubeconfig: str, context: str, namespace: str, port: int) -> Itera
     def wait(work: Awaitable[T]) -> T:
         return asyncio.run_coroutine_threadsafe(_awaited(work), loop).result()
 
-    pods = _Pods(namespace, port)
     try:
-        try:
-            found = wait(pods.open(kubeconfig or usual_kubeconfig(context), context))
-        except (ConfigurationError, UnreachableError, RefusedError) as error:
-            raise Unanswered(f"The cluster cannot be asked for the control plane: {error}") from error
-        yield found
+        yield wait
     finally:
-        wait(pods.close())
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
@@ -78,6 +105,13 @@ class _Pods:
             self._forwards.append(forward)
             found.append((f"{name}.{self._namespace}", await forward.open()))
         return found
+
+    async def open_one(self, kubeconfig: str, context: str, pod: str) -> str:
+        self._api = await connect(kubeconfig, context, Timing())
+        path = f"/api/v1/namespaces/{self._namespace}/pods/{pod}"
+        await self._api.get(path, {}, JSON)
+        self._forwards.append(forward := PortForward(self._api, self._namespace, pod, self._port))
+        return await forward.open()
 
     async def close(self) -> None:
         for forward in self._forwards:

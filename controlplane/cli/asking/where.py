@@ -105,6 +105,13 @@ class Where:
         with forwarded(self.kubeconfig, self.context, self.namespace, MONITORING_PORT) as found:
             yield tuple(Replica(name, address, forwarded=True) for name, address in found)
 
+    @property
+    def is_a_cluster(self) -> bool:
+        """Whether the control plane is that of a cluster, named or the usual one, not one of this machine."""
+        if self._stated():
+            return False
+        return self._names_a_cluster() or (not _listens(CONTROL_PLANE) and _has_cluster())
+
     def _names_a_cluster(self) -> bool:
         return bool(self.kubeconfig or self.context or self.namespace != SYSTEM)
 

@@ -1,0 +1,45 @@
+"""Where ``--live`` finds the Envoy of a proxy, and what that holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from controlplane.cli.asking.where import Where
+from controlplane.cli.fetch import ENVOY_ADMIN, Unanswered, fetch_json
+from controlplane.cli.proxy_config.dump import Dump, NotADump
+
+_ADMIN_PORT = 15000
+
+
+def held_by(proxy: str, admin: str, where: Where) -> dict[str, Any]:
+    """Return what the Envoy of a proxy (``NAME.NAMESPACE``) holds of what came over xDS, as lists of JSON.
+
+    Without ``admin``, its admin port, it is found through the API server where a cluster is named, else on this
+    machine.
+
+    Raises:
+        Unanswered: it cannot be reached, or is another's.
+    """
+    if admin or not where.is_a_cluster:
+        return _of(proxy, admin or ENVOY_ADMIN)
+    from controlplane.cli.asking.pods import forwarded_pod
+
+    name, _, namespace = proxy.rpartition(".")
+    with forwarded_pod(where.kubeconfig, where.context, namespace, name, _ADMIN_PORT) as address:
+        return _of(proxy, address)
+
+
+def _of(proxy: str, address: str) -> dict[str, Any]:
+    try:
+        dump = Dump.of(fetch_json(address, "/config_dump?include_eds", "Envoy"))
+    except NotADump as error:
+        raise Unanswered(f"Envoy at {address}: {error}") from error
+    node = dump.node_id()
+    if node and proxy not in node.split("~"):
+        raise Unanswered(f"the Envoy at {address} calls itself {node}, not {proxy}; name that one's with --admin")
+    return {
+        "listeners": dump.listeners(dynamic=True),
+        "routes": dump.routes(dynamic=True),
+        "clusters": dump.clusters(dynamic=True),
+        "endpoints": dump.load_assignments(dynamic=True),
+    }
