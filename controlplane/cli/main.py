@@ -18,6 +18,7 @@ COMMANDS = {
     "plan": ("controlplane.cli.plan", "Tell what a change would do to the proxies, before it is applied."),
     "validate": ("controlplane.cli.validate", "Check manifests as the control plane would, without a cluster."),
     "version": ("controlplane.cli.version", "Show the versions of this program, the control plane and its proxies."),
+    "bug-report": ("controlplane.cli.bug_report.command", "Gather what helps to find a fault, in one archive."),
     "admin": ("controlplane.cli.admin", "Change the control plane while it runs: what it logs."),
     "agent": ("controlplane.cli.agent", "Stand beside an Envoy: its certificate, its configuration, its process."),
     "install": ("controlplane.cli.install.install", "Install the control plane into a cluster, or change it."),
