@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,12 +61,14 @@ class Webhook:
     ``is_slow``: always beside the loop that serves proxies. ``answers_nonsense``: what is no review is refused in one,
     as istiod's injector does, and not with an HTTP status. ``told_apart``: the reviewer is ``validate``, which checks
     large objects in a process of its own (``apart``); this is told what was asked, in short, and the answer.
+    ``advise`` is asked for more warnings of an object that is only tried.
     """
 
     reviewer: Reviewer
     told_apart: Callable[[Request, Response], None] | None = None
     is_slow: bool = False
     answers_nonsense: bool = False
+    advise: Callable[[Request], Awaitable[tuple[str, ...]]] | None = None
 
 
 def refused(reason: str) -> dict[str, Any]:
@@ -81,17 +83,31 @@ def answer(review: object, reviewer: Reviewer, path: str = "") -> dict[str, Any]
     Raises:
         NotAReviewError: nothing to answer.
     """
-    if not isinstance(review, Mapping) or review.get("kind") != "AdmissionReview":
-        raise NotAReviewError("the body is not an AdmissionReview")
-    version = str(review.get("apiVersion", ""))
-    if version.removeprefix(_GROUP) not in _VERSIONS:
-        raise NotAReviewError(f"apiVersion: {version!r} is none of {', '.join(_GROUP + each for each in _VERSIONS)}")
-    request = _request(review.get("request"), path)
+    version, request = _read(review, path)
     return {
         "apiVersion": version,
         "kind": "AdmissionReview",
         "response": _response(request.uid, reviewer(request)),
     }
+
+
+def request_of(review: object, path: str = "") -> Request:
+    """Return the request of a review.
+
+    Raises:
+        NotAReviewError: there is none.
+    """
+    return _read(review, path)[1]
+
+
+def _read(review: object, path: str) -> tuple[str, Request]:
+    """Return the API version of a review and its request; raises as ``request_of`` does."""
+    if not isinstance(review, Mapping) or review.get("kind") != "AdmissionReview":
+        raise NotAReviewError("the body is not an AdmissionReview")
+    version = str(review.get("apiVersion", ""))
+    if version.removeprefix(_GROUP) not in _VERSIONS:
+        raise NotAReviewError(f"apiVersion: {version!r} is none of {', '.join(_GROUP + each for each in _VERSIONS)}")
+    return version, _request(review.get("request"), path)
 
 
 def _response(uid: str, given: Response) -> dict[str, Any]:

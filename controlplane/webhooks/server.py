@@ -24,6 +24,7 @@ from controlplane.documents.limits import UnreadableError
 from controlplane.http1.bodies import Bodies, BodyRefusedError, room_of_reviews
 from controlplane.http1.places import Places
 from controlplane.limits import Limits, Reached, unheard
+from controlplane.webhooks.advice import with_advice
 from controlplane.webhooks.apart import Apart
 from controlplane.webhooks.review import NotAReviewError, Webhook, answer, refused
 
@@ -160,6 +161,8 @@ def _respond(webhook: Webhook, failed: Callable[[int], None], bodies: Bodies, ap
                 else:
                     async with large:
                         answered = await asyncio.to_thread(_answer, body, webhook, path)
+                if webhook.advise is not None:
+                    await with_advice(answered, body, webhook.advise)
         except BodyRefusedError as error:
             response = web.Response(status=error.status, text=f"{error}\n")
             response.force_close()  # what is left of the body is of no use

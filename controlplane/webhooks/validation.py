@@ -41,7 +41,7 @@ def validate(request: Request) -> Response:
     metadata = obj.get("metadata")
     if isinstance(metadata, Mapping) and metadata.get("deletionTimestamp"):
         return Response()
-    found = verdict(_complete(obj, request))
+    found = verdict(complete(obj, request))
     if found is None and not known:
         return Response()  # one that means nothing to the mesh
     if found is None:
@@ -53,8 +53,8 @@ def validate(request: Request) -> Response:
     return Response(warnings=tuple(f"{found.key}: {each}" for each in found.warnings))
 
 
-def _complete(obj: Mapping[str, Any], request: Request) -> Mapping[str, Any]:
-    """The object with the name and namespace that the API server will give it where it has none."""
+def complete(obj: Mapping[str, Any], request: Request) -> Mapping[str, Any]:
+    """Return the object with the name and namespace that the API server will give it where it has none."""
     metadata = obj.get("metadata")
     if not isinstance(metadata, Mapping):
         return obj

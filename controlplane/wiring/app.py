@@ -36,6 +36,7 @@ from controlplane.snapshots import ResourceType
 from controlplane.watchers.files.source import FileSource
 from controlplane.watchers.kubernetes.errors import ConfigurationError, NoClusterError
 from controlplane.webhooks.injection import injection
+from controlplane.wiring.advice import planned
 from controlplane.wiring.analysis import Analysis
 from controlplane.wiring.change_log import ChangeLog
 from controlplane.wiring.counting import CountStreams, count_changes
@@ -160,6 +161,8 @@ class ControlPlane:
                 self._checked,
             ),
         )
+        if self._trust is not None:
+            self._trust.advise = partial(planned, self._questions.plan)
         self._change_log = ChangeLog(lambda: (held.snapshot for held in self._ads.connections.streams.values()))
         self._admin = AdminServer(self._sources(), parts=PARTS)
         self._probes = AdminServer(self._sources(), ready_only=True)

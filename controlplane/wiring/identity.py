@@ -34,6 +34,7 @@ from controlplane.security.serving_files import InvalidServingError
 from controlplane.security.signing import Signer
 from controlplane.security.sources import SourceUnavailableError
 from controlplane.settings import Settings
+from controlplane.webhooks.advice import Advise
 from controlplane.webhooks.review import Reviewer, Webhook
 from controlplane.webhooks.server import WebhookServer
 from controlplane.webhooks.validation import validate
@@ -99,6 +100,8 @@ class Trust:
 
     def __init__(self, settings: Settings, mesh: Callable[[], MeshConfig], inject: Reviewer, process: Process) -> None:
         """Prepare; ``mesh`` is asked when something depends on it, ``inject`` reviews pods that are made."""
+        self.advise: Advise | None = None
+        """Who tells more of an object that is only tried."""
         self._identity = process.identity
         self._inject = inject
         self._settings = settings
@@ -204,7 +207,7 @@ class Trust:
         if port is None or self.serving is None:
             return None
         webhooks = {
-            "validate": Webhook(counted(validate), told_apart=count_review),
+            "validate": Webhook(counted(validate), told_apart=count_review, advise=self.advise),
             "inject": Webhook(counted_injection(self._inject), is_slow=True, answers_nonsense=True),
         }
         context = self.serving.https_context()

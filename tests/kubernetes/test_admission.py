@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,30 @@ from kubernetes.aio import config as aio_config
 from kubernetes.aio.client import ApiClient, ApiException
 
 from controlplane.apis.kinds import KINDS
+from controlplane.compiler.compiler import Compiler
 from controlplane.controllers.webhook_config import Identity, WebhookConfiguration
+from controlplane.model.objects import ChangeSet
+from controlplane.model.proxy import Proxy
+from controlplane.registry.store import Registry
 from controlplane.webhooks import review
 from controlplane.webhooks.server import WebhookServer
 from controlplane.webhooks.validation import validate
+from controlplane.wiring.advice import planned
+from controlplane.wiring.questions import Around, Questions
 from tests.apis.rule_tables import GOOD
+from tests.cluster import build
 from tests.cluster.api_server import ApiServer
+from tests.feature.objects import service as mesh_service
+from tests.feature.objects import to, virtual_service
 from tests.kubernetes.objects import no_signals
 from tests.patience import PATIENCE_SECONDS
 from tests.webhooks.tls import Root
+from tests.wiring.test_analysis import parsed
 
 CRDS = Path(__file__).parents[2] / "crds"
 NAME = "validator"
 TIMEOUT_SECONDS = PATIENCE_SECONDS
+PROXY = Proxy("sidecar", "web.shop", ("10.0.0.9",), "shop", "shop.svc.cluster.local", {})
 BAD = {
     "apiVersion": "networking.istio.io/v1",
     "kind": "VirtualService",
@@ -228,6 +240,36 @@ async def webhook(cluster: ApiServer, tmp_path: Path) -> AsyncIterator[Webhook]:
         finally:
             await made.kubectl("delete", "validatingwebhookconfiguration", NAME)
             await made.server.stop()
+
+
+async def test_trying_an_object_tells_what_it_would_change(webhook: Webhook) -> None:
+    """``kubectl apply --dry-run=server`` prints it as warnings; what is really written is not planned."""
+    compiler = Compiler(Registry())
+    await compiler.apply(ChangeSet(tuple(parsed(raw) for raw in mesh_service("cart", 1))))
+    await compiler.open(PROXY, lambda: None)
+    around = Around(lambda: {"web.shop-1": PROXY}, lambda _: None, tuple, lambda changes: changes)
+    questions = Questions(compiler, around)
+    await webhook.server.stop()
+    webhook.server = WebhookServer(
+        webhook.context, {"validate": review.Webhook(validate, advise=partial(planned, questions.plan))}
+    )
+    webhook.port = 0
+    await webhook.start()
+    await webhook.apply()
+    async with running(webhook.controller):
+        await eventually(lambda: insists(webhook))
+        command = [build.binary("kubectl"), "--kubeconfig", str(webhook.cluster.kubeconfig)]
+        process = await asyncio.create_subprocess_exec(
+            *command, "apply", "--dry-run=server", "-f", "-",
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        tried = json.dumps(virtual_service({"route": [to("v9")]}) | {"metadata": {"name": "cart"}})
+        said, _ = await process.communicate(tried.encode())
+    assert process.returncode == 0, said.decode()
+    told = said.decode()
+    assert "Warning: plan: " in told
+    assert "virtualservice.networking.istio.io/cart created (server dry run)" in told
+    assert "Warning: plan: Error [IST0101] VirtualService default/cart spec.http[0].route[0].destination" in told
 
 
 async def insists(webhook: Webhook) -> bool:

@@ -1,0 +1,35 @@
+"""Tells of an object that is only tried what a plan says of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+
+from controlplane.documents.json_reader import json_value
+from controlplane.webhooks.review import Request
+from controlplane.webhooks.validation import complete
+from controlplane.wiring.forking import Take
+
+Plan = Callable[[Callable[[], Awaitable[bytes]], Take], Awaitable[None]]
+
+
+async def planned(plan: Plan, request: Request) -> tuple[str, ...]:
+    """Return the short form of the plan of one object, or why there is none."""
+    from controlplane.plan.short import short_lines  # noqa: PLC0415 - for few, as what follows
+    from controlplane.simulate.questions import UnansweredError, WrongQuestionError  # noqa: PLC0415 - see above
+
+    if request.object is None:
+        return ()
+    pieces: list[bytes] = []
+
+    async def question() -> bytes:
+        return json.dumps({"objects": [{"value": complete(request.object or {}, request)}]}).encode()
+
+    async def take(piece: bytes) -> None:
+        pieces.append(piece)
+
+    try:
+        await plan(question, take)
+    except (WrongQuestionError, UnansweredError) as error:
+        return (f"plan: not made, {error}",)
+    return short_lines(json_value(b"".join(pieces)))

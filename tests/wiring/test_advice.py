@@ -1,0 +1,116 @@
+"""What is told of an object that is only tried: the plan in short, in time, and never a refusal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from controlplane.compiler.compiler import Compiler
+from controlplane.model.objects import ChangeSet
+from controlplane.model.proxy import Proxy
+from controlplane.plan.short import LONGEST, MOST_PROBLEMS, short_lines
+from controlplane.registry.store import Registry
+from controlplane.webhooks.advice import LATE, with_advice
+from controlplane.webhooks.review import Request, answer
+from controlplane.webhooks.validation import validate
+from controlplane.wiring.advice import planned
+from controlplane.wiring.questions import Around, Questions
+from tests.feature.objects import Json, service, to, virtual_service
+from tests.wiring.test_analysis import parsed
+
+WEB = Proxy("sidecar", "web.shop", ("10.0.0.9",), "shop", "shop.svc.cluster.local", {})
+
+
+def review(obj: Json, **fields: Any) -> bytes:
+    """Return a review as Kubernetes' API server writes it."""
+    request = {
+        "uid": "u",
+        "kind": {"group": "networking.istio.io", "version": "v1", "kind": obj["kind"]},
+        "operation": "CREATE",
+        "namespace": "shop",
+        "object": obj,
+        "dryRun": True,
+    }
+    held = {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request | fields}
+    return json.dumps(held, separators=(",", ":")).encode()
+
+
+async def shop() -> Questions:
+    """Return what answers for a mesh with one Service and one proxy."""
+    compiler = Compiler(Registry())
+    await compiler.apply(ChangeSet(tuple(parsed(raw) for raw in service("cart", 1))))
+    await compiler.open(WEB, lambda: None)
+    return Questions(compiler, Around(lambda: {"web.shop-1": WEB}, lambda _: None, tuple, lambda changes: changes))
+
+
+async def warnings(body: bytes, questions: Questions) -> list[str]:
+    answered = answer(json.loads(body), validate)
+
+    async def advise(request: Request) -> tuple[str, ...]:
+        return await planned(questions.plan, request)
+
+    await with_advice(answered, body, advise, 60.0)
+    assert answered["response"]["allowed"] is True
+    return list(answered["response"].get("warnings", ()))
+
+
+async def test_an_object_that_is_tried_is_planned() -> None:
+    questions = await shop()
+    told = await warnings(review(virtual_service({"route": [to("v9")]})), questions)
+    assert told[0].startswith("plan: 1 of 1 proxies of the replica that was asked: RDS ")
+    assert any(
+        line.startswith("plan: Error [IST0101] VirtualService shop/cart spec.http[0].route[0].destination.subset: ")
+        for line in told
+    )
+    other = virtual_service({"route": [to("")]}, hosts=["nobody.example.com"], gateways=["shop/none"])
+    told = await warnings(review(other), questions)
+    assert told[0] == "plan: none of 1 proxies would be sent anything"
+
+
+@pytest.mark.parametrize(
+    "fields", [{"dryRun": False}, {"operation": "DELETE"}, {"object": None, "operation": "DELETE"}]
+)
+async def test_nothing_is_told_of_what_is_written_or_goes(fields: Json) -> None:
+    assert await warnings(review(virtual_service({"route": [to("v9")]}), **fields), await shop()) == []
+
+
+async def test_a_plan_that_takes_too_long_or_fails_is_no_reason_to_wait_or_refuse() -> None:
+    body = review(virtual_service({"route": [to("")]}))
+    answered = answer(json.loads(body), validate)
+
+    async def endless(_request: Request) -> tuple[str, ...]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    await with_advice(answered, body, endless, 0.0)
+    assert answered["response"]["warnings"] == [LATE]
+
+    async def broken(_request: Request) -> tuple[str, ...]:
+        raise ZeroDivisionError
+
+    answered = answer(json.loads(body), validate)
+    with capture_logs() as logs:
+        await with_advice(answered, body, broken)
+    assert [each["event"] for each in logs] == ["webhooks.advice_failed"]
+    assert answered["response"] == {"uid": "u", "allowed": True}
+
+
+def test_a_long_plan_is_cut() -> None:
+    problem = {
+        "level": "Warning",
+        "code": "C203",
+        "object": {"kind": "EnvoyFilter", "namespace": "a", "name": "b"},
+        "path": "spec",
+        "reason": "x" * 999,
+    }
+    totals = {"proxies": 0, "bytes": {}, "drained": {"listeners": 0}}
+    asked = {"objects": [], "refused": [], "solved": [], "proxyCount": 3, "totals": totals}
+    told = short_lines({**asked, "problems": [problem] * (MOST_PROBLEMS + 5)})
+    assert len(told) == MOST_PROBLEMS + 2
+    assert max(map(len, told)) == LONGEST
+    assert told[-1].startswith("plan: and 5 problems more")
+    assert short_lines({**asked, "problems": []}) == ("plan: nothing would change",)
