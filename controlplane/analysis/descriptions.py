@@ -5,7 +5,7 @@ Only objects are read, not what a proxy has: ``controlplane status`` and ``proxy
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from controlplane.analysis import raw
@@ -40,7 +40,7 @@ class Describer:
             yield "WARNING: no Service selects this pod"
         for service in services:
             yield SEPARATOR
-            yield from self._service(service, pod)
+            yield from self._service(service, [pod])
         yield SEPARATOR
         yield from self._policies(pod)
 
@@ -50,7 +50,7 @@ class Describer:
         pods = self._resources.selected_pods(selector, service.namespace) if selector else []
         if ignore_unmeshed:
             pods = [pod for pod in pods if proxy_image(pod.spec) or is_ambient_pod(pod)]
-        yield from self._service(service, pods[0] if pods else None)
+        yield from self._service(service, pods)
         if not pods:
             yield "WARNING: the Service selects no pod"
         for pod in pods:
@@ -81,19 +81,19 @@ class Describer:
             if selector and has_labels(pod.labels, selector):
                 yield service
 
-    def _service(self, service: Resource, pod: Resource | None) -> Iterator[str]:
+    def _service(self, service: Resource, pods: Sequence[Resource]) -> Iterator[str]:
         yield f"Service: {self._name(service)}"
         for _, port in raw.mappings(service.spec, "ports"):
             name, number = raw.text(port, "name"), raw.number(port, "port")
             protocol = (raw.text(port, "appProtocol") or name.partition("-")[0] or "auto-detect").upper()
             target = raw.at(port, "targetPort") or number
-            where = f"pod port {_target(target, pod)}"
+            where = f"pod port {_target(target, pods)}"
             yield f"   Port: {f'{name} ' if name else ''}{number}/{protocol} targets {where}"
         host = full_host(service.name, service.namespace, self._resources.domain)
-        yield from self._rules(host, service, pod)
+        yield from self._rules(host, service, pods)
         yield from self._routes(host)
 
-    def _rules(self, host: str, service: Resource, pod: Resource | None) -> Iterator[str]:
+    def _rules(self, host: str, service: Resource, pods: Sequence[Resource]) -> Iterator[str]:
         """Tell of the DestinationRules that clients in the service's namespace may use."""
         for rule in self._resources.of(kinds.DESTINATION_RULE):
             stated = raw.text(rule.spec, "host")
@@ -102,7 +102,7 @@ class Describer:
             if not overlap(full, host) or seen_by.isdisjoint({EVERYWHERE, service.namespace}):
                 continue
             yield f'DestinationRule: {self._name(rule)} for "{stated}"'
-            yield from _subsets(rule, pod)
+            yield from _subsets(rule, pods)
             yield from _traffic_policy(raw.mapping(rule.spec, "trafficPolicy"))
 
     def _routes(self, host: str) -> Iterator[str]:
@@ -196,29 +196,36 @@ def _because(text: str) -> str:
     return f": {text}" if text else ""
 
 
-def _target(target: object, pod: Resource | None) -> str:
-    """Return the number of a target port, by its name in the pod where it is one."""
-    for container in _containers(pod) if pod is not None and isinstance(target, str) else ():
-        for _, port in raw.mappings(container, "ports"):
-            if raw.text(port, "name") == target:
-                return str(raw.number(port, "containerPort"))
-    return str(target)
+def _target(target: object, pods: Sequence[Resource]) -> str:
+    """Return the number of a target port, by its name in the pods where it is one; they may have several."""
+    if not isinstance(target, str):
+        return str(target)
+    numbers = {
+        raw.number(port, "containerPort")
+        for pod in pods
+        for container in _containers(pod)
+        for _, port in raw.mappings(container, "ports")
+        if raw.text(port, "name") == target
+    }
+    return ", ".join(map(str, sorted(numbers))) or target
 
 
-def _subsets(rule: Resource, pod: Resource | None) -> Iterator[str]:
+def _subsets(rule: Resource, pods: Sequence[Resource]) -> Iterator[str]:
+    """Tell which subsets have one of the pods, and which have none."""
     stated = [
         (raw.text(subset, "name"), raw.string_map(subset, "labels")) for _, subset in raw.mappings(rule.spec, "subsets")
     ]
-    if not stated or pod is None:
+    if not stated or not pods:
         return
-    matching = [name for name, labels in stated if has_labels(pod.labels, labels)]
+    matching = [name for name, labels in stated if any(has_labels(pod.labels, labels) for pod in pods)]
     others = [name for name, _ in stated if name not in matching]
     if matching:
         yield f"   Matching subsets: {','.join(matching)}"
         if others:
             yield f"      (Non-matching subsets {','.join(others)})"
     else:
-        yield f"   WARNING: the pod is in none of the subsets {','.join(others)}"
+        who = "the pod is" if len(pods) == 1 else f"none of the {len(pods)} pods is"
+        yield f"   WARNING: {who} in {'none' if len(pods) == 1 else 'one'} of the subsets {','.join(others)}"
 
 
 def _traffic_policy(policy: Mapping[str, Any]) -> Iterator[str]:

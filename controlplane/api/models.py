@@ -313,6 +313,7 @@ class Edge(Shown):
     percent: float
     subset: str
     object: ObjectName
+    rule: str = Field("", description="The name of the rule that leads there, empty where it has none")
 
 
 class Topology(Shown):

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from multidict import MultiMapping
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from controlplane.admin.paging import Page
 from controlplane.api.models import State
+from controlplane.apis.kind_names import kind_names
+from controlplane.apis.problems import UNKNOWN, problems_of
+from controlplane.model.nearest import nearest_text
 
 MOST_ITEMS = 500
 _USUAL_ITEMS = 100
@@ -20,6 +23,10 @@ Text = Annotated[str, StringConstraints(max_length=_LONGEST_TEXT)]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=_LONGEST_TEXT)]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=_LONGEST_URL)]
 Digits = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
+
+
+_OTHER_KINDS = ("ConfigMap", "Ingress", "Service")
+_WORDS = {UNKNOWN: "there is no such parameter", "extra inputs are not permitted": "there is no such parameter"}
 
 
 class WrongQueryError(ValueError):
@@ -50,9 +57,8 @@ class Query(BaseModel):
         try:
             return cls.model_validate({**values, **path})
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise WrongQueryError(f"?{place}=: {first['msg']}") from error
+            first = problems_of(error)[0]
+            raise WrongQueryError(f"?{first.path}=: {_WORDS.get(first.reason, first.reason)}") from error
 
     @classmethod
     def lists(cls) -> frozenset[str]:
@@ -115,10 +121,21 @@ class ResourceQuery(Query):
     name: Annotated[str, StringConstraints(min_length=1, max_length=_LONGEST_URL)] = Field(description="Its name")
 
 
+def _kind(text: str) -> str:
+    """Return the kind that is meant; objects of few others have problems."""
+    found = kind_names().get(text.lower(), text if text in _OTHER_KINDS else "")
+    if text and not found:
+        every = {*kind_names().values(), *_OTHER_KINDS}
+        raise ValueError(f"there is no kind {text!r}{nearest_text(text, sorted(every))}")
+    return found
+
+
 class ObjectsQuery(Paged):
     """Which objects."""
 
-    kind: Text = Field("", description="Only those of this kind, as `VirtualService`")
+    kind: Annotated[Text, AfterValidator(_kind)] = Field(
+        "", description="Only those of this kind, as `VirtualService`, `virtualservices` or `vs`"
+    )
     namespace: Text = Field("", description="Only those of this namespace")
     name: Text = Field("", description="Only those whose name has this text in it")
     troubled: bool = Field(default=False, description="Only those with problems")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from controlplane.admin.pace import PAUSE, Pause
 from controlplane.admin.sources import AdminSources
@@ -72,13 +73,11 @@ class Picture:
             self._nodes[id_] = Node(id=id_, sort=sort, name=name, namespace=namespace)
         return id_
 
-    def _edge(
-        self, sort: str, source: str, target: str, obj: Object, destination: tuple[float, str] = (_WHOLE, "")
-    ) -> None:
-        percent, subset = destination
+    def _edge(self, sort: str, source: str, target: str, obj: Object, led: _Led | None = None) -> None:
+        percent, subset, rule = (led.share, led.to.subset, led.rule) if led is not None else (_WHOLE, "", "")
         if len(self._edges) < MOST_EDGES:
             name = ObjectName.of(obj.key)
-            edge = Edge(sort=sort, source=source, target=target, percent=percent, subset=subset, object=name)
+            edge = Edge(sort=sort, source=source, target=target, percent=percent, subset=subset, object=name, rule=rule)
             self._edges[edge] = None
 
     def _named(self, host: str, namespace: str) -> str | None:
@@ -97,11 +96,11 @@ class Picture:
                 of, slash, name = gateway.rpartition("/")
                 of = of if slash else namespace
                 origins.append(self._node("gateway", f"{of}/{name}", name, of))
-        for destination, share in _destinations(spec):
-            target = self._named(destination.host, namespace)
+        for led in _destinations(spec):
+            target = self._named(led.to.host, namespace)
             for origin in origins if target is not None else ():
-                if origin != target or destination.subset:
-                    self._edge("routes", origin, target or "", obj, (share, destination.subset))
+                if origin != target or led.to.subset:
+                    self._edge("routes", origin, target or "", obj, led)
 
     def _policy(self, obj: Object, spec: AuthorizationPolicy) -> Iterator[Pause]:
         if spec.action not in {Action.ALLOW, Action.DENY} or spec.target_ref is not None or spec.target_refs:
@@ -122,14 +121,23 @@ class Picture:
         return any(labels.items() <= each.labels.items() for each in self._sources.endpoints(service))
 
 
-def _destinations(spec: VirtualService) -> Iterator[tuple[Destination, float]]:
-    """Yield where a VirtualService leads to, and how much of a rule's traffic, in percent."""
+class _Led(NamedTuple):
+    """Where a rule of a VirtualService leads to, how much of its traffic, in percent, and the rule's name."""
+
+    to: Destination
+    share: float
+    rule: str
+
+
+def _destinations(spec: VirtualService) -> Iterator[_Led]:
+    """Yield where a VirtualService leads to."""
     for rules in (spec.http, spec.tls, spec.tcp):
         for rule in rules:
             total = sum(choice.weight for choice in rule.route)
             for choice in rule.route:
                 if choice.weight or not total:
-                    yield choice.destination, _WHOLE * choice.weight / total if total else _WHOLE / len(rule.route)
+                    share = _WHOLE * choice.weight / total if total else _WHOLE / len(rule.route)
+                    yield _Led(choice.destination, share, getattr(rule, "name", ""))
 
 
 def _callers(rule: Rule) -> Iterator[tuple[str, str]]:

@@ -25,6 +25,7 @@ from controlplane.cli.output import coloured, has_colours, print_aside, print_te
 from controlplane.cli.plain import PlainCommand
 from controlplane.cli.refusals import object_name, refusals
 from controlplane.cli.unbuilt import unbuilt_anywhere, unbuilt_of
+from controlplane.model.nearest import nearest_text
 from controlplane.printable import printable
 
 TYPES = {
@@ -181,7 +182,22 @@ def _proxies(replicas: Replicas, namespace: str, proxy: str) -> list[Json]:
             raise typer.BadParameter(f"{proxy!r} may be any of {several}; name one of them")
         if matches:
             return [_whole(of[id(each)], each) for each in matches]
-    raise Unanswered(f"Proxy {proxy} is not connected to {' or '.join(each.name for each in replicas)}")
+    raise Unanswered(_not_connected(replicas, namespace, proxy))
+
+
+def _not_connected(replicas: Replicas, namespace: str, proxy: str) -> str:
+    """Return that a proxy is not connected, and which may be meant: of another namespace, or of a name like it."""
+    every = [
+        str(each.get("proxy", ""))
+        for _, found in of_all(replicas, lambda each: _synced(each.address, ""))
+        for each in found
+    ]
+    where = f" in namespace {namespace}" if namespace else ""
+    text = f"Proxy {proxy}{where} is not connected to {' or '.join(each.name for each in replicas)}"
+    elsewhere = sorted({each for each in every if proxy in {each, each.rpartition(".")[0]}})
+    if namespace and elsewhere:
+        return f"{text}; there is {', '.join(elsewhere)}"
+    return text + nearest_text(proxy, [*every, *(each.rpartition(".")[0] for each in every)])
 
 
 def _synced(address: str, namespace: str) -> list[Json]:

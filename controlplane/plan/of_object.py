@@ -25,6 +25,7 @@ from controlplane.analysis.untranslated import untranslated
 from controlplane.compiler.compiler import Compiler
 from controlplane.compiler.provenance import rules_in_use
 from controlplane.model import kinds
+from controlplane.model.nearest import nearest_text
 from controlplane.model.objects import ChangeSet, Object, Rejected
 from controlplane.model.proxy import Proxy
 from controlplane.plan.patches import Patches
@@ -70,7 +71,8 @@ async def object_answer(
     refused = [problem for each in rejected if each.key == key for problem in each.problems]
     obj = registry.objects.get(key)
     if obj is None and not refused:
-        raise WrongQuestionError(f"there is no {key}")
+        names = (each.name for each in registry.keys(key.kind) if each.namespace == key.namespace)
+        raise WrongQuestionError(f"there is no {key}{nearest_text(key.name, names)}")
     planning = Planning(compiler, proxies, connected=delivery is not None)
     await planning.open()
     known = [each for each in planning.findings() if is_serious(each)]

@@ -20,14 +20,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from controlplane.analysis.problems import mesh_problem
-from controlplane.apis.crds.definitions import PRESENTATIONS
+from controlplane.apis.kind_names import kind_names
 from controlplane.apis.kinds import KINDS
 from controlplane.apis.parse import ROOT
-from controlplane.apis.problems import IGNORED
+from controlplane.apis.problems import IGNORED, UNKNOWN, problems_of
 from controlplane.model import kinds
 from controlplane.model.kinds import GroupKind
+from controlplane.model.nearest import nearest_text
 from controlplane.model.objects import ChangeSet, Object, ObjectKey, Rejected
-from controlplane.model.parse import Parsed
+from controlplane.model.parse import Parsed, inspect
 from controlplane.plan.written import as_stored
 from controlplane.registry.mesh import MESH_KEY
 from controlplane.registry.store import Registry
@@ -88,9 +89,8 @@ class Question(_Model):
         try:
             asked = cls.model_validate(value)
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"])) or "the question"
-            raise WrongQuestionError(f"{place}: {first['msg']}") from error
+            first = problems_of(error)[0]
+            raise WrongQuestionError(f"{first.path or 'the question'}: {first.reason}") from error
         if len(asked.objects) > MOST_OBJECTS or len(asked.requests) > MOST_REQUESTS:
             raise WrongQuestionError(f"more than {MOST_OBJECTS} objects or {MOST_REQUESTS} requests")
         return asked
@@ -161,7 +161,7 @@ def meant(question: Question, registry: Registry) -> Meant:
             if (first := upserts.get(key)) is not None:
                 repeated.append(Repeated(key, first.meta.source, each.source))
             upserts[key] = _stored(result.object, registry)
-            doubts[key] = Doubt.of(result)
+            doubts[key] = (*Doubt.of(result), *_outside_spec(result.object, each.value))
         elif isinstance(result, Rejected):
             rejections.append(result)
         elif isinstance(result, Unused):
@@ -177,6 +177,16 @@ def meant(question: Question, registry: Registry) -> Meant:
     kept = tuple(obj for key, obj in upserts.items() if key not in deletes)
     changes = ChangeSet(kept, tuple(deletes), tuple(rejections))
     return Meant(changes, tuple(sorted(unused)), tuple(repeated), tuple(chain.from_iterable(doubts.values())))
+
+
+def _outside_spec(obj: Object, value: object) -> Iterator[Doubt]:
+    """Yield the fields that are unknown beside ``spec`` and in ``metadata``, for which ``kubectl apply`` refuses it."""
+    kind = KINDS.get(obj.kind.name)
+    if kind is None or kind.group != obj.kind.group or not isinstance(value, Mapping):
+        return
+    for problem in inspect(kind.name, value, strict=True).problems:
+        if problem.reason == UNKNOWN and not problem.path.startswith(ROOT):
+            yield Doubt(obj.key, problem.path, IGNORED)
 
 
 def _stored(obj: Object, registry: Registry) -> Object:
@@ -214,7 +224,8 @@ def object_key(text: str) -> ObjectKey:
     kind_text, *rest = text.split("/")
     kind = _kinds().get(kind_text.lower())
     if kind is None:
-        raise WrongQuestionError(f"{text!r}: there is no kind {kind_text!r}")
+        near = nearest_text(kind_text, sorted({each.name for each in _kinds().values()}))
+        raise WrongQuestionError(f"{text!r}: there is no kind {kind_text!r}{near}")
     scoped = kind not in CLUSTER_SCOPED
     if len(rest) != (2 if scoped else 1) or not all(rest):
         raise WrongQuestionError(f"{text!r} is not {kind.name}/{'NAMESPACE/' if scoped else ''}NAME")
@@ -231,12 +242,8 @@ def _kinds() -> Mapping[str, GroupKind]:
         kind = GroupKind(kind_name, "apps")
         found |= {name: kind, f"{name}s": kind, kind.qualified.lower(): kind}
     found |= {short: found[name.lower()] for short, name in _SHORT.items()}
-    for kind_ in KINDS.values():
-        kind = kinds.istio_kind(kind_.name)
-        found |= {kind_.name.lower(): kind, kind_.plural: kind, kind.qualified.lower(): kind}
-        if short := PRESENTATIONS[kind_.name].short_name:
-            found[short] = kind
-    return found
+    found |= {name: kinds.istio_kind(kind_name) for name, kind_name in kind_names().items()}
+    return found | {kind.qualified.lower(): kind for kind in map(kinds.istio_kind, KINDS)}
 
 
 __all__ = ["Asking", "Doubt", "Meant", "Question", "Repeated", "meant", "object_key"]

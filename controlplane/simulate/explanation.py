@@ -113,7 +113,9 @@ def _call(mesh: Mesh, asked: Asked, proxy: Proxy) -> tuple[Call, Step | None]:
     else:
         address, source = mesh.address(asked.host, proxy.namespace), asked.source or proxy.ips[0]
         if address == OUTSIDE:
-            known = "its object has no address" if any(mesh.named(asked.host, proxy.namespace)) else "no object has it"
+            known = "its object has no address"
+            if not any(mesh.named(asked.host, proxy.namespace)):
+                known = f"no object has it{mesh.nearest_hosts(asked.host, proxy.namespace)}"
             resolved = Step("name", asked.host, note=f"{known}; taken to be an address outside the mesh")
         elif address != asked.host:
             named = next(mesh.named(asked.host, proxy.namespace), None)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from ipaddress import ip_address
 from types import MappingProxyType
 
 from controlplane.compiler.compiler import Compiler
 from controlplane.model import kinds
+from controlplane.model.nearest import nearest_text
 from controlplane.model.objects import Object
 from controlplane.model.proxy import Locality, Proxy
 from controlplane.model.service import Service
@@ -75,8 +75,15 @@ class Mesh:
         if found is None:
             every = [key.name for key in self._view.index("pods_in", namespace)]
             every += [proxy.name for proxy in self._connected.values() if proxy.namespace == namespace]
-            raise UnknownProxyError(f"there is no pod {name} in namespace {namespace}{_nearest(name, every)}")
+            near = nearest_text(name, every) or self._namespaces(namespace)
+            raise UnknownProxyError(f"there is no pod {name} in namespace {namespace}{near}")
         return self.of_pod(found)
+
+    def _namespaces(self, name: str) -> str:
+        """Return the namespaces that are close to one in which nothing is."""
+        known = {key.namespace for key in self.registry.keys(kinds.POD)}
+        known |= {proxy.namespace for proxy in self._connected.values()}
+        return "" if name in known else f", nor such a namespace with pods{nearest_text(name, sorted(known))}"
 
     def of_pod(self, pod: Object) -> Proxy:
         """Return the proxy beside a pod: the connected one, else as it would say it of itself."""
@@ -90,7 +97,7 @@ class Mesh:
         obj = self._view.object(kinds.GATEWAY, namespace, name)
         if obj is None:
             every = [key.name for key in self.registry.keys(kinds.GATEWAY) if key.namespace == namespace]
-            raise UnknownProxyError(f"there is no Gateway {name} in namespace {namespace}{_nearest(name, every)}")
+            raise UnknownProxyError(f"there is no Gateway {name} in namespace {namespace}{nearest_text(name, every)}")
         selector = obj.spec.selector or {}
         for proxy in reversed(list(self._connected.values())):
             if proxy.type == "router" and selects(selector, proxy.labels):
@@ -198,6 +205,16 @@ class Mesh:
         for key in keys:
             yield from (each for each in services_of(self._view, key) if each.hostname == name.lower())
 
+    def nearest_hosts(self, name: str, namespace: str) -> str:
+        """Return the names of services that are close to one that no object has, for the end of a sentence."""
+        own, _, of = name.partition(".")
+        keys = self.registry.keys(kinds.SERVICE)
+        short = (key.name if key.namespace == namespace else f"{key.name}.{key.namespace}" for key in keys)
+        entries = (self._view.get(key) for key in self.registry.keys(kinds.SERVICE_ENTRY))
+        hosts = (host for entry in entries if entry is not None for host in entry.spec.hosts)
+        cut = f"{own}.{of.partition('.')[0]}" if of.partition(".")[2].startswith("svc") else name
+        return nearest_text(cut, [*short, *hosts])
+
     def _address_of(self, service: Service, namespace: str) -> str:
         for each in service.addresses:
             if "/" not in each:
@@ -232,11 +249,6 @@ class Mesh:
 
 def _means(stated: str, name: str) -> bool:
     return name == stated or name.startswith(f"{stated}-")
-
-
-def _nearest(name: str, every: list[str]) -> str:
-    near = get_close_matches(name, every, n=3)
-    return f"; nearest: {', '.join(near)}" if near else ""
 
 
 def _nobody() -> None:

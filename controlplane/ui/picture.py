@@ -129,7 +129,8 @@ def _line(drawn: Picture, edge: Edge) -> Line:
     share = f" {edge.percent:.0f} %" if edge.sort == "routes" else ""
     subset = f" to subset {edge.subset}" if edge.subset else ""
     names = f"{source.node.name} → {target.node.name}"
-    text = f"{names}: {edge.sort}{share}{subset}, by {object_text(edge.object)}"
+    rule = f" rule {edge.rule}" if edge.rule else ""
+    text = f"{names}: {edge.sort}{share}{subset}, by {object_text(edge.object)}{rule}"
     if source is target:  # to subsets of its own: a loop at its right end
         way = f"M{from_x} {from_y - 6}c{bend} -8 {bend} 20 0 12"
     else:

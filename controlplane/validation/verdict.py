@@ -12,6 +12,7 @@ from typing import Any
 
 from controlplane.apis.envoy_filter import EnvoyFilter
 from controlplane.apis.extensions import TrafficExtension
+from controlplane.apis.kind_names import no_such_kind
 from controlplane.apis.kinds import KINDS
 from controlplane.apis.problems import Problem
 from controlplane.documents.places import value_text
@@ -56,8 +57,7 @@ def verdict(obj: object) -> Verdict | None:
         return _of_kubernetes(obj, group, str(kind))
     declared = KINDS.get(str(kind))
     if declared is None or declared.group != group:
-        known = ", ".join(sorted(each.name for each in KINDS.values() if each.group == group))
-        return Verdict(_key_of(obj), (Problem("kind", f"{group} has no {kind}, but {known}"),))
+        return Verdict(_key_of(obj), (Problem("kind", no_such_kind(group, str(kind))),))
     try:
         seen = inspect(declared.name, obj, strict=True)
     except Exception as error:  # noqa: BLE001 - a mistake of ours in one object must not hide those in others

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from controlplane.apis.envoy_filter import EnvoyFilter
+from controlplane.apis.kind_names import no_such_kind
 from controlplane.apis.kinds import KINDS
 from controlplane.documents.words import is_subdomain
 from controlplane.model import kinds
@@ -80,8 +81,7 @@ def _istio(fields: Fields, group: str, version: str, source: str) -> Result:
     obj, name = fields.raw_object, fields.text("kind")
     kind = KINDS.get(name)
     if kind is None or kind.group != group:
-        known = ", ".join(sorted(kind.name for kind in KINDS.values() if kind.group == group))
-        return Rejected(_key_of(obj), (f"kind: {group} has no {name[:MAX_LABEL]}, but {known}",), source)
+        return Rejected(_key_of(obj), (f"kind: {no_such_kind(group, name)}",), source)
     if version not in kind.versions:
         return Rejected(_key_of(obj), (f"apiVersion: {name} is served as {_join(group, kind.versions)}",), source)
     result = parse_istio(name, obj, source=source)

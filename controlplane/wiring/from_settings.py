@@ -16,6 +16,7 @@ from controlplane.settings import Settings
 from controlplane.watchers.files.source import FileSource
 from controlplane.webhooks.review import Reviewer
 from controlplane.wiring.process import Process
+from controlplane.wiring.tasks import StartError
 
 if TYPE_CHECKING:
     from controlplane.watchers.kubernetes.source import KubernetesSource
@@ -51,6 +52,8 @@ def trust(
     """Return what ports with TLS need; nothing where there are none."""
     if not settings.secures:
         return None
+    if settings.ca_dir is not None and settings.ca_dir.exists() and not settings.ca_dir.is_dir():
+        raise StartError(f"--ca-dir: {settings.ca_dir} is no directory")
     from controlplane.wiring.identity import Trust  # noqa: PLC0415 - X.509 is loaded where it is used
 
     return Trust(settings, current_mesh, inject, process)

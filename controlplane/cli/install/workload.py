@@ -62,7 +62,18 @@ def create(
         "ports": {key: _port(value) for key, value in _pairs(ports, "--ports").items()},
         "serviceAccount": service_account,
     }
-    print_value(workload_group(name, namespace, stated), "yaml")
+    group = workload_group(name, namespace, stated)
+    _check_group(group)
+    print_value(group, "yaml")
+
+
+def _check_group(group: Json) -> None:
+    """Refuse what an API server would refuse, with each reason."""
+    from controlplane.validation.verdict import verdict
+
+    found = verdict(group)
+    if found is not None and found.errors:
+        raise typer.BadParameter("; ".join(map(str, found.errors)), param_hint="the WorkloadGroup")
 
 
 @entry_app.command("configure", cls=PlainCommand)

@@ -23,6 +23,7 @@ from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import ConfigException
 
 from controlplane.documents.json_reader import json_value
+from controlplane.watchers.kubernetes.contexts import USUAL_KUBECONFIG, check_kubeconfig
 from controlplane.watchers.kubernetes.errors import ConfigurationError, NoClusterError, RefusedError, UnreachableError
 
 if TYPE_CHECKING:
@@ -295,6 +296,7 @@ async def connect(kubeconfig: str, context: str, timing: Timing) -> Api:
             config.load_incluster_config(configuration)
         elif kubeconfig or context or os.environ.get("KUBECONFIG"):
             file = kubeconfig or os.environ.get("KUBECONFIG")
+            check_kubeconfig(file or USUAL_KUBECONFIG, context)
             renew = partial(config.load_kube_config, file, context or None, configuration, persist_config=False)
             await renew()
         else:
