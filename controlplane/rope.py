@@ -6,8 +6,10 @@ joined before somebody asks, and then only a run at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress, count
+from operator import is_not
 
 _RUN_SIZE = 64 << 10
 """Bytes of a run, about: enough for one call of the system, and less than what an allocator takes from the system."""
@@ -55,6 +57,18 @@ class Strand:
     def _between(self, start: int, end: int, step: int) -> Iterator[bytes]:
         for first in range(start, end, step):
             yield b"".join(self.pieces[first : min(first + step, end)])
+
+
+def changed_range(before: Sequence[object], after: Sequence[object]) -> tuple[int, int, int]:
+    """Return where two sequences begin to differ, and where that ends in the one and in the other.
+
+    Things are the same that are the same object. None is looked at in Python, however many there are.
+    """
+    shorter = min(len(before), len(after))
+    start = next(compress(count(), map(is_not, before, after)), shorter)
+    same = next(compress(count(), map(is_not, reversed(before), reversed(after))), shorter)
+    same = min(same, shorter - start)
+    return start, len(before) - same, len(after) - same
 
 
 class Rope:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.rope import Rope, Strand, tied
+from controlplane.rope import Rope, Strand, changed_range, tied
 
 sizes = st.lists(st.sampled_from((0, 1, 7, 1000, 70_000)), max_size=12)
 
@@ -52,3 +52,15 @@ def test_a_rope_holds_what_it_was_made_of_and_gives_it_in_small_runs() -> None:
     runs = [len(run) for run in rope.runs()]
     assert max(runs) < 100_000
     assert len(runs) < 30
+
+
+@given(before=st.lists(st.integers(0, 3), max_size=8), after=st.lists(st.integers(0, 3), max_size=8))
+def test_outside_of_the_changed_range_both_are_the_same(before: list[int], after: list[int]) -> None:
+    """And at its ends they are not, so that it is no larger than it has to be; small integers are the same objects."""
+    start, old_end, new_end = changed_range(before, after)
+    assert start <= min(old_end, new_end)
+    assert before[:start] + after[start:new_end] + before[old_end:] == after
+    if start < min(old_end, new_end):
+        assert before[start] != after[start]
+        assert before[old_end - 1] != after[new_end - 1]
+    assert (before == after) == (start == old_end == new_end)

@@ -103,7 +103,8 @@ class Lockstep:
 
     def _received(self, state: StreamState, request: Request) -> Received:
         """Take a request that proxies may write in different ways: names and versions come in any order."""
-        whole = request.held is state.served.of(TYPES.get(request.type_url)).versions
+        # Without the first half each answer of a proxy would have the versions of all that it is served listed anew.
+        whole = bool(request.held) and request.held is state.served.of(TYPES.get(request.type_url)).versions
         if request.held and not whole:
             return self._receive(state, request)
         occasion = (whole, request.resumed, *request[:_HELD])

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 import pytest
 from envoy.config.route.v3.route_components_pb2 import VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
 from controlplane.ads.contents import ServedSnapshot, SnapshotCache
+from controlplane.ads.lockstep import Lockstep
 from controlplane.ads.protocol import offer, receive
 from controlplane.ads.responses import Plan, respond
 from controlplane.ads.virtual_hosts import SplitRoute, Splitter, route_of, takes_virtual_hosts
-from controlplane.ads.watch import CDS, RDS, VHDS, Request, StreamState, Variant
+from controlplane.ads.watch import CDS, RDS, VHDS, Kind, Request, StreamState, Variant
 from controlplane.ads.wire import Encoder
 from controlplane.model.proxy import Proxy
 from controlplane.rope import Rope, Strand
@@ -80,6 +81,58 @@ def test_what_is_shared_is_cut_once() -> None:
     assert first.names is second.names
     same = [name for name in first.hosts if first.hosts[name] is second.hosts[name]]
     assert same == ["80/h1", "80/h2", "80/h3", "80/h4"]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_what_follows_from_before_is_what_would_be_cut_anew(seed: int) -> None:
+    """Pieces are changed, put in, taken out and doubled in a long list; only what differs is cut."""
+    rng, splitter = random.Random(seed), Splitter()
+    pieces = [_piece(f"h{place:03}", 0) for place in range(40)]
+    before = None
+    for number in range(1, 13):
+        for _ in range(rng.randrange(3)):
+            at = rng.randrange(len(pieces))
+            match rng.choice(("change", "change", "add", "remove", "double", "settings")):
+                case "change":
+                    pieces[at] = _piece(f"h{at:03}", number)
+                case "add":
+                    pieces.insert(at, _piece(f"n{number}-{at}", number))
+                case "remove":
+                    del pieces[at]
+                case "double":
+                    pieces.append(pieces[at])
+                case _:
+                    pieces.insert(at, RouteConfiguration(name="80").SerializeToString())
+        whole = Resource(R, "80", str(number), Rope([Strand.of(tuple(pieces))]))
+        found, anew = splitter.split(whole), split(whole)
+        assert found is not None
+        assert (dict(found.hosts), found.names, found.shell) == (dict(anew.hosts), anew.names, anew.shell)
+        assert all(found.get(name) is each for name, each in anew.hosts.items()), "the same objects, by which all go"
+        if before is not None:
+            differing = found.differing(before)
+            for name in found.names | before.names:
+                assert found.get(name) is before.get(name) or name in differing
+        before = found
+
+
+def _piece(name: str, content: int) -> bytes:
+    return bytes(RouteConfiguration(virtual_hosts=[host(name, content)]).SerializeToString(deterministic=True))
+
+
+async def test_an_answer_of_a_proxy_lists_no_versions() -> None:
+    """There is one for each virtual host, and a set of them for each namespace: listing them took most of a change."""
+    served = SnapshotCache().served(Snapshot(1, {R: {"80": route("80", [host("a"), host("b")])}}), split=True)
+    lockstep = Lockstep()
+    state = lockstep.begin(Variant.DELTA, served, _unknown)
+    asked = DeltaDiscoveryRequest(type_url=VHDS, resource_names_subscribe=["*"])
+    state = lockstep.receive(state, asked.SerializeToString()).state or state
+    move = lockstep.move(state, served, frozenset())
+    assert move.response is not None
+    answer = DeltaDiscoveryRequest(type_url=VHDS, response_nonce=move.response.nonce)
+    assert lockstep.receive(move.state or state, answer.SerializeToString()).kind is Kind.ACK
+    assert "versions" not in vars(served.of(V))
+    assert served.of(V).versions == {name: each.version for name, each in served.of(V).resources.items()}
+    assert set(served.of(V).versions) == {"80/a", "80/b"}
 
 
 def test_a_listener_of_its_own_keeps_its_route_in_one_piece() -> None:
