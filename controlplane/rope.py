@@ -39,7 +39,11 @@ class Strand:
         It costs as much as there are swaps, however long the strand is.
         """
         grown = sum([len(piece) - len(self.pieces[position]) for position, piece in swaps.items()])
-        return replace(self, size=self.plain_size + grown, swaps=dict(sorted(swaps.items())))
+        return self.with_swaps(dict(sorted(swaps.items())), grown)
+
+    def with_swaps(self, swaps: Mapping[int, bytes], grown: int) -> Strand:
+        """Do so with swaps that are sorted by position and make it so many bytes longer, at the cost of one."""
+        return replace(self, size=self.plain_size + grown, swaps=swaps)
 
     def __len__(self) -> int:
         return self.size

@@ -106,6 +106,19 @@ def egress_scope(view: View, key: EgressKey) -> EgressScope:
     return EgressScope(listeners, tuple(by_host.values()), by_host, outbound_policy(view, obj))
 
 
+@query
+def level4_scope(view: View, key: EgressKey) -> EgressScope:
+    """Return the scope with those VirtualServices alone that route TCP or TLS; a change to others stops here."""
+    scope = egress_scope(view, key)
+    return replace(scope, listeners=tuple([_level4(listener) for listener in scope.listeners]))
+
+
+def _level4(listener: EgressListener) -> EgressListener:
+    return replace(
+        listener, virtual_services=tuple([held for held in listener.virtual_services if held.tcp or held.tls])
+    )
+
+
 class ReachKey(NamedTuple):
     """A host as clients in some scope may know it."""
 

@@ -25,7 +25,7 @@ from controlplane.registry.scopes import (
     EgressListener,
     EgressScope,
     OutboundPolicy,
-    egress_scope,
+    level4_scope,
     resolves_by_request,
 )
 from controlplane.registry.store import View
@@ -94,7 +94,7 @@ class _Plan:
         self.view = view
         self.ports = places
         self.client = client
-        self.egress: EgressScope = egress_scope(view, EgressKey(client.namespace, client.sidecar))
+        self.egress: EgressScope = level4_scope(view, EgressKey(client.namespace, client.sidecar))
         self.routing = Client.of(view, client, self.egress.by_host)
         self.resolves = resolves_by_request(view, EgressKey(client.namespace, client.sidecar))
         self.entries: dict[tuple[str, int], ListenerEntry] = {}
@@ -288,8 +288,8 @@ class _Plan:
         return Chain(HttpTarget(route, grpc_web=port.protocol is Protocol.GRPC_WEB, resolves=self.resolves))
 
     def _level4(self, listener: EgressListener, service: Service) -> list[ResolvedVirtualService]:
-        level4 = [held for held in listener.virtual_services if held.tcp or held.tls]
-        return routing(level4, service.hostname) if level4 else []
+        held = listener.virtual_services
+        return routing(held, service.hostname) if held else []
 
     def _server_names(self, wanted: _Wanted) -> tuple[str, ...]:
         """Return the names that tell TLS services apart where they share an address."""

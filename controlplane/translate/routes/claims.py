@@ -67,14 +67,18 @@ class ListenerServices:
 
 
 @query
+def imported_services(view: View, key: ListenerKey) -> tuple[Service, ...]:
+    """Return the services that a listener imports; a change of VirtualServices stops here."""
+    listener = egress_listener(view, key)
+    return listener.services if listener is not None else ()
+
+
+@query
 def listener_services(view: View, key: ListenerKey) -> ListenerServices:
     """Return the listener's services by port."""
-    listener = egress_listener(view, key)
-    if listener is None:
-        return ListenerServices({}, ())
     by_port: dict[int, list[Service]] = {}
     ends = alias_ends(view, key.egress.namespace)
-    services = listener.services
+    services = imported_services(view, key)
     if ends:
         services = tuple(_with_ports(service, ends) for service in services)
     for service in services:

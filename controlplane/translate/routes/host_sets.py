@@ -34,6 +34,7 @@ from controlplane.translate.routes.selection import HostsKey, virtual_host_keys
 from controlplane.translate.routes.virtual_hosts import (
     EncodedHosts,
     EncodedVirtualHost,
+    Swaps,
     VirtualHostKey,
     service_stated,
     virtual_host,
@@ -76,10 +77,11 @@ class HostSet:
     encoded: EncodedHosts = field(compare=False, repr=False)  # by the others
 
     @classmethod
-    def of(cls, shared: BuiltHosts, own: Mapping[int, OwnHost], clusters: frozenset[str]) -> HostSet:
+    def of(cls, shared: BuiltHosts, own: OwnPlaces | None, clusters: frozenset[str]) -> HostSet:
         """Replace some of the shared ones."""
-        swaps = {position: (each.neutral, each.host) for position, each in own.items()}
-        return cls(shared, own, clusters, shared.encoded.swapping(swaps) if swaps else shared.encoded)
+        if own is None:
+            return cls(shared, {}, clusters, shared.encoded)
+        return cls(shared, own.hosts, clusters, shared.encoded.swapping(own.swaps))
 
     @property
     def catches_all(self) -> bool:
@@ -101,7 +103,7 @@ class HostSet:
 @query
 def host_set(view: View, key: HostsKey) -> HostSet:
     """Return the virtual hosts of one port for one kind of client."""
-    return _derived(view, key) or HostSet.of(built(view, key), {}, host_clusters(view, key))
+    return _derived(view, key) or HostSet.of(built(view, key), None, host_clusters(view, key))
 
 
 @query
@@ -188,14 +190,14 @@ class Sensitive:
     """What of a neutral host set may be different for a client: each client looks these few up for itself.
 
     ``bindings`` are VirtualServices whose routes depend on the source or on DestinationRules, ``hashed`` the positions
-    of services whose default route may have a hash policy. ``by_domain`` gives the positions of the services of each
-    DNS domain that has short names. ``domains`` are all of them, ``real`` the real names of services. ``rigid``
-    is true where sharing does not pay.
+    of services whose default route may have a hash policy. ``by_domain`` gives the services of each DNS domain that
+    has short names: their positions, and their keys. ``domains`` are all of them, ``real`` the real names of services.
+    ``rigid`` is true where sharing does not pay.
     """
 
     bindings: tuple[BindingKey, ...]
     hashed: tuple[int, ...]
-    by_domain: Mapping[str, tuple[int, ...]]
+    by_domain: Mapping[str, tuple[tuple[int, ...], tuple[VirtualHostKey, ...]]]
     domains: frozenset[str]
     real: frozenset[str]
     rigid: bool
@@ -222,7 +224,7 @@ def sensitive(view: View, key: HostsKey) -> Sensitive:
             for index, each in enumerate(held.keys if candidates else ())
             if each.routes is None and candidates.may_hash(each.host)
         ),
-        by_domain={name: tuple(found) for name, found in by_domain.items()},
+        by_domain={name: (tuple(at), tuple([held.keys[index] for index in at])) for name, at in by_domain.items()},
         domains=frozenset[str]().union(*[host.domains for host in held.hosts]),
         real=frozenset(_real_names(held.keys)),
         rigid=bool(aliases(view, key.listener.egress.namespace)) or any(e.semantics == "gateway" for e in bound),
@@ -252,8 +254,7 @@ class OwnKey(NamedTuple):
 @query
 def own_keys(view: View, key: OwnKey) -> tuple[VirtualHostKey, ...]:
     """Return the neutral keys of the services of a DNS domain; a change to any others stops here."""
-    keys = built(view, key.neutral).keys
-    return tuple([keys[index] for index in sensitive(view, key.neutral).by_domain.get(key.domain, ())])
+    return sensitive(view, key.neutral).by_domain.get(key.domain, ((), ()))[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +289,27 @@ def own_hosts(view: View, key: OwnKey) -> OwnHosts:
     return OwnHosts(tuple(hosts), frozenset(added), frozenset(alternates), shareable)
 
 
+@query
+def own_positions(view: View, key: OwnKey) -> tuple[int, ...]:
+    """Return where the services of a DNS domain are in the neutral host set; a change of their routes stops here."""
+    return sensitive(view, key.neutral).by_domain.get(key.domain, ((), ()))[0]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPlaces:
+    """The virtual hosts that clients of a DNS domain have in place of neutral ones, by position."""
+
+    hosts: Mapping[int, OwnHost]
+    swaps: Swaps = field(compare=False, repr=False)  # by the hosts
+
+
+@query
+def own_places(view: View, key: OwnKey) -> OwnPlaces:
+    """Return them by position."""
+    hosts = dict(zip(own_positions(view, key), own_hosts(view, key).hosts, strict=True))
+    return OwnPlaces(hosts, Swaps.of({at: (each.neutral, each.host) for at, each in hosts.items()}))
+
+
 def _derived(view: View, key: HostsKey) -> HostSet | None:
     """Return the neutral set with the client's short names; ``None`` where the client has more of its own."""
     neutral = key._replace(listener=NEUTRAL, domain=neutral_domain(key.domain), labels=frozenset())
@@ -296,12 +318,11 @@ def _derived(view: View, key: HostsKey) -> HostSet | None:
     shared = sensitive(view, neutral)
     if shared.rigid or aliases(view, key.listener.egress.namespace) or not _alike(view, key, neutral, shared):
         return None
-    own = own_hosts(view, OwnKey(neutral, key.domain))
+    own_key = OwnKey(neutral, key.domain)
+    own = own_hosts(view, own_key)
     if not own.shareable or not own.added.isdisjoint(shared.domains) or not own.alternates.isdisjoint(shared.real):
         return None
-    positions = shared.by_domain.get(key.domain, ())
-    hosts = dict(zip(positions, own.hosts, strict=True))
-    return HostSet.of(built(view, neutral), hosts, host_clusters(view, neutral))
+    return HostSet.of(built(view, neutral), own_places(view, own_key), host_clusters(view, neutral))
 
 
 def _alike(view: View, key: HostsKey, neutral: HostsKey, shared: Sensitive) -> bool:

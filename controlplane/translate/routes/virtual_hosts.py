@@ -69,6 +69,24 @@ class EncodedVirtualHost:
 
 
 @dataclass(frozen=True, slots=True)
+class Swaps:
+    """Virtual hosts in place of others: their bytes by position, and by how much these change size and digest."""
+
+    pieces: Mapping[int, bytes]
+    grown: int
+    digest: int
+
+    @classmethod
+    def of(cls, swaps: Mapping[int, tuple[EncodedVirtualHost, EncodedVirtualHost]]) -> Swaps:
+        """Make them: of each position the one that is there, and the one to be there."""
+        return cls(
+            pieces={position: swaps[position][1].body for position in sorted(swaps)},
+            grown=sum([len(new.body) - len(old.body) for old, new in swaps.values()]),
+            digest=sum([new.digest - old.digest for old, new in swaps.values()]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class EncodedHosts:
     """Virtual hosts one after the other: their bytes, and a digest of these.
 
@@ -84,11 +102,11 @@ class EncodedHosts:
         """Join virtual hosts, which are sorted by name."""
         return cls(Strand.of(tuple([host.body for host in hosts])), sum([host.digest for host in hosts]) & _DIGEST_MASK)
 
-    def swapping(self, swaps: Mapping[int, tuple[EncodedVirtualHost, EncodedVirtualHost]]) -> EncodedHosts:
-        """Return them with some replaced: of each position the one that is there, and the one to be there."""
-        grown = sum([new.digest - old.digest for old, new in swaps.values()])
-        strand = self.strand.swapping({position: new.body for position, (_, new) in swaps.items()})
-        return EncodedHosts(strand, (self.digest + grown) & _DIGEST_MASK)
+    def swapping(self, swaps: Swaps) -> EncodedHosts:
+        """Return them with some replaced, at the same cost however many these are."""
+        return EncodedHosts(
+            self.strand.with_swaps(swaps.pieces, swaps.grown), (self.digest + swaps.digest) & _DIGEST_MASK
+        )
 
 
 @query
