@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from controlplane.apis.mesh import MeshOutboundTrafficPolicyMode
-from controlplane.compiler.targets import Inventory, Target
-from controlplane.engine.recording import query
+from controlplane.compiler.targets import Inventory, Target, Targets
+from controlplane.engine.recording import Query, query
 from controlplane.model.cluster_names import BLACK_HOLE, DYNAMIC_DNS, INBOUND_PASSTHROUGH, PASSTHROUGH
 from controlplane.model.proxy_class import ClientScope, InboundScope, Shows, projected
 from controlplane.model.service import Resolution, Service
@@ -17,7 +17,14 @@ from controlplane.registry.gateways import GatewayKey, merged_gateway
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.networks import several_networks
 from controlplane.registry.proxy_settings import preserves_header_case
-from controlplane.registry.scopes import EgressKey, reachable_services
+from controlplane.registry.scopes import (
+    EgressKey,
+    ReachableKey,
+    reachable_namespaces,
+    reachable_portion,
+    reachable_portions,
+    reachable_services,
+)
 from controlplane.registry.services import unread_services
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import unread_virtual_services
@@ -31,13 +38,53 @@ from controlplane.translate.locality import locality_setting
 @query
 def outbound_clusters(view: View, client: ClientScope) -> Inventory:
     """Return the service clusters of all clients that project to this one."""
-    return _clusters(view, client, _ruled(view, client), forwards=False)
+    found = _joined(view, client, cluster_targets)
+    return Inventory.of(found, unread_services(view, ()), _unread_rules(view, client))
 
 
 @query
 def load_assignments(view: View, client: ClientScope) -> Inventory:
     """Return the load assignments of all clients that project to this one."""
-    return _load_assignments(view, client, _ruled(view, client), forwards=False)
+    found = _joined(view, client, assignment_targets)
+    return Inventory.of(found, (*unread_services(view, ()), *_unread_rules(view, client)))
+
+
+class PortionKey(NamedTuple):
+    """A client, and a portion of the services that it reaches."""
+
+    client: ClientScope
+    number: int
+
+
+@query
+def cluster_targets(view: View, key: PortionKey) -> Targets:
+    """Return the clusters of a portion of services."""
+    return _cluster_targets(view, key.client, _portion(view, key), forwards=False)
+
+
+@query
+def assignment_targets(view: View, key: PortionKey) -> Targets:
+    """Return their load assignments."""
+    return _assignment_targets(view, key.client, _portion(view, key), forwards=False)
+
+
+def _joined(view: View, client: ClientScope, targets: Query[PortionKey, Targets]) -> Targets:
+    """Return what is made of each portion in one; a name is in one portion alone, since it has the host in it."""
+    held = [targets(view, PortionKey(client, n)) for n in range(len(reachable_portions(view, _reachable(client))))]
+    if len(held) == 1:
+        return held[0]
+    found: dict[str, Target] = {}
+    for each in held:
+        found.update(each)
+    return found
+
+
+def _portion(view: View, key: PortionKey) -> Ruled:
+    return _ruled(view, key.client, reachable_portion(view, (_reachable(key.client), key.number)))
+
+
+def _reachable(client: ClientScope) -> ReachableKey:
+    return ReachableKey(EgressKey(client.namespace, client.sidecar), client.router)
 
 
 class NeedsScope(NamedTuple):
@@ -84,7 +131,7 @@ Ruled = Iterable[tuple[Service, Rule | None]]
 
 def _needed(view: View, scope: NeedsScope) -> Ruled:
     needs = gateway_needs(view, scope.needs)
-    return [(service, rule) for service, rule in _ruled(view, scope.client) if needs.has(service)]
+    return [(service, rule) for service, rule in _all_ruled(view, scope.client) if needs.has(service)]
 
 
 def _lacking_routes(view: View, inventory: Inventory) -> Inventory:
@@ -97,10 +144,15 @@ def _forwarded(view: View, scope: ForwardingScope) -> Ruled:
     """Return the services that a gateway passes mutual TLS through to; none without a server that asks for it."""
     if not merged_gateway(view, scope.gateway).forwards:
         return ()
-    return [(service, rule) for service, rule in _ruled(view, scope.client) if not service.mesh_external]
+    return [(service, rule) for service, rule in _all_ruled(view, scope.client) if not service.mesh_external]
 
 
 def _clusters(view: View, client: ClientScope, ruled: Ruled, *, forwards: bool) -> Inventory:
+    found = _cluster_targets(view, client, ruled, forwards=forwards)
+    return Inventory.of(found, unread_services(view, ()), _unread_rules(view, client))
+
+
+def _cluster_targets(view: View, client: ClientScope, ruled: Ruled, *, forwards: bool) -> Targets:
     plain = projected(client, Shows.CLUSTERS)
     there = projected(client, Shows.CLUSTERS | Shows.PLACE | _networks(view, client))
     found: dict[str, Target] = {}
@@ -112,10 +164,15 @@ def _clusters(view: View, client: ClientScope, ruled: Ruled, *, forwards: bool) 
             for subset in _subsets(service, rule):
                 key = ClusterKey(service, port.number, subset, rule, held, forwards)
                 found.setdefault(key.name, Target(cds_resource, key))
-    return Inventory.of(found, unread_services(view, ()), _unread_rules(view, client))
+    return found
 
 
 def _load_assignments(view: View, client: ClientScope, ruled: Ruled, *, forwards: bool) -> Inventory:
+    found = _assignment_targets(view, client, ruled, forwards=forwards)
+    return Inventory.of(found, (*unread_services(view, ()), *_unread_rules(view, client)))
+
+
+def _assignment_targets(view: View, client: ClientScope, ruled: Ruled, *, forwards: bool) -> Targets:
     mesh = mesh_config(view)
     everywhere = Shows.CLUSTERS | _networks(view, client)
     plain, there = projected(client, everywhere), projected(client, everywhere | Shows.PLACE)
@@ -134,7 +191,7 @@ def _load_assignments(view: View, client: ClientScope, ruled: Ruled, *, forwards
                 placed = service.node_local or (setting is not None and setting.depends_on_client)
                 key = LoadKey(service, port.number, subset, rule, there if placed else plain, forwards)
                 found.setdefault(key.name, Target(eds_resource, key))
-    return Inventory.of(found, (*unread_services(view, ()), *_unread_rules(view, client)))
+    return found
 
 
 def _networks(view: View, client: ClientScope) -> Shows:
@@ -155,13 +212,18 @@ def _uses_eds(service: Service, client: ClientScope) -> bool:
     return client.router and service.resolution is Resolution.PASSTHROUGH
 
 
-def _ruled(view: View, client: ClientScope) -> list[tuple[Service, Rule | None]]:
+def _all_ruled(view: View, client: ClientScope) -> Ruled:
     """Pair each service in scope with the DestinationRule this client uses for it."""
+    scope = EgressKey(client.namespace, client.sidecar)
+    return _ruled(view, client, reachable_services(view, scope, router=client.router))
+
+
+def _ruled(view: View, client: ClientScope, services: Iterable[Service]) -> Ruled:
     anything: dict[str, bool] = {}
     own = bool(destination_rules(view, client.namespace).local or destination_rules(view, client.namespace).private)
     root = bool(destination_rules(view, mesh_config(view).root_namespace).exported)
     found: list[tuple[Service, Rule | None]] = []
-    for service in reachable_services(view, EgressKey(client.namespace, client.sidecar), router=client.router):
+    for service in services:
         if service.resolution is Resolution.ALIAS:
             continue
         namespace = service.namespace
@@ -173,8 +235,7 @@ def _ruled(view: View, client: ClientScope) -> list[tuple[Service, Rule | None]]
 
 def _unread_rules(view: View, client: ClientScope) -> tuple[str, ...]:
     """Return why it is not known what some DestinationRules state that this client may use."""
-    reachable = reachable_services(view, EgressKey(client.namespace, client.sidecar), router=client.router)
-    namespaces = {client.namespace, mesh_config(view).root_namespace, *(service.namespace for service in reachable)}
+    namespaces = {client.namespace, mesh_config(view).root_namespace, *reachable_namespaces(view, _reachable(client))}
     return tuple(reason for name in sorted(namespaces) for reason in destination_rules(view, name).unread)
 
 

@@ -172,11 +172,13 @@ class Parts:
             return
         held.targets = after
         for name, target in after.items():  # first what comes: what stays under another name is not dropped in between
-            if before.get(name) != target:
+            old = before.get(name)
+            if old is not target and old != target:
                 self._add(name, target, held)
                 held.waiting[target] = None
         for name, target in before.items():
-            if after.get(name) != target:
+            new = after.get(name)
+            if new is not target and new != target:
                 self._drop(name, target, held)
                 if name not in after:
                     held.built[name] = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from controlplane.apis.mesh import MeshOutboundTrafficPolicyMode
@@ -15,6 +16,7 @@ from controlplane.model.service import Protocol, Resolution, Service
 from controlplane.registry.aliases import alias_ends
 from controlplane.registry.labels import selects
 from controlplane.registry.mesh import mesh_config
+from controlplane.registry.portions import portions
 from controlplane.registry.services import (
     best_namespace,
     foremost,
@@ -141,6 +143,32 @@ def reachable_services(view: View, key: EgressKey, *, router: bool = False) -> t
     if key.sidecar is None:
         return default_merged(view, key.namespace).services
     return egress_scope(view, key).services
+
+
+class ReachableKey(NamedTuple):
+    """The services that a client reaches, a sidecar or a gateway."""
+
+    scope: EgressKey
+    router: bool
+
+
+@query
+def reachable_portions(view: View, key: ReachableKey) -> tuple[tuple[Service, ...], ...]:
+    """Return the services that clusters are made for in portions."""
+    return portions(reachable_services(view, key.scope, router=key.router), attrgetter("hostname"))
+
+
+@query
+def reachable_portion(view: View, key: tuple[ReachableKey, int]) -> tuple[Service, ...]:
+    """Return one portion of them; a change of others stops here."""
+    found, number = reachable_portions(view, key[0]), key[1]
+    return found[number] if number < len(found) else ()
+
+
+@query
+def reachable_namespaces(view: View, key: ReachableKey) -> frozenset[str]:
+    """Return the namespaces that these services are of."""
+    return frozenset([service.namespace for service in reachable_services(view, key.scope, router=key.router)])
 
 
 @query

@@ -17,6 +17,7 @@ from controlplane.frontends import FRONTENDS
 from controlplane.model import kinds
 from controlplane.model.objects import ChangeSet, Object, ObjectKey
 from controlplane.model.proxy import Locality, Proxy
+from controlplane.registry import portions
 from controlplane.registry.store import Registry
 from controlplane.snapshots import ResourceType
 from tests.compiler.histories import PROXIES, edit, manifest, parsed
@@ -98,9 +99,15 @@ class History:
 
 @pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(rng=strategies.randoms(use_true_random=True), steps=strategies.integers(1, 60))
-def test_kept_snapshots_equal_a_build_from_scratch(rng: random.Random, steps: int) -> None:
+@given(
+    rng=strategies.randoms(use_true_random=True),
+    steps=strategies.integers(1, 60),
+    many=strategies.sampled_from((1, 512)),
+)
+def test_kept_snapshots_equal_a_build_from_scratch(rng: random.Random, steps: int, many: int) -> None:
     """After any history each kept snapshot is, byte for byte, that of a fresh compiler; nothing is left at its end.
+
+    Lists are made in portions, also where they are as short as here (``many``), or are not.
 
     Objects change while snapshots are built for others, proxies come, go before they are served, come back, and are
     there twice, classes retire; between any two steps of a build.
@@ -115,7 +122,29 @@ def test_kept_snapshots_equal_a_build_from_scratch(rng: random.Random, steps: in
                 await assert_as_from_scratch(past.compiler, past.sessions, f"step {step}")
         await past.end()
 
-    run(history())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(portions, "MANY", many)
+        run(history())
+
+
+@settings(max_examples=8, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rng=strategies.randoms(use_true_random=True))
+def test_lists_in_portions_give_what_whole_ones_give(rng: random.Random) -> None:
+    """The kept snapshots are made with the shortest lists divided, those from scratch with none."""
+
+    async def history(patch: pytest.MonkeyPatch) -> None:
+        past = History(rng)
+        for step in range(24):
+            patch.setattr(portions, "MANY", 1)
+            await past.step()
+            if step % 8 == 7:
+                await past.settled()
+                patch.setattr(portions, "MANY", 1 << 30)
+                await assert_as_from_scratch(past.compiler, past.sessions, f"step {step}")
+        await past.end()
+
+    with pytest.MonkeyPatch.context() as patch:
+        run(history(patch))
 
 
 def _mesh(count: int) -> list[Object]:

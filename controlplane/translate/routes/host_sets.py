@@ -47,9 +47,11 @@ NEUTRAL = ListenerKey(EgressKey("", None), 0)
 class BuiltHosts:
     """Virtual hosts without clashing domains, sorted by name, and the keys they were made from.
 
+    ``digest`` is that of all: the first to be compared, so that others are found to be others at once.
     ``catches_all`` says whether one is for every host there is.
     """
 
+    digest: int
     keys: tuple[VirtualHostKey, ...]
     hosts: tuple[EncodedVirtualHost, ...]
     catches_all: bool
@@ -124,11 +126,13 @@ def built(view: View, key: HostsKey) -> BuiltHosts:
     order = sorted(range(len(hosts)), key=[host.name for host in hosts].__getitem__)
     kept = [index for index in order if hosts[index].domains]
     held = tuple([hosts[index] for index in kept])
+    encoded = EncodedHosts.of(held)
     return BuiltHosts(
+        digest=encoded.digest,
         keys=tuple([keys[index] for index in kept]),
         hosts=held,
         catches_all="*" in domains,
-        encoded=EncodedHosts.of(held),
+        encoded=encoded,
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
+from operator import attrgetter
 from typing import NamedTuple
 
 from controlplane.engine.recording import query
@@ -11,6 +13,7 @@ from controlplane.model.proxy_class import ClientScope, LabelPairs
 from controlplane.model.service import Resolution, Service
 from controlplane.registry.aliases import aliases
 from controlplane.registry.destination_rules import rule_for
+from controlplane.registry.portions import portions
 from controlplane.registry.scopes import covers
 from controlplane.registry.store import View
 from controlplane.translate.routes.claims import (
@@ -77,7 +80,7 @@ class _ServiceKeys:
         self._view = view
         self._key = key
         self._shortening: Shortening = shortening(key.domain)
-        self._aliases = self._alias_names()
+        self._aliases = alias_names(view, key)
 
     def http_ports(self, service: Service) -> tuple[int, ...]:
         """Return the ports of a service that are meant and that requests are routed for."""
@@ -103,39 +106,72 @@ class _ServiceKeys:
             routes,
         )
 
-    def _alias_names(self) -> dict[str, tuple[Alias, ...]]:
-        found = aliases(self._view, self._key.listener.egress.namespace)
-        if not found:
-            return {}
-        imported = {service.key for service in listener_services(self._view, self._key.listener).every}
-        return {
-            host: tuple(
-                Alias(service.hostname, self._shortening.of(service.hostname))
-                for service in held
-                if service.key in imported
-            )
-            for host, held in found.items()
-        }
+
+@query
+def alias_names(view: View, key: HostsKey) -> Mapping[str, tuple[Alias, ...]]:
+    """Return the other names of each host that ExternalName services give it."""
+    found = aliases(view, key.listener.egress.namespace)
+    if not found:
+        return {}
+    how = shortening(key.domain)
+    imported = {service.key for service in listener_services(view, key.listener).every}
+    return {
+        host: tuple(Alias(service.hostname, how.of(service.hostname)) for service in held if service.key in imported)
+        for host, held in found.items()
+    }
+
+
+Place = tuple[str, int]
+"""A host, and a port."""
 
 
 @query
-def own_routes(view: View, key: HostsKey) -> Mapping[tuple[str, int], VirtualHostKey]:
+def own_routes(view: View, key: HostsKey) -> Mapping[Place, VirtualHostKey]:
     """Return the virtual hosts that services have where no VirtualService routes them, by host and port.
 
-    A change to VirtualServices makes no difference to it.
+    A change to VirtualServices makes no difference to it. They are in the order of the services.
     """
-    keys, found = _ServiceKeys(view, key), dict[tuple[str, int], VirtualHostKey]()
+    services = ServicesKey(key.listener, key.port)
+    found: dict[str, tuple[tuple[Place, VirtualHostKey], ...]] = {}
+    for number in range(len(service_portions(view, services))):
+        found.update(portion_of_routes(view, (key, number)))
+    return dict(chain.from_iterable(map(found.__getitem__, services_by_host(view, services))))
+
+
+@query
+def service_portions(view: View, key: ServicesKey) -> tuple[tuple[Service, ...], ...]:
+    """Return the services of a port in portions."""
+    return portions(services_by_host(view, key).values(), attrgetter("hostname"))
+
+
+@query
+def service_portion(view: View, key: tuple[ServicesKey, int]) -> tuple[Service, ...]:
+    """Return one portion of them; a change of others stops here."""
+    found, number = service_portions(view, key[0]), key[1]
+    return found[number] if number < len(found) else ()
+
+
+@query
+def portion_of_routes(
+    view: View, portion: tuple[HostsKey, int]
+) -> Mapping[str, tuple[tuple[Place, VirtualHostKey], ...]]:
+    """Return the virtual hosts of each host of a portion of services."""
+    key, number = portion
+    keys, found = _ServiceKeys(view, key), dict[str, tuple[tuple[Place, VirtualHostKey], ...]]()
     hashed = hashed_hosts(view, ())
     may_hash = bool(hashed)
     egress = key.listener.egress
     client = ClientScope(egress.namespace, sidecar=egress.sidecar, labels=key.labels)
-    for host, service in services_by_host(view, ServicesKey(key.listener, key.port)).items():
+    for service in service_portion(view, (ServicesKey(key.listener, key.port), number)):
+        host = service.hostname
         if service.resolution is Resolution.ALIAS:
+            found[host] = ()
             continue
         rule = rule_for(view, client, service) if may_hash and hashed.may_hash(host) else None
-        for port in keys.http_ports(service):
-            each = keys.of(service, port, None)
-            found[host, port] = each if rule is None else each._replace(hash_policy=service_hash(rule, port))
+        held = [((host, port), keys.of(service, port, None)) for port in keys.http_ports(service)]
+        if rule is not None:
+            held = [(place, each._replace(hash_policy=service_hash(rule, place[1]))) for place, each in held]
+        found[host] = tuple(held)
     return found
 
 
