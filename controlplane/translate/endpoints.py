@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from ipaddress import ip_address
 from operator import itemgetter
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
 from controlplane.apis.common import MAX_PORT
 from controlplane.apis.destination_rule import ClientTLSMode
-from controlplane.documents.words import is_ipv4
+from controlplane.documents.words import is_ipv4, is_plain_ipv4
 from controlplane.engine.recording import Query
 from controlplane.model.cluster_names import outbound_name, sni
 from controlplane.model.objects import Labels
@@ -144,8 +143,9 @@ def _is_plain(message: ClusterLoadAssignment) -> bool:
     return True
 
 
-@lru_cache(maxsize=65536)
 def _is_address(text: str) -> bool:
+    if is_plain_ipv4(text):
+        return True
     try:
         ip_address(text)
     except ValueError:
