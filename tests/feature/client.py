@@ -307,13 +307,20 @@ def stream(channel: Any, variant: Variant) -> Any:
 
 @asynccontextmanager
 async def connected(
-    address: str, variant: Variant = Variant.DELTA, node_id: str = NODE_ID, proof: Proof | None = None
+    address: str,
+    variant: Variant = Variant.DELTA,
+    node_id: str = NODE_ID,
+    proof: Proof | None = None,
+    known: Held | None = None,
 ) -> AsyncIterator[Client]:
-    """Connect a proxy and wait until it has everything; fail afterwards if a response broke the protocol."""
+    """Connect a proxy and wait until it has everything; fail afterwards if a response broke the protocol.
+
+    ``known`` is what it has from another stream.
+    """
     async with proof.channel(address) if proof is not None else grpc.aio.insecure_channel(address) as channel:
         await in_time(channel.channel_ready())  # a call fails where the first attempt to connect does
         call = stream(channel, variant)(metadata=proof.metadata if proof is not None else ())
-        client = Client(variant, call, Node(id=node_id))
+        client = Client(variant, call, Node(id=node_id), known)
         task = asyncio.create_task(client.run())
         try:
             await client.until(lambda: client.complete, "a complete configuration")
