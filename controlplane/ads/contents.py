@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import compress
 from operator import is_, is_not
@@ -38,6 +38,22 @@ class Difference(NamedTuple):
 
 
 _NO_DIFFERENCE = Difference(NO_NAMES, NO_NAMES)
+
+
+class _Versions(Mapping[str, str]):
+    """The versions of resources, which are not listed a second time: there are as many as the mesh is large."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+
+    def __getitem__(self, name: str) -> str:
+        return self._resources[name].version
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._resources)
+
+    def __len__(self) -> int:
+        return len(self._resources)
 
 
 class Contents:
@@ -73,7 +89,7 @@ class Contents:
     @cached_property
     def versions(self) -> Mapping[str, str]:
         """The version of each name, as a reconnecting delta client states them."""
-        return {name: resource.version for name, resource in self.resources.items()}
+        return _Versions(self.resources)
 
     def named(self, type_: ResourceType) -> Names:
         """Return all names of a type that these resources refer to."""

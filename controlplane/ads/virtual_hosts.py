@@ -49,21 +49,21 @@ def route_of(name: str) -> str:
     return name.rpartition("/")[0]
 
 
-class _Pieces:
+class Pieces:
     """What pieces of a route configuration hold, shared by all that have them: ``single`` by their positions.
 
     ``before`` are pieces that they are probably much like: then only what is different is looked at.
     """
 
-    def __init__(self, route: str, pieces: tuple[bytes, ...], before: _Pieces | None = None) -> None:
+    def __init__(self, route: str, pieces: tuple[bytes, ...], before: Pieces | None = None) -> None:
         self.pieces = pieces
-        self._differences: weakref.WeakKeyDictionary[_Pieces, frozenset[str]] = weakref.WeakKeyDictionary()
+        self._differences: weakref.WeakKeyDictionary[Pieces, frozenset[str]] = weakref.WeakKeyDictionary()
         if before is None or not self._follow(route, before):
             self._begin(route)
 
     def _begin(self, route: str) -> None:
         self.single = [_single(route, piece) for piece in self.pieces]
-        self.hosts = _by_name(self.single)
+        self.hosts: dict[str, Resource] = _by_name(self.single)
         self._plain = len(self.hosts) == len(self.pieces)  # each is a virtual host of a name of its own
         self.rest: list[bytes] = []
         for piece, found in zip(self.pieces, self.single, strict=True):
@@ -71,7 +71,7 @@ class _Pieces:
                 self.rest.extend(_cut(route, piece, self.hosts))
         self.names = _one_set(frozenset(self.hosts))
 
-    def _follow(self, route: str, before: _Pieces) -> bool:
+    def _follow(self, route: str, before: Pieces) -> bool:
         """Take over what is the same; return whether that and what differs are all there is."""
         start, old_end, new_end = changed_range(before.pieces, self.pieces)
         come = [_single(route, piece) for piece in self.pieces[start:new_end]]
@@ -90,7 +90,7 @@ class _Pieces:
         self._differences[before] = other
         return True
 
-    def differing(self, before: _Pieces) -> frozenset[str]:
+    def differing(self, before: Pieces) -> frozenset[str]:
         """Return the names that mean something else than in ``before``, found out once for all that have both."""
         found = self._differences.get(before)
         if found is None:
@@ -111,7 +111,7 @@ class SplitRoute:
     an answer, and takes that for one ("the management server returns empty resources").
     """
 
-    def __init__(self, whole: Resource, parts: Sequence[tuple[_Pieces, Mapping[int, bytes]]]) -> None:
+    def __init__(self, whole: Resource, parts: Sequence[tuple[Pieces, Mapping[int, bytes]]]) -> None:
         self.whole = whole
         self.parts = tuple(held for held, _ in parts)
         swapped = [
@@ -157,7 +157,7 @@ class SplitRoute:
         return frozenset().union(swapped, was.keys() - own.keys(), *shared)
 
 
-def _listed(route: str, held: _Pieces, swaps: Mapping[int, bytes]) -> Iterator[Resource]:
+def _listed(route: str, held: Pieces, swaps: Mapping[int, bytes]) -> Iterator[Resource]:
     """Yield the virtual hosts of pieces of which some are replaced."""
     for position, each in enumerate(held.single):
         found = _single(route, swaps[position]) if position in swaps else each
@@ -186,6 +186,19 @@ class SplitHosts(Mapping[str, Resource]):
     def __len__(self) -> int:
         return self._size
 
+    @property
+    def shared(self) -> tuple[Pieces, ...]:
+        """What others hold too: each the same object for all."""
+        return tuple([part for each in self.routes.values() for part in each.parts])
+
+    @property
+    def own(self) -> Mapping[str, Resource]:
+        """What these have beyond that, or in place of it."""
+        found: dict[str, Resource] = {}
+        for each in self.routes.values():
+            found |= each.own
+        return found
+
     def items(self) -> ItemsView[str, Resource]:
         """Return all at once, which is many times faster than one by one."""
         found: dict[str, Resource] = {}
@@ -210,8 +223,8 @@ class Splitter:
 
     def __init__(self) -> None:
         self._known: weakref.WeakValueDictionary[int, SplitRoute] = weakref.WeakValueDictionary()
-        self._pieces: weakref.WeakValueDictionary[tuple[str, int], _Pieces] = weakref.WeakValueDictionary()
-        self._latest: weakref.WeakValueDictionary[str, _Pieces] = weakref.WeakValueDictionary()  # of many pieces
+        self._pieces: weakref.WeakValueDictionary[tuple[str, int], Pieces] = weakref.WeakValueDictionary()
+        self._latest: weakref.WeakValueDictionary[str, Pieces] = weakref.WeakValueDictionary()  # of many pieces
 
     def split(self, whole: Resource) -> SplitRoute | None:
         """Return both halves; ``None`` where it stays in one piece.
@@ -227,11 +240,11 @@ class Splitter:
             found = self._known[id(whole)] = SplitRoute(whole, parts)
         return found
 
-    def _of(self, route: str, pieces: tuple[bytes, ...]) -> _Pieces:
+    def _of(self, route: str, pieces: tuple[bytes, ...]) -> Pieces:
         found = self._pieces.get((route, id(pieces)))
         if found is None:
             many = len(pieces) > _FEW_PIECES
-            found = self._pieces[route, id(pieces)] = _Pieces(route, pieces, self._latest.get(route) if many else None)
+            found = self._pieces[route, id(pieces)] = Pieces(route, pieces, self._latest.get(route) if many else None)
             if many:
                 self._latest[route] = found
         return found

@@ -14,7 +14,7 @@ import secrets
 import weakref
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache, cached_property, lru_cache
+from functools import cache
 from typing import Any, NamedTuple
 
 from envoy.config.core.v3.base_pb2 import Node
@@ -26,6 +26,8 @@ from controlplane.ads.delta_request_pb2 import DeltaRequest, HeldVersion
 from controlplane.ads.fields import sized, varint
 from controlplane.ads.refusal import Refusal, StreamRefused
 from controlplane.ads.responses import Plan
+from controlplane.ads.stated import Stated, entries
+from controlplane.ads.virtual_hosts import Pieces
 from controlplane.ads.watch import ECDS, SDS, TYPES, Request, Variant
 from controlplane.limits import Limits, Reached, unheard
 from controlplane.rope import Body, Rope, tied
@@ -220,34 +222,6 @@ def _delta_entries(resources: Iterable[Resource]) -> Iterator[Body]:
         yield body
 
 
-class _Stated:
-    """Contents as bytes of a request: names, and entries of ``initial_resource_versions`` with what they say."""
-
-    def __init__(self, contents: Contents) -> None:
-        self._versions = contents.versions
-        self.names = _encoded_names(contents.names)
-        self.entries = frozenset(map(_held_entry, self._versions, self._versions.values()))
-
-    @cached_property
-    def versions(self) -> Mapping[bytes, tuple[str, str]]:
-        """Name and version by entry."""
-        return {_held_entry(*held): held for held in self._versions.items()}
-
-
-@lru_cache(maxsize=16)
-def _encoded_names(names: Names) -> frozenset[bytes]:
-    return frozenset(map(str.encode, names))
-
-
-@lru_cache(maxsize=1 << 14)
-def _held_entry(name: str, version: str) -> bytes:
-    """Encode an entry of ``initial_resource_versions``; contents that share a resource mostly share the object.
-
-    That is a few MB when full, and four times as fast for a class whose resources are those of another one.
-    """
-    return sized(1, name.encode()) + sized(2, version.encode())
-
-
 class Decoder:
     """Decodes requests of one variant, with the least work for those that many proxies send alike."""
 
@@ -255,7 +229,8 @@ class Decoder:
         self._variant = variant
         self._limits = limits or Limits()
         self._reached = reached
-        self._stated: weakref.WeakKeyDictionary[Contents, _Stated] = weakref.WeakKeyDictionary()
+        self._stated: weakref.WeakKeyDictionary[Contents, Stated] = weakref.WeakKeyDictionary()
+        self._shared: weakref.WeakKeyDictionary[Pieces, frozenset[bytes]] = weakref.WeakKeyDictionary()
         self._named: OrderedDict[bytes, Names] = OrderedDict()
         self._named_bytes = 0
         self._introduced: tuple[bytes, Message] | None = None  # a first request, until it is read as a request
@@ -338,7 +313,7 @@ class Decoder:
     def _held(self, entries: Sequence[bytes], contents: Contents) -> Mapping[str, str]:
         """Return ``initial_resource_versions``; most or all of its entries are what the proxy would be sent now."""
         stated = self._statement(contents)
-        if len(entries) == len(stated.entries) and set(entries) == stated.entries:
+        if stated.is_all(entries):
             return contents.versions
         self._check(entries, of_entries=2)
         return dict([stated.versions.get(entry) or self._held_version(entry) for entry in entries])
@@ -360,11 +335,17 @@ class Decoder:
         self._reached(limit)
         return StreamRefused(Refusal.TOO_MANY, f"{what} {most}")
 
-    def _statement(self, contents: Contents) -> _Stated:
+    def _statement(self, contents: Contents) -> Stated:
         stated = self._stated.get(contents)
         if stated is None:
-            stated = self._stated[contents] = _Stated(contents)
+            stated = self._stated[contents] = Stated(contents, self._entries_of)
         return stated
+
+    def _entries_of(self, pieces: Pieces) -> frozenset[bytes]:
+        found = self._shared.get(pieces)
+        if found is None:
+            found = self._shared[pieces] = entries(pieces.hosts)
+        return found
 
     def _names(self, message: DiscoveryRequest) -> Names:
         """Return the names of a SotW request, which repeats all of them with every acknowledgement."""

@@ -18,7 +18,7 @@ from controlplane.ads.protocol import offer, receive
 from controlplane.ads.responses import Plan, respond
 from controlplane.ads.virtual_hosts import SplitRoute, Splitter, route_of, takes_virtual_hosts
 from controlplane.ads.watch import CDS, RDS, VHDS, Kind, Request, StreamState, Variant
-from controlplane.ads.wire import Encoder
+from controlplane.ads.wire import Decoder, Encoder
 from controlplane.model.proxy import Proxy
 from controlplane.rope import Rope, Strand
 from controlplane.snapshots import Resource, ResourceType, Snapshot
@@ -133,6 +133,25 @@ async def test_an_answer_of_a_proxy_lists_no_versions() -> None:
     assert "versions" not in vars(served.of(V))
     assert served.of(V).versions == {name: each.version for name, each in served.of(V).resources.items()}
     assert set(served.of(V).versions) == {"80/a", "80/b"}
+
+
+@pytest.mark.parametrize("changed", [None, "80/h0", "80/h3"])
+def test_a_proxy_that_comes_back_states_what_it_is_served(changed: str | None) -> None:
+    """Its own virtual hosts and those that all have; in an order of its own, and in another version it is not that."""
+    fields = tuple(_piece(f"h{number}", 0) for number in range(5))
+    strand = Strand.of(fields).swapping({0: _piece("h0", 1)})
+    cache, whole = SnapshotCache(), Resource(R, "80", "1", Rope([strand]))
+    plain = Resource(R, "80", "2", Rope([Strand.of(fields)]))
+    for each in (whole, plain):
+        served = cache.served(Snapshot(1, {R: {"80": each}}), split=True)
+        contents = served.of(V)
+        said = {name: held.version for name, held in reversed(sorted(contents.resources.items()))}
+        if changed is not None:
+            said[changed] = "another"
+        request = DeltaDiscoveryRequest(type_url=VHDS, initial_resource_versions=said)
+        held = Decoder(Variant.DELTA).request(request.SerializeToString(), served).held
+        assert (held is contents.versions) is (changed is None)
+        assert held == said
 
 
 def test_a_listener_of_its_own_keeps_its_route_in_one_piece() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ async def test_a_proxy_that_goes_to_another_replica_is_sent_nothing(replicas: tu
             other.write(f"{number}.yaml", each)
             name = f"order-{number}.test"
             other.write("order.yaml", _seen(name))
-            await client.until(lambda name=name: client.has(CDS, cluster(name, port=7000)), name)
+            await client.until(partial(client.has, CDS, cluster(name, port=7000)), name)
         other.remove("order.yaml")
         await client.until(lambda: client.bodies() == _bodies(before) and client.complete, "what the first one says")
         assert client.copy() == before, "in the same versions"
