@@ -145,7 +145,7 @@ def test_a_proxy_that_comes_back_states_what_it_is_served(changed: str | None) -
     for each in (whole, plain):
         served = cache.served(Snapshot(1, {R: {"80": each}}), split=True)
         contents = served.of(V)
-        said = {name: held.version for name, held in reversed(sorted(contents.resources.items()))}
+        said = {name: held.version for name, held in sorted(contents.resources.items(), reverse=True)}
         if changed is not None:
             said[changed] = "another"
         request = DeltaDiscoveryRequest(type_url=VHDS, initial_resource_versions=said)
