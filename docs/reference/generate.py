@@ -34,6 +34,7 @@ from controlplane.model.proxy import Proxy
 from controlplane.settings import Settings
 from controlplane.settings.durations import format_duration
 from controlplane.settings.options import environment_variable, flag, option
+from controlplane.wiring import look_alikes  # noqa: F401 - its metrics are there once it is imported
 from docs.reference.log_events import events
 
 HERE = Path(__file__).parent
