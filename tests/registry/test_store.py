@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from controlplane.apis.peer_authentication import PeerAuthentication
 from controlplane.model import kinds
 from controlplane.model.objects import ChangeSet, Meta, Object, ObjectKey
 from controlplane.registry.store import INDEXES, Fact, Registry
@@ -23,11 +24,14 @@ def test_indexes_are_those_of_the_objects_that_are_there() -> None:
     kinds_there = {key.kind for key in registry.objects}
     for kind in kinds_there:
         assert list(registry.keys(kind)) == sorted(key for key in registry.objects if key.kind == kind)
-    for kind, indexes in INDEXES.items():
-        for name, keys_of in indexes.items():
-            held = [(under, key) for key, obj in registry.objects.items() if key.kind == kind for under in keys_of(obj)]
-            for under in {under for under, _ in held}:
-                assert list(registry.indexed(name, under)) == sorted(key for each, key in held if each == under)
+    for name in {name for indexes in INDEXES.values() for name in indexes}:
+        held = [
+            (under, key)
+            for key, obj in registry.objects.items()
+            for under in INDEXES.get(key.kind, {}).get(name, lambda _: ())(obj)
+        ]
+        for under in {under for under, _ in held}:
+            assert list(registry.indexed(name, under)) == sorted(key for each, key in held if each == under)
 
 
 def _pods(count: int) -> tuple[Object, ...]:
@@ -74,7 +78,9 @@ def test_an_object_that_cannot_be_indexed_costs_itself_only() -> None:
 def test_an_index_lists_its_keys_in_order_however_many() -> None:
     """Few keys are held otherwise than many: the number goes up, and down again."""
     rng, registry, held = random.Random(1), Registry(), set[ObjectKey]()
-    every = [Object(kinds.PEER_AUTHENTICATION, Meta("shop", f"p{number:02}"), None) for number in range(20)]
+    every = [
+        Object(kinds.PEER_AUTHENTICATION, Meta("shop", f"p{number:02}"), PeerAuthentication()) for number in range(20)
+    ]
     for step in range(400):
         obj = rng.choice(every)
         if rng.random() < (0.7 if step < 200 else 0.3):
