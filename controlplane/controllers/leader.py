@@ -33,6 +33,8 @@ INGRESS = "istio-leader"
 """The Lease of who writes the status of Ingresses."""
 MACHINES = "istio-workload-entry-cleanup"
 """The Lease of who removes the WorkloadEntries of machines that are gone."""
+TAINTS = "istio-node-untaint"
+"""The Lease of who takes the taint off nodes that have the CNI plugin."""
 ADDRESSES = "istio-ip-autoallocate"
 """The Lease of who writes the automatic addresses of ServiceEntries."""
 

@@ -28,6 +28,8 @@ _LEASES = (
     "istio-ip-autoallocate",
     "istio-leader",
     "istio-namespace-controller-election",
+    "istio-node-untaint",
+    "istio-workload-entry-cleanup",
 )
 _HELM = "Helm"
 _LAST = ("CustomResourceDefinition", "Namespace")

@@ -70,6 +70,17 @@ class Settings(Limits):
     watch_namespaces: Annotated[
         str, Option(KUBE_CLUSTER, "Namespaces to read, separated by commas; by default all.")
     ] = ""
+    untaint_nodes: Annotated[
+        bool,
+        Option(
+            KUBE_CLUSTER,
+            "Whether the taint cni.istio.io/not-ready is taken off nodes where the agent of the CNI plugin is ready.",
+            "PILOT_ENABLE_NODE_UNTAINT_CONTROLLERS",
+        ),
+    ] = False
+    cni_namespace: Annotated[
+        str, Option(KUBE_CLUSTER, "With --untaint-nodes: namespace of these agents; by default the control plane's.")
+    ] = ""
     domain_suffix: Annotated[str, Option(SOURCES, "DNS domain of the Kubernetes cluster.")] = "cluster.local"
     cluster_id: Annotated[str, Option(SOURCES, "Name of the Kubernetes cluster.", "CLUSTER_ID")] = "Kubernetes"
 
@@ -283,7 +294,7 @@ class Settings(Limits):
             raise ValueError("--no-plaintext leaves no port for proxies: --secure-port is needed too")
 
     def _check_kube_cluster(self) -> None:
-        for name in ("kubeconfig", "context", "watch_namespaces"):
+        for name in ("kubeconfig", "context", "watch_namespaces", "untaint_nodes", "cni_namespace"):
             if self.config_dir is not None and getattr(self, name):
                 raise ValueError(f"{flag(name)} is about a cluster, and --config-dir serves files instead of one")
         if _LABEL_VALUE.fullmatch(self.revision) is None:

@@ -29,7 +29,7 @@ from controlplane.logs.levels import levels
 from controlplane.model import kinds
 from controlplane.model.feeds import Feed
 from controlplane.model.objects import ChangeSet, ObjectKey
-from controlplane.registry.mesh import MESH_KEY, mesh
+from controlplane.registry.mesh import MESH_KEY, SYSTEM_NAMESPACE, mesh
 from controlplane.registry.store import Registry
 from controlplane.settings import Settings
 from controlplane.snapshots import ResourceType
@@ -225,12 +225,17 @@ class ControlPlane:
             return
         self._supervisor.start("authority", partial(self._keep_trust, self._trust))
         if self._cluster is not None:
-            from controlplane.controllers.leader import MACHINES  # noqa: PLC0415 - the Kubernetes client loads slowly
+            from controlplane.controllers.leader import MACHINES, TAINTS  # noqa: PLC0415 - the Kubernetes client loads slowly
             from controlplane.wiring.status_writers import status_writers  # noqa: PLC0415 - as above
 
-            broadcasts, signals = self._analysis.broadcasts, self._take_signals
+            broadcasts, signals, settings = self._analysis.broadcasts, self._take_signals, self._settings
             for writer in status_writers(self._cluster, self._registry, self._problems, broadcasts, signals):
                 self._trust.lead(writer.name, writer.lease, writer.work)
+            if settings.untaint_nodes and self._cluster.client is not None:
+                from controlplane.controllers.untaint import Untaint  # noqa: PLC0415 - as above
+
+                untaint = Untaint(self._cluster.client, settings.cni_namespace or SYSTEM_NAMESPACE, signals=signals)
+                self._trust.lead("taints of nodes", TAINTS, untaint.run)
             if (registering := self._machines.registration) is not None:
                 self._supervisor.start("registration of machines", registering.run)
                 sweep = partial(registering.sweep, partial(entries, self._registry))

@@ -208,6 +208,7 @@ ISTIODS: dict[str, tuple[str, str, Any]] = {
     "K8S_SIGNER": ("example.com/signer", "csr_signer", "example.com/signer"),
     "CERT_SIGNER_DOMAIN": ("example.com", "csr_signer_domain", "example.com"),
     "PILOT_CERT_PROVIDER": ("k8s.io/example.com/signer", "cert_provider", "k8s.io/example.com/signer"),
+    "PILOT_ENABLE_NODE_UNTAINT_CONTROLLERS": ("true", "untaint_nodes", True),
     "ROOT_CA_DIR": ("/ca", "ca_dir", Path("/ca")),
 }
 DEPLOY = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()

@@ -38,6 +38,7 @@ EVERYTHING: dict[str, Any] = {
         "traceSampling": 12.5,
         "keepaliveMaxServerConnectionAge": "5m",
         "cni": {"enabled": True, "provider": "multus"},
+        "taint": {"enabled": True, "namespace": "plugins"},
     },
     "pdb": {"maxUnavailable": "25%"},
     "autoscaleBehavior": {"scaleDown": {"stabilizationWindowSeconds": 60}},
