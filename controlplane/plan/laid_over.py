@@ -66,7 +66,7 @@ def laid_over(
         if key in given:
             repeated.append(Repeated(key, given[key], each.source))
         if isinstance(result, Parsed):
-            doubts[key] = Doubt.of(result)
+            doubts[key] = Doubt.of(result, each.value)
         given[key] = each.source
         merged[key] = each
     for text in delete:

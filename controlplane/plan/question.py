@@ -118,9 +118,9 @@ class Doubt:
     reason: str
 
     @classmethod
-    def of(cls, parsed: Parsed) -> tuple[Doubt, ...]:
-        """Return the doubts about an object."""
-        found = []
+    def of(cls, parsed: Parsed, value: object) -> tuple[Doubt, ...]:
+        """Return the doubts about an object, which was written as ``value``."""
+        found = list(_outside_spec(parsed.object, value))
         for text in parsed.warnings:
             path, colon, reason = text.partition(": ")
             named = bool(colon) and path.startswith(ROOT)
@@ -161,7 +161,7 @@ def meant(question: Question, registry: Registry) -> Meant:
             if (first := upserts.get(key)) is not None:
                 repeated.append(Repeated(key, first.meta.source, each.source))
             upserts[key] = _stored(result.object, registry)
-            doubts[key] = (*Doubt.of(result), *_outside_spec(result.object, each.value))
+            doubts[key] = Doubt.of(result, each.value)
         elif isinstance(result, Rejected):
             rejections.append(result)
         elif isinstance(result, Unused):

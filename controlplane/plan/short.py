@@ -44,7 +44,9 @@ def _reach(answer: Json) -> str:
     return f"{totals['proxies']} of {answer['proxyCount']} proxies of the replica that was asked: {sizes}{ends}"
 
 
-def _name(obj: Json) -> str:
+def _name(obj: Json | None) -> str:
+    if obj is None:
+        return "a resource"
     name = f"{obj['namespace']}/{obj['name']}" if obj["namespace"] else obj["name"]
     return f"{obj['kind']} {name}"
 

@@ -67,6 +67,12 @@ async def test_a_service_and_its_pods(tmp_path: Path) -> None:
         "WARNING: the pod has no proxy and is not in the mesh",
         "WARNING: the pod is not ready: slow",
     ]
+    assert "   Matching subsets: v1\n      (Non-matching subsets v2)\n" in result.out
+    labelled = both.read_text(encoding="utf-8").rpartition("---\n")
+    both.write_text(f"{labelled[0]}---\n{labelled[2].replace('version: v1', 'version: v2')}", encoding="utf-8")
+    of_both = await run("describe", "service", "reviews", "-n", "shop", "-f", str(both))
+    assert "   Matching subsets: v1,v2\n" in of_both.out
+    assert "Non-matching" not in of_both.out
     result = await run("describe", "svc", "reviews", "-n", "shop", "-f", str(both), "--ignoreUnmeshed")
     assert "reviews-v2-b" not in result.out
 
