@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from controlplane.cli.asking.where import ContextOption, KubeconfigOption, SystemOption
 from controlplane.cli.plain import PlainCommand
 from controlplane.printable import printable
 
@@ -120,15 +121,9 @@ def analyze(
         Path | None,
         typer.Option("--meshConfigFile", "--mesh-config-file", metavar="FILE", help="The mesh configuration."),
     ] = None,
-    istio_namespace: Annotated[
-        str, typer.Option("-i", "--istioNamespace", metavar="NAME", help="The namespace of the control plane.")
-    ] = "istio-system",
-    kubeconfig: Annotated[
-        str, typer.Option("-c", "--kubeconfig", metavar="FILE", help="The file that names clusters, as kubectl's.")
-    ] = "",
-    context: Annotated[
-        str, typer.Option("--context", metavar="NAME", help="The cluster, as the kubeconfig names its context.")
-    ] = "",
+    istio_namespace: SystemOption = "istio-system",
+    kubeconfig: KubeconfigOption = "",
+    context: ContextOption = "",
     remote_contexts: Annotated[
         list[str] | None,
         typer.Option("--remote-contexts", metavar="NAME", help="Look at the cluster of this context too; repeatable."),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from controlplane.cli.asking.where import ContextOption, KubeconfigOption, SystemOption
 from controlplane.cli.fetch import fail
 from controlplane.cli.plain import PlainCommand, PlainGroup
 from controlplane.printable import printable
@@ -31,15 +32,6 @@ FilenameOption = Annotated[
 ]
 NamespaceOption = Annotated[
     str, typer.Option("-n", "--namespace", metavar="NAME", help="The namespace of a bare name.")
-]
-SystemOption = Annotated[
-    str, typer.Option("-i", "--istioNamespace", metavar="NAME", help="The namespace of the control plane.")
-]
-KubeconfigOption = Annotated[
-    str, typer.Option("-c", "--kubeconfig", metavar="FILE", help="The file that names clusters, as kubectl's.")
-]
-ContextOption = Annotated[
-    str, typer.Option("--context", metavar="NAME", help="The cluster, as the kubeconfig names its context.")
 ]
 
 

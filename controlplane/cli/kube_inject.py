@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from controlplane.cli.asking.where import ContextOption, KubeconfigOption, SystemOption
 from controlplane.cli.plain import PlainCommand
 from controlplane.printable import printable
 
@@ -50,15 +51,9 @@ def kube_inject(
             help="Whether a cluster states what no file does; by default where kubectl would find one.",
         ),
     ] = None,
-    istio_namespace: Annotated[
-        str, typer.Option("-i", "--istioNamespace", metavar="NAME", help="The control plane's namespace there.")
-    ] = "istio-system",
-    kubeconfig: Annotated[
-        str, typer.Option("-c", "--kubeconfig", metavar="FILE", help="The file that names clusters, as kubectl's.")
-    ] = "",
-    context: Annotated[
-        str, typer.Option("--context", metavar="NAME", help="The cluster, as the kubeconfig names its context.")
-    ] = "",
+    istio_namespace: SystemOption = "istio-system",
+    kubeconfig: KubeconfigOption = "",
+    context: ContextOption = "",
 ) -> None:
     """Print manifests with sidecars in their pods, as the webhook would put them there.
 

@@ -15,6 +15,8 @@ COMMANDS = {
     "explain": ("controlplane.cli.explain", "Tell what becomes of a request, and which object decides each step."),
     "test": ("controlplane.cli.routing_tests", "Check that requests go where they should: tests beside the manifests."),
     "dashboard": ("controlplane.cli.dashboard", "Open the page of a control plane in the browser."),
+    "wait": ("controlplane.cli.wait", "Wait until an object has reached the proxies, or is gone."),
+    "internal-debug": ("controlplane.cli.internal_debug", "Print a debug page of the control plane."),
     "plan": ("controlplane.cli.plan", "Tell what a change would do to the proxies, before it is applied."),
     "validate": ("controlplane.cli.validate", "Check manifests as the control plane would, without a cluster."),
     "version": ("controlplane.cli.version", "Show the versions of this program, the control plane and its proxies."),

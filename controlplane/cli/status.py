@@ -123,7 +123,7 @@ def _show(replicas: Replicas, proxy: str, namespace: str, output: Output) -> Non
         print_aside(f"\n{failing}" if output is Output.TABLE else failing)
     if not proxy and (unbuilt := unbuilt_anywhere(proxies)):
         print_aside(f"\n{unbuilt}" if output is Output.TABLE else unbuilt)
-    if any(_state(each, name)[0] == "ERROR" for each in proxies for name in _type_names(each)):
+    if any(state_of(each, name)[0] == "ERROR" for each in proxies for name in type_names(each)):
         raise typer.Exit(1)
 
 
@@ -297,20 +297,20 @@ def _view(proxies: list[Json], *, single: bool) -> str:
     refused = refusals(
         (str(proxy.get("proxy", "")), name, entry)
         for proxy in proxies
-        for name in _type_names(proxy)
+        for name in type_names(proxy)
         if (entry := _entry(proxy, name)) is not None and entry.get("lastError")
     )
     return f"{shown}\n\n{refused}" if refused else shown
 
 
 def _cell(proxy: Json, name: str, now: datetime) -> str:
-    state, since = _state(proxy, name)
+    state, since = state_of(proxy, name)
     if since is None or state not in {"SYNCED", "STALE", "ERROR"}:
         return state
     return f"{state} ({age((now - since).total_seconds())})"
 
 
-def _state(proxy: Json, name: str) -> tuple[str, datetime | None]:
+def state_of(proxy: Json, name: str) -> tuple[str, datetime | None]:
     """Return the status of a type and when it was last sent; worked out from the nonces where it is not said."""
     entry = _entry(proxy, name)
     if entry is None:
@@ -337,7 +337,7 @@ def _entry(proxy: Json, name: str) -> Json | None:
     return {"sent": proxy[f"{flat}_sent"], "acked": proxy.get(f"{flat}_acked", "")}
 
 
-def _type_names(proxy: Json) -> list[str]:
+def type_names(proxy: Json) -> list[str]:
     """Return the columns and whatever else the proxy asked for."""
     known = {url: name for name, (_, url) in TYPES.items()} | {url: name for name, url in OTHER_TYPES.items()}
     asked = [known.get(url, url) for url in proxy.get("resources", {})]
@@ -355,11 +355,11 @@ def _details(proxy: Json, now: datetime) -> str:
     ]
     lines = ["\n".join(f"{name:<16}{text}" for name, text in facts if text)]
     header = ["TYPE", "STATUS", "AGE", "VERSION", "ACKED VERSION", "SENT REVISION", "ACKED REVISION"]
-    lines.append(table(header, (_detail_row(proxy, name, now) for name in _type_names(proxy)), padding=3))
+    lines.append(table(header, (_detail_row(proxy, name, now) for name in type_names(proxy)), padding=3))
     lines.extend(
-        _refusal(proxy, name, now) for name in _type_names(proxy) if (_entry(proxy, name) or {}).get("lastError")
+        _refusal(proxy, name, now) for name in type_names(proxy) if (_entry(proxy, name) or {}).get("lastError")
     )
-    lines.extend(filter(None, (unbuilt_of(name, _entry(proxy, name) or {}) for name in _type_names(proxy))))
+    lines.extend(filter(None, (unbuilt_of(name, _entry(proxy, name) or {}) for name in type_names(proxy))))
     return "\n\n".join(lines)
 
 
@@ -372,7 +372,7 @@ def _connection(proxy: Json, now: datetime) -> str:
 
 
 def _detail_row(proxy: Json, name: str, now: datetime) -> list[object]:
-    state, since = _state(proxy, name)
+    state, since = state_of(proxy, name)
     entry = _entry(proxy, name) or {}
     return [
         name,

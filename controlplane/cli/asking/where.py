@@ -39,14 +39,16 @@ BesideAddressOption = Annotated[  # where --address is a filter, as it is istioc
     ),
 ]
 KubeconfigOption = Annotated[
-    str, typer.Option("--kubeconfig", metavar="FILE", help="The file that names clusters, as kubectl's.")
+    str, typer.Option("-c", "--kubeconfig", metavar="FILE", help="The file that names clusters, as kubectl's.")
 ]
 ContextOption = Annotated[
     str, typer.Option("--context", metavar="NAME", help="The cluster, as the kubeconfig names its context.")
 ]
 SystemOption = Annotated[
     str,
-    typer.Option("-i", "--istio-namespace", "--istioNamespace", metavar="NAME", help="The namespace of its pods."),
+    typer.Option(
+        "-i", "--istio-namespace", "--istioNamespace", metavar="NAME", help="The namespace of the control plane."
+    ),
 ]
 
 

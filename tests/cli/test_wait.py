@@ -1,0 +1,89 @@
+"""``wait`` and ``internal-debug`` against a control plane that runs on files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from samples.control_plane import ControlPlane
+from tests.admin import world
+from tests.api.test_api import PARTS
+from tests.cli.command import ROOT, run
+from tests.feature.objects import to, virtual_service
+from tests.wiring.test_analysis import parsed
+
+BAD = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: bad, namespace: shop}
+spec: {hosts: [a], http: [{route: [{destination: {host: a}, weight: -1}]}]}
+"""
+
+
+async def test_an_object_is_waited_for_until_all_have_it_or_it_is_gone(tmp_path: Path) -> None:
+    mesh = tmp_path / "mesh"
+    shutil.copytree(ROOT / "samples" / "canary", mesh)
+    (mesh / "bad.yaml").write_text(BAD)
+    control_plane = ControlPlane(mesh, tmp_path / "control-plane.log")
+    await control_plane.start()
+    at = ("--address", f"127.0.0.1:{control_plane.monitoring.port}", "--timeout", "0s")
+    try:
+        there = await run("wait", "gateway", "ingress", *at)
+        still = await run("wait", "gw/default/ingress", "--for", "delete", *at)
+        absent = await run("x", "wait", "vs", "nobody.shop", *at)
+        gone = await run("wait", "vs", "nobody.shop", "--for", "delete", *at)
+        refused = await run("wait", "virtualservice", "bad.shop", *at)
+        nobody = await run("wait", "gateway", "ingress", "--proxy", "web.default", *at)
+    finally:
+        await control_plane.stop()
+    assert (there.code, there.out) == (0, "Gateway default/ingress: 0 of 0 proxies have it\n"), there.err
+    assert still.code == 1
+    assert "not within 0s: Gateway default/ingress is still in force at" in still.err
+    assert absent.code == 1
+    assert "does not have VirtualService shop/nobody yet" in absent.err
+    assert (gone.code, gone.out) == (0, "VirtualService shop/nobody is gone\n")
+    assert refused.code == 3
+    assert "VirtualService shop/bad is refused: spec.http[0].route[0].weight" in refused.err
+    assert nobody.code == 1
+    assert "web.default is not connected" in nobody.err
+
+
+async def test_a_proxy_that_refuses_something_ends_the_wait() -> None:
+    reviews = parsed(virtual_service({"route": [to("")]}, name="reviews"))
+    sources = replace(world.sources(), objects=lambda: [reviews], object={reviews.key: reviews}.get)
+    async with world.serving(sources, parts=PARTS) as address:
+        result = await run("wait", "vs", "reviews.shop", "--timeout", "0s", "--address", address)
+        other = await run("wait", "vs/shop/reviews", "--timeout", "0s", "--proxy", "web-1.shop", "--address", address)
+    assert result.code == 3, result.err
+    assert "api-1.prod refuses what it was sent; `controlplane status` says why" in result.err
+    assert (other.code, other.out) == (0, "VirtualService shop/reviews: 1 of 1 proxies have it\n"), other.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["vss", "a"], "there is no kind vss"),
+        (["vs"], "give KIND and NAME"),
+        (["vs", "a", "--timeout", "soon"], "'soon' is no time"),
+    ],
+)
+async def test_wrong_usage_is_told(arguments: list[str], said: str) -> None:
+    result = await run("wait", *arguments)
+    assert result.code == 2
+    assert said in result.err
+
+
+async def test_a_debug_page_is_printed() -> None:
+    async with world.serving(world.sources()) as address:
+        page = await run("x", "internal-debug", "syncz", "--address", address)
+        names = await run("x", "internal-debug", "--address", address)
+        wrong = await run("x", "internal-debug", "synz", "--address", address)
+    assert page.code == 0, page.err
+    assert json.loads(page.out)[0]["proxy"]
+    assert "syncz" in json.loads(names.out)
+    assert wrong.code == 2
+    assert "there is no page synz; there are" in wrong.err
