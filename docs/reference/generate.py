@@ -35,6 +35,7 @@ from controlplane.settings import Settings
 from controlplane.settings.durations import format_duration
 from controlplane.settings.options import environment_variable, flag, option
 from controlplane.wiring import look_alikes  # noqa: F401 - its metrics are there once it is imported
+from docs.reference.commands import commands_page
 from docs.reference.log_events import events
 
 HERE = Path(__file__).parent
@@ -336,6 +337,7 @@ def _models(annotation: Any, mark: str) -> Iterator[tuple[type[ApiModel], str]]:
 
 
 PAGES = {
+    "commands.md": commands_page,
     "settings.md": settings_page,
     "metrics.md": metrics_page,
     "debug.md": debug_page,

@@ -81,9 +81,7 @@ FileOption = Annotated[
     typer.Option("--file", "-f", help="Read Envoy's dump from a file, - for standard input."),
 ]
 SourceOption = Annotated[Source, typer.Option(help="What the proxy holds, or what it should hold.")]
-DiffOption = Annotated[
-    bool, typer.Option("--diff", help="Show the difference of both; exits with 1 if there is one.", is_flag=True)
-]
+DiffOption = Annotated[bool, typer.Option("--diff", help="Show the difference of both; exits with 1 if there is one.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose/--no-verbose", help="Every part, or only an overview.")]
 
 
