@@ -66,12 +66,14 @@ class SpanSource(NamedTuple):
     """What the spans of a proxy say of where they come from, as far as that is wanted; nothing without tracing.
 
     ``service`` is what the tracer calls the service. ``tags`` are the names and values of Istio's own tags. ``release``
-    is the minor version of the release of Istio whose Envoy the proxy has, 0 where no provider takes spans.
+    is the minor version of the release of Istio whose Envoy the proxy has, 0 where no provider takes spans. ``lost`` is
+    set where Envoy would refuse the tracer, since the proxy has no cluster of the collector.
     """
 
     service: str = ""
     tags: tuple[tuple[str, str], ...] = ()
     release: int = 0
+    lost: bool = False
 
 
 NO_SPANS = SpanSource()

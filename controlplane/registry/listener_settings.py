@@ -88,7 +88,7 @@ def listener_settings(view: View, key: SettingsKey) -> ListenerSettings:
     if not key.http:
         return ListenerSettings(logs=logs, metrics=metrics)
     config = proxy_config(view, key.own)
-    traced = tracing(view, TracingKey(key.own, key.telemetry, key.side))
+    traced = None if key.spans.lost else tracing(view, TracingKey(key.own, key.telemetry, key.side))
     return ListenerSettings(
         logs=logs,
         tracing=replace(traced, source=key.spans) if traced is not None else None,

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
+
+import structlog
 
 from controlplane.apis.mesh_providers import OpenTelemetryTracingProvider
+from controlplane.engine.recording import query
 from controlplane.model.proxy import Proxy
 from controlplane.model.proxy_class import NO_SPANS, SpanSource
+from controlplane.model.service import Resolution
+from controlplane.registry.endpoints import known_endpoints
 from controlplane.registry.proxy_settings import stated_annotations
+from controlplane.registry.scopes import EgressKey, default_merged, egress_scope, router_merged, sidecar_for
 from controlplane.registry.store import View
 from controlplane.registry.tracing import TracingKey, tracing
+
+log = structlog.get_logger(__name__)
 
 SERVICE_NAME = "resource.opentelemetry.io/service.name"
 """The annotation by which a pod says what its spans call it."""
@@ -33,12 +42,55 @@ def span_source(
     found = tracing(view, key)
     if found is None:
         return NO_SPANS
+    zipkin = found.provider.zipkin if found.provider is not None else None
+    if zipkin is not None:
+        router = proxy.type == "router"
+        scope = EgressKey(proxy.namespace, None if router else sidecar_for(view, proxy.namespace, labels))
+        if not has_cluster(view, CollectorKey(scope, zipkin.service, zipkin.port, router)):
+            return SpanSource(lost=True)
     service = ""
     if found.provider is not None and found.names_service:
         conventional = follows_conventions(found.provider.opentelemetry)
-        service = _workload_name(proxy, labels, annotations) if conventional else proxy.service_cluster
+        service = "" if conventional else proxy.service_cluster
+        if conventional or (not service and found.provider.datadog is not None):  # whose tracer must have a name
+            service = _workload_name(proxy, labels, annotations)
     tags = _istio_tags(proxy, labels) if found.istio_tags else ()
     return SpanSource(service, tags, _release(proxy) if found.provider is not None else 0)
+
+
+class CollectorKey(NamedTuple):
+    """A collector that proxies of a scope send spans to: the host name of its service, and the port."""
+
+    scope: EgressKey
+    host: str
+    port: int
+    router: bool
+
+
+@query
+def has_cluster(view: View, key: CollectorKey) -> bool:
+    """Whether the proxies have a cluster of a collector.
+
+    Envoy's Zipkin tracer must have one: without it the listener is refused. Other tracers look for theirs per request.
+    """
+    if key.router:
+        by_host = router_merged(view, key.scope.namespace).by_host
+    elif key.scope.sidecar is None:
+        by_host = default_merged(view, key.scope.namespace).by_host
+    else:
+        by_host = egress_scope(view, key.scope).by_host
+    service = by_host.get(key.host)
+    has = (
+        service is not None
+        and service.resolution is not Resolution.ALIAS
+        and any(port.number == key.port and service.handles(port) for port in service.ports)
+    )
+    if has and service is not None and service.resolution.is_dns:
+        stated = known_endpoints(view, key.host, service.namespace)
+        has = any(each.service_port == key.port for each in stated)
+    if not has:
+        log.warning("registry.collector_not_reached", namespace=key.scope.namespace, service=key.host, port=key.port)
+    return has
 
 
 def follows_conventions(provider: OpenTelemetryTracingProvider | None) -> bool:

@@ -182,6 +182,46 @@ def test_tracer(kind: str, provider: dict[str, Any], message: Any, expected: dic
     assert validate(snapshot(yaml.safe_dump_all([*SERVICES, config(kind, provider=provider)]), NAMED)) is None
 
 
+def hiding(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    return manifest("networking.istio.io/v1", kind, "default", name, spec=spec)
+
+
+OWN_ONLY = hiding("Sidecar", "default", {"egress": [{"hosts": ["./*"]}]})
+ALIAS = manifest("v1", "Service", "obs", "alias", spec={"type": "ExternalName", "externalName": "a.com"})
+ENTRY = {"hosts": ["a.com"], "resolution": "DNS", "ports": [{"number": 9000, "name": "http", "protocol": "HTTP"}]}
+
+
+@pytest.mark.parametrize(
+    ("provider", "objects", "traced"),
+    [
+        pytest.param({}, [], True, id="reached"),
+        pytest.param({"port": 9001}, [], False, id="no-such-port"),
+        pytest.param({}, [OWN_ONLY], False, id="hidden-by-a-sidecar"),
+        pytest.param({"service": "alias.obs.svc.cluster.local"}, [ALIAS], False, id="another-name"),
+        pytest.param({"service": "a.com"}, [hiding("ServiceEntry", "a", ENTRY)], True, id="by-dns"),
+        pytest.param(
+            {"service": "a.com"},
+            [hiding("ServiceEntry", "a", ENTRY | {"workloadSelector": {"labels": {"app": "nobody"}}})],
+            False,
+            id="by-dns-of-nobody",
+        ),
+    ],
+)
+def test_zipkin_without_a_cluster_of_it_is_left_out(provider: dict[str, Any], objects: list[Any], traced: bool) -> None:  # noqa: FBT001 - a table
+    """Envoy refuses a listener whose Zipkin tracer names a cluster that is not there."""
+    text = yaml.safe_dump_all([*SERVICES, *objects, config("zipkin", provider=provider)])
+    hcm = connection_manager(World(text).listeners(NAMED)["0.0.0.0_80"].filter_chains[0])
+    assert hcm.HasField("tracing") == traced
+    assert validate(snapshot(text, NAMED)) is None
+
+
+def test_datadog_has_a_name_for_a_proxy_without_a_cluster_of_its_own() -> None:
+    """Envoy refuses a tracer without one."""
+    found = tracing(config("datadog"), replace(NAMED, service_cluster=""))
+    assert found is not None
+    assert DatadogConfig.FromString(found.provider.typed_config.value).service_name == NAMED.id.partition(".")[0]
+
+
 @pytest.mark.parametrize(
     ("mesh", "traced", "provider"),
     [
