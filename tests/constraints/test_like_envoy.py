@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import tracemalloc
 from collections.abc import Mapping
 from time import process_time
@@ -196,3 +197,10 @@ def test_what_is_known_of_scripts_takes_no_room_for_them() -> None:
     finally:
         tracemalloc.stop()
     assert kept < 2_000_000
+
+
+def test_what_is_judged_does_not_meet_what_others_judge() -> None:
+    """Listeners stand at names that the whole machine shares, and tests run two files at a time."""
+    with socket.socket(socket.AF_UNIX) as elsewhere:
+        elsewhere.bind("\0judged elsewhere")
+        assert refused_listeners([routed("judged elsewhere")]) == {}
