@@ -108,6 +108,21 @@ def test_layers_merge_as_istio_merges_them() -> None:
             r"localityLbSetting.distribute\[0\].to: weights must sum to 100",
             id="localities",
         ),
+        pytest.param(
+            "discoverySelectors: [{matchExpressions: [{key: a, operator: Equals, values: [b]}]}]",
+            r"discoverySelectors\[0\].matchExpressions\[0\].operator: 'Equals' is none of",
+            id="operator",
+        ),
+        pytest.param(
+            "discoverySelectors: [{matchExpressions: [{key: a, operator: In}]}]",
+            r"matchExpressions\[0\].values: are required with In",
+            id="no-values",
+        ),
+        pytest.param(
+            "discoverySelectors: [{matchExpressions: [{key: a, operator: Exists, values: [b]}]}]",
+            r"matchExpressions\[0\].values: cannot be set with Exists",
+            id="needless-values",
+        ),
     ],
 )
 def test_refused(text: str, problem: str) -> None:

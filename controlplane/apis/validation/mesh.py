@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _PORTS = ("proxy_listen_port", "proxy_inbound_listen_port", "proxy_http_port")
 _OWN_PORTS = {15000: "administration", 15020: "the agent", 15021: "health", 15090: "metrics"}
+_WITH_VALUES, _WITHOUT_VALUES = ("In", "NotIn"), ("Exists", "DoesNotExist")
 _LONGEST_CONNECT = timedelta(seconds=4_294_967)  # milliseconds in 32 bits
 
 
@@ -32,6 +33,7 @@ def problems(mesh: MeshConfig) -> list[Problem]:
     _check_times(report, mesh)
     _check_log(report, mesh)
     _check_policies(report, mesh)
+    _check_selectors(report, mesh)
     for index, provider in enumerate(mesh.extension_providers):
         _check_provider(report, f"extensionProviders[{index}]", provider)
     return report.errors
@@ -71,6 +73,18 @@ def _check_policies(report: Report, mesh: MeshConfig) -> None:
         retries = getattr(mesh, field)
         if retries is not None:
             check_retries(report, _name(mesh, field), retries)
+
+
+def _check_selectors(report: Report, mesh: MeshConfig) -> None:
+    """Selectors of namespaces are such as Kubernetes takes: one that is not would select none, and empty the mesh."""
+    for index, selector in enumerate(mesh.discovery_selectors):
+        for position, each in enumerate(selector.match_expressions):
+            where = f"discoverySelectors[{index}].matchExpressions[{position}]"
+            if each.operator not in {*_WITH_VALUES, *_WITHOUT_VALUES}:
+                report.error(f"{where}.operator", f"{each.operator!r} is none of In, NotIn, Exists, DoesNotExist")
+            elif bool(each.values) != (each.operator in _WITH_VALUES):
+                needed = "are required" if each.operator in _WITH_VALUES else "cannot be set"
+                report.error(f"{where}.values", f"{needed} with {each.operator}")
 
 
 def _check_log(report: Report, mesh: MeshConfig) -> None:
