@@ -114,9 +114,13 @@ def _elliptic(key: Mapping[str, Any], algorithm: str) -> None:
     if not isinstance(curve, str) or curve not in _CURVES or (algorithm and named != curve):
         raise _UnusableError(f"crv must be one of {', '.join(_CURVES)}, and go with alg")
     x, y = _integer(key, "x"), _integer(key, "y")
-    kind = {"P-256": ec.SECP256R1, "P-384": ec.SECP384R1, "P-521": ec.SECP521R1}[curve]
+    kinds: Mapping[str, ec.EllipticCurve] = {
+        "P-256": ec.SECP256R1(),
+        "P-384": ec.SECP384R1(),
+        "P-521": ec.SECP521R1(),
+    }
     try:
-        ec.EllipticCurvePublicNumbers(x, y, kind()).public_key()
+        ec.EllipticCurvePublicNumbers(x, y, kinds[curve]).public_key()
     except ValueError:
         raise _UnusableError("x and y are no point of the curve") from None
 
