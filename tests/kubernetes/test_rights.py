@@ -22,6 +22,7 @@ from tests.cluster.api_server import ApiServer
 from tests.feature.client import CDS
 from tests.feature.key_pairs import Issuer, secret
 from tests.kubernetes import rights
+from tests.kubernetes.rights import Right
 from tests.kubernetes.secure import ACCOUNT, DEPLOY, SYSTEM, ControlPlane, Tool
 
 WITH_STATUS = [kind for kind in KINDS.values() if kind.group in {NETWORKING, SECURITY}]
@@ -72,6 +73,12 @@ WITH_OWN_STATUS = (
         "kind": "WorkloadGroup",
         "metadata": {"name": "machines", "namespace": "default"},
         "spec": {"template": {}},
+    },
+    {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": "delegating", "namespace": "default"},
+        "spec": {"hosts": ["web.test"], "http": [{"delegate": {"name": "nobody"}}]},
     },
     secret("web", {"cacert": Issuer().certificate}, SYSTEM),
 )
@@ -129,10 +136,13 @@ def audited(kube_binaries: None, tmp_path_factory: pytest.TempPathFactory) -> It
         write_objects(cluster)
         items = {"apiVersion": "v1", "kind": "List", "items": WITH_OWN_STATUS}
         cluster.kubectl("apply", "-f", "-", text=json.dumps(items))
+        with control_plane.running():  # tells of each problem once, and the next one that it is still there
+            control_plane.until(lambda: "DelegateNotFound" in cluster.kubectl("-n", "default", "get", "events"))
         with control_plane.running():
             control_plane.until(lambda: "webhooks.not_asked_yet" in control_plane.said)  # it is not reached from here
             control_plane.until(lambda: not without_status(cluster))
             control_plane.until(lambda: all(statuses(cluster)))
+            control_plane.until(lambda: Right("patch", "", "events") not in rights.unused(cluster, SYSTEM, ACCOUNT))
             check_tools(cluster, control_plane)
             register(cluster, control_plane)
             with (
