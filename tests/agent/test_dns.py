@@ -23,15 +23,17 @@ import pytest
 from controlplane.agent.addresses import TcpAddress
 from controlplane.agent.dns import answers
 from controlplane.agent.dns.forward import Forwarder, Resolver
-from controlplane.agent.dns.server import NameServer
-from controlplane.agent.dns.settings import listening
+from controlplane.agent.dns.server import NameServer, Place
+from controlplane.agent.dns.settings import listening, name_server
 from controlplane.agent.dns.table import names
 from controlplane.agent.environment import StartError
+from controlplane.agent.options import options
 from controlplane.messages.name_table_pb2 import NameTable
 from samples.control_plane import free_port
 from tests.patience import PATIENCE_SECONDS
 
 SEARCH = "shop.svc.cluster.local"
+PLACE = Place("shop", SEARCH, SEARCH)
 KUBERNETES = {
     "web.shop.svc.cluster.local": ("web", "shop", ["10.1.0.1"]),
     "db.data.svc.cluster.local": ("db", "data", ["10.1.0.2", "fd00::2"]),
@@ -128,7 +130,7 @@ async def client() -> AsyncIterator[Client]:
     async with upstream() as behind:
         dead = TcpAddress("127.0.0.1", free_port())
         forwarder = Forwarder([dead, TcpAddress("127.0.0.1", behind.port)], timedelta(seconds=5), at_once=False)
-        server = NameServer(forwarder, namespace="shop", domain=SEARCH, search=SEARCH)
+        server = NameServer(forwarder, PLACE)
         port = free_port()
         await server.start([TcpAddress("127.0.0.1", port)])
         server.take(table())
@@ -233,7 +235,7 @@ def test_an_answer_that_has_no_room_for_an_address_says_so() -> None:
 async def test_nobody_is_answered_before_there_is_a_table() -> None:
     async with upstream() as behind:
         forwarder = Forwarder([TcpAddress("127.0.0.1", behind.port)], timedelta(seconds=5), at_once=True)
-        server, port = NameServer(forwarder, namespace="shop", domain=SEARCH, search=SEARCH), free_port()
+        server, port = NameServer(forwarder, PLACE), free_port()
         await server.start([TcpAddress("127.0.0.1", port)])
         try:
             client = Client(server, port, behind)
@@ -246,9 +248,55 @@ async def test_nobody_is_answered_before_there_is_a_table() -> None:
             await server.stop()
 
 
+async def test_the_only_name_server_of_a_host_passes_on_before_there_is_a_table() -> None:
+    """A machine has to find its control plane before it can have a table."""
+    async with upstream() as behind:
+        forwarder = Forwarder([TcpAddress("127.0.0.1", behind.port)], timedelta(seconds=5), at_once=True)
+        server, port = NameServer(forwarder, PLACE, early=True), free_port()
+        await server.start([TcpAddress("127.0.0.1", port)])
+        try:
+            client = Client(server, port, behind)
+            assert await client.addresses("outside.test.") == {"192.0.2.9"}
+            assert not server.ready
+            server.take(table())
+            assert await client.addresses("web.") == {"10.1.0.1"}
+        finally:
+            await server.stop()
+
+
+@pytest.mark.parametrize(
+    ("address", "user", "kept", "search"),
+    [
+        ("127.0.0.1:53", 0, True, "kept.test"),
+        ("127.0.0.1:53", 0, False, "host.test"),
+        ("127.0.0.1:53", 1337, True, "host.test"),
+        ("localhost:15053", 0, True, "host.test"),
+    ],
+)
+def test_on_port_53_the_resolver_that_was_kept_counts(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    address: str,
+    user: int,
+    kept: bool,  # noqa: FBT001
+    search: str,
+) -> None:
+    """The host's own names the agent itself, which would ask itself without end."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    Path("host").write_text("nameserver 127.0.0.1\nsearch host.test\n")
+    if kept:
+        Path("kept").write_text("nameserver 192.0.2.53\nsearch kept.test\n")
+    said = options(["sidecar"], {"POD_NAMESPACE": "shop", "INSTANCE_IP": "10.0.0.7", "DNS_PROXY_ADDR": address})
+    server, (where,) = name_server(said, Path("host"), Path("kept"))
+    assert server.place == Place("shop", "shop.svc.cluster.local", search)
+    assert server.early is (address == "127.0.0.1:53" and user == 0)
+    assert where.port == (53 if server.early else 15053)
+
+
 async def test_nobody_behind_is_a_failure_and_garbage_is_nothing(client: Client) -> None:
     forwarder = Forwarder([TcpAddress("127.0.0.1", free_port())], timedelta(seconds=5), at_once=False)
-    server, port = NameServer(forwarder, namespace="shop", domain=SEARCH, search=SEARCH), free_port()
+    server, port = NameServer(forwarder, PLACE), free_port()
     await server.start([TcpAddress("127.0.0.1", port)])
     server.take(table())
     try:

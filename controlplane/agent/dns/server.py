@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import structlog
 
@@ -22,12 +22,22 @@ _IDLE_SECONDS = 30.0
 log = structlog.get_logger(__name__)
 
 
+class Place(NamedTuple):
+    """Where names are asked from: the proxy's namespace and domain, and the first domain that is searched in."""
+
+    namespace: str
+    domain: str
+    search: str
+
+
 class NameServer:
     """Answers from the newest table; ``ready`` once there is one."""
 
-    def __init__(self, forwarder: Forwarder, *, namespace: str, domain: str, search: str) -> None:
+    def __init__(self, forwarder: Forwarder, place: Place, *, early: bool = False) -> None:
+        """``early`` passes questions on that come before the first table."""
         self._forwarder = forwarder
-        self._place = (namespace, domain, search)
+        self.place = place
+        self.early = early
         self._names: Names | None = None
         self._transports: list[asyncio.BaseTransport] = []
         self._servers: list[asyncio.Server] = []
@@ -40,7 +50,7 @@ class NameServer:
 
     def take(self, encoded: bytes) -> None:
         """Answer from this table from now on. Raises ``ValueError``."""
-        self._names = names(encoded, *self._place)
+        self._names = names(encoded, *self.place)
 
     def page(self) -> bytes | None:
         """Return the table for people, ``None`` without one."""
@@ -115,9 +125,9 @@ class NameServer:
             log.debug("agent.dns_unreadable", reason=str(error))
             return b""
         size = size_of(question, tcp=tcp)
-        if not question.question or self._names is None:
+        if not question.question or (self._names is None and not self.early):
             return failure(question, size)
-        found = local_answer(question, self._names, size)
+        found = local_answer(question, self._names, size) if self._names is not None else None
         if found is None:
             found = await self._forwarder.ask(wire, tcp=tcp)
         return failure(question, size) if found is None else found

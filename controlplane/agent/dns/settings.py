@@ -8,24 +8,34 @@ from pathlib import Path
 
 from controlplane.agent.addresses import TcpAddress
 from controlplane.agent.dns.forward import RESOLVER, Forwarder, Resolver, upstreams
-from controlplane.agent.dns.server import NameServer
+from controlplane.agent.dns.server import NameServer, Place
 from controlplane.agent.environment import StartError
 from controlplane.agent.options import Options
 
 DEFAULT = "localhost:15053"
 TYPE_URL = "type.googleapis.com/istio.networking.nds.v1.NameTable"
+KEPT_RESOLVER = Path("/var/lib/istio/resolv.conf")
+"""Where a host keeps what its resolver's file said before it was led to the agent."""
 _DNS_PORT = 53
 
 
-def name_server(options: Options, resolver_file: Path = RESOLVER) -> tuple[NameServer, tuple[TcpAddress, ...]]:
-    """Return the server and where it is to listen. Raises ``StartError``."""
+def name_server(
+    options: Options, resolver_file: Path = RESOLVER, kept_file: Path = KEPT_RESOLVER
+) -> tuple[NameServer, tuple[TcpAddress, ...]]:
+    """Return the server and where it is to listen. Raises ``StartError``.
+
+    On port 53 it is the host's only name server: ``resolver_file`` may name itself, so ``kept_file`` counts if there is
+    one, and whoever asks before the first table is passed on.
+    """
     environment = options.environment
-    resolver = Resolver.read(resolver_file)
+    text = environment.text("DNS_PROXY_ADDR", DEFAULT)
+    only = text.endswith(f":{_DNS_PORT}") and not os.geteuid()
+    resolver = Resolver.read(kept_file if only and kept_file.exists() else resolver_file)
     timeout = environment.duration("DNS_FORWARD_TIMEOUT", timedelta(seconds=5))
     forwarder = Forwarder(upstreams(resolver), timeout, at_once=environment.flag("DNS_FORWARD_PARALLEL"))
     workload = options.workload
-    server = NameServer(forwarder, namespace=workload.namespace, domain=workload.domain, search=resolver.search)
-    return server, listening(environment.text("DNS_PROXY_ADDR", DEFAULT), resolver)
+    place = Place(workload.namespace, workload.domain, resolver.search)
+    return NameServer(forwarder, place, early=only), listening(text, resolver)
 
 
 def listening(text: str, resolver: Resolver) -> tuple[TcpAddress, ...]:
