@@ -6,13 +6,16 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
 from controlplane.agent.control_plane import system_roots
 from controlplane.agent.environment import StartError
-from controlplane.model.certificate_text import certified_key, first
+from controlplane.model.certificate_text import certified_key, first, revoked
+
+log = structlog.get_logger(__name__)
 
 CERTIFICATE_PREFIX, ROOT_PREFIX = "file-cert:", "file-root:"
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
@@ -77,6 +80,37 @@ class RootFile:
         if not found:
             raise UnusableFileError(f"{self.path} holds no certificate")
         return found
+
+
+class RevokedFile:
+    """Lists of revoked certificates in a file that may come and go; what is no list leaves those there were."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seen = self._good = b""
+
+    def lists(self) -> bytes:
+        """Return the lists (PEM), empty where there are none."""
+        try:
+            content = self.path.read_bytes()
+        except OSError:
+            content = b""
+        if content != self._seen:
+            self._seen = content
+            if problem := _problem_of_lists(content):
+                log.warning("agent.file_unusable", name="revoked certificates", reason=f"{self.path}: {problem}")
+            else:
+                self._good = content if content.strip() else b""
+        return self._good
+
+
+def _problem_of_lists(pem: bytes) -> str:
+    """Return why a text is not made of lists of revoked certificates, empty where it is."""
+    try:
+        revoked(pem)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 Files = PairFiles | RootFile

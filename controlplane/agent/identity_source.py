@@ -14,7 +14,7 @@ from controlplane.agent.keys import KeyPolicy
 from controlplane.agent.options import Options
 from controlplane.agent.workload_certificate import CertificateClient, RenewalPolicy, WorkloadCertificate
 
-CRL = Path("/var/run/secrets/istio/crl/ca-crl.pem")
+CRL = Path("./var/run/secrets/istio/crl/ca-crl.pem")
 _FOLDERS = (Path("./etc/certs"), Path("./var/run/secrets/workload-spiffe-credentials"))
 _NAMES = ("cert-chain.pem", "key.pem", "root-cert.pem")
 _GKE_NAMES = ("certificates.pem", "private_key.pem", "ca_certificates.pem")
@@ -77,8 +77,8 @@ def identity_source(options: Options, places: Places) -> Source:
 
 
 def revoked(options: Options) -> Path | None:
-    """Return the file of revoked certificates, if there is one and it is to be used."""
-    return CRL if CRL.exists() and options.environment.flag("PILOT_ENABLE_CA_CRL", default=True) else None
+    """Return the file that revoked certificates are in, where there are any, if it is to be used."""
+    return CRL if options.environment.flag("PILOT_ENABLE_CA_CRL", default=True) else None
 
 
 def _is_live(path: Path) -> bool:

@@ -73,6 +73,7 @@ class Parts:
             self._stack.push_async_callback(server.stop)
             path.chmod(_SOCKET_MODE)
         self.keep("secrets in files", self.secrets.watch)
+        self.keep("revoked certificates", self.secrets.watch_revoked)
         if (output := OutputCertificates.of(self._options.environment, self.secrets)) is not None:
             self.secrets.listen(output.write)
             output.write()

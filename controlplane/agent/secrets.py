@@ -20,6 +20,7 @@ from controlplane.agent.certificate_files import (
     ROOT_PREFIX,
     Files,
     PairFiles,
+    RevokedFile,
     RootFile,
     Signature,
     UnusableFileError,
@@ -32,12 +33,13 @@ from controlplane.agent.identity import WorkloadIdentity
 CERTIFICATE = "default"
 ROOT = "ROOTCA"
 LOOK_AGAIN_SECONDS = 1.0
+LOOK_AT_REVOKED_SECONDS = 30.0
 
 log = structlog.get_logger(__name__)
 
 
 class Secrets:
-    """The secrets of one workload. ``crl`` is a file of revoked certificates that goes with every set of roots.
+    """The secrets of one workload. ``crl`` is where revoked certificates are listed, which goes with all roots.
 
     ``pair`` and ``root`` are files that hold the workload's own certificate and roots instead of an authority's answer.
     """
@@ -49,11 +51,13 @@ class Secrets:
         pair: PairFiles | None = None,
         root: RootFile | None = None,
         crl: Path | None = None,
+        look_at_revoked: float = LOOK_AT_REVOKED_SECONDS,
     ) -> None:
+        self._look_at_revoked = look_at_revoked
         self._identity = identity
         self._pair = pair
         self._root = root
-        self._crl = crl
+        self._crl = RevokedFile(crl) if crl is not None else None
         self._further_roots: tuple[bytes, ...] = ()
         self._read: dict[str, tuple[Signature, Secret | None]] = {}
         self._listeners: set[Callable[[], None]] = set()
@@ -89,9 +93,22 @@ class Secrets:
             secret = self._certificate(name)
         if secret is not None and name == ROOT and files is not None:
             secret = self._roots(secret.validation_context.trusted_ca.inline_bytes)
-        if secret is not None and secret.HasField("validation_context") and self._crl is not None:
-            secret.validation_context.crl.filename = str(self._crl)
+        if secret is not None and secret.HasField("validation_context") and (revoked := self._revoked()):
+            secret.validation_context.crl.inline_bytes = revoked
         return secret
+
+    async def watch_revoked(self) -> None:
+        """Look again and again whether other certificates are revoked, until cancelled."""
+        before = self._revoked()
+        while True:
+            await asyncio.sleep(self._look_at_revoked)
+            if before != (before := self._revoked()):
+                log.info("agent.revocations_changed", bytes=len(before))
+                self._tell()
+
+    def _revoked(self) -> bytes:
+        """Return the lists of revoked certificates, empty where there are none."""
+        return self._crl.lists() if self._crl is not None else b""
 
     async def watch(self) -> None:
         """Look at the files that were asked for, again and again, until cancelled; nothing is done before that."""

@@ -1,9 +1,9 @@
-"""The ConfigMap with the root certificates in each namespace, from which new pods learn whom to trust."""
+"""The ConfigMaps in each namespace from which pods learn whom to trust, and whom no longer."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -18,6 +18,8 @@ log = structlog.get_logger(__name__)
 
 CONFIG_MAP = "istio-ca-root-cert"
 KEY = "root-cert.pem"
+REVOKED_CONFIG_MAP = "istio-ca-crl"
+REVOKED_KEY = "ca-crl.pem"
 LABELS: Mapping[str, str] = {"istio.io/config": "true"}
 WITHOUT = frozenset({"kube-public", "kube-node-lease", "local-path-storage"})
 """Namespaces that hold no workloads."""
@@ -48,6 +50,9 @@ class RootCertificates:
     others do not wait for it. ``signals`` is what an ``Operator`` needs.
     """
 
+    name = CONFIG_MAP
+    key = KEY
+
     def __init__(
         self,
         client: ApiClient,
@@ -73,9 +78,9 @@ class RootCertificates:
                 Kind(("", "v1", "namespaces"), _namespace, self._namespace_changed, known=self._namespaces),
                 Kind(
                     ("", "v1", "configmaps"),
-                    _config_map,
+                    self._config_map,
                     self._config_map_changed,
-                    fields=f"metadata.name={CONFIG_MAP}",
+                    fields=f"metadata.name={self.name}",
                     known=self._held,
                 ),
             ),
@@ -121,6 +126,8 @@ class RootCertificates:
         if found is None or namespace in WITHOUT or not self._selected(found.labels):
             return True
         held = self._written.get(namespace) or self._held.get(namespace)
+        if held is None and not self._bundle():
+            return True  # none has to say that there is nothing
         if held is not None and held.bundle == self._bundle() and held.labelled and self._owner in held.owners:
             return True
         try:
@@ -129,21 +136,21 @@ class RootCertificates:
             gone = error.status == HTTPStatus.NOT_FOUND or "NamespaceTerminating" in str(error.body)
             if not gone:
                 reason = f"{error.status} {error.reason}"
-                log.warning("root_certificates.not_written", namespace=namespace, name=CONFIG_MAP, reason=reason)
+                log.warning("root_certificates.not_written", namespace=namespace, name=self.name, reason=reason)
             return gone
         except (ClientError, OSError, TimeoutError) as error:
             reason = str(error) or type(error).__name__
-            log.warning("root_certificates.not_written", namespace=namespace, name=CONFIG_MAP, reason=reason)
+            log.warning("root_certificates.not_written", namespace=namespace, name=self.name, reason=reason)
             return False
         self.writes += 1
-        log.info("root_certificates.written", namespace=namespace, name=CONFIG_MAP)
+        log.info("root_certificates.written", namespace=namespace, name=self.name)
         return True
 
     async def _write(self, namespace: str) -> None:
         """Create the ConfigMap, or change ours in it."""
         bundle = self._bundle()
-        meta = V1ObjectMeta(name=CONFIG_MAP, labels=dict(LABELS), owner_references=[self._owner_reference()])
-        body = V1ConfigMap(api_version="v1", kind="ConfigMap", metadata=meta, data={KEY: bundle})
+        meta = V1ObjectMeta(name=self.name, labels=dict(LABELS), owner_references=[self._owner_reference()])
+        body = V1ConfigMap(api_version="v1", kind="ConfigMap", metadata=meta, data={self.key: bundle})
         if namespace not in self._held:
             try:
                 await self._api.create_namespaced_config_map(namespace, body, _request_timeout=_TIMEOUT)
@@ -154,7 +161,7 @@ class RootCertificates:
                 self._wrote(namespace, bundle)
                 return
         await self._api.patch_namespaced_config_map(
-            CONFIG_MAP,
+            self.name,
             namespace,
             body,
             _content_type="application/strategic-merge-patch+json",
@@ -166,6 +173,15 @@ class RootCertificates:
         """Note what is there now; the watch will say the same, and must not cause another write meanwhile."""
         self._written[namespace] = _Held(bundle, labelled=True, owners=frozenset({self._owner}))
 
+    def _config_map(self, obj: Body) -> tuple[str, _Held]:
+        metadata = obj["metadata"]
+        labels = dict(metadata.get("labels") or {})
+        return metadata["namespace"], _Held(
+            (obj.get("data") or {}).get(self.key),
+            labelled=labels.items() >= LABELS.items(),
+            owners=frozenset(each["uid"] for each in metadata.get("ownerReferences") or ()),
+        )
+
     @property
     def _owner(self) -> str:
         """The uid of the system namespace, in which this program runs; empty where it does not exist."""
@@ -176,16 +192,20 @@ class RootCertificates:
         return V1OwnerReference(api_version="v1", kind="Namespace", name=self._system_namespace, uid=self._owner)
 
 
+class RevokedCertificates(RootCertificates):
+    """The same for the lists of revoked certificates of the authority; no ConfigMap is created while there are none."""
+
+    name = REVOKED_CONFIG_MAP
+    key = REVOKED_KEY
+
+
+async def keep_all(kept: Iterable[RootCertificates]) -> None:
+    """Keep each of them right until cancelled."""
+    async with asyncio.TaskGroup() as group:
+        for each in kept:
+            group.create_task(each.run())
+
+
 def _namespace(obj: Body) -> tuple[str, _Namespace]:
     metadata = obj["metadata"]
     return metadata["name"], _Namespace(metadata["uid"], dict(metadata.get("labels") or {}))
-
-
-def _config_map(obj: Body) -> tuple[str, _Held]:
-    metadata = obj["metadata"]
-    labels = dict(metadata.get("labels") or {})
-    return metadata["namespace"], _Held(
-        (obj.get("data") or {}).get(KEY),
-        labelled=labels.items() >= LABELS.items(),
-        owners=frozenset(each["uid"] for each in metadata.get("ownerReferences") or ()),
-    )

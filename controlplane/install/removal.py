@@ -18,10 +18,11 @@ Say = Callable[[str], None]
 ISTIO_GROUPS = ("networking.istio.io", "security.istio.io", "telemetry.istio.io", "extensions.istio.io")
 _MADE_BY_US = (
     ("ConfigMap", "istio-ca-root-cert"),
+    ("ConfigMap", "istio-ca-crl"),
     ("Secret", "istio-ca-secret"),
     ("Secret", "istio-ca-handover"),
 )
-"""What the control plane makes while it runs; of the namespace's, of every namespace for the first."""
+"""What the control plane makes while it runs; ConfigMaps are in every namespace."""
 _LEASES = (
     "istio-analyze-leader",
     "controlplane-events",

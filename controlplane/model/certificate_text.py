@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 Stated = TypeVar("Stated", bound=x509.ExtensionType)
+_END_OF_LIST = b"-----END X509 CRL-----"
 _ODD = (x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm)
 
 
@@ -72,14 +73,18 @@ def request(pem: bytes) -> tuple[x509.CertificateSigningRequest, bool]:
         return csr, csr.is_signature_valid
 
 
-def revoked(pem: bytes) -> x509.CertificateRevocationList:
-    """Read a list of revoked certificates.
+def revoked(pem: bytes) -> tuple[x509.CertificateRevocationList, ...]:
+    """Read lists of revoked certificates; none for an empty text.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text holds something else.
     """
+    *lists, rest = pem.split(_END_OF_LIST)
     with _read():
-        return x509.load_pem_x509_crl(pem)
+        found = tuple(x509.load_pem_x509_crl(each + _END_OF_LIST) for each in lists)
+    if rest.strip():
+        raise ValueError("there is something else than lists of revoked certificates (PEM)")
+    return found
 
 
 def certified_key(of: x509.Certificate | x509.CertificateSigningRequest) -> CertificatePublicKeyTypes:

@@ -175,6 +175,8 @@ def _check_revoked(entry: str, pem: bytes | None) -> None:
     if not pem:
         return
     try:
-        revoked(pem)
+        found = revoked(pem)
     except ValueError:
-        raise UnusableError(entry, "holds no list of revoked certificates (PEM) that can be read") from None
+        found = ()
+    if not found:
+        raise UnusableError(entry, "holds no list of revoked certificates (PEM) that can be read")

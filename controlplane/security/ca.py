@@ -99,7 +99,7 @@ class Authority:
         return tuple(self._trusted_since)
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """Have a function called after each change of ``issuer`` or ``bundle``; it must not raise."""
+        """Have a function called after each change of ``issuer``, ``bundle`` or ``revoked``; it must not raise."""
         self._callbacks.append(callback)
 
     @property
@@ -120,13 +120,18 @@ class Authority:
                 self._trusted_since.setdefault(root, self._clock())
         self._update(before)
 
+    @property
+    def revoked(self) -> str:
+        """The lists of revoked certificates (PEM) that the source holds now, empty without any."""
+        return self._offered.revoked
+
     def update(self) -> None:
         """Do what is due by now: call this now and then."""
         self._update(self._state)
 
     @property
-    def _state(self) -> tuple[Issuer, str]:
-        return self._current, self._bundle
+    def _state(self) -> tuple[Issuer, str, str]:
+        return self._current, self._bundle, self.revoked
 
     def _recall(self, past: Past) -> None:
         """Go on where another authority is: who signs is agreed, a root is trusted since the earliest time known."""
@@ -146,7 +151,7 @@ class Authority:
         anchor, end = self._current.anchor, max(self._last_expiry, self._clock() + self._lifetimes.default)
         self._retired[anchor] = max(end, self._retired.get(anchor, end))
 
-    def _update(self, before: tuple[Issuer, str]) -> None:
+    def _update(self, before: tuple[Issuer, str, str]) -> None:
         now = self._clock()
         offered, current = self._offered, self._current
         if offered.certificate == current.certificate:

@@ -10,7 +10,7 @@ from typing import Self
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
-from controlplane.model.certificate_text import certified_key, decode
+from controlplane.model.certificate_text import certified_key, decode, revoked
 from controlplane.security.certificates import PrivateKey, is_authority, issued_by, private_key
 
 _LONGEST_PATH = 10
@@ -18,12 +18,13 @@ CA_CERTIFICATE = "ca-cert.pem"
 CA_KEY = "ca-key.pem"
 CHAIN = "cert-chain.pem"
 ROOTS = "root-cert.pem"
+REVOKED = "ca-crl.pem"
 GENERATED = "istio-generated"
 """Present (and empty) beside a self-signed root that a control plane made, and may renew."""
 
 _ISTIO = (CA_CERTIFICATE, CA_KEY, CHAIN, ROOTS)
 _KUBERNETES = ("tls.crt", "tls.key", "ca.crt")
-FILES = frozenset({*_ISTIO, *_KUBERNETES, GENERATED})
+FILES = frozenset({*_ISTIO, *_KUBERNETES, REVOKED, GENERATED})
 """The names of both layouts: Istio's own, and that of Secrets of type ``kubernetes.io/tls``."""
 
 
@@ -37,6 +38,7 @@ class Issuer:
 
     ``chain`` is what a verifier needs between a leaf and a root: the signing certificate first, and empty if that is
     a root itself. ``roots`` are all that its source wants trusted; ``anchor`` is the one that the chain leads to.
+    ``revoked`` is the source's lists of revoked certificates (PEM), empty without one.
     """
 
     certificate: x509.Certificate
@@ -44,6 +46,7 @@ class Issuer:
     chain: tuple[x509.Certificate, ...]
     roots: tuple[x509.Certificate, ...]
     anchor: x509.Certificate
+    revoked: str = ""
 
     @classmethod
     def of_files(cls, files: Mapping[str, bytes]) -> Self | None:
@@ -95,7 +98,7 @@ class Issuer:
         anchor = _anchor(first, chain, roots)
         if anchor is None:
             raise InvalidIssuerError(f"{certificate} does not lead to any certificate of {bundles[-1]}")
-        return cls(first, signing_key, chain, tuple(dict.fromkeys(roots)), anchor)
+        return cls(first, signing_key, chain, tuple(dict.fromkeys(roots)), anchor, _revoked(files.get(REVOKED, b"")))
 
     @property
     def expires(self) -> datetime:
@@ -115,6 +118,15 @@ def _key_of(found: x509.Certificate, name: str) -> CertificatePublicKeyTypes:
         return certified_key(found)
     except ValueError as error:
         raise InvalidIssuerError(f"{name} has a key of no known kind: {error}") from error
+
+
+def _revoked(pem: bytes) -> str:
+    """Return lists of revoked certificates as they are, once all of them can be read."""
+    try:
+        revoked(pem)
+    except ValueError as error:
+        raise InvalidIssuerError(f"{REVOKED}: {error}") from error
+    return pem.decode()
 
 
 def _anchor(

@@ -22,6 +22,7 @@ from controlplane.model.certificate_text import decode
 from controlplane.model.certificates import Certificate
 from controlplane.model.label_selector import any_matches
 from controlplane.model.proxy import Proxy
+from controlplane.registry.environment import is_false
 from controlplane.registry.mesh import SYSTEM_NAMESPACE
 from controlplane.security.authentication import Authenticator, Caller, TrustDomains
 from controlplane.security.ca import Authority
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_HANDS_REVOKED_ON = "PILOT_ENABLE_CA_CRL"
+"""istiod's variable: lists of revoked certificates are put into each namespace, unless it is false."""
 _LARGEST_CSR = 32 << 10  # bytes; nobody is known yet who sends one
 
 
@@ -118,7 +121,7 @@ class Trust:
         self._webhooks: WebhookServer | None = None
         self._configuration: WebhookConfiguration | None = None
         self._injectors: InjectionConfiguration | None = None
-        self._roots: RootCertificates | None = None
+        self._published: tuple[RootCertificates, ...] = ()
         self._working = self._telling = False
         self.told = TrustBundle(mesh, lambda: self.bundle, process.add, os.environ)
         """The roots that agents are told of."""
@@ -232,15 +235,25 @@ class Trust:
         self._supervisor.start("keys of tokens", self._tokens.run)
         if self._webhooks is not None:
             self._configure_webhooks(self._client)
-        if self._authority is None:
-            return  # who signs instead hands the roots on, too
-        from controlplane.controllers.leader import ROOT_CERTIFICATES  # noqa: PLC0415 - as above
-        from controlplane.controllers.root_certificates import RootCertificates  # noqa: PLC0415
+        if self._authority is not None:
+            self._publish(self._client, self._authority)
 
-        self._roots = RootCertificates(
-            self._client, SYSTEM_NAMESPACE, lambda: self.bundle, self._discovered, signals=self._signals
+    def _publish(self, client: ApiClient, authority: Authority) -> None:
+        """Begin to hand the roots on, and what is revoked; whoever signs instead of us does it, too."""
+        from controlplane.controllers.leader import ROOT_CERTIFICATES  # noqa: PLC0415 - as above
+        from controlplane.controllers.root_certificates import (  # noqa: PLC0415
+            RevokedCertificates,
+            RootCertificates,
+            keep_all,
         )
-        self.lead("root certificates", ROOT_CERTIFICATES, self._roots.run)
+
+        wanted: list[tuple[type[RootCertificates], Callable[[], str]]] = [(RootCertificates, lambda: self.bundle)]
+        if not is_false(os.environ.get(_HANDS_REVOKED_ON, "")):
+            wanted.append((RevokedCertificates, lambda: authority.revoked))
+        self._published = tuple(
+            kind(client, SYSTEM_NAMESPACE, text, self._discovered, signals=self._signals) for kind, text in wanted
+        )
+        self.lead("root certificates", ROOT_CERTIFICATES, partial(keep_all, self._published))
 
     def _configure_webhooks(self, client: ApiClient) -> None:
         """Begin to tell the API server whom the webhooks' certificate leads to."""
@@ -310,8 +323,8 @@ class Trust:
 
     def mesh_changed(self) -> None:
         """Tell those who depend on the mesh configuration."""
-        if self._roots is not None:
-            self._roots.changed()
+        for each in self._published:
+            each.changed()
         self._tell()
 
     def _tell(self) -> None:
@@ -328,8 +341,8 @@ class Trust:
             self._configuration.bundle_changed()
         if self._injectors is not None:
             self._injectors.bundle_changed()
-        if self._roots is not None:
-            self._roots.changed()
+        for each in self._published:
+            each.changed()
         self._tell()
 
     def _names(self) -> tuple[str, ...]:

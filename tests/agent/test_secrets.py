@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +22,8 @@ from controlplane.agent.workload_certificate import RenewalPolicy
 from controlplane.analysis.credentials import why_unusable
 from controlplane.model.credentials import UnusableError, trusted_roots
 from samples.authority import LocalAuthority, spiffe_id
+from tests.feature.key_pairs import Issuer
+from tests.patience import patience
 
 AUTHORITY, OTHER = LocalAuthority(), LocalAuthority("other")
 WEB, LATER = AUTHORITY.issue(spiffe_id("shop")), AUTHORITY.issue(spiffe_id("shop"))
@@ -84,7 +87,7 @@ def of_odd_version(pem: bytes) -> bytes:
 def test_files_by_name(tmp_path: Path) -> None:
     """A pair must fit; of roots, what is no certificate is left out; what is gone leaves what was there."""
     chain, key, root = (tmp_path / name for name in ("chain.pem", "key.pem", "root.pem"))
-    secrets = Secrets(WEB, crl=tmp_path / "crl.pem")
+    secrets = Secrets(WEB)
     pair, trust = f"file-cert:{chain}~{key}", f"file-root:{root}"
     assert [secrets.find(name) for name in (pair, trust, "file-cert:x", "file-root:")] == [None, None, None, None]
     chain.write_bytes(LATER.certificate_chain)
@@ -99,12 +102,50 @@ def test_files_by_name(tmp_path: Path) -> None:
     garbage = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
     root.write_bytes(b"# comment\n" + garbage + OTHER.root_certificate)
     assert trusted(secrets, trust) == OTHER.root_certificate
-    secret = secrets.find(trust)
-    assert secret is not None
-    assert secret.validation_context.crl.filename == str(tmp_path / "crl.pem")
     root.write_bytes(garbage)
     assert trusted(secrets, trust) == OTHER.root_certificate
     assert trusted(secrets, "file-root:system").count(b"BEGIN") > 10
+
+
+async def test_revoked_certificates_go_with_every_set_of_roots(tmp_path: Path) -> None:
+    """The file comes and goes with a ConfigMap; what is no list leaves those there were."""
+    path, root, issuer = tmp_path / "crl.pem", tmp_path / "root.pem", Issuer()
+    first, both = issuer.revoked(), issuer.revoked(issuer.pair("a.test")) + issuer.revoked()
+    root.write_bytes(OTHER.root_certificate)
+    secrets, changes = Secrets(WEB, crl=path, look_at_revoked=0.01), asyncio.Queue[bytes]()
+
+    def revoked(name: str = "ROOTCA") -> bytes:
+        secret = secrets.find(name)
+        assert secret is not None
+        return bytes(secret.validation_context.crl.inline_bytes)
+
+    secrets.listen(lambda: changes.put_nowait(revoked()))
+    watching = asyncio.create_task(secrets.watch_revoked())
+    try:
+        await asyncio.sleep(0)  # until it has looked once
+        for content in (first, both):
+            replaced(path, content)
+            async with patience():
+                assert await changes.get() == content
+            assert revoked(f"file-root:{root}") == content
+        for garbage in (b"nonsense", b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"):
+            replaced(path, garbage)
+            assert revoked() == both
+        replaced(path, b"\n")
+        async with patience():
+            assert await changes.get() == b""
+        secret = secrets.find("default")
+        assert secret is not None
+        assert not secret.HasField("validation_context")
+    finally:
+        watching.cancel()
+
+
+def replaced(path: Path, content: bytes) -> None:
+    """Replace a file in one moment, as the kubelet does."""
+    beside = path.with_suffix(".new")
+    beside.write_bytes(content)
+    beside.replace(path)
 
 
 def test_mounted_files_stand_for_the_workloads_own(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from kubernetes.aio import client, config
 
 from controlplane.controllers.leader import Leadership, LeaseTimes
-from controlplane.controllers.root_certificates import CONFIG_MAP, RootCertificates
+from controlplane.controllers.root_certificates import CONFIG_MAP, RevokedCertificates, RootCertificates, keep_all
 from controlplane.messages.istio_auth_pb2 import IstioCertificateRequest
 from controlplane.security.authentication import Authenticator, TrustDomains
 from controlplane.security.ca import Authority, Lifetimes
@@ -400,6 +400,38 @@ async def test_a_leader_that_cannot_renew_stops_before_its_lease_runs_out(own_ku
 def bundle_in(cluster: ApiServer, namespace: str) -> str:
     template = r"jsonpath={.data.root-cert\.pem}"
     return cluster.kubectl("get", "cm", CONFIG_MAP, "-n", namespace, "--ignore-not-found", "-o", template)
+
+
+async def test_lists_of_revoked_certificates_are_in_each_namespace_while_there_are_any(
+    own_kube_cluster: ApiServer,
+) -> None:
+    cluster, lists = own_kube_cluster, [""]
+    cluster.kubectl("create", "namespace", "istio-system")
+    cluster.kubectl("create", "namespace", "shop")
+
+    def shown() -> list[str]:
+        found = json.loads(cluster.kubectl("get", "cm", "-A", "-o", "json"))["items"]
+        return sorted(
+            f"{each['metadata']['namespace']}: {each['data']['ca-crl.pem']}"
+            for each in found
+            if each["metadata"]["name"] == "istio-ca-crl" and each["metadata"]["namespace"] in {"shop", "istio-system"}
+        )
+
+    async with api(cluster) as made:
+        roots = RootCertificates(made, "istio-system", lambda: "roots", signals=no_signals)
+        revoked = RevokedCertificates(made, "istio-system", lambda: lists[0], signals=no_signals)
+        task = asyncio.create_task(keep_all((roots, revoked)))
+        await until(lambda: bundle_in(cluster, "shop") == "roots")
+        assert shown() == []
+        lists[0] = "first"
+        revoked.changed()
+        await until(lambda: shown() == ["istio-system: first", "shop: first"])
+        lists[0] = ""
+        revoked.changed()
+        await until(lambda: shown() == ["istio-system: ", "shop: "])
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 async def test_every_namespace_has_the_root_and_keeps_it(own_kube_cluster: ApiServer) -> None:

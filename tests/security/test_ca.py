@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from controlplane.security.ca import Authority, Lifetimes
 from controlplane.security.issuer import Issuer
 from controlplane.security.refusal import CallRefused, Refusal
+from tests.feature.key_pairs import Issuer as KeyPairs
 from tests.security.authorities import Clock, Signer, cacerts, csr, root
 
 CART = "spiffe://cluster.local/ns/shop/sa/cart"
@@ -232,3 +234,18 @@ def test_an_offer_that_is_taken_back(authority: Authority) -> None:
     authority.offer(issuer(NEXT.signs("of next"), [], [NEXT]))
     authority.offer(before)
     assert (authority.issuer, authority.bundle) == (before, ROOT.pem.decode())
+
+
+def test_other_revocations_are_told_even_before_the_new_issuer_signs(authority: Authority) -> None:
+    """They are the source's, whoever signs; nothing is told where nothing is new."""
+    told: list[str] = []
+    authority.on_change(lambda: told.append(authority.revoked))
+    lists = [KeyPairs().revoked().decode() for _ in range(2)]
+    next_one = replace(issuer(NEXT.signs("next-intermediate"), [], [NEXT]), revoked=lists[0])
+    assert authority.revoked == ""
+    authority.offer(next_one)
+    authority.offer(next_one)
+    authority.offer(replace(next_one, revoked=lists[1]))
+    assert authority.issuer.certificate != next_one.certificate, "its root is not long enough in the bundle"
+    authority.offer(replace(next_one, revoked=""))
+    assert told == [*lists, ""]

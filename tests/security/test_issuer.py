@@ -53,6 +53,12 @@ def test_no_files_are_no_issuer() -> None:
         pytest.param({"ca-cert.pem": b"-----BEGIN"}, "ca-cert.pem: ", id="broken-certificate"),
         pytest.param({"ca-cert.pem": ODD_VERSION}, "ca-cert.pem: 5 is not a valid", id="unknown-version"),
         pytest.param({"ca-cert.pem": ODD_CURVE}, "ca-cert.pem has a key of no known kind: ", id="unknown-curve"),
+        pytest.param({"ca-crl.pem": b"nonsense"}, "ca-crl.pem: there is something else", id="no-list"),
+        pytest.param(
+            {"ca-crl.pem": b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"},
+            "ca-crl.pem: ",
+            id="broken-list",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(change: dict[str, bytes | None], reason: str) -> None:
