@@ -50,6 +50,17 @@ class LocalAuthority:
         """The root certificate, PEM."""
         return self._root.public_bytes(serialization.Encoding.PEM)
 
+    def revoked(self, *identities: WorkloadIdentity) -> bytes:
+        """Return the list of these certificates as those that count no more (PEM)."""
+        now = datetime.now(UTC)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self._root.subject)
+        builder = builder.last_update(now - _CLOCK_SKEW).next_update(self._not_after)
+        for each in identities:
+            number = x509.load_pem_x509_certificate(each.certificate_chain).serial_number
+            entry = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(now - _CLOCK_SKEW)
+            builder = builder.add_revoked_certificate(entry.build())
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
     def issue(self, identity: str, lifetime: timedelta = timedelta(hours=12)) -> WorkloadIdentity:
         """Sign a certificate for a SPIFFE id, usable as client and as server.
 

@@ -86,6 +86,7 @@ async def test_who_is_served_by_policies_rules_and_certificates() -> None:
         await endpoints_of_both_kinds(cluster)
         await rules(cluster)
         await trust_domains(cluster)
+        await revoked(cluster)
         await two_roots(cluster)
 
 
@@ -163,6 +164,20 @@ async def trust_domains(cluster: Cluster) -> None:
     await until(cluster, CLOSED, "no alias any more")
     mount(cluster.client, cluster.authority.issue(spiffe_id("default", "client")), cluster.authority)
     await until(cluster, PROVED, "our own trust domain")
+
+
+async def revoked(cluster: Cluster) -> None:
+    """A certificate that the mesh's list of revoked ones has is refused, until the list says otherwise."""
+    lists = cluster.server.folder / "var/run/secrets/istio/crl/ca-crl.pem"
+    lists.parent.mkdir(parents=True)
+    client = cluster.authority.issue(spiffe_id("default", "client"))
+    mount(cluster.client, client, cluster.authority)
+    for these, expected in ((client,), CLOSED), ((), PROVED):
+        lists.write_bytes(cluster.authority.revoked(*these))
+        again = cluster.authority.issue(spiffe_id("default", "server"))
+        mount(cluster.server, again, cluster.authority)  # so that the agent looks at once, not within half a minute
+        await until(cluster, expected, f"{len(these)} certificates revoked")
+    lists.unlink()
 
 
 async def two_roots(cluster: Cluster) -> None:
