@@ -12,7 +12,6 @@ from controlplane.agent.options import Options
 
 WORKLOAD_SOCKETS = Path("./var/run/secrets/workload-spiffe-uds")
 FILE_SECRETS = Path("./var/run/secrets/credential-uds/files-socket")
-CREDENTIAL_SOCKET = Path("./var/run/secrets/credential-uds/socket")
 
 
 @dataclass(frozen=True, slots=True)
