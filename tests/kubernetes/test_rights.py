@@ -96,6 +96,12 @@ def write_secret(cluster: ApiServer, name: str, data: Mapping[str, str]) -> None
     cluster.kubectl("create", "-f", "-", text=json.dumps(secret))
 
 
+def revoked(cluster: ApiServer) -> str | None:
+    """Return the list of revoked certificates that pods of a namespace get, ``None`` where there is none."""
+    found = json.loads(cluster.kubectl("-n", "default", "get", "configmaps", "-o", "json"))["items"]
+    return next((each["data"]["ca-crl.pem"] for each in found if each["metadata"]["name"] == "istio-ca-crl"), None)
+
+
 def write_objects(cluster: ApiServer) -> None:
     """Write one object of each kind that gets a status."""
     items = [
@@ -127,9 +133,12 @@ def audited(kube_binaries: None, tmp_path_factory: pytest.TempPathFactory) -> It
         cluster.kubectl("apply", "-k", str(DEPLOY))
         cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=120s")
         control_plane = ControlPlane(cluster, folder, environment={"PILOT_WORKLOAD_ENTRY_GRACE_PERIOD": "1s"})
-        write_secret(cluster, "cacerts", ending_root() | {"istio-generated": ""})
+        lists = Issuer().revoked()
+        further = {"istio-generated": "", "ca-crl.pem": base64.b64encode(lists).decode()}
+        write_secret(cluster, "cacerts", ending_root() | further)
         with control_plane.running():
             control_plane.until(lambda: "root_certificates.written" in control_plane.said)
+            control_plane.until(lambda: revoked(cluster) == lists.decode())
         assert control_plane.said["security.root_renewed"]["secret"] == "cacerts"
         cluster.kubectl("-n", SYSTEM, "delete", "secret", "cacerts")
         write_secret(cluster, "istio-ca-secret", ending_root())
@@ -143,6 +152,7 @@ def audited(kube_binaries: None, tmp_path_factory: pytest.TempPathFactory) -> It
             control_plane.until(lambda: not without_status(cluster))
             control_plane.until(lambda: all(statuses(cluster)))
             control_plane.until(lambda: Right("patch", "", "events") not in rights.unused(cluster, SYSTEM, ACCOUNT))
+            control_plane.until(lambda: revoked(cluster) == "")  # the other root has no such list
             check_tools(cluster, control_plane)
             register(cluster, control_plane)
             with (
