@@ -77,15 +77,19 @@ churn: $(READY) ## random sessions, objects and refusals: memory stays, nothing 
 	$(BIN)/python -m tests.churn $(ARGS)
 
 # Network namespaces as pods, traffic redirected as in a pod, a Kubernetes node: tools that a bare machine may not have.
-PACKAGES := iproute2 iptables nftables curl util-linux containerd runc containernetworking-plugins conntrack busybox-static faketime openssl tcpdump prometheus
-PROGRAMS := ip iptables-restore nft setpriv curl containerd runc conntrack busybox faketime openssl tcpdump promtool
+PACKAGES := iproute2 iptables nftables curl util-linux containerd runc containernetworking-plugins conntrack busybox-static faketime openssl tcpdump prometheus redis-server
+PROGRAMS := ip iptables-restore nft setpriv curl containerd runc conntrack busybox faketime openssl tcpdump promtool redis-server
 .PHONY: packages
 packages: ## the Debian packages of the tests that need root; elsewhere those tests say what is missing
 	@(for program in $(PROGRAMS); do command -v $$program >/dev/null || exit 1; done) || test "$$(id -u)" != 0 || { \
 		apt-get update -q && apt-get install -qy --no-install-recommends $(PACKAGES); }
 
+.PHONY: ratelimit
+ratelimit: $(READY) ## build Envoy's rate limit service into the user's cache, once
+	@$(BIN)/python -m tests.ratelimit.build
+
 .PHONY: test-envoy
-test-envoy: $(READY) packages ## tests with real Envoy processes, and the sample mesh once
+test-envoy: $(READY) packages ratelimit ## tests with real Envoy processes, and the sample mesh once
 	$(PYTEST) tests/envoy $(ARGS)
 	$(BIN)/python -m samples.run --once
 
