@@ -40,7 +40,7 @@ class Meta:
     ``cluster`` is as in ``ObjectKey``.
     ``conditions`` is the status of conditions by type, kept only for those that something decides by;
     ``allocated`` likewise: the pairs of host name and address in ``status.addresses`` of a ServiceEntry.
-    ``resource_version`` is kept only where proxies are told it, of extensions.
+    ``resource_version`` is kept only where proxies are told it, of extensions; a status that is written is no new one.
     ``source`` says where the object was read (``path:line``) and takes no part in comparison, nor does
     ``generation``: a change of either alone is no change.
     """

@@ -177,7 +177,8 @@ class Cache:
         if isinstance(result, Unused):
             return Held(resource_version)
         if isinstance(result, Parsed):
-            held = Held(resource_version, result.object, None, result.warnings)
+            known = _unless_written(self._held.get(place, NOTHING).object, result.object)
+            held = Held(resource_version, known, None, result.warnings)
         else:
             last_good = self._held.get(place, NOTHING).object
             held = Held(resource_version, last_good, replace(result, key=self._key(place)))
@@ -228,6 +229,14 @@ class Cache:
 
 def _is_odd(held: Held) -> bool:
     return held.rejected is not None or bool(held.warnings)
+
+
+def _unless_written(before: Object | None, after: Object) -> Object:
+    """Return ``before`` where only its status was written since: the version that proxies are told stays."""
+    if before is None or before.meta.generation != after.meta.generation:
+        return after
+    told = replace(after.meta, resource_version=before.meta.resource_version)
+    return before if replace(after, meta=told) == before else after
 
 
 def _differ(before: Object, after: Object) -> bool:
