@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from bench.identity import policy_changes
 from bench.mesh import Mesh
 from bench.work import KINDS, work_by_size, work_table
+from controlplane.registry import portions
 
 SMALL, LARGE = 40, 160
 SPACES = 4
 
 
-def test_the_work_of_a_change_is_the_same_in_a_mesh_four_times_as_large(tmp_path: Path) -> None:
-    """In everything that is counted: the dependencies that are looked at, too."""
+@pytest.mark.parametrize("many", [8, 512])
+def test_the_work_of_a_change_is_the_same_in_a_mesh_four_times_as_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    """In everything that is counted: the dependencies that are looked at, too. Lists in portions (8) or not (512)."""
+    monkeypatch.setattr(portions, "MANY", many)
     by_size = work_by_size(Mesh(tmp_path / "mesh", 0, 2, SPACES), (SMALL, LARGE))
     for kind in KINDS:
         small, large = by_size[SMALL][kind], by_size[LARGE][kind]
