@@ -21,6 +21,7 @@ SCOPES = (
     "cni",
     "compiler",
     "controllers",
+    "events",
     "http2",
     "injection",
     "leader",

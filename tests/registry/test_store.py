@@ -28,7 +28,8 @@ def test_indexes_are_those_of_the_objects_that_are_there() -> None:
         held = [
             (under, key)
             for key, obj in registry.objects.items()
-            for under in INDEXES.get(key.kind, {}).get(name, lambda _: ())(obj)
+            if (keys_of := INDEXES.get(key.kind, {}).get(name)) is not None
+            for under in keys_of(obj)
         ]
         for under in {under for under, _ in held}:
             assert list(registry.indexed(name, under)) == sorted(key for each, key in held if each == under)
