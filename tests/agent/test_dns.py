@@ -284,9 +284,9 @@ def test_on_port_53_the_resolver_that_was_kept_counts(
     """The host's own names the agent itself, which would ask itself without end."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("os.geteuid", lambda: user)
-    Path("host").write_text("nameserver 127.0.0.1\nsearch host.test\n")
+    Path("host").write_text("nameserver 127.0.0.1\nsearch host.test\n", encoding="utf-8")
     if kept:
-        Path("kept").write_text("nameserver 192.0.2.53\nsearch kept.test\n")
+        Path("kept").write_text("nameserver 192.0.2.53\nsearch kept.test\n", encoding="utf-8")
     said = options(["sidecar"], {"POD_NAMESPACE": "shop", "INSTANCE_IP": "10.0.0.7", "DNS_PROXY_ADDR": address})
     server, (where,) = name_server(said, Path("host"), Path("kept"))
     assert server.place == Place("shop", "shop.svc.cluster.local", search)
