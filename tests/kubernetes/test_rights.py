@@ -15,7 +15,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 from envoy.service.status.v3.csds_pb2 import SYNCED, ClientConfig
 
-from controlplane.apis.kinds import KINDS, NETWORKING, SECURITY
+from controlplane.apis.kinds import KINDS
 from controlplane.security.self_signed import RootPolicy, new_root
 from tests.apis.rule_tables import GOOD
 from tests.cluster.api_server import ApiServer
@@ -25,7 +25,7 @@ from tests.kubernetes import rights
 from tests.kubernetes.rights import Right
 from tests.kubernetes.secure import ACCOUNT, DEPLOY, SYSTEM, ControlPlane, Tool
 
-WITH_STATUS = [kind for kind in KINDS.values() if kind.group in {NETWORKING, SECURITY}]
+WITH_STATUS = list(KINDS.values())
 POOLS = (ip_network("240.240.0.0/16"), ip_network("2001:2::/48"))
 INGRESSES = "networking.k8s.io/v1"
 BACKEND = {"service": {"name": "web", "port": {"number": 80}}}
