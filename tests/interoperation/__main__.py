@@ -1,6 +1,6 @@
-"""gRPC of other languages against both ports: ``python -m tests.interoperation [go] [java]``.
+"""gRPC of other languages against both ports: ``python -m tests.interoperation [go] [java] [rust]``.
 
-Java needs Maven with a JDK, which CI does not have; Go is a test of CI, too.
+Java needs Maven with a JDK and Rust needs cargo, which CI does not have; Go is a test of CI, too.
 """
 
 from __future__ import annotations

@@ -41,7 +41,14 @@ def built_go(folder: Path) -> Sequence[str]:
     return [str(build(folder / "client", HERE / "go"))]
 
 
-CLIENTS: Mapping[str, Callable[[Path], Sequence[str]]] = {"go": built_go, "java": built_java}
+def built_rust(folder: Path) -> Sequence[str]:
+    """Build the client for Rust, which is tonic's, in a folder; return what starts it."""
+    shutil.copytree(HERE / "rust", folder)
+    subprocess.run(["cargo", "build", "-q", "--release", "--locked"], cwd=folder, check=True)
+    return [str(folder / "target" / "release" / "interoperation")]
+
+
+CLIENTS: Mapping[str, Callable[[Path], Sequence[str]]] = {"go": built_go, "java": built_java, "rust": built_rust}
 
 
 def requests(folder: Path) -> dict[str, tuple[Path, Path]]:
