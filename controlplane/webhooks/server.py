@@ -24,7 +24,7 @@ from controlplane.documents.limits import UnreadableError
 from controlplane.http1.bodies import Bodies, BodyRefusedError, room_of_reviews
 from controlplane.http1.places import Places
 from controlplane.limits import Limits, Reached, unheard
-from controlplane.webhooks.advice import with_advice
+from controlplane.webhooks.advice import Advisor
 from controlplane.webhooks.apart import Apart
 from controlplane.webhooks.review import NotAReviewError, Webhook, answer, refused
 
@@ -139,6 +139,7 @@ def _respond(webhook: Webhook, failed: Callable[[int], None], bodies: Bodies, ap
     from aiohttp import web  # noqa: PLC0415 - see the module's docstring
 
     large = asyncio.Semaphore(_LARGE_AT_ONCE)
+    advisor = Advisor(webhook.advise) if webhook.advise is not None else None
 
     async def respond(request: web.Request) -> web.Response:
         response = await reviewed(request)
@@ -161,8 +162,8 @@ def _respond(webhook: Webhook, failed: Callable[[int], None], bodies: Bodies, ap
                 else:
                     async with large:
                         answered = await asyncio.to_thread(_answer, body, webhook, path)
-                if webhook.advise is not None:
-                    await with_advice(answered, body, webhook.advise)
+                if advisor is not None:
+                    await advisor.add(answered, body)
         except BodyRefusedError as error:
             response = web.Response(status=error.status, text=f"{error}\n")
             response.force_close()  # what is left of the body is of no use

@@ -14,7 +14,7 @@ from controlplane.model.objects import ChangeSet
 from controlplane.model.proxy import Proxy
 from controlplane.plan.short import LONGEST, MOST_PROBLEMS, short_lines
 from controlplane.registry.store import Registry
-from controlplane.webhooks.advice import LATE, with_advice
+from controlplane.webhooks.advice import BUSY, LATE, MOST_AT_ONCE, Advisor
 from controlplane.webhooks.review import Request, answer
 from controlplane.webhooks.validation import validate
 from controlplane.wiring.advice import planned
@@ -53,7 +53,7 @@ async def warnings(body: bytes, questions: Questions) -> list[str]:
     async def advise(request: Request) -> tuple[str, ...]:
         return await planned(questions.plan, request)
 
-    await with_advice(answered, body, advise, 60.0)
+    await Advisor(advise, 60.0).add(answered, body)
     assert answered["response"]["allowed"] is True
     return list(answered["response"].get("warnings", ()))
 
@@ -86,7 +86,7 @@ async def test_a_plan_that_takes_too_long_or_fails_is_no_reason_to_wait_or_refus
         await asyncio.Event().wait()
         raise AssertionError
 
-    await with_advice(answered, body, endless, 0.0)
+    await Advisor(endless, 0.0).add(answered, body)
     assert answered["response"]["warnings"] == [LATE]
 
     async def broken(_request: Request) -> tuple[str, ...]:
@@ -94,9 +94,42 @@ async def test_a_plan_that_takes_too_long_or_fails_is_no_reason_to_wait_or_refus
 
     answered = answer(json.loads(body), validate)
     with capture_logs() as logs:
-        await with_advice(answered, body, broken)
+        await Advisor(broken).add(answered, body)
     assert [each["event"] for each in logs] == ["webhooks.advice_failed"]
     assert answered["response"] == {"uid": "u", "allowed": True}
+
+
+async def test_objects_are_advised_on_one_at_a_time_and_not_too_often() -> None:
+    body = review(virtual_service({"route": [to("")]}))
+    asked = 0
+    begun, end = asyncio.Event(), asyncio.Event()
+
+    async def advise(_request: Request) -> tuple[str, ...]:
+        nonlocal asked
+        asked += 1
+        begun.set()
+        await end.wait()
+        return ("good",)
+
+    advisor = Advisor(advise, 60.0)
+
+    async def tried(text: bytes = body) -> list[str]:
+        answered = answer(json.loads(text), validate)
+        await advisor.add(answered, text)
+        return list(answered["response"].get("warnings", ()))
+
+    first = asyncio.create_task(tried())
+    await begun.wait()
+    assert await tried() == [BUSY]
+    end.set()
+    assert await first == ["good"]
+    written = review(virtual_service({"route": [to("")]}), dryRun=False)
+    asyncio.get_running_loop().time = lambda: 1e9  # type: ignore[method-assign] # nothing waits for it here
+    assert [await tried() for _ in range(MOST_AT_ONCE + 2)] == [["good"]] * MOST_AT_ONCE + [[BUSY]] * 2
+    assert await tried(written) == []
+    asyncio.get_running_loop().time = lambda: 1e9 + 1  # type: ignore[method-assign]
+    assert [await tried() for _ in range(2)] == [["good"], [BUSY]]
+    assert asked == 1 + MOST_AT_ONCE + 1
 
 
 def test_a_long_plan_is_cut() -> None:
