@@ -18,6 +18,7 @@ from controlplane.cli.bug_report.redaction import redacted_body
 from controlplane.cli.fetch import Unanswered, fail, fetch_json, fetch_text
 from controlplane.cli.output import print_aside
 from controlplane.cli.plain import PlainCommand
+from controlplane.printable import printable
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -76,14 +77,16 @@ def _of_replica(replica: Replica, proxies: Sequence[str]) -> Iterator[Part]:
         listed = fetch_json(replica.address, "/debug/list", "control plane")
         pages += [f"/debug/{page}" for page in listed if page not in _ASKING]
         connected = fetch_json(replica.address, "/debug/syncz", "control plane")
-        wanted = wanted or [each["proxy"] for each in connected][:_MOST_PROXIES]
+        wanted = wanted or [str(each["proxy"]) for each in connected][:_MOST_PROXIES]
     except Unanswered as error:
         yield f"{folder}/debug", None, str(error)
     for page in pages:
         yield _page(replica, f"{folder}{page.partition('?')[0]}", page)
     for proxy in wanted:
         yield _page(
-            replica, f"{folder}/proxies/{proxy}", f"/debug/config_dump?proxyID={quote(proxy, safe='')}&include_eds=true"
+            replica,
+            f"{folder}/proxies/{proxy.replace('/', '_')}",
+            f"/debug/config_dump?proxyID={quote(proxy, safe='')}&include_eds=true",
         )
 
 
@@ -95,16 +98,24 @@ def _page(replica: Replica, name: str, page: str) -> Part:
 
 
 def _write(file: Path, found: Sequence[Part], now: datetime) -> None:
-    missing = "".join(f"{name}: {reason}\n" for name, content, reason in found if content is None)
+    missing = "".join(f"{printable(f'{name}: {reason}')}\n" for name, content, reason in found if content is None)
     held = [(name, redacted_body(content)) for name, content, _ in found if content is not None]
     try:
         with file.open("xb") as raw, tarfile.open(fileobj=raw, mode="w:gz") as archive:
             file.chmod(0o600)
             for name, content in [*held, ("missing.txt", missing.encode())]:
-                entry = tarfile.TarInfo(f"bug-report/{name.strip('/')}")
+                entry = tarfile.TarInfo(_place(name))
                 entry.size, entry.mtime, entry.mode = len(content), int(now.timestamp()), 0o600
                 archive.addfile(entry, io.BytesIO(content))
     except FileExistsError:
         fail(f"{file} is there already: name another file with -o")
     except OSError as error:
         fail(f"{file} cannot be written: {error.strerror}")
+
+
+def _place(name: str) -> str:
+    """Return where a file is in the archive; proxies choose their names, and none may lead out of it."""
+    parts = [printable(each) for each in name.split("/")]
+    return "/".join(
+        ["bug-report", *(part.replace(".", "_") if part in {".", ".."} else part for part in parts if part)]
+    )
