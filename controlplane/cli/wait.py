@@ -88,6 +88,7 @@ def wait(
     or nobody answers.
     """
     wanted, end = _object(kind, name, namespace), time.monotonic() + _seconds(timeout)
+    told = ""
     try:
         least = generation or (_newest(where, wanted) if what is What.DISTRIBUTION else 0)
         with where.replicas() as replicas:
@@ -105,7 +106,9 @@ def wait(
                     return
                 if time.monotonic() >= end:
                     fail(f"not within {timeout}: {standing.line}")
-                print_aside(standing.line)
+                if standing.line != told:
+                    print_aside(standing.line)
+                    told = standing.line
                 time.sleep(min(_PAUSE_SECONDS, max(end - time.monotonic(), 0.0)))
     except Unanswered as error:
         fail(str(error))
@@ -196,11 +199,13 @@ def _object(kind: str, name: str, namespace: str) -> Named:
         raise typer.BadParameter(f"there is no kind {stated}{nearest_text(stated, sorted(KINDS))}", param_hint="KIND")
     if rest and not name:
         before, slash, after = rest.partition("/")
-        return Named(found, before if slash else namespace, after if slash else before)
-    if rest or not name:
-        raise typer.BadParameter("give KIND and NAME, or KIND/NAMESPACE/NAME", param_hint="NAME")
-    short, dot, of = name.partition(".")
-    return Named(found, of if dot else namespace, short)
+        wanted = Named(found, before if slash else namespace, after if slash else before)
+    else:
+        short, dot, of = name.partition(".")
+        wanted = Named(found, of if dot else namespace, short)
+    if (rest and name) or not all(wanted) or "/" in wanted.name + wanted.namespace:
+        raise typer.BadParameter("give KIND and NAME[.NAMESPACE], or KIND/NAMESPACE/NAME", param_hint="NAME")
+    return wanted
 
 
 def _seconds(text: str) -> float:

@@ -252,3 +252,28 @@ def test_warming_resources() -> None:
 def test_what_is_no_dump(document: Any) -> None:
     with pytest.raises(NotADump):
         Dump.of(document)
+
+
+@pytest.mark.parametrize(
+    ("section", "name"),
+    [
+        (7, "configs"),
+        ({"dynamic_listeners": [1]}, "dynamic_listeners"),
+        ({"dynamicListeners": {"a": 1}}, "dynamic_listeners"),
+        ({"dynamic_listeners": [{"active_state": []}]}, "active_state"),
+        ({"dynamic_listeners": [{"active_state": {"listener": 5}}]}, "listener"),
+        ({"dynamic_route_configs": [{"route_config": {"vhds": {}, "virtual_hosts": [1]}}]}, "virtual_hosts"),
+        ({"static_clusters": [{"cluster": None}]}, "cluster"),
+        ({"bootstrap": {"node": [1]}}, "node"),
+    ],
+)
+def test_what_no_envoy_writes_is_named(section: Any, name: str) -> None:
+    with pytest.raises(NotADump, match=f'"{name}" is no '):
+        Dump.of({"configs": [section]})
+    Dump.of(
+        {
+            "configs": [
+                {"bootstrap": {"node": {"cluster": "c"}, "static_resources": {"clusters": []}, "dynamic_resources": {}}}
+            ]
+        }
+    )

@@ -35,6 +35,7 @@ async def test_an_object_is_waited_for_until_all_have_it_or_it_is_gone(tmp_path:
         there = await run("wait", "gateway", "ingress", *at)
         still = await run("wait", "gw/default/ingress", "--for", "delete", *at)
         absent = await run("x", "wait", "vs", "nobody.shop", *at)
+        long = await run("wait", "vs", "nobody.shop", *at[:2], "--timeout", "1100ms")
         gone = await run("wait", "vs", "nobody.shop", "--for", "delete", *at)
         refused = await run("wait", "virtualservice", "bad.shop", *at)
         nobody = await run("wait", "gateway", "ingress", "--proxy", "web.default", *at)
@@ -45,6 +46,8 @@ async def test_an_object_is_waited_for_until_all_have_it_or_it_is_gone(tmp_path:
     assert "not within 0s: Gateway default/ingress is still in force at" in still.err
     assert absent.code == 1
     assert "does not have VirtualService shop/nobody yet" in absent.err
+    told = [each.partition(": ")[2] if each.startswith("Error: ") else each for each in long.err.splitlines()]
+    assert len(told) == len(set(told)) == 2, "it is said once, and in the end"
     assert (gone.code, gone.out) == (0, "VirtualService shop/nobody is gone\n")
     assert refused.code == 3
     assert "VirtualService shop/bad is refused: spec.http[0].route[0].weight" in refused.err
@@ -68,6 +71,9 @@ async def test_a_proxy_that_refuses_something_ends_the_wait() -> None:
     [
         (["vss", "a"], "there is no kind vss"),
         (["vs"], "give KIND and NAME"),
+        (["vs", "shop/a"], "give KIND and NAME"),
+        (["vs/shop/a/b"], "give KIND and NAME"),
+        (["vs", "a."], "give KIND and NAME"),
         (["vs", "a", "--timeout", "soon"], "'soon' is no time"),
     ],
 )

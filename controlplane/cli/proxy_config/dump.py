@@ -14,6 +14,17 @@ Json = Mapping[str, Any]
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _FREE_KEYS = {"metadata", "filter_metadata", "typed_filter_metadata", "labels", "values", "typed_per_filter_config"}
+_LISTS = frozenset(
+    {
+        f"{source}_{sort}"
+        for source in ("dynamic", "static")
+        for sort in ("endpoint_configs", "listeners", "route_configs")
+    }
+    | {"dynamic_active_clusters", "dynamic_warming_clusters", "static_clusters", "virtual_hosts", "host_statuses"}
+)
+_OBJECTS = frozenset(
+    {"active_state", "bootstrap", "cluster", "endpoint_config", "listener", "node", "route_config", "warming_state"}
+)
 
 
 class NotADump(ValueError):  # noqa: N818 - it reads as what was found
@@ -31,12 +42,16 @@ class Dump:
         """Take a dump as it was read; names in protobuf's other spelling (istiod's) are put into Envoy's.
 
         Raises:
-            NotADump: it has neither ``configs`` nor ``cluster_statuses``.
+            NotADump: it has neither ``configs`` nor ``cluster_statuses``, or one of them is not what Envoy writes.
         """
         if not isinstance(document, dict) or not ({"configs", "cluster_statuses", "clusterStatuses"} & document.keys()):
             raise NotADump('not a configuration dump of Envoy: it has no "configs"')
+        _objects(document.get("configs", []), "configs")
         if _is_camel(document):
             document = _snake(document)
+        for name in ("configs", "cluster_statuses"):
+            for each in _objects(document.get(name, []), name):
+                _check(each)
         return cls(document)
 
     def clusters(self, *, dynamic: bool = False) -> list[Json]:
@@ -93,6 +108,25 @@ class Dump:
         for section in self.document.get("configs", ()):
             if str(section.get("@type", "")).endswith(f".{kind}"):
                 yield section
+
+
+def _objects(value: Any, name: str) -> list[Json]:  # noqa: ANN401 - any JSON value
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise NotADump(f'not a configuration dump of Envoy: "{name}" is no list of objects')
+    return value
+
+
+def _check(value: Json) -> None:
+    """Raise ``NotADump`` where something that is looked into is no object, or no list of such."""
+    for name, each in value.items():
+        if name in _LISTS:
+            for entry in _objects(each, name):
+                _check(entry)
+        elif name in _OBJECTS:
+            if not isinstance(each, dict):
+                raise NotADump(f'not a configuration dump of Envoy: "{name}" is no object')
+            if name != "node":
+                _check(each)
 
 
 def _is_camel(document: Json) -> bool:
