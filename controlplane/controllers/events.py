@@ -8,6 +8,7 @@ in the condition of its object, and only what begins or comes again is told here
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -58,7 +59,8 @@ class ObjectEvents:
     """Writes an Event for each problem that begins, while ``run`` runs, which may be cancelled and run again.
 
     At most five are written in a second, after a quiet time up to fifty at once. What the API server refuses is logged
-    and not tried again before the problem has gone and come back; while it is away all wait.
+    and not tried again before the problem has gone and come back; while it is away all wait. Namespaces take turns, so
+    that none keeps the others from being told of by having many problems, or ever new ones.
     """
 
     def __init__(
@@ -72,15 +74,18 @@ class ObjectEvents:
     async def run(self) -> None:
         """Write until cancelled; for the leader alone."""
         known: set[_Mark] = set()
+        turns: Counter[str] = Counter()
         while True:
             self._told.changed.clear()
             current = {_mark(each): each for each in self._told.problems() if not each.key.cluster and each.key.name}
             known &= current.keys()
-            for mark, problem in current.items():
-                if mark not in known and not self._told.changed.is_set():  # what has gone since is not told
-                    await self._rate.take()
-                    await self._tell(problem)
-                    known.add(mark)
+            waiting = {mark: problem for mark, problem in current.items() if mark not in known}
+            while waiting and not self._told.changed.is_set():  # what has gone since is not told
+                mark = min(waiting, key=lambda each: turns[each[0].namespace])
+                await self._rate.take()
+                await self._tell(waiting.pop(mark))
+                known.add(mark)
+                turns[mark[0].namespace] = max(turns.values(), default=0) + 1
             await self._told.changed.wait()
 
     async def _tell(self, problem: Problem) -> None:
@@ -138,7 +143,10 @@ def event_of(problem: Problem, received: Received | None, now: datetime) -> dict
         text = f"{text[: LONGEST_MESSAGE - len(code) - 4]} ..."
     digest = sha256("\0".join((about.get("uid", ""), *map(str, _mark(problem)))).encode()).hexdigest()[:16]
     return {
-        "metadata": {"name": f"{key.name[:_LONGEST_NAME]}.{digest}", "namespace": key.namespace or _NO_NAMESPACE},
+        "metadata": {
+            "name": f"{key.name[:_LONGEST_NAME].rstrip('-.')}.{digest}",
+            "namespace": key.namespace or _NO_NAMESPACE,
+        },
         "involvedObject": {name: value for name, value in about.items() if value},
         "type": "Normal" if problem.level == Level.INFO else "Warning",
         "reason": _NAMES.get(problem.code) or _REASONS[problem.sort],

@@ -66,7 +66,7 @@ class Cluster:
 @asynccontextmanager
 async def running(cluster: Cluster) -> AsyncIterator[None]:
     app = web.Application()
-    app.router.add_post("/api/v1/namespaces/shop/events", cluster.create)
+    app.router.add_post("/api/v1/namespaces/{namespace}/events", cluster.create)
     app.router.add_patch("/api/v1/namespaces/shop/events/{name}", cluster.patch)
     runner = web.AppRunner(app)
     await runner.setup()
@@ -134,6 +134,25 @@ async def test_a_server_that_is_away_is_waited_for_and_one_that_refuses_is_not(
             await eventually(lambda: len(cluster.held) == held)
     assert [each["event"] for each in logs] == [log]
     assert cluster.asked == len(answers) + held
+
+
+async def test_a_namespace_with_many_problems_does_not_keep_others_waiting() -> None:
+    def problem(namespace: str, reason: str) -> Problem:
+        key = ObjectKey(kinds.VIRTUAL_SERVICE, namespace, "reviews")
+        return Problem(key, Sort.FINDING, Level.ERROR, reason, code="C204")
+
+    cluster = Cluster()
+    cluster.now(*(problem("a", f"a {n}") for n in range(9)), problem("b", "b"), problem("c", "c"))
+    async with running(cluster):
+        await eventually(lambda: len(cluster.held) == 11)
+        assert [message[0] for message in cluster.messages[:4]] == ["a", "b", "c", "a"]
+
+
+def test_a_long_name_ends_as_names_may() -> None:
+    key = ObjectKey(kinds.VIRTUAL_SERVICE, "shop", "a" * 199 + ".b")
+    event = event_of(Problem(key, Sort.REFUSED, Level.ERROR, "x"), None, datetime(2026, 3, 1, tzinfo=UTC))
+    assert event["metadata"]["name"].startswith("a" * 199 + ".")
+    assert ".." not in event["metadata"]["name"]
 
 
 def test_an_event_names_its_object_so_that_kubectl_finds_it() -> None:
