@@ -10,6 +10,7 @@ import base64
 import binascii
 import sys
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import re2
@@ -29,10 +30,12 @@ class _UnusableError(ValueError):
     """A key that Envoy cannot use; never leaves this module."""
 
 
+@lru_cache(32)
 def key_set_problem(text: str) -> str:
     """Return why Envoy would refuse a key set: no JSON, no list of keys, or none it can use; empty where it takes it.
 
-    A set without any key is ``EMPTY``.
+    A set without any key is ``EMPTY``. Thousands of keys take a second, and are asked for with each listener: the last
+    answers are remembered.
     """
     (found,) = json_documents(text)
     if isinstance(found, Unreadable):
@@ -46,8 +49,13 @@ def key_set_problem(text: str) -> str:
         return "is not JSON that Envoy reads: a number is too large"
     if not keys:
         return EMPTY
-    reasons = [reason for reason in map(_problem, keys) if reason]
-    return f"has no key that Envoy can use: {reasons[0]}" if len(reasons) == len(keys) else ""
+    first = ""
+    for each in keys:
+        reason = _problem(each)
+        if not reason:
+            return ""
+        first = first or reason
+    return f"has no key that Envoy can use: {first}"
 
 
 def _is_finite(value: object) -> bool:

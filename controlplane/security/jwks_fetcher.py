@@ -229,7 +229,8 @@ async def _jwks(session: aiohttp.ClientSession, location: JwksLocation) -> str:
     if not isinstance(answer.get("keys"), list):
         raise NoKeysError("the answer is no JSON web key set: it has no list of keys")
     text = json.dumps(answer, sort_keys=True, separators=(",", ":"))
-    if (problem := key_set_problem(text)) and problem != EMPTY:
+    problem = await asyncio.to_thread(key_set_problem, text)  # a server may send thousands of keys to compute with
+    if problem and problem != EMPTY:
         raise NoKeysError(f"the answer {problem}")
     return text
 

@@ -38,3 +38,10 @@ def test_reasons(text: str, reason: str) -> None:
     found = key_set_problem(text)
     assert reason in found
     assert bool(found) == bool(reason)
+
+
+def test_a_key_set_is_looked_at_once_however_many_listeners_have_it() -> None:
+    text = json.dumps({"keys": [{"kty": "EC", "x": "AQ", "y": "AQ"}] * 3 + [{"kty": "oct", "k": "Zm9v"}]})
+    before = key_set_problem.cache_info()
+    assert [key_set_problem(each) for each in (text, str(text.encode(), "utf-8"))] == ["", ""]
+    assert key_set_problem.cache_info().misses == before.misses + 1
