@@ -68,6 +68,8 @@ async def machine(environment: Environment) -> Machine:
 async def _of_amazon(where: TcpAddress) -> Machine:
     ttl = ("X-aws-ec2-metadata-token-ttl-seconds", "60")
     token = await _text(where, "/latest/api/token", ttl, method="PUT")
+    if not (token.isascii() and token.isprintable()):
+        raise NoAnswerError(f"{where} gave a token that no header can have")
     said = _fields(
         await _text(where, "/latest/dynamic/instance-identity/document", ("X-aws-ec2-metadata-token", token)),
         "region",

@@ -37,12 +37,14 @@ AZURE = {
 
 
 @asynccontextmanager
-async def metadata_server(status: int = 200, google: Mapping[str, str] = GOOGLE) -> AsyncIterator[str]:
+async def metadata_server(
+    status: int = 200, google: Mapping[str, str] = GOOGLE, token: str = "a-token"
+) -> AsyncIterator[str]:
     """Run the server of all three; yield its address. Who does not prove to be a program is refused, as there."""
 
-    async def token(request: web.Request) -> web.Response:
+    async def given(request: web.Request) -> web.Response:
         assert request.headers["X-aws-ec2-metadata-token-ttl-seconds"]
-        return web.Response(text="a-token", status=status)
+        return web.Response(text=token, status=status)
 
     async def amazon(request: web.Request) -> web.Response:
         known = request.headers.get("X-aws-ec2-metadata-token") == "a-token"
@@ -59,7 +61,7 @@ async def metadata_server(status: int = 200, google: Mapping[str, str] = GOOGLE)
         return web.json_response(AZURE, status=status if known else 400)
 
     application = web.Application()
-    application.router.add_put("/latest/api/token", token)
+    application.router.add_put("/latest/api/token", given)
     application.router.add_get("/latest/dynamic/instance-identity/document", amazon)
     application.router.add_get("/computeMetadata/v1/{path:.*}", of_google)
     application.router.add_get("/metadata/instance/compute", azure)
@@ -149,3 +151,11 @@ def test_labels_come_before_what_the_cloud_says(tmp_path: Path, monkeypatch: pyt
     assert said()["metadata"]["PLATFORM_METADATA"] == {"aws_region": "us-west-2"}
     labelled = said(ISTIO_METAJSON_LABELS='{"topology.istio.io/locality": "here/there"}')
     assert labelled["locality"] == {"region": "here", "zone": "there", "sub_zone": ""}
+
+
+@pytest.mark.parametrize("token", ["a\nHost: elsewhere", "\x00", "schl\u00fcssel", "\u20ac"])
+async def test_a_token_that_no_header_can_have_is_no_reason_not_to_start(token: str) -> None:
+    async with metadata_server(token=token) as address:
+        with capture_logs() as logs:
+            assert await asked("aws", address) == Machine()
+    assert [each["event"] for each in logs] == ["agent.cloud_unknown"]
