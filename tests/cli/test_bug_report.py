@@ -57,6 +57,9 @@ async def test_nobody_who_answers_is_no_report(tmp_path: Path) -> None:
     assert result.code == 1
     assert "The control plane at 127.0.0.1:1 cannot be reached" in result.err
     assert not file.exists()
+    nowhere = await run("bug-report", "-o", str(file), "--kubeconfig", str(tmp_path / "none"))
+    assert nowhere.code == 1
+    assert nowhere.err.count(str(tmp_path / "none")) == 1, "it is said once"
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ _MOST_PROXIES = 10
 def bug_report(
     proxies: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PROXY]...", help="NAME.NAMESPACE: whose configuration is wanted; the first 10 else."),
+        typer.Argument(metavar="PROXY", help="NAME.NAMESPACE: whose configuration is wanted; the first 10 else."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="The archive; it must not be there yet.")
@@ -62,7 +62,8 @@ def bug_report(
         print_aside("Asking the cluster ...")
         found += parts_of_cluster(where.kubeconfig, where.context, where.namespace)
     if all(content is None for _, content, _ in found):
-        fail("; ".join(dict.fromkeys(reason for _, _, reason in found)))
+        reasons = dict.fromkeys(reason for _, _, reason in found)
+        fail("; ".join(each for each in reasons if not any(each in other for other in reasons if other != each)))
     _write(file, found, now)
     missing = sum(content is None for _, content, _ in found)
     more = f"; {missing} could not be had, missing.txt says why" if missing else ""
