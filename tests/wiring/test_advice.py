@@ -99,7 +99,7 @@ async def test_a_plan_that_takes_too_long_or_fails_is_no_reason_to_wait_or_refus
     assert answered["response"] == {"uid": "u", "allowed": True}
 
 
-async def test_objects_are_advised_on_one_at_a_time_and_not_too_often() -> None:
+async def test_objects_are_advised_on_one_at_a_time_and_not_too_often(monkeypatch: pytest.MonkeyPatch) -> None:
     body = review(virtual_service({"route": [to("")]}))
     asked = 0
     begun, end = asyncio.Event(), asyncio.Event()
@@ -124,10 +124,10 @@ async def test_objects_are_advised_on_one_at_a_time_and_not_too_often() -> None:
     end.set()
     assert await first == ["good"]
     written = review(virtual_service({"route": [to("")]}), dryRun=False)
-    asyncio.get_running_loop().time = lambda: 1e9  # type: ignore[method-assign] # nothing waits for it here
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 1e9)
     assert [await tried() for _ in range(MOST_AT_ONCE + 2)] == [["good"]] * MOST_AT_ONCE + [[BUSY]] * 2
     assert await tried(written) == []
-    asyncio.get_running_loop().time = lambda: 1e9 + 1  # type: ignore[method-assign]
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 1e9 + 1)
     assert [await tried() for _ in range(2)] == [["good"], [BUSY]]
     assert asked == 1 + MOST_AT_ONCE + 1
 
