@@ -91,13 +91,18 @@ async def _of_google(where: TcpAddress) -> Machine:
     parts = location.split("-")
     zone = location if len(parts) == _ZONE_PARTS else ""
     metadata = dict(zip(_OF_GOOGLE, texts, strict=True)) | {_LOCATION: location}
+    project, cluster = metadata["gcp_project"], metadata["gcp_gke_cluster_name"]
+    if project and location and cluster:
+        path = f"projects/{project}/locations/{location}/clusters/{cluster}"
+        metadata["gcp_gke_cluster_url"] = f"https://container.googleapis.com/v1/{path}"
     return Machine(metadata, Locality("-".join(parts[:2]), zone))
 
 
 async def _of_azure(where: TcpAddress) -> Machine:
     answer = await _text(where, "/metadata/instance/compute?api-version=2021-02-01", ("Metadata", "true"))
     name, location, zone, number = _fields(answer, "name", "location", "zone", "vmId")
-    return Machine({"azure_name": name, "azure_location": location, "azure_vmid": number}, Locality(location, zone))
+    metadata = {"azure_name": name, "azure_location": location, "azure_vmId": number}
+    return Machine(metadata | _tags(answer), Locality(location, zone))
 
 
 _CLOUDS = {"aws": _of_amazon, "azure": _of_azure, "gcp": _of_google}
@@ -113,8 +118,20 @@ async def _text(where: TcpAddress, target: str, header: tuple[str, str], *, meth
     return reply.body.decode(errors="replace").strip()
 
 
+def _tags(answer: str) -> dict[str, str]:
+    """Return the tags of a machine of Azure by Istio's names of them. Raises ``UnreadableError``."""
+    listed = _object(answer).get("tagsList")
+    listed = listed if isinstance(listed, list) else []
+    pairs = ((each.get("name"), each.get("value")) for each in listed if isinstance(each, dict))
+    return {f"azure_{name}": value for name, value in pairs if isinstance(name, str) and isinstance(value, str)}
+
+
 def _fields(text: str, *names: str) -> list[str]:
     """Return fields of a JSON object, empty where they are none or no texts. Raises ``UnreadableError``."""
+    said = _object(text)
+    return [said[name] if isinstance(said.get(name), str) else "" for name in names]
+
+
+def _object(text: str) -> dict[str, Any]:
     value: Any = json_value(text)
-    said = value if isinstance(value, dict) else {}
-    return [str(said[name]) if isinstance(said.get(name), str) else "" for name in names]
+    return value if isinstance(value, dict) else {}

@@ -32,7 +32,7 @@ AZURE = {
     "location": "westus",
     "zone": "3",
     "vmId": "02aab8a4-74ef-476e-8182-f6d2ba4166a6",
-    "tagsList": [],
+    "tagsList": [{"name": "Team", "value": "shop"}, {"name": "odd"}, "odd"],
 }
 
 
@@ -104,7 +104,7 @@ async def asked(cloud: str, address: str) -> Machine:
         (
             "Azure",
             Locality("westus", "3"),
-            {"azure_name": "vm-1", "azure_location": "westus", "azure_vmid": AZURE["vmId"]},
+            {"azure_name": "vm-1", "azure_location": "westus", "azure_vmId": AZURE["vmId"], "azure_Team": "shop"},
         ),
     ],
 )
@@ -113,9 +113,13 @@ async def test_a_cloud_says_where_the_machine_is(cloud: str, locality: Locality,
         assert await asked(cloud, address) == Machine(metadata, locality)
 
 
-async def test_a_cluster_of_a_region_has_no_zone() -> None:
-    async with metadata_server(google={**GOOGLE, "instance/attributes/cluster-location": "us-central1"}) as address:
-        assert (await asked("gcp", address)).locality == Locality("us-central1")
+async def test_a_cluster_of_a_region_has_no_zone_and_a_page_of_its_own() -> None:
+    cluster = {"instance/attributes/cluster-location": "us-central1", "instance/attributes/cluster-name": "one"}
+    async with metadata_server(google={**GOOGLE, **cluster}) as address:
+        found = await asked("gcp", address)
+    assert found.locality == Locality("us-central1")
+    page = "https://container.googleapis.com/v1/projects/my-project/locations/us-central1/clusters/one"
+    assert found.metadata["gcp_gke_cluster_url"] == page
 
 
 @pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])
