@@ -12,9 +12,11 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, 
 from controlplane.registry.environment import FIPS_140_2, FIPS_140_3, POST_QUANTUM
 from controlplane.translate.tls_context import tls_socket
 
-_FIPS_CIPHERS = frozenset(
-    f"ECDHE-{key}-{cipher}" for key in ("ECDSA", "RSA") for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384")
+_FIPS_CIPHERS = tuple(
+    f"ECDHE-{key}-{cipher}" for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384") for key in ("ECDSA", "RSA")
 )
+_POST_QUANTUM_CURVE = "X25519MLKEM768"
+"""How TLS 1.3 agrees on keys that no quantum computer finds out."""
 
 
 def bound(common: CommonTlsContext, policy: str) -> None:
@@ -30,8 +32,12 @@ def bound(common: CommonTlsContext, policy: str) -> None:
         del common.tls_params.compliance_policies[:]
         common.tls_params.compliance_policies.append(TlsParameters.FIPS_202205)
     elif policy == POST_QUANTUM:
-        common.tls_params.tls_minimum_protocol_version = TlsParameters.TLSv1_3
-        common.tls_params.tls_maximum_protocol_version = TlsParameters.TLSv1_3
+        parameters = common.tls_params
+        parameters.tls_minimum_protocol_version = TlsParameters.TLSv1_3
+        parameters.tls_maximum_protocol_version = TlsParameters.TLSv1_3
+        del parameters.cipher_suites[:], parameters.ecdh_curves[:]
+        parameters.cipher_suites.extend(_FIPS_CIPHERS)
+        parameters.ecdh_curves.append(_POST_QUANTUM_CURVE)
 
 
 def bound_server(context: DownstreamTlsContext, policy: str) -> DownstreamTlsContext:

@@ -154,13 +154,17 @@ def test_a_policy_for_cryptography_bounds_every_side(policy: str) -> None:
         assert all(each == (FIPS, MESH_FIPS, set(), []) for each in peers)
         assert asked == (FIPS, set(), set(), [])
         return
-    alone = policy == environment.POST_QUANTUM
+    if policy == environment.POST_QUANTUM:
+        only = (("TLSv1_3", "TLSv1_3"), MESH_FIPS, {"X25519MLKEM768"}, [])
+        assert (own, asked) == (only, only)
+        assert all(each == only for each in peers)
+        return
     policies = [TlsParameters.FIPS_202205] if policy == environment.FIPS_140_3 else []
-    lowest = "TLSv1_3" if alone else "TLSv1_2"
     stated = {"ECDHE-RSA-AES128-GCM-SHA256", "AES128-SHA"}
-    assert own == (("TLSv1_3", "TLSv1_3" if alone else "TLS_AUTO"), stated, {"X25519"}, policies)
-    assert all((each[0], each[3]) == ((lowest, "TLSv1_3"), policies) for each in peers)
-    assert (asked[0], asked[3]) == ((lowest, "TLSv1_3"), policies)
+    assert own == (("TLSv1_3", "TLS_AUTO"), stated, {"X25519"}, policies)
+    usual = (("TLSv1_2", "TLSv1_3"), policies)
+    assert all((each[0], each[3]) == usual for each in peers)
+    assert (asked[0], asked[3]) == usual
 
 
 @pytest.mark.parametrize("name", environment.UNDERSTOOD)
