@@ -8,7 +8,7 @@ from typing import NamedTuple
 from controlplane.engine.recording import query
 from controlplane.model import kinds
 from controlplane.model.objects import ObjectKey
-from controlplane.model.selecting import selected
+from controlplane.model.selecting import OF_ITS_NAMESPACE, selected
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.store import View
 
@@ -61,13 +61,13 @@ def workload_namespaces(view: View, _key: tuple[()]) -> frozenset[str]:
 def for_nobody(view: View, key: ObjectKey) -> ForNobody | None:
     """Return that nobody has the labels that an object names, ``None`` where somebody has or it names none.
 
-    What is in the root namespace is for workloads of all namespaces.
+    What is in the root namespace is for workloads of all namespaces, but for kinds that never select others.
     """
     obj = view.get(key)
     named = selected(key.kind, obj.spec) if obj is not None else None
     if named is None:
         return None
-    everywhere = key.namespace == mesh_config(view).root_namespace
+    everywhere = key.kind not in OF_ITS_NAMESPACE and key.namespace == mesh_config(view).root_namespace
     looked_at = sorted(workload_namespaces(view, ())) if everywhere else (key.namespace,)
     wanted = frozenset(named.labels.items())
     if any(wanted <= labels for namespace in looked_at for labels in workload_labels(view, namespace)):

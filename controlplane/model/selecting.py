@@ -19,6 +19,8 @@ _LABELS = {
 }
 SELECTING_KINDS = tuple(_LABELS)
 """The kinds whose selectors are looked at."""
+OF_ITS_NAMESPACE = frozenset({kinds.SERVICE_ENTRY, kinds.DESTINATION_RULE})
+"""Kinds that select workloads of their own namespace alone, the root namespace too."""
 
 
 class Selected(NamedTuple):

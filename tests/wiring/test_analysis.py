@@ -227,6 +227,31 @@ async def test_a_policy_of_the_root_namespace_is_for_workloads_of_all() -> None:
         assert world.paths == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        ("DestinationRule", {"host": "a.test", "workloadSelector": {"matchLabels": {"app": "web"}}}),
+        (
+            "ServiceEntry",
+            {
+                "hosts": ["a.test"],
+                "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+                "resolution": "STATIC",
+                "workloadSelector": {"labels": {"app": "web"}},
+            },
+        ),
+    ],
+)
+async def test_a_rule_or_service_of_the_root_namespace_is_for_its_workloads_alone(kind: str, spec: Any) -> None:
+    async with analysed() as world:
+        world.apply(POD, manifest(NETWORKING, kind, "one", "istio-system", spec=spec))
+        world.apply(manifest("v1", "Pod", "web", "other", metadata={**POD["metadata"], "labels": {"app": "web"}}))
+        await turns()
+        assert [each.reason.partition(",")[0] for each in world.problems.findings if each.code == "C203"] == [
+            "no workload of namespace istio-system has the labels app=web"
+        ]
+
+
 async def test_a_rule_that_delegates_to_nothing_is_told_until_there_is_something() -> None:
     async with analysed() as world:
         delegating = {"match": [{"uri": {"prefix": "/a"}}], "delegate": {"name": "part", "namespace": "parts"}}
