@@ -20,8 +20,9 @@ from controlplane.agent.addresses import TcpAddress
 from controlplane.agent.ads_proxy import AdsProxy
 from controlplane.agent.control_plane import discovery
 from controlplane.agent.envoy_command import written_bootstrap
-from controlplane.agent.envoy_configuration.places import Places
+from controlplane.agent.envoy_configuration.places import FILE_SECRETS, Places
 from controlplane.agent.envoy_process import DrainPolicy, EnvoyProcess
+from controlplane.agent.envoy_user import as_user, let_in, user_of_envoy
 from controlplane.agent.http.server import Answer, Request, Response
 from controlplane.agent.identity_source import identity_source
 from controlplane.agent.live_log_levels import LiveLogLevels
@@ -89,6 +90,7 @@ class Agent:
             self._grpc.write(node(self._options), self._places.xds)
             self._tell_health(parts, proxy, readiness)
             if envoy is not None:
+                self._let_envoy_in(external_secrets=parts.external_secrets)
                 await envoy.start()
                 stack.push_async_callback(envoy.kill)
                 levels = LiveLogLevels(envoy, self._options.flags, self._options.annotations)
@@ -102,7 +104,16 @@ class Agent:
             return None
         bootstrap = written_bootstrap(self._options, self._places, external_secrets=external_secrets)
         stack.callback(bootstrap.remove)
-        return EnvoyProcess(bootstrap.command, TcpAddress(self._places.loopback, self._places.admin_port))
+        user = user_of_envoy(self._options)
+        command = bootstrap.command if user is None else as_user(bootstrap.command, user)
+        return EnvoyProcess(command, TcpAddress(self._places.loopback, self._places.admin_port))
+
+    def _let_envoy_in(self, *, external_secrets: bool) -> None:
+        """Let Envoy have what the agent made for it, where it runs as another user."""
+        if (user := user_of_envoy(self._options)) is None:
+            return
+        made = (self._places.bootstrap, self._places.xds, FILE_SECRETS if external_secrets else self._places.secrets)
+        let_in(user, (each for path in made for each in (path.parent, path) if each.exists()))
 
     def _pages(
         self, readiness: Readiness, envoy: EnvoyProcess | None, names: Callable[[], bytes | None] | None

@@ -118,7 +118,10 @@ MESH_FIPS = {
 }
 
 
-def bounds(context: DownstreamTlsContext | UpstreamTlsContext) -> tuple[tuple[str, str], set[str], set[str], list[int]]:
+Bounds = tuple[tuple[str, str], set[str], set[str], list[int]]
+
+
+def bounds(context: DownstreamTlsContext | UpstreamTlsContext) -> Bounds:
     """Return the versions, ciphers, curves and policies of a context."""
     held = context.common_tls_context.tls_params
     name = TlsParameters.TlsProtocol.Name
@@ -155,7 +158,7 @@ def test_a_policy_for_cryptography_bounds_every_side(policy: str) -> None:
         assert asked == (FIPS, set(), set(), [])
         return
     if policy == environment.POST_QUANTUM:
-        only = (("TLSv1_3", "TLSv1_3"), MESH_FIPS, {"X25519MLKEM768"}, [])
+        only: Bounds = (("TLSv1_3", "TLSv1_3"), MESH_FIPS, {"X25519MLKEM768"}, [])
         assert (own, asked) == (only, only)
         assert all(each == only for each in peers)
         return

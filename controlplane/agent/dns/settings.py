@@ -10,6 +10,7 @@ from controlplane.agent.addresses import TcpAddress
 from controlplane.agent.dns.forward import RESOLVER, Forwarder, Resolver, upstreams
 from controlplane.agent.dns.server import NameServer, Place
 from controlplane.agent.environment import StartError
+from controlplane.agent.envoy_user import is_only_name_server
 from controlplane.agent.options import Options
 
 DEFAULT = "localhost:15053"
@@ -29,7 +30,7 @@ def name_server(
     """
     environment = options.environment
     text = environment.text("DNS_PROXY_ADDR", DEFAULT)
-    only = text.endswith(f":{_DNS_PORT}") and not os.geteuid()
+    only = is_only_name_server(options)
     resolver = Resolver.read(kept_file if only and kept_file.exists() else resolver_file)
     timeout = environment.duration("DNS_FORWARD_TIMEOUT", timedelta(seconds=5))
     forwarder = Forwarder(upstreams(resolver), timeout, at_once=environment.flag("DNS_FORWARD_PARALLEL"))
