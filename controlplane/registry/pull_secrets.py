@@ -10,6 +10,7 @@ from controlplane.model.objects import ObjectKey
 from controlplane.registry.store import View
 from controlplane.registry.traffic_extensions import extension
 
+_SCHEME = "kubernetes://"
 _INDEXES = ("plugins_with_pull_secret", "extensions_with_pull_secret")
 
 
@@ -43,7 +44,13 @@ def _secret_of(view: View, key: ObjectKey) -> ObjectKey | None:
     held = extension(view, key)
     if held is None or held.wasm is None or held.wasm.image_pull_secret is None:
         return None
-    return ObjectKey(kinds.SECRET, key.namespace, held.wasm.image_pull_secret)
+    return ObjectKey(kinds.SECRET, key.namespace, _name(held.wasm.image_pull_secret))
+
+
+def _name(stated: str) -> str:
+    """Return the name in ``kubernetes://NAME`` or ``NAMESPACE/NAME``, whose namespace counts for nothing."""
+    parts = stated.removeprefix(_SCHEME).split("/")
+    return parts[1] if len(parts) > 1 else parts[0]
 
 
 def _held(view: View, secret: ObjectKey) -> Secret | None:

@@ -38,7 +38,8 @@ def logins(name: str, namespace: str, password: str = PASSWORD, kind: str = "kub
 API = "extensions.istio.io/v1alpha1"
 MODULE = {"url": "oci://registry.test/filter:v1", "imagePullSecret": "pull"}
 PLUGIN = manifest(API, "WasmPlugin", "own", spec=MODULE)
-EXTENSION = manifest(API, "TrafficExtension", "root", "istio-system", spec={"wasm": MODULE})
+ELSEWHERE = {**MODULE, "imagePullSecret": "kubernetes://shop/pull"}
+EXTENSION = manifest(API, "TrafficExtension", "root", "istio-system", spec={"wasm": ELSEWHERE})
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ async def asking(opened: Any) -> AsyncIterator[Asking]:
 async def test_whoever_proves_an_identity_is_sent_the_secret_of_the_plugins_namespace(
     server: Server, authorities: Authorities
 ) -> None:
-    """As it is now; the plaintext port shows that there should be one, and never what it is."""
+    """As it is now, whatever namespace is stated; the plaintext port shows that there should be one, not what it is."""
     server.write("secrets.yaml", logins("pull", "shop"), logins("pull", "istio-system"))
     async with channel(server, authorities, account("shop")) as secure, asking(secure) as proved:
         await proved.until(own=f"shop:{PASSWORD}", root=f"istio-system:{PASSWORD}")
