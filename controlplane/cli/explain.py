@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,8 @@ import typer
 from controlplane.cli.asking.where import Where, asks_control_plane
 from controlplane.cli.fetch import Unanswered, Wrong, fail, fetch_json, post_json, split_address
 from controlplane.cli.plain import PlainCommand
+
+_ADMIN = "CONTROLPLANE_ENVOY_ADMIN"
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -66,7 +69,7 @@ def explain(
     admin: Annotated[
         str,
         typer.Option(
-            envvar="CONTROLPLANE_ENVOY_ADMIN",
+            envvar=_ADMIN,
             metavar="HOST:PORT",
             help="With --live: Envoy's admin port. Without, that of the proxy's pod, or 127.0.0.1:15000.",
         ),
@@ -94,14 +97,15 @@ def explain(
     from controlplane.cli.explain_text import explanation_text
     from controlplane.cli.output import print_text, print_value
 
+    asked_for_admin = admin != os.environ.get(_ADMIN, "")  # the variable may be there for other commands
     if len(words) == 1 and "://" not in words[0] and "/" in words[0]:
-        if live or admin:
+        if live or asked_for_admin:
             raise typer.BadParameter("an object is no request, which --live and --admin are for", param_hint="--live")
         _explain_object(words[0], where, filename, verbose=verbose, output=output)
         return
-    if admin:
-        if not live:
-            raise typer.BadParameter("the admin port is asked with --live alone", param_hint="--admin")
+    if asked_for_admin and not live:
+        raise typer.BadParameter("the admin port is asked with --live alone", param_hint="--admin")
+    if live and admin:
         split_address(admin)
     asked = _query(words, origin, header or [], identity, source)
     try:

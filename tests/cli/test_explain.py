@@ -74,12 +74,22 @@ async def test_a_failure_has_its_exit_code_and_last_line() -> None:
         (["--from", "namespace/shop", "--source-ip", "10.0.0.999", "GET", REVIEWS], "for --source-ip: '10.0.0.999' is"),
         (["--from", "namespace/shop", "GET", REVIEWS, "-H", "nothing"], "'nothing' is not NAME: VALUE"),
         (["--from", "namespace/shop", "reviews"], "give METHOD and URL"),
+        (["--from", "namespace/shop", "GET", REVIEWS, "--admin", "127.0.0.1:9"], "is asked with --live alone"),
+        (["vs/reviews.shop", "--admin", "127.0.0.1:9"], "an object is no request"),
     ],
 )
 async def test_a_wrong_question_is_told_of(arguments: list[str], said: str) -> None:
     result = await explain(*arguments)
     assert result.code == 2
     assert said in result.err
+
+
+async def test_an_admin_port_that_is_set_for_all_commands_counts_with_live_alone() -> None:
+    question = ["explain", "-f", "samples/shop", "--from", "pod/shop/storefront", "GET", "http://catalog/items/7"]
+    plain, beside = [
+        await run(*question, environment=each) for each in ({}, {"CONTROLPLANE_ENVOY_ADMIN": "127.0.0.1:9"})
+    ]
+    assert (beside.code, beside.out) == (0, plain.out), beside.err
 
 
 async def test_an_object_that_is_refused_costs_itself_alone(tmp_path: Path) -> None:
