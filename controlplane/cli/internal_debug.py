@@ -22,6 +22,10 @@ def internal_debug(
     page: Annotated[
         str, typer.Argument(metavar="PAGE", help="syncz, or syncz?proxyID=web-1.shop; the names of all without.")
     ] = _LIST,
+    listed: Annotated[
+        bool, typer.Option("-L", "--list", help="Print the names of all pages, as without PAGE.")
+    ] = False,
+    every: Annotated[bool, typer.Option("--all", help="Ask all replicas, which is done in any case.")] = False,  # noqa: ARG001 - istioctl's
     *,
     where: Where,
 ) -> None:
@@ -29,7 +33,7 @@ def internal_debug(
 
     Exit codes: 0 printed, 2 there is no such page, 1 nobody answers.
     """
-    name = page.removeprefix("/").removeprefix("debug/")
+    name = _LIST if listed else page.removeprefix("/").removeprefix("debug/")
     try:
         with where.replicas() as replicas:
             known = {str(each) for _, held in of_all(replicas, lambda each: _page(each, _LIST)) for each in held}

@@ -86,10 +86,14 @@ async def test_wrong_usage_is_told(arguments: list[str], said: str) -> None:
 async def test_a_debug_page_is_printed() -> None:
     async with world.serving(world.sources()) as address:
         page = await run("x", "internal-debug", "syncz", "--address", address)
+        every = await run("x", "internal-debug", "syncz", "--all", "--address", address)
         names = await run("x", "internal-debug", "--address", address)
+        listed = await run("x", "internal-debug", "-L", "--address", address)
         wrong = await run("x", "internal-debug", "synz", "--address", address)
     assert page.code == 0, page.err
     assert json.loads(page.out)[0]["proxy"]
+    assert (every.code, every.out) == (0, page.out), every.err
     assert "syncz" in json.loads(names.out)
+    assert (listed.code, listed.out) == (0, names.out), listed.err
     assert wrong.code == 2
     assert "there is no page synz; there are" in wrong.err
