@@ -83,18 +83,28 @@ class RootFile:
 
 
 class RevokedFile:
-    """Lists of revoked certificates in a file that may come and go; what is no list leaves those there were."""
+    """Lists of revoked certificates in a file that may come and go.
+
+    What is no list, or cannot be read, leaves those there were, and is told in the log once.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._seen = self._good = b""
+        self._seen: bytes | str = b""
+        self._good = b""
 
     def lists(self) -> bytes:
         """Return the lists (PEM), empty where there are none."""
         try:
             content = self.path.read_bytes()
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             content = b""
+        except OSError as error:
+            reason = f"{self.path} cannot be read: {error.strerror}"
+            if reason != self._seen:
+                self._seen = reason
+                log.warning("agent.file_unusable", name="revoked certificates", reason=reason)
+            return self._good
         if content != self._seen:
             self._seen = content
             if problem := _problem_of_lists(content):

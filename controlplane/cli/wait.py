@@ -22,13 +22,15 @@ from controlplane.cli.plain import PlainCommand
 from controlplane.cli.status import state_of, type_names
 from controlplane.documents.json_reader import json_value
 from controlplane.model.nearest import nearest_text
+from controlplane.settings.durations import parse_duration
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 REFUSED = 3
 """Exit code: the control plane or a proxy refuses it, so there is nothing to wait for."""
 _PAUSE_SECONDS = 0.5
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_MOST_ROWS = 500
+"""Objects whose names have the name in them; the API gives no more at once."""
 _WHOLE = 1.0
 
 
@@ -147,7 +149,7 @@ def _distributed(replicas: Sequence[Replica], wanted: Named, generation: int, pr
 
 def _rows(replicas: Sequence[Replica], wanted: Named) -> list[tuple[Replica, list[Any]]]:
     """Return what each replica knows of an object: one row with why its newest version is refused, or none."""
-    path = f"/api/v1/objects?{urlencode(wanted._asdict())}"
+    path = f"/api/v1/objects?{urlencode({**wanted._asdict(), 'limit': _MOST_ROWS})}"
 
     def row(replica: Replica) -> list[Any]:
         items = fetch_json(replica.address, path, "control plane")["items"]
@@ -209,8 +211,7 @@ def _object(kind: str, name: str, namespace: str) -> Named:
 
 
 def _seconds(text: str) -> float:
-    number = text.rstrip("smh")
-    unit = _UNITS.get(text[len(number) :])
-    if unit is None or not number.replace(".", "", 1).isdecimal():
-        raise typer.BadParameter(f"{text!r} is no time like 30s, 2m or 500ms", param_hint="--timeout")
-    return float(number) * unit
+    try:
+        return parse_duration(text).total_seconds()
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--timeout") from error

@@ -2,9 +2,8 @@
 
 The agent beside a proxy (Istio's, or ours beside a stock Envoy) fetches the module and puts a file in its place; what
 it needs to know for that stands in the module's environment; logins of registries only for callers that have proved who
-they are. An Envoy without an agent gets modules that are files on
-its own machine. In place of another one stands what the agent puts there when it cannot fetch one: nobody passes, with
-``FAIL_OPEN`` all.
+they are. An Envoy without an agent gets modules that are files on its own machine. In place of another one stands what
+the agent puts there when it cannot fetch one: nobody passes, with ``FAIL_OPEN`` all.
 """
 
 from __future__ import annotations

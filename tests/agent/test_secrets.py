@@ -11,8 +11,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificate, load_pem_x509_csr
+from structlog.testing import capture_logs
 
-from controlplane.agent.certificate_files import PairFiles, RootFile
+from controlplane.agent.certificate_files import PairFiles, RevokedFile, RootFile
 from controlplane.agent.environment import Environment, StartError
 from controlplane.agent.keys import KeyPolicy, encoded, new_key, signing_request
 from controlplane.agent.output_certificates import NAMES, OutputCertificates
@@ -139,6 +140,21 @@ async def test_revoked_certificates_go_with_every_set_of_roots(tmp_path: Path) -
         assert not secret.HasField("validation_context")
     finally:
         watching.cancel()
+
+
+def test_lists_of_revoked_certificates_that_cannot_be_read_leave_those_there_were(tmp_path: Path) -> None:
+    """Only a file that is gone says that nobody is revoked; the reason is told once."""
+    path, lists = tmp_path / "crl.pem", Issuer().revoked()
+    path.write_bytes(lists)
+    held = RevokedFile(path)
+    assert held.lists() == lists
+    path.unlink()
+    path.mkdir()
+    with capture_logs() as logs:
+        assert [held.lists(), held.lists()] == [lists, lists]
+    assert [each["reason"] for each in logs] == [f"{path} cannot be read: Is a directory"]
+    path.rmdir()
+    assert held.lists() == b""
 
 
 def replaced(path: Path, content: bytes) -> None:

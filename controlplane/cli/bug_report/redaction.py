@@ -129,20 +129,20 @@ def _redacted_string(text: str) -> str:
             inner = base64.b64decode(text).decode()
         except (binascii.Error, UnicodeDecodeError):
             return redacted_text(text)
-        if not _is_same(inner):
+        if _has_credential(inner):
             return REDACTED
     return redacted_text(text)
 
 
-def _is_same(inner: str) -> bool:
-    """Whether a text that was written in base64 has no credential."""
+def _has_credential(inner: str) -> bool:
+    """Whether a text that was written in base64 would not be told as it is."""
     if inner.lstrip()[:1] in {"{", "["}:
         try:
             value = json_value(inner, limit=_LONGEST)
         except (UnreadableError, ValueError):
-            return redacted_text(inner) == inner
-        return bool(redacted_value(value) == value)
-    return redacted_text(inner) == inner
+            return redacted_text(inner) != inner
+        return bool(redacted_value(value) != value)
+    return redacted_text(inner) != inner
 
 
 def _redacted_list(values: list[Any], *, secret: bool) -> list[Any]:
