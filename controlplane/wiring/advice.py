@@ -14,16 +14,18 @@ Plan = Callable[[Callable[[], Awaitable[bytes]], Take], Awaitable[None]]
 
 
 async def planned(plan: Plan, request: Request) -> tuple[str, ...]:
-    """Return the short form of the plan of one object, or why there is none."""
-    from controlplane.plan.short import short_lines  # noqa: PLC0415 - for few, as what follows
-    from controlplane.simulate.questions import UnansweredError, WrongQuestionError  # noqa: PLC0415 - see above
+    """Return the short form of the plan of one object, or why there is none.
+
+    It is made where the plan is: a whole plan may have millions of lines, which nobody reads here.
+    """
+    from controlplane.simulate.questions import UnansweredError, WrongQuestionError  # noqa: PLC0415 - for few
 
     if request.object is None:
         return ()
     pieces: list[bytes] = []
 
     async def question() -> bytes:
-        return json.dumps({"objects": [{"value": complete(request.object or {}, request)}]}).encode()
+        return json.dumps({"objects": [{"value": complete(request.object or {}, request)}], "short": True}).encode()
 
     async def take(piece: bytes) -> None:
         pieces.append(piece)
@@ -32,4 +34,4 @@ async def planned(plan: Plan, request: Request) -> tuple[str, ...]:
         await plan(question, take)
     except (WrongQuestionError, UnansweredError) as error:
         return (f"plan: not made, {error}",)
-    return short_lines(json_value(b"".join(pieces)))
+    return tuple(json_value(b"".join(pieces)))

@@ -117,7 +117,8 @@ class Questions:
         asked = Question.of(question)
         change = meant(asked, self._compiler.registry)
         change = replace(change, changes=self._around.checked(change.changes))
-        return _json(plan_answer(self._compiler, _proxies(self._by_id()), asked, change, connected=True))
+        answering = plan_answer(self._compiler, _proxies(self._by_id()), asked, change, connected=True)
+        return _json(_shortened(answering) if asked.short else answering)
 
     def _object(self, question: Mapping[str, Any]) -> bytes:
         from controlplane.plan.of_object import object_answer  # noqa: PLC0415 - see above
@@ -169,6 +170,12 @@ def _delivered(status: ProxyStatus | None) -> dict[ResourceType, Delivered]:
         type_: Delivered(each.sync.value, each.rejection.message if each.rejection is not None else "")
         for type_, each in status.types.items()
     }
+
+
+async def _shortened(answering: Awaitable[dict[str, Any]]) -> tuple[str, ...]:
+    from controlplane.plan.short import short_lines  # noqa: PLC0415 - see above
+
+    return short_lines(await answering)
 
 
 def _json(answering: Any) -> bytes:  # noqa: ANN401 - a coroutine

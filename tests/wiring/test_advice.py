@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -15,9 +16,10 @@ from controlplane.model.proxy import Proxy
 from controlplane.plan.short import LONGEST, MOST_PROBLEMS, short_lines
 from controlplane.registry.store import Registry
 from controlplane.webhooks.advice import BUSY, LATE, MOST_AT_ONCE, Advisor
-from controlplane.webhooks.review import Request, answer
+from controlplane.webhooks.review import Request, answer, request_of
 from controlplane.webhooks.validation import validate
 from controlplane.wiring.advice import planned
+from controlplane.wiring.forking import Take
 from controlplane.wiring.questions import Around, Questions
 from tests.feature.objects import Json, service, to, virtual_service
 from tests.wiring.test_analysis import parsed
@@ -69,6 +71,23 @@ async def test_an_object_that_is_tried_is_planned() -> None:
     other = virtual_service({"route": [to("")]}, hosts=["nobody.example.com"], gateways=["shop/none"])
     told = await warnings(review(other), questions)
     assert told[0] == "plan: none of 1 proxies would be sent anything"
+
+
+async def test_a_whole_plan_never_comes_to_who_serves_proxies() -> None:
+    """It may have millions of lines, and reading them would hold up all proxies."""
+    questions, pieces = await shop(), list[bytes]()
+
+    async def plan(read: Callable[[], Awaitable[bytes]], take: Take) -> None:
+        async def noted(piece: bytes) -> None:
+            pieces.append(piece)
+            await take(piece)
+
+        await questions.plan(read, noted)
+
+    asked = request_of(json.loads(review(virtual_service({"route": [to("v9")]}))))
+    told = await planned(plan, asked)
+    assert told[0].startswith("plan: 1 of 1 proxies")
+    assert json.loads(b"".join(pieces)) == list(told)
 
 
 @pytest.mark.parametrize(
