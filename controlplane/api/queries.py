@@ -25,7 +25,11 @@ Url = Annotated[str, StringConstraints(min_length=1, max_length=_LONGEST_URL)]
 Digits = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
 
 
-_OTHER_KINDS = ("ConfigMap", "Ingress", "Service")
+OTHER_KINDS = (
+    "ConfigMap", "EndpointSlice", "Ingress", "IngressClass", "Namespace", "Node", "Pod", "Secret", "Service",
+    "ServiceAccount",
+)  # fmt: skip
+"""Kubernetes' own that are read, and may be wrong."""
 _WORDS = {UNKNOWN: "there is no such parameter", "extra inputs are not permitted": "there is no such parameter"}
 
 
@@ -122,10 +126,10 @@ class ResourceQuery(Query):
 
 
 def _kind(text: str) -> str:
-    """Return the kind that is meant; objects of few others have problems."""
-    found = kind_names().get(text.lower(), text if text in _OTHER_KINDS else "")
+    """Return the kind that is meant; of Kubernetes' own those that are read have problems, too."""
+    found = kind_names().get(text.lower(), text if text in OTHER_KINDS else "")
     if text and not found:
-        every = {*kind_names().values(), *_OTHER_KINDS}
+        every = {*kind_names().values(), *OTHER_KINDS}
         raise ValueError(f"there is no kind {text!r}{nearest_text(text, sorted(every))}")
     return found
 

@@ -124,9 +124,9 @@ def _revoked(pem: bytes) -> str:
     """Return lists of revoked certificates as they are, once all of them can be read."""
     try:
         revoked(pem)
+        return pem.decode()
     except ValueError as error:
         raise InvalidIssuerError(f"{REVOKED}: {error}") from error
-    return pem.decode()
 
 
 def _anchor(

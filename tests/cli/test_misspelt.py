@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from multidict import MultiDict
 
-from controlplane.api.queries import ObjectsQuery, ProxiesQuery, WrongQueryError
+from controlplane.api.queries import OTHER_KINDS, ObjectsQuery, ProxiesQuery, WrongQueryError
+from controlplane.watchers.core_kinds import READERS
 from controlplane.watchers.kubernetes.contexts import check_kubeconfig
 from controlplane.watchers.kubernetes.errors import ConfigurationError
 from tests.admin import world
@@ -90,6 +91,7 @@ def test_a_filter_of_the_api_by_kind() -> None:
         "ConfigMap",
         "",
     ]
+    assert set(OTHER_KINDS) == {name for _, _, name in READERS}, "all that can be wrong can be asked for"
     with pytest.raises(WrongQueryError, match=r"\?kind=: there is no kind 'VirtualServce'; nearest: VirtualService"):
         kind("VirtualServce")
     with pytest.raises(WrongQueryError, match=r"\?kin=: there is no such parameter"):

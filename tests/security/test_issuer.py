@@ -5,6 +5,7 @@ from ssl import DER_cert_to_PEM_cert
 import pytest
 
 from controlplane.security.issuer import InvalidIssuerError, Issuer
+from tests.feature.key_pairs import Issuer as KeyPairs
 from tests.security.authorities import cacerts, key_pem, of_unknown_curve, of_version_6, root
 
 ROOT, OTHER = root("root"), root("other")
@@ -59,6 +60,7 @@ def test_no_files_are_no_issuer() -> None:
             "ca-crl.pem: ",
             id="broken-list",
         ),
+        pytest.param({"ca-crl.pem": b"M\xfcller\n" + KeyPairs().revoked()}, "ca-crl.pem: 'utf-8' codec", id="no-text"),
     ],
 )
 def test_what_does_not_fit_is_named(change: dict[str, bytes | None], reason: str) -> None:
