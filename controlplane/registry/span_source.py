@@ -11,7 +11,7 @@ from controlplane.apis.mesh_providers import OpenTelemetryTracingProvider
 from controlplane.engine.recording import query
 from controlplane.model.proxy import Proxy
 from controlplane.model.proxy_class import NO_SPANS, SpanSource
-from controlplane.model.service import Resolution
+from controlplane.model.service import Resolution, Service
 from controlplane.registry.endpoints import known_endpoints
 from controlplane.registry.proxy_settings import stated_annotations
 from controlplane.registry.scopes import EgressKey, default_merged, egress_scope, router_merged, sidecar_for
@@ -73,13 +73,7 @@ def has_cluster(view: View, key: CollectorKey) -> bool:
 
     Envoy's Zipkin tracer must have one: without it the listener is refused. Other tracers look for theirs per request.
     """
-    if key.router:
-        by_host = router_merged(view, key.scope.namespace).by_host
-    elif key.scope.sidecar is None:
-        by_host = default_merged(view, key.scope.namespace).by_host
-    else:
-        by_host = egress_scope(view, key.scope).by_host
-    service = by_host.get(key.host)
+    service = _collector(view, key)
     has = (
         service is not None
         and service.resolution is not Resolution.ALIAS
@@ -91,6 +85,16 @@ def has_cluster(view: View, key: CollectorKey) -> bool:
     if not has:
         log.warning("registry.collector_not_reached", namespace=key.scope.namespace, service=key.host, port=key.port)
     return has
+
+
+@query
+def _collector(view: View, key: CollectorKey) -> Service | None:
+    """Return the service of a collector, ``None`` where it is not in scope; a change of others stops here."""
+    if key.router:
+        return router_merged(view, key.scope.namespace).by_host.get(key.host)
+    if key.scope.sidecar is None:
+        return default_merged(view, key.scope.namespace).by_host.get(key.host)
+    return egress_scope(view, key.scope).by_host.get(key.host)
 
 
 def follows_conventions(provider: OpenTelemetryTracingProvider | None) -> bool:

@@ -16,6 +16,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpConnectionManager,
 )
 from google.protobuf.json_format import MessageToDict
+from structlog.testing import capture_logs
 
 from controlplane.compiler.compiler import Compiler
 from controlplane.model.objects import ChangeSet
@@ -213,6 +214,16 @@ def test_zipkin_without_a_cluster_of_it_is_left_out(provider: dict[str, Any], ob
     hcm = connection_manager(World(text).listeners(NAMED)["0.0.0.0_80"].filter_chains[0])
     assert hcm.HasField("tracing") == traced
     assert validate(snapshot(text, NAMED)) is None
+
+
+def test_a_collector_that_is_not_reached_is_told_once_whatever_else_changes() -> None:
+    world = World(yaml.safe_dump_all([*SERVICES, config("zipkin", provider={"port": 9001})]))
+    other = {"clusterIP": "10.0.0.7", "ports": [{"name": "http", "port": 80}]}
+    with capture_logs() as logs:
+        world.listeners(NAMED)
+        world.apply(yaml.safe_dump(manifest("v1", "Service", "default", "other", spec=other)))
+        world.listeners(NAMED)
+    assert [each["event"] for each in logs].count("registry.collector_not_reached") == 1
 
 
 def test_datadog_has_a_name_for_a_proxy_without_a_cluster_of_its_own() -> None:
