@@ -7,7 +7,6 @@
 | ``prune`` | whether objects of Istio's kinds go that are in the namespaces of ``objects``, and not among them |
 | ``requests`` | a list of ``{"pairs": [[name, value]]}``: see ``simulate.questions``; ``proxy`` may describe whose |
 | ``patches`` | whether the answer has the difference of each resource |
-| ``short`` | whether a control plane answers with the list of lines of ``plan.short`` alone |
 """
 
 from __future__ import annotations
@@ -79,7 +78,6 @@ class Question(_Model):
     prune: bool = False
     requests: list[Asking] = []
     patches: bool = False
-    short: bool = False
 
     @classmethod
     def of(cls, value: object) -> Question:

@@ -25,7 +25,8 @@ async def planned(plan: Plan, request: Request) -> tuple[str, ...]:
     pieces: list[bytes] = []
 
     async def question() -> bytes:
-        return json.dumps({"objects": [{"value": complete(request.object or {}, request)}], "short": True}).encode()
+        asked = {"objects": [{"value": complete(request.object or {}, request)}]}
+        return json.dumps({"short": asked}).encode()
 
     async def take(piece: bytes) -> None:
         pieces.append(piece)

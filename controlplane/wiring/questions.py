@@ -56,6 +56,7 @@ class Questions:
     async def plan(self, read: Callable[[], Awaitable[bytes]], take: Take) -> None:
         """Tell what a change would do, or what an object makes: see ``plan.question`` and ``plan.of_object``. JSON.
 
+        A question ``{"short": question}`` is answered with the lines of ``plan.short`` alone.
         The question is read once there is a place for it. A copy of this process answers, one at a time; ``take`` is
         given the answer in pieces.
 
@@ -102,7 +103,9 @@ class Questions:
             return self._object(asked)
         if isinstance(asked, dict) and "held" in asked:
             return self._live(asked)
-        return self._planned(asked)
+        if isinstance(asked, dict) and "short" in asked:
+            return _json(_shortened(self._planned(asked["short"])))
+        return _json(self._planned(asked))
 
     def _live(self, question: Mapping[str, Any]) -> bytes:
         from controlplane.simulate.mesh import Mesh  # noqa: PLC0415 - see above
@@ -110,15 +113,14 @@ class Questions:
 
         return _json(live_request(Mesh(self._compiler, self._around.connected()), question))
 
-    def _planned(self, question: object) -> bytes:
+    def _planned(self, question: object) -> Awaitable[dict[str, Any]]:
         from controlplane.plan.answering import plan_answer  # noqa: PLC0415 - see above
         from controlplane.plan.question import Question, meant  # noqa: PLC0415 - see above
 
         asked = Question.of(question)
         change = meant(asked, self._compiler.registry)
         change = replace(change, changes=self._around.checked(change.changes))
-        answering = plan_answer(self._compiler, _proxies(self._by_id()), asked, change, connected=True)
-        return _json(_shortened(answering) if asked.short else answering)
+        return plan_answer(self._compiler, _proxies(self._by_id()), asked, change, connected=True)
 
     def _object(self, question: Mapping[str, Any]) -> bytes:
         from controlplane.plan.of_object import object_answer  # noqa: PLC0415 - see above
@@ -185,4 +187,5 @@ def _json(answering: Any) -> bytes:  # noqa: ANN401 - a coroutine
 def _load() -> None:
     """Load what answers, before the copy is made: else each copy would."""
     import controlplane.plan.answering  # noqa: PLC0415 - many of Envoy's messages, for few
-    import controlplane.plan.of_object  # noqa: F401, PLC0415 - the same
+    import controlplane.plan.of_object  # noqa: PLC0415 - the same
+    import controlplane.plan.short  # noqa: F401, PLC0415 - the same
