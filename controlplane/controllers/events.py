@@ -131,7 +131,7 @@ def event_of(problem: Problem, received: Received | None, now: datetime) -> dict
     about: dict[str, Any] = {"kind": key.kind.name, "namespace": key.namespace, "name": key.name}
     if received is not None:
         about |= {
-            "apiVersion": f"{key.kind.group}/{received.version}",
+            "apiVersion": f"{key.kind.group}/{received.version}" if key.kind.group else received.version,
             "uid": received.uid,
             "resourceVersion": received.resource_version,
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -170,6 +170,9 @@ def test_an_event_names_its_object_so_that_kubectl_finds_it() -> None:
     assert (event["type"], event["reason"]) == ("Warning", "DelegateNotFound")
     assert (event["firstTimestamp"], event["metadata"]["namespace"]) == ("2026-03-01T00:00:00Z", "shop")
     assert event["metadata"]["name"].startswith("reviews.")
+    secret = ObjectKey(kinds.SECRET, "shop", "web")
+    core = event_of(Problem(secret, Sort.WARNING, Level.WARNING, "x"), replace(RECEIVED, key=secret), now)
+    assert core["involvedObject"]["apiVersion"] == "v1"
     long = Problem(KEY, Sort.FINDING, Level.INFO, "x" * 3000, code="IST0118")
     told = event_of(long, None, now)
     assert len(told["message"]) <= LONGEST_MESSAGE
