@@ -205,7 +205,8 @@ def test_who_can_reach_the_port_of_proxies_can_ask_the_monitoring_port(tmp_path:
     command += ["--xds-port", str(xds), "--monitoring-port", str(monitoring)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         try:
-            while process.poll() is None:
+            end = time.monotonic() + PATIENCE_SECONDS
+            while process.poll() is None and time.monotonic() < end:
                 with socket.socket() as probe:
                     if probe.connect_ex(("127.0.0.1", xds)) == 0:
                         break
