@@ -24,9 +24,13 @@ SECONDS = 4.0
 """How long advice may take; an API server waits ten seconds for the whole review."""
 MOST_AT_ONCE = 30
 """Objects that are advised on without a pause after a quiet time; then one each second."""
+LARGEST = 256 << 10
+"""Bytes of a review that is read here for advice: larger ones hold up all proxies, from a thread too."""
 _TRIED = re2.compile(rb'"dryRun"\s*:\s*true')
 LATE = "what it would change is not known: that takes too long now"
 BUSY = "what it would change is not known: too many objects are tried now; `controlplane plan -f FILE` tells"
+
+TOO_LARGE = "what it would change is not known: it is too large to be tried here; `controlplane plan -f FILE` tells"
 
 
 class Advisor:
@@ -43,7 +47,10 @@ class Advisor:
         response = answered["response"]
         if not response["allowed"] or _TRIED.search(body) is None:
             return
-        told = await self._told(body) if self._may() else (BUSY,)
+        if len(body) > LARGEST:
+            told: tuple[str, ...] = (TOO_LARGE,)
+        else:
+            told = await self._told(body) if self._may() else (BUSY,)
         if told:
             response["warnings"] = [*response.get("warnings", ()), *told]
 

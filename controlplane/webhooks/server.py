@@ -38,6 +38,10 @@ _LINGER_SECONDS = 1.0  # for a caller to read why its body is not taken
 LARGE = 32 * 1024
 """Bytes of a body above which it is read and reviewed beside the loop that serves proxies."""
 _LARGE_AT_ONCE = 2
+LARGEST_HERE, MOST_BRACKETS = 4 << 20, 200_000
+"""Bytes, and lists and mappings, of a body that is read in this process: a library reads JSON in one go, which holds up
+all proxies from a thread too. An API server takes no pod above 3 MiB.
+"""
 _JSON = "application/json"
 
 Respond = Callable[["web.Request"], Awaitable["web.Response"]]
@@ -135,6 +139,16 @@ def _answer(body: bytes, webhook: Webhook, path: str) -> dict[str, Any]:
         return refused(str(error))
 
 
+def _read_here(body: bytes, webhook: Webhook, path: str) -> dict[str, Any]:
+    """Answer in a thread, where that disturbs nobody for long; raises as ``_answer`` does."""
+    if len(body) <= LARGEST_HERE and body.count(b"{") + body.count(b"[") <= MOST_BRACKETS:
+        return _answer(body, webhook, path)
+    reason = f"the review has more than {LARGEST_HERE} bytes, or than {MOST_BRACKETS} lists and mappings"
+    if not webhook.answers_nonsense:
+        raise NotAReviewError(reason)
+    return refused(reason)
+
+
 def _respond(webhook: Webhook, failed: Callable[[int], None], bodies: Bodies, apart: Apart) -> Respond:
     from aiohttp import web  # noqa: PLC0415 - see the module's docstring
 
@@ -161,7 +175,7 @@ def _respond(webhook: Webhook, failed: Callable[[int], None], bodies: Bodies, ap
                     answered = await apart.review(body, webhook.told_apart)
                 else:
                     async with large:
-                        answered = await asyncio.to_thread(_answer, body, webhook, path)
+                        answered = await asyncio.to_thread(_read_here, body, webhook, path)
                 if advisor is not None:
                     await advisor.add(answered, body)
         except BodyRefusedError as error:

@@ -16,9 +16,10 @@ import pytest
 
 from controlplane.injector.injected import injected
 from controlplane.injector.settings import InjectorConfig, Settings
+from controlplane.webhooks import server
 from controlplane.webhooks.injection import injection, variables
 from controlplane.webhooks.review import Webhook
-from controlplane.webhooks.server import WebhookServer
+from controlplane.webhooks.server import MOST_BRACKETS, WebhookServer
 from tests.injector.patched import patched
 from tests.webhooks.tls import Root
 
@@ -86,6 +87,17 @@ async def test_a_pod_is_patched(client: Client) -> None:
     assert (response["uid"], response["allowed"], response["patchType"]) == ("u1", True, "JSONPatch")
     operations = json.loads(base64.b64decode(response["patch"]))
     assert patched(POD, operations) == injected(POD, replace(SETTINGS, namespace="shop"))
+
+
+@pytest.mark.parametrize("annotation", ["x" * 2000, {"a": [[]] * MOST_BRACKETS}])
+async def test_what_no_api_server_sends_is_not_read(
+    client: Client, annotation: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "json_value", None)
+    monkeypatch.setattr(server, "LARGEST_HERE", 2000 if isinstance(annotation, str) else server.LARGEST_HERE)
+    response = await client.review(annotated(a=annotation))
+    assert not response["allowed"]
+    assert response["status"]["message"].startswith("the review has more than ")
 
 
 async def test_the_path_sets_variables(client: Client) -> None:

@@ -15,7 +15,7 @@ from controlplane.model.objects import ChangeSet
 from controlplane.model.proxy import Proxy
 from controlplane.plan.short import LONGEST, MOST_PROBLEMS, short_lines
 from controlplane.registry.store import Registry
-from controlplane.webhooks.advice import BUSY, LATE, MOST_AT_ONCE, Advisor
+from controlplane.webhooks.advice import BUSY, LARGEST, LATE, MOST_AT_ONCE, TOO_LARGE, Advisor
 from controlplane.webhooks.review import Request, answer, request_of
 from controlplane.webhooks.validation import validate
 from controlplane.wiring.advice import planned
@@ -149,6 +149,18 @@ async def test_objects_are_advised_on_one_at_a_time_and_not_too_often(monkeypatc
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 1e9 + 1)
     assert [await tried() for _ in range(2)] == [["good"], [BUSY]]
     assert asked == 1 + MOST_AT_ONCE + 1
+
+
+async def test_what_is_too_large_is_not_read_for_advice() -> None:
+    async def advise(_request: Request) -> tuple[str, ...]:
+        raise AssertionError
+
+    obj = virtual_service({"route": [to("")]})
+    for dry_run, told in ((True, [TOO_LARGE]), (False, [])):
+        body = review({**obj, "metadata": {**obj["metadata"], "annotations": {"a": "x" * LARGEST}}}, dryRun=dry_run)
+        answered = answer(json.loads(body), validate)
+        await Advisor(advise).add(answered, body)
+        assert answered["response"].get("warnings", []) == told
 
 
 def test_a_long_plan_is_cut() -> None:
