@@ -35,6 +35,10 @@ LONGEST_MESSAGE = 1024
 """In characters; Kubernetes takes no more."""
 _LONGEST_NAME = 200
 _ANSWER_SECONDS = 10
+_BUSY_SECONDS = 0.005
+"""How long a look at all problems works before it lets others."""
+_REST = 10
+"""How many times as long as such a look the next one waits: one object may have hundreds of problems."""
 _NO_NAMESPACE = "default"
 """Where Kubernetes keeps Events of objects that have no namespace."""
 _NAMES = {code.id: code.name for code in ALL_CODES}
@@ -73,20 +77,39 @@ class ObjectEvents:
 
     async def run(self) -> None:
         """Write until cancelled; for the leader alone."""
+        loop = asyncio.get_running_loop()
         known: set[_Mark] = set()
         turns: Counter[str] = Counter()
         while True:
             self._told.changed.clear()
-            current = {_mark(each): each for each in self._told.problems() if not each.key.cluster and each.key.name}
+            begun = loop.time()
+            current = await self._current()
+            due = begun + _REST * (loop.time() - begun)
             known &= current.keys()
             waiting = {mark: problem for mark, problem in current.items() if mark not in known}
-            while waiting and not self._told.changed.is_set():  # what has gone since is not told
+            while waiting:
                 mark = min(waiting, key=lambda each: turns[each[0].namespace])
                 await self._rate.take()
                 await self._tell(waiting.pop(mark))
                 known.add(mark)
                 turns[mark[0].namespace] = max(turns.values(), default=0) + 1
+                if self._told.changed.is_set() and loop.time() >= due:
+                    break  # what has gone since is not told
             await self._told.changed.wait()
+            await asyncio.sleep(due - loop.time())
+
+    async def _current(self) -> dict[_Mark, Problem]:
+        """Return what is wrong now; others have their turns meanwhile."""
+        loop = asyncio.get_running_loop()
+        found: dict[_Mark, Problem] = {}
+        busy_since = loop.time()
+        for each in self._told.problems():
+            if not each.key.cluster and each.key.name:
+                found[_mark(each)] = each
+            if loop.time() - busy_since > _BUSY_SECONDS:
+                await asyncio.sleep(0)
+                busy_since = loop.time()
+        return found
 
     async def _tell(self, problem: Problem) -> None:
         """Write one Event; the API server being away is waited out."""

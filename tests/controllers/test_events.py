@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from controlplane.analysis.codes import Level
 from controlplane.backoff import Backoff
+from controlplane.controllers import events
 from controlplane.controllers.events import LONGEST_MESSAGE, ObjectEvents, Told, event_of
 from controlplane.model import kinds
 from controlplane.model.objects import ObjectKey
@@ -43,6 +44,9 @@ class Cluster:
     def now(self, *problems: Problem) -> None:
         self.problems = problems
         self.changed.set()
+
+    def each(self) -> Iterable[Problem]:
+        return self.problems
 
     async def create(self, request: web.Request) -> web.StreamResponse:
         self.asked += 1
@@ -73,7 +77,7 @@ async def running(cluster: Cluster) -> AsyncIterator[None]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
     async with ApiClient(Configuration(host=f"http://{host}:{port}")) as client:
-        told = Told(lambda: cluster.problems, {KEY: RECEIVED}.get, cluster.changed)
+        told = Told(cluster.each, {KEY: RECEIVED}.get, cluster.changed)
         task = asyncio.create_task(ObjectEvents(client, told, backoff=Backoff(0.001, 0.002)).run())
         try:
             yield
@@ -146,6 +150,24 @@ async def test_a_namespace_with_many_problems_does_not_keep_others_waiting() -> 
     async with running(cluster):
         await eventually(lambda: len(cluster.held) == 11)
         assert [message[0] for message in cluster.messages[:4]] == ["a", "b", "c", "a"]
+
+
+async def test_others_have_their_turns_while_all_problems_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "_BUSY_SECONDS", -1.0)
+    loop, turns, seen = asyncio.get_running_loop(), list[int](), list[int]()
+
+    class Many(Cluster):
+        def each(self) -> Iterator[Problem]:
+            for problem in (DELEGATE, REFUSED):
+                seen.append(len(turns))
+                loop.call_soon(turns.append, 1)
+                yield problem
+
+    cluster = Many()
+    cluster.now(DELEGATE)
+    async with running(cluster):
+        await eventually(lambda: len(cluster.held) == 2)
+    assert seen[:2] == [0, 1]
 
 
 def test_a_long_name_ends_as_names_may() -> None:
