@@ -76,7 +76,10 @@ async def live_request(mesh: Mesh, question: Mapping[str, Any]) -> dict[str, Any
     Raises:
         WrongQuestionError: there is no such proxy, or the question is wrong.
     """
-    pairs = [(str(name), str(value)) for name, value in question.get("request", ())]
+    try:
+        pairs = [(str(name), str(value)) for name, value in question.get("request", ())]
+    except (TypeError, ValueError) as error:
+        raise WrongQuestionError("request: must be a list of pairs") from error
     served = await _explained(mesh, pairs, None)
     try:
         mesh.live[served.proxy.id] = held_by_envoy(question.get("held"))

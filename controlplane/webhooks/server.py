@@ -38,9 +38,10 @@ _LINGER_SECONDS = 1.0  # for a caller to read why its body is not taken
 LARGE = 32 * 1024
 """Bytes of a body above which it is read and reviewed beside the loop that serves proxies."""
 _LARGE_AT_ONCE = 2
-LARGEST_HERE, MOST_BRACKETS = 4 << 20, 200_000
-"""Bytes, and lists and mappings, of a body that is read in this process: a library reads JSON in one go, which holds up
-all proxies from a thread too. An API server takes no pod above 3 MiB.
+LARGEST_HERE, MOST_PARTS = 4 << 20, 400_000
+"""Bytes, and brackets and quotation marks, of a body that is read in this process.
+
+A library reads JSON in one go, which holds up all proxies from a thread too. An API server takes no pod above 3 MiB.
 """
 _JSON = "application/json"
 
@@ -141,9 +142,9 @@ def _answer(body: bytes, webhook: Webhook, path: str) -> dict[str, Any]:
 
 def _read_here(body: bytes, webhook: Webhook, path: str) -> dict[str, Any]:
     """Answer in a thread, where that disturbs nobody for long; raises as ``_answer`` does."""
-    if len(body) <= LARGEST_HERE and body.count(b"{") + body.count(b"[") <= MOST_BRACKETS:
+    if len(body) <= LARGEST_HERE and sum(map(body.count, (b"{", b"[", b'"'))) <= MOST_PARTS:
         return _answer(body, webhook, path)
-    reason = f"the review has more than {LARGEST_HERE} bytes, or than {MOST_BRACKETS} lists and mappings"
+    reason = f"the review has more than {LARGEST_HERE} bytes, or than {MOST_PARTS} brackets and quotation marks"
     if not webhook.answers_nonsense:
         raise NotAReviewError(reason)
     return refused(reason)

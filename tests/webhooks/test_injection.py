@@ -19,7 +19,7 @@ from controlplane.injector.settings import InjectorConfig, Settings
 from controlplane.webhooks import server
 from controlplane.webhooks.injection import injection, variables
 from controlplane.webhooks.review import Webhook
-from controlplane.webhooks.server import MOST_BRACKETS, WebhookServer
+from controlplane.webhooks.server import WebhookServer
 from tests.injector.patched import patched
 from tests.webhooks.tls import Root
 
@@ -89,12 +89,13 @@ async def test_a_pod_is_patched(client: Client) -> None:
     assert patched(POD, operations) == injected(POD, replace(SETTINGS, namespace="shop"))
 
 
-@pytest.mark.parametrize("annotation", ["x" * 2000, {"a": [[]] * MOST_BRACKETS}])
+@pytest.mark.parametrize("annotation", ["x" * 2000, {"a": [[]] * 100}, dict.fromkeys(map(str, range(50)), 1)])
 async def test_what_no_api_server_sends_is_not_read(
     client: Client, annotation: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "json_value", None)
-    monkeypatch.setattr(server, "LARGEST_HERE", 2000 if isinstance(annotation, str) else server.LARGEST_HERE)
+    monkeypatch.setattr(server, "LARGEST_HERE", 2000)
+    monkeypatch.setattr(server, "MOST_PARTS", 100)
     response = await client.review(annotated(a=annotation))
     assert not response["allowed"]
     assert response["status"]["message"].startswith("the review has more than ")

@@ -44,3 +44,12 @@ async def test_a_question_is_read_once_it_has_a_place() -> None:
 
     with pytest.raises(WrongQuestionError):  # the places were given back
         await asked.plan(wrong, take)
+
+
+@pytest.mark.parametrize("request_", ["1", '"x"', "[1]", "[[1]]", "null", '{"a": 1}'])
+async def test_a_request_that_is_no_list_of_pairs_is_no_fault_of_ours(request_: str) -> None:
+    async def read() -> bytes:
+        return f'{{"held": {{}}, "request": {request_}}}'.encode()
+
+    with pytest.raises(WrongQuestionError, match="request: must be a list of pairs"):
+        await questions().plan(read, take)
