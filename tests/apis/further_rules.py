@@ -28,6 +28,16 @@ def direct(**fields: Any) -> dict[str, Any]:
     return {"hosts": ["a"], "http": [{"directResponse": {"status": 200} | fields}]}
 
 
+def combined(hosts: int, addresses: int, ports: int) -> dict[str, Any]:
+    """Return a ServiceEntry that is wanted at each address and port by each host."""
+    return entry(
+        hosts=[f"h{number}.example" for number in range(hosts)],
+        addresses=[f"10.0.{number}.0/24" for number in range(addresses)],
+        ports=[{"number": 1 + number, "name": f"tcp-{number}", "protocol": "TCP"} for number in range(ports)],
+        resolution="NONE",
+    )
+
+
 def set_header(name: str, value: str = "x", side: str = "request") -> dict[str, Any]:
     return route(headers={side: {"set": {name: value}}})
 
@@ -154,6 +164,7 @@ GOOD: dict[str, list[dict[str, Any]]] = {
             hosts=["a.example", "b.example"], ports=[port(1, protocol="TCP")], resolution="NONE", addresses=["10.0.0.1"]
         ),
         entry(ports=[port(80) | {"targetPort": 8080}]),
+        combined(64, 256, 1),
     ],
     "WorkloadEntry": [
         {"address": "unix://@abstract"},
@@ -394,6 +405,7 @@ _SERVICE_ENTRY: Rows = {
     "selector-star": (entry(workloadSelector={"labels": {"a": "*"}}), "spec.workloadSelector.labels.a"),
     "selector-key": (entry(workloadSelector={"labels": {"a*": "b"}}), "spec.workloadSelector.labels"),
     "host": (entry(hosts=["a..b"]), "spec.hosts[0]"),
+    "combinations": (combined(65, 253, 1), "spec: hosts, addresses and ports make 16,445 combinations"),
     "cidr": (entry(addresses=["10.0.0.0/33"], resolution="NONE"), "spec.addresses[0]"),
     "wildcard-with-selector": (
         entry(hosts=["*.a.b"], workloadSelector={"labels": MATCH_ALL}),

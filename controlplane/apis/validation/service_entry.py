@@ -18,6 +18,8 @@ _BY_NAME = {Resolution.DNS, Resolution.DNS_ROUND_ROBIN}
 _DYNAMIC_PROTOCOLS = {"HTTP", "TLS", "GRPC", "HTTP2"}
 _RESERVED = frozenset({15001, 15006, 15021, 15090})
 _USE_WAYPOINT = "istio.io/use-waypoint"
+MOST_COMBINATIONS = 16_384
+"""Of a host, an address and a port: a proxy's listeners are made for each, some 0.1 ms of processor time apiece."""
 
 
 def problems(spec: ServiceEntry, subject: Subject) -> Findings:
@@ -33,6 +35,9 @@ def problems(spec: ServiceEntry, subject: Subject) -> Findings:
             report.warn("spec.workloadSelector", "has no effect with resolution NONE")
     _check_hosts(report, spec)
     _check_ports(report, spec)
+    if (count := len(spec.hosts) * max(1, len(spec.addresses)) * len(spec.ports)) > MOST_COMBINATIONS:
+        said = f"hosts, addresses and ports make {count:,} combinations, and may make {MOST_COMBINATIONS:,}"
+        report.error("spec", f"{said}: use several ServiceEntries")
     primitives.check_subnets(report, "spec.addresses", spec.addresses)
     if spec.resolution is Resolution.DYNAMIC_DNS:
         _check_dynamic(report, spec, subject)

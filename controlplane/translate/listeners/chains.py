@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from envoy.config.core.v3.address_pb2 import CidrRange
@@ -72,12 +72,17 @@ class Chain:
     server_names: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
     origin: str = ""
+    _signature: Signature | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
     def signature(self) -> Signature:
-        """What no other chain of the listener may have in common with this one."""
-        names = frozenset(name for name in self.server_names if name != "*")
-        return (self.transport, self.alpn, names, frozenset(_masked(self.prefixes)))
+        """What no other chain of the listener may have in common with this one; it is worked out once."""
+        if self._signature is None:
+            names = frozenset(name for name in self.server_names if name != "*")
+            made = (self.transport, self.alpn, names, frozenset(_masked(self.prefixes)))
+            object.__setattr__(self, "_signature", made)
+            return made
+        return self._signature
 
     @property
     def matches_all(self) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from controlplane.model.service import Protocol
-from controlplane.translate.listeners.chains import Chain
+from controlplane.translate.listeners.chains import Chain, Signature
 
 
 class Kind(Enum):
@@ -36,6 +36,14 @@ class ListenerEntry:
     bind_to_port: bool = False
     locked: bool = False
     additional: tuple[str, ...] = ()
+    _signatures: frozenset[Signature] | None = field(default=None, init=False, compare=False, repr=False)
+
+    @property
+    def signatures(self) -> frozenset[Signature]:
+        """Those of the chains; they are worked out once, as thousands may ask for the same port."""
+        if self._signatures is None:
+            object.__setattr__(self, "_signatures", frozenset(chain.signature for chain in self.chains))
+        return self._signatures or frozenset()
 
 
 def kind_of(protocol: Protocol) -> Kind:
@@ -61,26 +69,23 @@ def settled(held: ListenerEntry | None, incoming: ListenerEntry) -> ListenerEntr
         case Kind.HTTP, Kind.AUTO:
             return replace(incoming, bind_to_port=held.bind_to_port)
         case Kind.HTTP, Kind.TCP:
-            return replace(held, kind=Kind.AUTO, chains=_merged(held.chains, incoming.chains))
+            return replace(_merged(held, incoming.chains), kind=Kind.AUTO)
         case Kind.TCP, Kind.TCP:
-            return replace(held, chains=_merged(held.chains, incoming.chains))
+            return _merged(held, incoming.chains)
         case Kind.TCP, _:
-            return replace(held, kind=Kind.AUTO, chains=_merged(held.chains, incoming.chains))
+            return replace(_merged(held, incoming.chains), kind=Kind.AUTO)
         case _:
-            bytes_only = tuple(chain for chain in incoming.chains if not chain.is_http)
-            return replace(held, chains=_merged(held.chains, bytes_only))
+            return _merged(held, tuple(chain for chain in incoming.chains if not chain.is_http))
 
 
 def _exclusive(held: Protocol, incoming: Protocol) -> bool:
     return held is not incoming and bool({held, incoming} & _EXCLUSIVE)
 
 
-def _merged(held: tuple[Chain, ...], incoming: tuple[Chain, ...]) -> tuple[Chain, ...]:
+def _merged(held: ListenerEntry, incoming: tuple[Chain, ...]) -> ListenerEntry:
     """Add chains whose match is not there yet: Envoy refuses a listener with two equal ones."""
-    seen = {chain.signature for chain in held}
-    result = list(held)
+    new: dict[Signature, Chain] = {}
     for chain in incoming:
-        if chain.signature not in seen:
-            seen.add(chain.signature)
-            result.append(chain)
-    return tuple(result)
+        if chain.signature not in held.signatures:
+            new.setdefault(chain.signature, chain)
+    return replace(held, chains=(*held.chains, *new.values())) if new else held

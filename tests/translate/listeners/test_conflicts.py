@@ -60,6 +60,17 @@ def test_settled(held: ListenerEntry | None, incoming: ListenerEntry, kind: Kind
     assert (after.kind, after.chains) == (kind, chains)
 
 
+@pytest.mark.parametrize("kind", [Kind.TCP, Kind.AUTO])
+def test_who_adds_nothing_costs_nothing(kind: Kind) -> None:
+    """The entry itself stays, with what is known of its chains: thousands may want one port, at hundreds of ranges."""
+    held = entry(kind, *(tcp("a", prefixes=(f"10.{number}.0.0/16",)) for number in range(200)))
+    signatures = held.signatures
+    for chain in held.chains:
+        again = entry(kind, tcp("b", prefixes=chain.prefixes))
+        assert settled(held, again) is held
+    assert held.signatures is signatures
+
+
 @pytest.mark.parametrize(
     ("first", "second", "equal"),
     [
