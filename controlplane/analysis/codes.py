@@ -355,6 +355,12 @@ DELEGATE_NOT_FOUND = Code(
     "DelegateNotFound",
     "there is no VirtualService {delegate}, to which this rule delegates; it has no route",
 )
+DELEGATE_TOO_LARGE = Code(
+    "C205",
+    _E,
+    "DelegateTooLarge",
+    "the routes of {delegate} are left out: with the delegates before it they make more than 16,384 matches",
+)
 UNTRANSLATED = Code("C301", _W, "FieldWithoutEffect", "{field} is read and has no effect yet")
 IDLE_PATCH = Code(
     "C302",

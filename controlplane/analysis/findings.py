@@ -22,7 +22,7 @@ from controlplane.model.proxy import Proxy
 from controlplane.registry.destination_rules import Lookup, rules_for
 from controlplane.registry.services import best_namespace, visible_by_host
 from controlplane.registry.store import Registry, View
-from controlplane.registry.virtual_services import ResolvedVirtualService, undelegated
+from controlplane.registry.virtual_services import ResolvedVirtualService, large_delegates, undelegated
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -147,6 +147,9 @@ def _of_nothing(view: View) -> Iterator[Finding]:
         for path, delegate in missing_delegates(view, key):
             reason = codes.DELEGATE_NOT_FOUND.sentence.format(delegate=delegate)
             yield Finding(key, path, reason, code=codes.DELEGATE_NOT_FOUND.id)
+        for path, delegate in large_delegates(view, key):
+            reason = codes.DELEGATE_TOO_LARGE.sentence.format(delegate=delegate)
+            yield Finding(key, path, reason, code=codes.DELEGATE_TOO_LARGE.id)
     for key in selecting(view) if workload_namespaces(view, ()) else ():
         if (nobody := for_nobody(view, key)) is not None:
             yield of_nobody(nobody)
@@ -208,13 +211,16 @@ findings: Query[tuple[()], tuple[Finding, ...]] = Query(_findings, isolated=True
 findings.name = "findings"
 
 
+_OF_VIRTUAL_SERVICES = (missing_subsets, missing_delegates, large_delegates)
+
+
 def prepared_findings(registry: Registry) -> Iterator[None]:
     """Bring what findings are made of up to date, step by step; asking for all of them takes a moment then.
 
     What cannot be found (our bug) is told where it is asked for.
     """
     parts: list[tuple[Query[Any, Any], Any]] = [
-        *((part, key) for key in registry.keys(kinds.VIRTUAL_SERVICE) for part in (missing_subsets, missing_delegates)),
+        *((part, key) for key in registry.keys(kinds.VIRTUAL_SERVICE) for part in _OF_VIRTUAL_SERVICES),
         *((for_nobody, key) for key in registry.indexed("selecting", ())),
         *((unheeded_telemetry, key) for key in registry.keys(kinds.TELEMETRIES)),
         *((found, ()) for found in (contested_hosts, contested_servers, overruled, unserved_credentials)),

@@ -144,6 +144,10 @@ def virtual_service(view: View, key: ObjectKey) -> ResolvedVirtualService | None
     return replace(root, http=http, sources=tuple(sources))
 
 
+MOST_MERGED = 16_384
+"""Matches that a VirtualService may have after its delegates are merged: each of a rule times each of its delegate."""
+
+
 class _Merged(NamedTuple):
     """One HTTP route, the object that states it, and its place there; ``None`` where a delegate has none that fits."""
 
@@ -152,21 +156,54 @@ class _Merged(NamedTuple):
     place: int
 
 
-def _merged(view: View, root: ResolvedVirtualService) -> Iterator[_Merged]:
-    """Yield the HTTP routes of a VirtualService with those of its delegates in their places."""
+class _Delegated(NamedTuple):
+    """A delegate in its place; ``fits`` is false where it and those before it have more matches than may be merged."""
+
+    key: ObjectKey
+    delegate: ResolvedVirtualService
+    fits: bool
+
+
+def _delegated(view: View, root: ResolvedVirtualService) -> Mapping[int, _Delegated]:
+    """Return the delegates that may be used, by the place of the rule that names them."""
+    found, left = {}, MOST_MERGED
     for index, route in enumerate(root.http):
-        if route.delegate is None:
-            yield _Merged(route, root.key, index)
+        if (stated := route.delegate) is None:
             continue
-        stated = route.delegate
         named = ObjectKey(kinds.VIRTUAL_SERVICE, stated.namespace or root.key.namespace, stated.name or "")
         delegate = undelegated(view, named)
         if delegate is None or delegate.hosts or not delegate.export_to & {"*", root.key.namespace}:
             continue
-        yield _Merged(None, named, -1)
-        for at, held in enumerate(delegate.http):
-            if held.delegate is None:
-                yield _Merged(merged_route(route, held), named, at)
+        count = max(1, len(route.match)) * sum(max(1, len(held.match)) for held in delegate.http)
+        found[index] = _Delegated(named, delegate, count <= left)
+        left -= count if count <= left else 0
+    return found
+
+
+def _merged(view: View, root: ResolvedVirtualService) -> Iterator[_Merged]:
+    """Yield the HTTP routes of a VirtualService with those of its delegates in their places."""
+    delegated = _delegated(view, root)
+    for index, route in enumerate(root.http):
+        if route.delegate is None:
+            yield _Merged(route, root.key, index)
+        elif (used := delegated.get(index)) is not None:
+            yield _Merged(None, used.key, -1)
+            for at, held in enumerate(used.delegate.http if used.fits else ()):
+                if held.delegate is None:
+                    yield _Merged(merged_route(route, held), used.key, at)
+
+
+@query
+def large_delegates(view: View, key: ObjectKey) -> tuple[tuple[str, str], ...]:
+    """Return the rules whose delegates are left out as there are too many matches: the path of the field, and which."""
+    root = undelegated(view, key)
+    if root is None or root.semantics:
+        return ()
+    return tuple(
+        (f"spec.http[{index}].delegate", f"{each.key.namespace}/{each.key.name}")
+        for index, each in _delegated(view, root).items()
+        if not each.fits
+    )
 
 
 def stated_by(view: View, key: ObjectKey) -> tuple[tuple[ObjectKey, int], ...]:

@@ -18,6 +18,7 @@ from controlplane.model.parse import Parsed
 from controlplane.model.proxy import Proxy
 from controlplane.model.status import Received, Written
 from controlplane.registry.store import Registry
+from controlplane.registry.virtual_services import virtual_service as resolved
 from controlplane.watchers.kinds import parse
 from controlplane.wiring.analysis import Analysis
 from tests.feature.objects import NETWORKING, Json, manifest, service, to, virtual_service
@@ -250,6 +251,25 @@ async def test_a_rule_or_service_of_the_root_namespace_is_for_its_workloads_alon
         assert [each.reason.partition(",")[0] for each in world.problems.findings if each.code == "C203"] == [
             "no workload of namespace istio-system has the labels app=web"
         ]
+
+
+async def test_a_delegate_that_would_make_routes_without_end_is_left_out_and_told() -> None:
+    """Each rule is merged with each of its delegate: 200 by 200 would be 40,000. Rules beside it stay."""
+    prefixes = [{"match": [{"uri": {"prefix": f"/{number}/"}}]} for number in range(200)]
+    to_cart = [{"destination": {"host": "cart.shop.svc.cluster.local"}}]
+    async with analysed() as world:
+        part = {"http": [{**each, "route": to_cart} for each in prefixes]}
+        root = [{**each, "delegate": {"name": "part", "namespace": "parts"}} for each in prefixes]
+        rest = {"name": "rest", "route": to_cart}
+        world.apply(*service("cart", 1), manifest(NETWORKING, "VirtualService", "part", "parts", spec=part))
+        world.apply(virtual_service(*root, rest))
+        await turns()
+        assert {each.code for each in world.problems.findings} == {"C205"}
+        assert world.paths == [f"spec.http[{number}].delegate" for number in range(81, 200)]
+        key = next(iter(world.problems.findings)).key
+        held = world.registry.memo.get(resolved, key)
+        assert held is not None
+        assert (len(held.http), held.http[-1].name) == (82, "rest")  # of each other delegate one fits
 
 
 async def test_a_rule_that_delegates_to_nothing_is_told_until_there_is_something() -> None:

@@ -19,6 +19,7 @@ from controlplane.model.objects import ChangeSet, Meta, Object, ObjectKey
 from controlplane.model.parse import Parsed, parse
 from controlplane.registry.mesh import MESH_KEY
 from controlplane.registry.store import Registry
+from controlplane.registry.virtual_services import large_delegates
 
 
 def _objects(resources: Resources) -> Iterator[tuple[Resource, Object]]:
@@ -74,8 +75,10 @@ def selectors(resources: Resources) -> Iterator[Message]:
 
 
 def delegates(resources: Resources) -> Iterator[Message]:
-    """Find rules that delegate to VirtualServices that are not there."""
+    """Find rules that delegate to VirtualServices that are not there, or that have too many matches."""
     registry, about = _registry(resources)
     for key in registry.keys(kinds.VIRTUAL_SERVICE):
         for path, delegate in registry.memo.get(missing_delegates, key):
             yield message(codes.DELEGATE_NOT_FOUND, about[key], path, delegate=delegate)
+        for path, delegate in registry.memo.get(large_delegates, key):
+            yield message(codes.DELEGATE_TOO_LARGE, about[key], path, delegate=delegate)
