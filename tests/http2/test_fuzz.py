@@ -112,5 +112,5 @@ async def test_any_frames(first: int) -> None:
         while server.connection_count:
             await asyncio.sleep(0.01)
     assert (server.held_bytes, server.pending_count, problems) == (0, 0, [])
-    assert len({code for said in codes for code in said}) > 1, "they go wrong in different ways"
+    assert any(codes), "some goodbyes come back; a reset on its way to a slow peer may take others with it"
     await server.stop()
