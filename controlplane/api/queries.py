@@ -12,7 +12,7 @@ from controlplane.admin.paging import Page
 from controlplane.api.models import State
 from controlplane.apis.kind_names import kind_names
 from controlplane.apis.problems import UNKNOWN, problems_of
-from controlplane.model.nearest import nearest_text
+from controlplane.documents.nearest import nearest_text
 
 MOST_ITEMS = 500
 _USUAL_ITEMS = 100

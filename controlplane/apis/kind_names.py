@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from functools import cache
 
 from controlplane.apis.crds.definitions import PRESENTATIONS
 from controlplane.apis.kinds import KINDS
+from controlplane.documents.nearest import nearest
 
 _LONGEST = 63
 
@@ -26,5 +26,5 @@ def kind_names() -> Mapping[str, str]:
 def no_such_kind(group: str, name: str) -> str:
     """Return a sentence about a kind that a group of Istio's has not: the nearest one, else all there are."""
     known = sorted(kind.name for kind in KINDS.values() if kind.group == group)
-    near = get_close_matches(name[:_LONGEST], known, n=1)
+    near = nearest(name[:_LONGEST], known)
     return f"{group} has no {name[:_LONGEST]}, " + (f"is {near[0]} meant?" if near else f"but {', '.join(known)}")

@@ -25,7 +25,7 @@ from controlplane.cli.output import coloured, has_colours, print_aside, print_te
 from controlplane.cli.plain import PlainCommand
 from controlplane.cli.refusals import object_name, refusals
 from controlplane.cli.unbuilt import unbuilt_anywhere, unbuilt_of
-from controlplane.model.nearest import nearest_text
+from controlplane.documents.nearest import nearest_text
 from controlplane.printable import printable
 
 TYPES = {

@@ -21,7 +21,7 @@ from controlplane.cli.output import print_aside
 from controlplane.cli.plain import PlainCommand
 from controlplane.cli.status import state_of, type_names
 from controlplane.documents.json_reader import json_value
-from controlplane.model.nearest import nearest_text
+from controlplane.documents.nearest import nearest_text
 from controlplane.settings.durations import parse_duration
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)

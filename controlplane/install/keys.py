@@ -7,12 +7,12 @@ IstioOperator has. One that is ``deprecated`` there is known and has no effect; 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from controlplane.documents.json_reader import json_value
+from controlplane.documents.nearest import nearest
 from controlplane.documents.yaml_writer import yaml_text
 from controlplane.install.chart import chart
 from controlplane.install.operator import Intent, Stated
@@ -104,7 +104,7 @@ def _mismatch(schema: Json, value: object) -> str:
 
 def _nearest(key: object, known: Json) -> str:
     living = [name for name, each in known.items() if not each.get("deprecated")]
-    near = get_close_matches(str(key), living, 1)
+    near = nearest(str(key), living)
     return f"; is it {near[0]}?" if near else ""
 
 

@@ -24,8 +24,8 @@ from controlplane.analysis.of_registry import is_serious
 from controlplane.analysis.untranslated import untranslated
 from controlplane.compiler.compiler import Compiler
 from controlplane.compiler.provenance import rules_in_use
+from controlplane.documents.nearest import nearest_text
 from controlplane.model import kinds
-from controlplane.model.nearest import nearest_text
 from controlplane.model.objects import ChangeSet, Object, Rejected
 from controlplane.model.proxy import Proxy
 from controlplane.plan.patches import Patches

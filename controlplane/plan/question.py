@@ -24,9 +24,9 @@ from controlplane.apis.kind_names import kind_names
 from controlplane.apis.kinds import KINDS
 from controlplane.apis.parse import ROOT
 from controlplane.apis.problems import IGNORED, UNKNOWN, problems_of
+from controlplane.documents.nearest import nearest_text
 from controlplane.model import kinds
 from controlplane.model.kinds import GroupKind
-from controlplane.model.nearest import nearest_text
 from controlplane.model.objects import ChangeSet, Object, ObjectKey, Rejected
 from controlplane.model.parse import Parsed, inspect
 from controlplane.plan.written import as_stored

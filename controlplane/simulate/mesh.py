@@ -7,8 +7,8 @@ from ipaddress import ip_address
 from types import MappingProxyType
 
 from controlplane.compiler.compiler import Compiler
+from controlplane.documents.nearest import nearest_text
 from controlplane.model import kinds
-from controlplane.model.nearest import nearest_text
 from controlplane.model.objects import Object
 from controlplane.model.proxy import Locality, Proxy
 from controlplane.model.service import Service

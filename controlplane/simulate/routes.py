@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from controlplane.documents.nearest import nearest
 from controlplane.simulate.call import UnsupportedError
 from controlplane.simulate.request import Request
 from controlplane.simulate.text_matching import (
@@ -87,10 +88,8 @@ def _domain_rank(domain: str, name: str) -> tuple[int, int]:
 
 def nearest_domains(routes: Any, authority: str) -> list[str]:  # noqa: ANN401 - Envoy's messages carry no types
     """Return the domains that are most like an authority, at most three."""
-    from difflib import get_close_matches  # noqa: PLC0415 - for a request that fails
-
     domains = [domain for host in routes.virtual_hosts for domain in host.domains if domain != "*"]
-    return get_close_matches(without_port(authority), domains, n=3)
+    return nearest(without_port(authority), domains)
 
 
 def conditions(match: Any, request: Request) -> Iterator[Condition]:  # noqa: ANN401 - Envoy's messages carry no types

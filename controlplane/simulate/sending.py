@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from controlplane.documents.nearest import nearest_text
 from controlplane.model.cluster_names import BLACK_HOLE, INBOUND_PASSTHROUGH, PASSTHROUGH
 from controlplane.simulate.actions import Chosen, chosen
 from controlplane.simulate.call import Call, Destination, Failure, Fate, Outcome, Place, Step
@@ -85,8 +85,7 @@ class Sending:
         return [Step("endpoints", value, sources.of_service(cluster), steps=(*lines, *out))]
 
     def _missing(self, name: str, status: int) -> Failure:
-        near = get_close_matches(name, list(self._proxy.cluster_names()), n=2)
-        known = f"; nearest: {', '.join(near)}" if near else ""
+        known = nearest_text(name, self._proxy.cluster_names())
         return Failure(Fate.NO_CLUSTER, f"there is no cluster {name}{known}", status, "NC", _NOT_FOUND)
 
     def _unhealthy(self, cluster: Any, held: Sequence[Place]) -> Failure:  # noqa: ANN401 - see above

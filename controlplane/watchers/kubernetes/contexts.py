@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from controlplane.documents.limits import UnreadableError
+from controlplane.documents.nearest import nearest_text
 from controlplane.documents.yaml_reader import yaml_value
-from controlplane.model.nearest import nearest_text
 from controlplane.watchers.kubernetes.errors import ConfigurationError
 
 USUAL_KUBECONFIG = "~/.kube/config"
