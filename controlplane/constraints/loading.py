@@ -16,6 +16,7 @@ import re2
 
 from controlplane.apis.common import MAX_UINT32
 from controlplane.apis.validation.formats import format_problem, header_format_problem, log_format_problem
+from controlplane.apis.validation.path_template import path_template_problem
 from controlplane.apis.validation.regex import envoy_regex_problem
 from controlplane.constraints.clusters import cluster_faults, ring_faults, subset_selector_faults
 from controlplane.constraints.extensions import (
@@ -40,6 +41,11 @@ _REQ_WITHOUT_QUERY = "envoy.extensions.formatter.req_without_query.v3.ReqWithout
 def _regex(matcher: Any) -> Wrong:  # noqa: ANN401 - a generated message, here and below
     if problem := envoy_regex_problem(matcher.regex):
         yield "regex", problem
+
+
+def _path_template(config: Any) -> Wrong:  # noqa: ANN401
+    if problem := path_template_problem(config.path_template):
+        yield "path_template", problem
 
 
 def _header(header: Any) -> Wrong:  # noqa: ANN401
@@ -326,6 +332,7 @@ def _route_configuration(configuration: Any) -> Wrong:  # noqa: ANN401
 
 CHECKS: Mapping[str, Check] = {
     "envoy.type.matcher.v3.RegexMatcher": _regex,
+    "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": _path_template,
     "envoy.config.core.v3.HeaderValue": _header,
     "envoy.config.core.v3.SubstitutionFormatString": _format,
     "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig": _otel_log,

@@ -33,6 +33,10 @@ def shares(*weights: int) -> dict[str, Any]:
     return route(route=[{"destination": {"host": f"a{index}"}, "weight": each} for index, each in enumerate(weights)])
 
 
+def on(path: str) -> dict[str, Any]:
+    return {"rules": [{"to": [{"operation": {"paths": [path]}}]}]}
+
+
 def simple(**fields: Any) -> dict[str, Any]:
     return https(mode="SIMPLE", credentialName="c", **fields)
 
@@ -101,6 +105,10 @@ BAD: dict[str, Rows] = {
             simple(verifyCertificateSpki=[base64.b64encode(b"x" * 31).decode()]),
             "spec.servers[0].tls.verifyCertificateSpki[0]",
         ),
+    },
+    "AuthorizationPolicy": {
+        f"template-{name}": (on(path), "spec.rules[0].to[0].operation.paths[0]")
+        for name, path in (("alone", "{*}"), ("without-slash", "a/{**}"), ("two-slashes", "//{*}"), ("end", "/{*}//"))
     },
 }
 

@@ -62,7 +62,7 @@ _GOOD: dict[str, list[dict[str, Any]]] = {
         {},
         {"rules": [{}]},
         rule(**{"from": [], "to": [], "when": []}),
-        rule(to=[{"operation": {"paths": ["/{**}/a", "/a/{**}/", "a.b/{*}", "*", "/x*"], "ports": ["0", "65535"]}}]),
+        rule(to=[{"operation": {"paths": ["/{**}/a", "/a/{**}/", "/a.b/{*}", "*", "/x*"], "ports": ["0", "65535"]}}]),
         rule(when=[{"key": "source.trustDomain", "values": ["*.td", "td*"]}]),
         rule(when=[{"key": "request.auth.claims[a][b]", "notValues": ["x"]}]),
         {"action": "DENY", "rules": [{"from": [{"source": {"namespaces": ["a"]}}]}]},

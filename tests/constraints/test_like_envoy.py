@@ -21,7 +21,8 @@ from tests.envoy.judge import http_listener, listener, refused, refused_listener
 pytestmark = pytest.mark.slow
 
 Json = dict[str, Any]
-FILTERS = "type.googleapis.com/envoy.extensions.filters"
+EXTENSIONS = "type.googleapis.com/envoy.extensions"
+FILTERS = f"{EXTENSIONS}.filters"
 LUA = {"@type": f"{FILTERS}.http.lua.v3.Lua"}
 ROUTER = {"name": "r", "typed_config": {"@type": f"{FILTERS}.http.router.v3.Router"}}
 ECHO = {"name": "e", "typed_config": {"@type": f"{FILTERS}.network.echo.v3.Echo"}}
@@ -74,6 +75,31 @@ BAD_KEYS: tuple[Json, ...] = (
     {"kty": "OKP", "crv": "Ed25519", "x": "AAAA"},
 )
 
+
+def with_template(name: str, template: str) -> Json:
+    """Return a listener with a route whose path a template matches."""
+    settings = {"@type": f"{EXTENSIONS}.path.match.uri_template.v3.UriTemplateMatchConfig", "path_template": template}
+    policy = {"name": "envoy.path.match.uri_template.uri_template_matcher", "typed_config": settings}
+    return routed(name, match={"path_match_policy": policy})
+
+
+BAD_TEMPLATES = (
+    *("a", "*", "//", "/*//", "/{", "/{}", "/{1}", "/{a=}", "/{a=x/}", "/ ", "/é", "/?", "/**/*"),
+    *("/**/{a}", "/{a=**}/*", "/{a}/{a}", "/{abcdefghijklmnopq}", "/{a}/{b}/{c}/{d}/{e}/{f}", "/{a}{b}"),
+)
+GOOD_TEMPLATES = (
+    "/",
+    "/a/",
+    "/*",
+    "/*/",
+    "/**",
+    "/**.mpd",
+    "/**/a",
+    "/*/a=b",
+    "/{a}.x",
+    "/{a=x/**}/y",
+    "/{a}/{b=*}/**",
+)
 BAD_LISTENERS: Mapping[str, Json] = {
     each["name"]: each
     for each in (
@@ -94,6 +120,7 @@ BAD_LISTENERS: Mapping[str, Json] = {
         *(with_keys(f"key {number}", key) for number, key in enumerate(BAD_KEYS)),
         routed("settings of the filter", typed_per_filter_config={"b": BUFFER}),
         routed("nothing for routes", typed_per_filter_config={"r": ROUTER["typed_config"]}),
+        *(with_template(f"template {template}", template) for template in BAD_TEMPLATES),
         routed("mirror to nobody", route=MIRROR),
         routed("plugin that is not there", route={"cluster_specifier_plugin": "a"}),
     )
@@ -105,6 +132,7 @@ GOOD_LISTENERS = (
     with_keys("no curve", {name: value for name, value in POINT.items() if name != "crv"}),
     with_keys("Edwards", {"kty": "OKP", "crv": "Ed25519", "x": POINT["x"]}),
     with_keys("secret", {"kty": "oct", "k": "c2VjcmV0", "alg": "HS256"}),
+    *(with_template(f"template {template}", template) for template in GOOD_TEMPLATES),
     routed("of the route", typed_per_filter_config={"b": {"@type": f"{BUFFER['@type']}PerRoute", "disabled": True}}),
 )
 TIMES = {"name": "c", "connect_timeout": "1s"}
@@ -151,6 +179,17 @@ def test_a_listener_that_envoy_crashes_of_is_refused() -> None:
     ours = [str(faults(decode(ApplyTo.LISTENER, each).message)) for each in (crashing, bound)]
     assert "transparent" in ours[0]
     assert "transparent" not in ours[1]
+    assert refused_listeners([crashing]).keys() == {"crashing"}
+
+
+def test_a_policy_that_envoy_crashes_of_is_refused() -> None:
+    """Of a template that it cannot read, where a route with it is only refused."""
+    settings = {"@type": f"{EXTENSIONS}.path.match.uri_template.v3.UriTemplateMatchConfig", "path_template": "*"}
+    permission = {"uri_template": {"name": "uri-template", "typed_config": settings}}
+    rules = {"policies": {"p": {"permissions": [permission], "principals": [{"any": True}]}}}
+    policies = {"@type": f"{FILTERS}.http.rbac.v3.RBAC", "rules": rules}
+    crashing = requests("crashing", [{"name": "p", "typed_config": policies}, ROUTER])
+    assert "path_template" in str(faults(decode(ApplyTo.LISTENER, crashing).message))
     assert refused_listeners([crashing]).keys() == {"crashing"}
 
 

@@ -167,11 +167,17 @@ def _check_ports(report: Report, path: str, ports: Sequence[str]) -> None:
 
 
 def _check_path_template(report: Report, path: str, text: str) -> None:
-    """``{*}`` is one segment and ``{**}`` any number, each alone between slashes; the other segments are literal."""
+    """``{*}`` is one segment and ``{**}`` any number, each alone between slashes; the other segments are literal.
+
+    Istio takes those without a slash at the start and with empty segments at an end too; Envoy crashes of them.
+    """
     if "{" not in text and "}" not in text:
         return
+    if not text.startswith("/"):
+        report.error(path, f"{text!r} must begin with /")
+        return
     ended = False
-    for segment in text.strip("/").split("/"):
+    for segment in text[1:].removesuffix("/").split("/"):
         if segment in {_ANY, _ANY_NUMBER}:
             if ended:
                 report.error(path, f"{text!r}: after {_ANY_NUMBER} there may be no {segment}")
