@@ -8,6 +8,7 @@ from controlplane.apis.mesh import InvalidMeshConfigError, MeshConfig
 from controlplane.apis.mesh_fields import read, stated_fields
 from controlplane.apis.mesh_networks import MeshNetworks
 from controlplane.apis.problems import Problem
+from controlplane.apis.validation.mesh import doubts
 from controlplane.documents.limits import Document
 from controlplane.documents.yaml_reader import yaml_documents
 
@@ -56,4 +57,7 @@ def _reasons(key: str, text: str) -> list[str]:
 def _doubts(key: str, text: str) -> Problems:
     model: type[ApiModel] = MeshConfig if key == MESH else MeshNetworks
     _, unknown = stated_fields(model, text)
-    return [Problem(f"data.{key}", f"{path}: unknown field, ignored") for path in sorted(unknown)]
+    found = [f"{path}: unknown field, ignored" for path in sorted(unknown)]
+    if key == MESH:
+        found += map(str, doubts(MeshConfig.parse(text)))
+    return [Problem(f"data.{key}", each) for each in found]

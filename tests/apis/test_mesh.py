@@ -97,6 +97,15 @@ def test_layers_merge_as_istio_merges_them() -> None:
             "defaultTrafficPolicy.connectionPool.tcp.maxConnections: must not be negative",
             id="policy-of-all",
         ),
+        pytest.param("accessLogFile: /var/log/", "accessLogFile: '/var/log/' is a directory", id="log-directory"),
+        pytest.param(f"accessLogFile: /{'a' * 256}", "accessLogFile: must have at most", id="log-part"),
+        pytest.param(f"accessLogFile: {'/a' * 2048}", "accessLogFile: must have at most", id="log-path"),
+        pytest.param(r'accessLogFile: "/a\0b"', "accessLogFile: must not have NUL", id="log-nul"),
+        pytest.param(
+            f"extensionProviders: [{{name: l, envoyFileAccessLog: {{path: /{'a' * 256}}}}}]",
+            r"extensionProviders\[3\].envoyFileAccessLog.path: must have at most",
+            id="provider-log-part",
+        ),
         pytest.param("defaultHttpRetryPolicy: {attempts: -1}", "defaultHttpRetryPolicy.attempts", id="retries"),
         pytest.param(
             "defaultInboundHttpRetryPolicy: {attempts: 1, retryOn: sometimes}",

@@ -41,6 +41,13 @@ BACKEND = {"service": {"name": "web", "port": {"number": 80}}}
         pytest.param(config_map(mesh="a: !!bool maybe"), ["data.mesh: not YAML: line 1"], [], id="tag"),
         pytest.param(config_map(mesh="a: 1\na: 2"), ["data.mesh: key 'a' is repeated"], [], id="repeated-key"),
         pytest.param(config_map(mesh="nosuch: 1"), [], ["data.mesh: nosuch: unknown field"], id="unknown-field"),
+        pytest.param(
+            config_map(mesh="accessLogFile: dev/stdout"),
+            [],
+            ["data.mesh: accessLogFile: 'dev/stdout' is no absolute path"],
+            id="relative-log",
+        ),
+        pytest.param(config_map(mesh="accessLogFile: /dev/stdout"), [], [], id="log"),
         pytest.param(config_map("istio-blue", mesh="[a]"), ["data.mesh: "], [], id="of-a-revision"),
         pytest.param(config_map(meshNetworks="networks: [a]"), ["data.meshNetworks: "], [], id="networks"),
         pytest.param(config_map(mesh=7), ["data.mesh: must be text"], [], id="no-text"),

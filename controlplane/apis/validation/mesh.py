@@ -15,6 +15,8 @@ from controlplane.apis.validation.report import Report, Subject
 from controlplane.documents.json_reader import json_value
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from controlplane.apis.common import ApiModel
     from controlplane.apis.mesh import MeshConfig
     from controlplane.apis.mesh_providers import ExtensionProvider
@@ -25,6 +27,8 @@ _OWN_PORTS = {15000: "administration", 15020: "the agent", 15021: "health", 1509
 _WITH_VALUES, _WITHOUT_VALUES = ("In", "NotIn"), ("Exists", "DoesNotExist")
 _LONGEST_CONNECT = timedelta(seconds=4_294_967)  # milliseconds in 32 bits
 
+_MAX_PATH, _MAX_PART = 4095, 255
+
 
 def problems(mesh: MeshConfig) -> list[Problem]:
     """Check a mesh configuration with its defaults filled in; return what is wrong, in no order."""
@@ -32,11 +36,42 @@ def problems(mesh: MeshConfig) -> list[Problem]:
     _check_ports(report, mesh)
     _check_times(report, mesh)
     _check_log(report, mesh)
+    _check_files(report, mesh)
     _check_policies(report, mesh)
     _check_selectors(report, mesh)
     for index, provider in enumerate(mesh.extension_providers):
         _check_provider(report, f"extensionProviders[{index}]", provider)
     return report.errors
+
+
+def doubts(mesh: MeshConfig) -> list[Problem]:
+    """Return what may be wrong with a mesh configuration that holds: files of logs that Envoy may not find."""
+    report = Report()
+    for path, file in _log_files(mesh):
+        if not file.startswith("/"):
+            report.warn(path, f"{file!r} is no absolute path: an Envoy that cannot open it takes no listener at all")
+    return report.warnings
+
+
+def _log_files(mesh: MeshConfig) -> Iterator[tuple[str, str]]:
+    """Yield the files that Envoy opens, with the paths of the fields that name them."""
+    if mesh.access_log_file:
+        yield "accessLogFile", mesh.access_log_file
+    for index, provider in enumerate(mesh.extension_providers):
+        if provider.envoy_file_access_log is not None:
+            yield f"extensionProviders[{index}].envoyFileAccessLog.path", provider.envoy_file_access_log.path
+
+
+def _check_files(report: Report, mesh: MeshConfig) -> None:
+    """Refuse what no Linux opens as a file: Envoy would refuse every listener for it."""
+    for path, file in _log_files(mesh):
+        parts = file.split("/")
+        if len(file.encode()) > _MAX_PATH or any(len(part.encode()) > _MAX_PART for part in parts):
+            report.error(path, f"must have at most {_MAX_PATH} bytes, and {_MAX_PART} between slashes")
+        elif "\0" in file:
+            report.error(path, "must not have NUL characters")
+        elif file and parts[-1] in {"", ".", ".."}:
+            report.error(path, f"{file!r} is a directory")
 
 
 def _name(model: ApiModel, field: str) -> str:
