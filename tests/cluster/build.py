@@ -60,6 +60,11 @@ class Program:
         """Where it is once it is built: a folder of this recipe."""
         return cache() / f"{self.name}-{self.recipe()}"
 
+    @property
+    def path(self) -> Path:
+        """Where its binary is, or would be."""
+        return self.folder / self.name
+
     def recipe(self) -> str:
         """Return what tells one recipe from another: a hash of all that decides what is built."""
         flags = (self.names, self.linker_flags, _BUILD_FLAGS, tuple(_ENVIRONMENT.items()), os.uname().machine)
@@ -120,9 +125,21 @@ def build(*, node: bool = True) -> None:
     cache().mkdir(parents=True, exist_ok=True)
     with locked(cache() / "build.lock"):
         for program in (KUBERNETES, COREDNS):
-            if not program.folder.exists():
-                make(program, partial := _emptied(cache() / f"{program.name}.partial"))
-                partial.rename(program.folder)  # it appears when all of it is good
+            _build(program)
+
+
+def build_alone(program: Program) -> Path:
+    """Build a program that is no part of Kubernetes, if it is missing; return where it is. Raises as ``build`` does."""
+    cache().mkdir(parents=True, exist_ok=True)
+    with locked(cache() / f"{program.name}.lock"):
+        _build(program)
+    return program.path
+
+
+def _build(program: Program) -> None:
+    if not program.folder.exists():
+        make(program, partial := _emptied(cache() / f"{program.name}.partial"))
+        partial.rename(program.folder)  # it appears when all of it is good
 
 
 @contextmanager

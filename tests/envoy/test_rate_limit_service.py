@@ -18,7 +18,7 @@ from samples.traffic import Answer
 from tests.envoy.conftest import missing
 from tests.envoy.mesh import Mesh, eventually, eventually_all, istio, routes, service, to
 from tests.envoy.test_extensions import sample, statuses
-from tests.ratelimit.build import binary
+from tests.ratelimit.build import RATE_LIMIT
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -39,9 +39,9 @@ def programs() -> tuple[str, str]:
     redis = shutil.which("redis-server")
     if redis is None:
         missing("needs redis-server: apt-get install redis-server")
-    if not binary().exists():
+    if not RATE_LIMIT.path.exists():
         missing("the rate limit service is not there: `make ratelimit` builds it")
-    return str(redis), str(binary())
+    return str(redis), str(RATE_LIMIT.path)
 
 
 @asynccontextmanager

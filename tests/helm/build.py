@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.build import Program, cache, locked, locked_version, make
+from tests.cluster.build import Program, build_alone, locked_version
 
 MODULE = "helm.sh/helm/v4"
 _SOURCE = Path(__file__).parent / "module"
@@ -23,38 +23,21 @@ HELM = Program(
 )
 
 
-def binary() -> Path:
-    """Return where Helm is, or would be."""
-    return HELM.folder / HELM.name
-
-
 def helm(*arguments: str) -> str:
     """Run Helm and return what it says; the test is skipped without it, and fails in CI, which promises it.
 
     Raises ``RuntimeError`` with its complaint.
     """
-    if not binary().exists():
+    if not HELM.path.exists():
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("Helm is not there: `make helm` builds it")
-    result = subprocess.run([binary(), *arguments], capture_output=True, text=True, check=False, timeout=600)
+    result = subprocess.run([HELM.path, *arguments], capture_output=True, text=True, check=False, timeout=600)
     if result.returncode:
         raise RuntimeError(result.stderr)
     return result.stdout
 
 
-def build() -> Path:
-    """Build what is missing; return where it is. Raises as ``tests.cluster.build.build`` does."""
-    cache().mkdir(parents=True, exist_ok=True)
-    with locked(cache() / "helm.lock"):
-        if not HELM.folder.exists():
-            partial = cache() / "helm.partial"
-            partial.mkdir(exist_ok=True)
-            make(HELM, partial)
-            partial.rename(HELM.folder)
-    return binary()
-
-
 if __name__ == "__main__":
     try:
-        print(build())
+        print(build_alone(HELM))
     except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
         print(f"Helm cannot be built, and the tests of the charts will be skipped: {error}", file=sys.stderr)
