@@ -10,15 +10,13 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from controlplane.model.compliance import COMPLIANCE_POLICY, FIPS_140_2, FIPS_140_3, FIPS_CIPHERS
+
 if TYPE_CHECKING:
     from controlplane.agent.options import Options
 
 STARTED = time.monotonic()
 FAILED = 255
-_FIPS = {"fips-140-2", "fips-140-3"}
-_FIPS_CIPHERS = ":".join(
-    f"ECDHE-{key}-{cipher}" for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384") for key in ("ECDSA", "RSA")
-)
 _OF_THE_GROUP = {"istio-iptables": "iptables", "version": "version"}
 
 HELP = """\
@@ -80,8 +78,8 @@ def _proxy(arguments: Sequence[str]) -> int:
 
     one_arena()
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # Envoy is started by exec; grpc need not prepare for more
-    if os.environ.get("COMPLIANCE_POLICY") in _FIPS:  # of the agent, and of Envoy, which inherits it
-        os.environ.setdefault("GRPC_SSL_CIPHER_SUITES", _FIPS_CIPHERS)
+    if os.environ.get(COMPLIANCE_POLICY) in {FIPS_140_2, FIPS_140_3}:  # of the agent, and of Envoy, which inherits it
+        os.environ.setdefault("GRPC_SSL_CIPHER_SUITES", ":".join(FIPS_CIPHERS))
     import uvloop
 
     from controlplane import logs

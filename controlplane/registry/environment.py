@@ -6,11 +6,9 @@ counts as not set.
 
 from __future__ import annotations
 
+from controlplane.model.compliance import COMPLIANCE_POLICY, FIPS_140_2, FIPS_140_3, POST_QUANTUM
 from controlplane.registry.store import View
 
-COMPLIANCE = "COMPLIANCE_POLICY"
-"""TLS keeps within a policy for cryptography."""
-FIPS_140_2, FIPS_140_3, POST_QUANTUM = "fips-140-2", "fips-140-3", "pqc"
 _POLICIES = frozenset({FIPS_140_2, FIPS_140_3, POST_QUANTUM})
 DUAL_STACK = "ISTIO_DUAL_STACK"
 """Proxies with addresses of both IP families are served both."""
@@ -36,7 +34,7 @@ TRACE_SAMPLING = "PILOT_TRACE_SAMPLING"
 """The percentage of requests that are traced where neither mesh nor proxy states one."""
 
 UNDERSTOOD = (
-    COMPLIANCE,
+    COMPLIANCE_POLICY,
     DUAL_STACK,
     EXTERNAL_BY_RULE,
     GATEWAYS_BY_NAMESPACE,
@@ -75,7 +73,7 @@ def disabled(view: View, name: str) -> bool:
 
 def compliance_policy(view: View) -> str:
     """Return the policy for cryptography, empty without one that is known."""
-    said = view.environment.get(COMPLIANCE, "")
+    said = view.environment.get(COMPLIANCE_POLICY, "")
     return said if said in _POLICIES else ""
 
 

@@ -9,12 +9,9 @@ from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import TlsParameters
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, DownstreamTlsContext, UpstreamTlsContext
 
-from controlplane.registry.environment import FIPS_140_2, FIPS_140_3, POST_QUANTUM
+from controlplane.model.compliance import FIPS_140_2, FIPS_140_3, FIPS_CIPHERS, POST_QUANTUM
 from controlplane.translate.tls_context import tls_socket
 
-_FIPS_CIPHERS = tuple(
-    f"ECDHE-{key}-{cipher}" for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384") for key in ("ECDSA", "RSA")
-)
 _POST_QUANTUM_CURVE = "X25519MLKEM768"
 """How TLS 1.3 agrees on keys that no quantum computer finds out."""
 
@@ -25,7 +22,7 @@ def bound(common: CommonTlsContext, policy: str) -> None:
         parameters = common.tls_params
         parameters.tls_minimum_protocol_version = TlsParameters.TLSv1_2
         parameters.tls_maximum_protocol_version = TlsParameters.TLSv1_2
-        left = [each for each in parameters.cipher_suites if each in _FIPS_CIPHERS]
+        left = [each for each in parameters.cipher_suites if each in FIPS_CIPHERS]
         del parameters.cipher_suites[:], parameters.ecdh_curves[:]  # without any, an Envoy built for FIPS takes its own
         parameters.cipher_suites.extend(left)
     elif policy == FIPS_140_3:
@@ -36,7 +33,7 @@ def bound(common: CommonTlsContext, policy: str) -> None:
         parameters.tls_minimum_protocol_version = TlsParameters.TLSv1_3
         parameters.tls_maximum_protocol_version = TlsParameters.TLSv1_3
         del parameters.cipher_suites[:], parameters.ecdh_curves[:]
-        parameters.cipher_suites.extend(_FIPS_CIPHERS)
+        parameters.cipher_suites.extend(FIPS_CIPHERS)
         parameters.ecdh_curves.append(_POST_QUANTUM_CURVE)
 
 

@@ -15,6 +15,7 @@ from controlplane.injector.identifiers import Identifiers, identifiers
 from controlplane.injector.settings import InjectorConfig, Settings
 from controlplane.injector.values import Values
 from controlplane.model import kinds
+from controlplane.model.compliance import COMPLIANCE_POLICY
 from controlplane.model.kubernetes import ConfigMap, Node
 from controlplane.model.objects import ChangeSet, ObjectKey
 from controlplane.registry.mesh import SYSTEM_NAMESPACE, mesh
@@ -27,7 +28,6 @@ CONFIG_KEY = ObjectKey(kinds.CONFIG_MAP, SYSTEM_NAMESPACE, INJECTOR)
 _KINDS = frozenset({kinds.CONFIG_MAP, kinds.PROXY_CONFIG, kinds.NAMESPACE, kinds.NODE})
 _NATIVE = "ENABLE_NATIVE_SIDECARS"
 _PLATFORM = "PLATFORM"
-_POLICY = "COMPLIANCE_POLICY"
 _FIRST_NATIVE = (1, 33)
 """The first version of Kubernetes whose nodes all run native sidecars."""
 
@@ -70,7 +70,7 @@ class InjectionSettings:
             native=known.native,
             identifiers=known.identifiers.get(namespace, Identifiers()),
             proxy_configs=(known.proxy_configs.get(root, ()), here),
-            compliance_policy=self._environment.get(_POLICY, ""),
+            compliance_policy=self._environment.get(COMPLIANCE_POLICY, ""),
         )
 
     def changed(self, changes: ChangeSet) -> None:

@@ -12,6 +12,7 @@ from envoy.extensions.transport_sockets.tls.v3.common_pb2 import TlsParameters
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext, UpstreamTlsContext
 
 from controlplane.compiler.clusters import outbound_clusters
+from controlplane.model.compliance import COMPLIANCE_POLICY, FIPS_140_2, FIPS_140_3, POST_QUANTUM
 from controlplane.model.proxy_class import ClientScope
 from controlplane.registry import environment
 from tests.translate.listeners.world import World, connection_manager, gateway, sidecar
@@ -137,12 +138,10 @@ def unpacked(socket: TransportSocket, kind: Context) -> Context:
     return kind
 
 
-@pytest.mark.parametrize(
-    "policy", ["", "fips", environment.FIPS_140_2, environment.FIPS_140_3, environment.POST_QUANTUM]
-)
+@pytest.mark.parametrize("policy", ["", "fips", FIPS_140_2, FIPS_140_3, POST_QUANTUM])
 def test_a_policy_for_cryptography_bounds_every_side(policy: str) -> None:
     """What FIPS does not know is left out at gateways, at sidecars and of what clients ask for."""
-    world = World(f"{WEB}---{SECURED}", {environment.COMPLIANCE: policy})
+    world = World(f"{WEB}---{SECURED}", {COMPLIANCE_POLICY: policy})
     (listener,) = world.listeners(gateway("default")).values()
     own = bounds(unpacked(listener.filter_chains[0].transport_socket, DownstreamTlsContext()))
     sockets = (chain.transport_socket for chain in world.listeners(sidecar())["virtualInbound"].filter_chains)
@@ -152,17 +151,17 @@ def test_a_policy_for_cryptography_bounds_every_side(policy: str) -> None:
     cluster = Cluster.FromString(get(target.query, target.key).body)
     asked = bounds(unpacked(cluster.transport_socket_matches[0].transport_socket, UpstreamTlsContext()))
     assert peers
-    if policy == environment.FIPS_140_2:
+    if policy == FIPS_140_2:
         assert own == (FIPS, {"ECDHE-RSA-AES128-GCM-SHA256"}, set(), [])
         assert all(each == (FIPS, MESH_FIPS, set(), []) for each in peers)
         assert asked == (FIPS, set(), set(), [])
         return
-    if policy == environment.POST_QUANTUM:
+    if policy == POST_QUANTUM:
         only: Bounds = (("TLSv1_3", "TLSv1_3"), MESH_FIPS, {"X25519MLKEM768"}, [])
         assert (own, asked) == (only, only)
         assert all(each == only for each in peers)
         return
-    policies = [TlsParameters.FIPS_202205] if policy == environment.FIPS_140_3 else []
+    policies = [TlsParameters.FIPS_202205] if policy == FIPS_140_3 else []
     stated = {"ECDHE-RSA-AES128-GCM-SHA256", "AES128-SHA"}
     assert own == (("TLSv1_3", "TLS_AUTO"), stated, {"X25519"}, policies)
     usual = (("TLSv1_2", "TLSv1_3"), policies)

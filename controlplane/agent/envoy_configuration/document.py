@@ -13,6 +13,7 @@ from controlplane.agent.envoy_configuration.places import Places, socket_address
 from controlplane.agent.envoy_configuration.stats import stats_config
 from controlplane.agent.options import Options
 from controlplane.agent.proxy_config import ProxyConfig
+from controlplane.model.compliance import COMPLIANCE_POLICY, FIPS_140_2
 
 Json = dict[str, Any]
 
@@ -33,7 +34,6 @@ _RUNTIME: Mapping[str, Any] = {
     "envoy.reloadable_features.coalesce_lb_rebuilds_on_batch_update": False,
 }
 _STRIP_FRAGMENT = "HTTP_STRIP_FRAGMENT_FROM_PATH_UNSAFE_IF_DISABLED"
-_FIPS_140_2 = "fips-140-2"
 _CONNECTION_LIMIT = "overload.global_downstream_max_connections"
 _UNLIMITED = 2147483647
 _FROM_ADS = {"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"}
@@ -103,7 +103,7 @@ def _layers(options: Options) -> list[Json]:
     values = dict(_RUNTIME)
     if not options.environment.flag(_STRIP_FRAGMENT, default=True):
         values[f"envoy.reloadable_features.{_STRIP_FRAGMENT.lower()}"] = "false"
-    if options.environment.text("COMPLIANCE_POLICY") == _FIPS_140_2:
+    if options.environment.text(COMPLIANCE_POLICY) == FIPS_140_2:
         values["envoy.reloadable_features.google_grpc_disable_tls_13"] = "true"
     for name, value in options.config.mapping("runtimeValues").items():
         if value == "":
