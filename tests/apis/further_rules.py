@@ -495,6 +495,10 @@ _SIDECAR: Rows = {
         {"outboundTrafficPolicy": {"mode": "ALLOW_ANY", "egressProxy": {"host": "*.a", "port": {"number": 1}}}},
         "spec.outboundTrafficPolicy.egressProxy.host",
     ),
+    "egress-proxy-nobody": (
+        {"outboundTrafficPolicy": {"mode": "ALLOW_ANY", "egressProxy": {"host": "", "port": {"number": 1}}}},
+        "spec.outboundTrafficPolicy.egressProxy.host",
+    ),
     "egress-target-port": (egress({"port": port(80) | {"targetPort": 1}, "hosts": ["./*"]}), "spec.egress[0].port"),
     "egress-proxy-subset": (
         {
