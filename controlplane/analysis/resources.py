@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from controlplane.analysis import raw
 from controlplane.analysis.codes import Code
+from controlplane.apis.kinds import KINDS
 from controlplane.apis.mesh import MeshConfig
 from controlplane.apis.mesh_networks import MeshNetworks
 from controlplane.documents.pieces import Place
 from controlplane.model import kinds
 from controlplane.model.kinds import GroupKind
+from controlplane.model.objects import Object
+from controlplane.model.parse import Parsed, parse
 
 DEFAULT_NAMESPACE = "default"
 CLUSTER_KINDS = frozenset(
@@ -198,6 +202,20 @@ class Resources:
         if kind in self._unreadable:
             raise UnreadableKindError(kind)
         return self._by_name.get((kind, namespace, name))
+
+    @cached_property
+    def usable(self) -> tuple[tuple[Resource, Object], ...]:
+        """The objects of Istio's kinds that can be used, as they were written and as they are read.
+
+        Those of other clusters are left out. Raises as ``of`` does.
+        """
+        found = []
+        for name in KINDS:
+            for each in self.of(kinds.istio_kind(name)):
+                parsed = parse(name, each.written) if not each.cluster else None
+                if isinstance(parsed, Parsed):
+                    found.append((each, parsed.object))
+        return tuple(found)
 
     def within(self, kind: GroupKind, namespace: str) -> list[Resource]:
         """Return the objects of a kind in a namespace; raises as ``of`` does."""

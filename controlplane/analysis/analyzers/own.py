@@ -12,36 +12,23 @@ from controlplane.analysis.overruled import overruled
 from controlplane.analysis.resources import Message, Resource, Resources, message
 from controlplane.analysis.superseded import superseded
 from controlplane.analysis.untranslated import untranslated
-from controlplane.apis.kinds import KINDS
 from controlplane.model import kinds
 from controlplane.model.kubernetes import ConfigMap, Pod
 from controlplane.model.objects import ChangeSet, Meta, Object, ObjectKey
-from controlplane.model.parse import Parsed, parse
 from controlplane.registry.mesh import MESH_KEY
 from controlplane.registry.store import Registry
 from controlplane.registry.virtual_services import large_delegates
-
-
-def _objects(resources: Resources) -> Iterator[tuple[Resource, Object]]:
-    """Yield the objects of Istio's kinds that can be used."""
-    for name in KINDS:
-        for each in resources.of(kinds.istio_kind(name)):
-            parsed = parse(name, each.written) if not each.cluster else None
-            if isinstance(parsed, Parsed):
-                yield each, parsed.object
-
 
 _About = dict[ObjectKey, Resource]
 
 
 def _registry(resources: Resources, beside: Iterable[Object] = ()) -> tuple[Registry, _About]:
     """Return the objects as a control plane would hold them, others beside them, and where each was written."""
-    found = list(_objects(resources))
-    about = {obj.key: each for each, obj in found}
+    about = {obj.key: each for each, obj in resources.usable}
     root = ConfigMap({"mesh": json.dumps({"rootNamespace": resources.mesh.config.root_namespace})})
     mesh = Object(MESH_KEY.kind, Meta(MESH_KEY.namespace, MESH_KEY.name), root)
     registry = Registry(resources.domain)
-    registry.apply(ChangeSet((mesh, *(obj for _, obj in found), *beside)))
+    registry.apply(ChangeSet((mesh, *(obj for _, obj in resources.usable), *beside)))
     return registry, about
 
 
@@ -56,7 +43,7 @@ def conflicts(resources: Resources) -> Iterator[Message]:
 
 def fields(resources: Resources) -> Iterator[Message]:
     """Find fields that no translator uses."""
-    for each, obj in _objects(resources):
+    for each, obj in resources.usable:
         for path in untranslated(obj):
             yield message(codes.UNTRANSLATED, each, path, field=path)
 
