@@ -17,14 +17,14 @@ from controlplane.registry.gateways import GatewayKey, merged_gateway
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.networks import several_networks
 from controlplane.registry.proxy_settings import preserves_header_case
-from controlplane.registry.scopes import (
-    EgressKey,
+from controlplane.registry.reachable import (
     ReachableKey,
     reachable_namespaces,
     reachable_portion,
     reachable_portions,
     reachable_services,
 )
+from controlplane.registry.scopes import EgressKey
 from controlplane.registry.services import unread_services
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import unread_virtual_services

@@ -38,7 +38,8 @@ from controlplane.registry.credentials import Reader, SecretKey, secrets_of
 from controlplane.registry.distinctions import has_endpoint_listeners
 from controlplane.registry.endpoints import endpoints
 from controlplane.registry.gateway_needs import NeedsKey
-from controlplane.registry.scopes import EgressKey, reachable_services
+from controlplane.registry.reachable import reachable_services
+from controlplane.registry.scopes import EgressKey
 from controlplane.registry.services import unread_services
 from controlplane.registry.store import View
 from controlplane.registry.trust_bundle import trusted_roots

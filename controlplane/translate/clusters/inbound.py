@@ -15,7 +15,8 @@ from controlplane.model.service import Protocol, Service, ServicePort
 from controlplane.registry.destination_rules import Policy, Rule, inbound_rule_for, policy_for
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.proxy_settings import preserves_header_case
-from controlplane.registry.scopes import EgressKey, ReachKey, reaches
+from controlplane.registry.reachable import ReachKey, reaches
+from controlplane.registry.scopes import EgressKey
 from controlplane.registry.services import services_of
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType

@@ -12,7 +12,8 @@ from controlplane.model.proxy_class import ClientScope
 from controlplane.model.service import Protocol, Resolution, Service
 from controlplane.registry.destination_rules import rule_for
 from controlplane.registry.gateways import GatewayServer, ServerPort
-from controlplane.registry.scopes import EgressKey, covers, resolves_by_request, router_scope
+from controlplane.registry.reachable import resolves_by_request
+from controlplane.registry.scopes import EgressKey, covers, router_scope
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import ResolvedVirtualService, gateway_virtual_services
 from controlplane.translate.listeners.chains import ALL_ISTIO_ALPN, Chain, HttpTarget, TcpTarget

@@ -20,14 +20,8 @@ from controlplane.registry.aliases import aliases
 from controlplane.registry.audience import listening
 from controlplane.registry.endpoints import known_endpoints
 from controlplane.registry.mesh import Ports, ports
-from controlplane.registry.scopes import (
-    EgressKey,
-    EgressListener,
-    EgressScope,
-    OutboundPolicy,
-    level4_scope,
-    resolves_by_request,
-)
+from controlplane.registry.reachable import resolves_by_request
+from controlplane.registry.scopes import EgressKey, EgressListener, EgressScope, OutboundPolicy, level4_scope
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import ResolvedVirtualService
 from controlplane.translate.listeners.addresses import UNSPECIFIED, alternate_names, is_ip, reachable, service_places
