@@ -68,6 +68,8 @@ async def test_every_command_has_help(command: str) -> None:
         pytest.param(["stats"], "No such command 'stats'. Did you mean 'status'?", id="command"),
         pytest.param(["serve", "--bogus"], "No such option: --bogus", id="option"),
         pytest.param(["serve", "--holdoff", "2x"], "'2x' is not a duration", id="duration"),
+        pytest.param(["install", "--readiness-timeout", "5d"], "'5d' is not a duration", id="time-to-be-ready"),
+        pytest.param(["install", "--readiness-timeout", "9999999999999h"], "longer than any duration", id="ages"),
         pytest.param(
             ["serve", "--holdoff", "2s"], "--holdoff (2s) must not be longer than --max-holdoff (1s)", id="pair"
         ),

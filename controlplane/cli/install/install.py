@@ -23,6 +23,7 @@ from controlplane.cli.install.options import (
     with_cluster,
 )
 from controlplane.cli.plain import PlainCommand
+from controlplane.settings.durations import parse_duration
 
 if TYPE_CHECKING:
     from controlplane.install.cluster import Cluster
@@ -74,9 +75,8 @@ def install(
 
 
 def duration(text: str) -> timedelta:
-    """Read a time: a number with one of ``s``, ``m``, ``h``."""
-    units = {"s": 1, "m": 60, "h": 3600}
-    number, unit = text[:-1], text[-1:]
-    if unit not in units or not number.replace(".", "", 1).isdecimal():
-        raise typer.BadParameter(f"{text}: must be a number with s, m or h", param_hint="--readiness-timeout")
-    return timedelta(seconds=float(number) * units[unit])
+    """Read a time such as ``90s`` or ``2m30s``."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--readiness-timeout") from error
