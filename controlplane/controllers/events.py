@@ -83,33 +83,41 @@ class ObjectEvents:
         while True:
             self._told.changed.clear()
             begun = loop.time()
-            current = await self._current()
+            known, new = await self._looked(known)
             due = begun + _REST * (loop.time() - begun)
-            known &= current.keys()
-            waiting = {mark: problem for mark, problem in current.items() if mark not in known}
+            waiting = {namespace: iter(held.items()) for namespace, held in new.items()}
             while waiting:
-                mark = min(waiting, key=lambda each: turns[each[0].namespace])
+                namespace = min(waiting, key=turns.__getitem__)
+                if (first := next(waiting[namespace], None)) is None:
+                    del waiting[namespace]
+                    continue
+                mark, problem = first
                 await self._rate.take()
-                await self._tell(waiting.pop(mark))
+                await self._tell(problem)
                 known.add(mark)
-                turns[mark[0].namespace] = max(turns.values(), default=0) + 1
+                turns[namespace] = max(turns.values(), default=0) + 1
                 if self._told.changed.is_set() and loop.time() >= due:
                     break  # what has gone since is not told
             await self._told.changed.wait()
             await asyncio.sleep(due - loop.time())
 
-    async def _current(self) -> dict[_Mark, Problem]:
-        """Return what is wrong now; others have their turns meanwhile."""
+    async def _looked(self, known: set[_Mark]) -> tuple[set[_Mark], dict[str, dict[_Mark, Problem]]]:
+        """Return what of the known is still wrong, and what else is, by namespace; others have turns meanwhile."""
         loop = asyncio.get_running_loop()
-        found: dict[_Mark, Problem] = {}
+        still: set[_Mark] = set()
+        new: dict[str, dict[_Mark, Problem]] = {}
         busy_since = loop.time()
         for each in self._told.problems():
             if not each.key.cluster and each.key.name:
-                found[_mark(each)] = each
+                mark = _mark(each)
+                if mark in known:
+                    still.add(mark)
+                else:
+                    new.setdefault(each.key.namespace, {})[mark] = each
             if loop.time() - busy_since > _BUSY_SECONDS:
                 await asyncio.sleep(0)
                 busy_since = loop.time()
-        return found
+        return still, new
 
     async def _tell(self, problem: Problem) -> None:
         """Write one Event; the API server being away is waited out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -168,6 +169,24 @@ async def test_others_have_their_turns_while_all_problems_are_looked_at(monkeypa
     async with running(cluster):
         await eventually(lambda: len(cluster.held) == 2)
     assert seen[:2] == [0, 1]
+
+
+async def test_the_next_of_very_many_problems_is_found_without_a_look_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Turns(Counter[str]):
+        def __getitem__(self, namespace: str) -> int:
+            asked.append(namespace)
+            return super().__getitem__(namespace)
+
+    monkeypatch.setattr(events, "Counter", Turns)
+    spaces = ("a", "b", "c")
+    keys = [ObjectKey(kinds.VIRTUAL_SERVICE, space, f"v{n}") for space in spaces for n in range(3_500)]
+    cluster = Cluster()
+    cluster.now(*(Problem(key, Sort.REFUSED, Level.ERROR, "x") for key in keys))
+    async with running(cluster):
+        await eventually(lambda: len(cluster.held) == 20)
+    assert len(asked) <= len(spaces) * (cluster.asked + 1)
 
 
 def test_a_long_name_ends_as_names_may() -> None:
