@@ -5,6 +5,7 @@ Each target that no patch names stays the target that it is without patches, sha
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -112,14 +113,15 @@ def patched_listeners(view: View, key: PatchedPart) -> Inventory:
     found: dict[str, Target] = {}
     held: Inventory = key.part.query(view, key.part.key)
     _note(view, key)
-    places = {name: _place(target) for name, target in held.targets.items()}
+    places = Counter(map(_place, held.targets.values()))
     for name, target in held.targets.items():
         refs = listeners.may_concern(view, key.refs, name, getattr(target.key, "port", None))
         if refs or key.inbound:
             taken = frozenset[listeners.Place]()
-            if (moved := listeners.moved(view, refs, places[name])) != places[name]:
-                taken = frozenset(place for other, place in places.items() if other != name)
-                places[name] = moved  # one that is moved there too comes too late
+            if (moved := listeners.moved(view, refs, place := _place(target))) != place:
+                places[place] -= 1
+                taken = listeners.reachable(view, refs, place, places)
+                places[moved] += 1  # one that is moved there too comes too late
             patched = listeners.PatchedListener(Built(*target), refs, key.inbound, taken)
             found[name] = Target(listeners.patched_listener, patched)
         else:

@@ -40,28 +40,24 @@ def cluster_steps(patches: Sequence[Patch]) -> tuple[Step, ...]:
     )
 
 
-def _change(draft: Draft, patch: Patch) -> None:
-    if draft.gone:
-        return
+def _change(draft: Draft, patch: Patch) -> bool:
     if patch.operation is PatchOperation.REMOVE:
         draft.gone = True
-        return
+        return True
     cluster: Any = draft.message
     value: Any = patch.value
     if value.HasField("transport_socket"):
-        _merge_transport(cluster, value.transport_socket)
-    else:
-        merge(cluster, value, replace_lists=patch.replaces_lists)
+        return _merge_transport(cluster, value.transport_socket)
+    return merge(cluster, value, replace_lists=patch.replaces_lists)
 
 
-def _merge_transport(cluster: Any, socket: Any) -> None:  # noqa: ANN401 - generated messages
+def _merge_transport(cluster: Any, socket: Any) -> bool:  # noqa: ANN401 - generated messages
     """Merge the transport socket of a patch: one of the same name merges, another replaces; nothing else counts."""
     if cluster.transport_socket_matches:
         held = (each.transport_socket for each in cluster.transport_socket_matches)
         found = next((each for each in held if each.name == socket.name), None)
-        if found is not None:
-            merge_socket(found, socket)
-    elif cluster.HasField("transport_socket") and cluster.transport_socket.name == socket.name:
-        merge_socket(cluster.transport_socket, socket)
-    else:
-        cluster.transport_socket.CopyFrom(socket)
+        return found is not None and merge_socket(found, socket)
+    if cluster.HasField("transport_socket") and cluster.transport_socket.name == socket.name:
+        return merge_socket(cluster.transport_socket, socket)
+    cluster.transport_socket.CopyFrom(socket)
+    return True

@@ -5,54 +5,68 @@ All of them have a name and a configuration, and are in a list whose order matte
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from controlplane.apis.envoy_filter import PatchOperation
-from controlplane.patches.merge import merge_packed
+from controlplane.patches.merge import merge_packed, require_same_type
 from controlplane.patches.patch import Patch
 
 Filters = Any
 """A repeated field of ``Filter``, ``HttpFilter`` or ``ListenerFilter``."""
 
 
-def apply_filters(filters: Filters, patch: Patch, name: str | None) -> None:
-    """Change a list of filters; ``name`` is that of the filters meant, ``None`` where the patch names none.
+def apply_filters(lists: Sequence[Filters], patch: Patch, name: str | None) -> bool:
+    """Change lists of filters, all or none, and return whether that is another one then.
+
+    ``name`` is that of the filters meant, ``None`` where the patch names none.
 
     Raises:
         PatchError: a filter to merge into is of another type.
     """
     if patch.merges:
-        if patch.operation is PatchOperation.MERGE:  # the other one does nothing to filters
-            for each in filters:
-                if name is None or each.name == name:
-                    merge_filter(each, patch.value)
-        return
+        if patch.operation is not PatchOperation.MERGE:
+            return False  # the other one does nothing to filters
+        return merge_filters((each for held in lists for each in held if name is None or each.name == name), patch)
+    changes = [_changed(held, patch, name) for held in lists]
+    return any(changes)
+
+
+def _changed(filters: Filters, patch: Patch, name: str | None) -> bool:
     if patch.operation is PatchOperation.REMOVE:
-        if name is not None:
-            keep(filters, lambda each: each.name != name)
-        return
+        return name is not None and keep(filters, lambda each: each.name != name)
     place = _place(filters, patch.operation, name)
     if place is None:
-        return
+        return False
     if patch.operation is PatchOperation.REPLACE:
+        if filters[place] == patch.value:
+            return False
         filters[place].CopyFrom(patch.value)
     else:
         insert(filters, place, patch.value)
+    return True
 
 
-def merge_filter(target: Any, patch: Any, *, renames: bool = True) -> None:  # noqa: ANN401 - generated messages
-    """Merge the configuration of a patch into a filter's; one that is fetched by itself is left alone.
+def merge_filters(targets: Iterable[Any], patch: Patch, *, renames: bool = True) -> bool:
+    """Merge the configuration of a patch into all filters or none, and return whether that changes any.
+
+    One that is fetched by itself is left alone.
 
     Raises:
-        PatchError: the filter is of another type.
+        PatchError: a filter is of another type.
     """
-    if not target.HasField("typed_config"):
-        return
-    if patch.HasField("typed_config"):
-        merge_packed(target.typed_config, patch.typed_config)
-    if renames and patch.name:
-        target.name = patch.name
+    value: Any = patch.value
+    meant = [each for each in targets if each.HasField("typed_config")]
+    packed = value.HasField("typed_config")
+    for each in meant if packed else ():
+        require_same_type(each.typed_config, value.typed_config)
+    changes = False
+    for each in meant:
+        if packed:
+            changes = merge_packed(each.typed_config, value.typed_config) or changes
+        if renames and value.name not in ("", each.name):
+            each.name, changes = value.name, True
+    return changes
 
 
 def _place(filters: Filters, operation: PatchOperation, name: str | None) -> int | None:

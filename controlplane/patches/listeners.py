@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any
 
 from controlplane.apis.envoy_filter import ApplyTo, FilterMatch, ListenerMatch, PatchOperation
-from controlplane.patches.filters import apply_filters, keep, merge_filter
-from controlplane.patches.merge import merge, merge_socket, unpacked
+from controlplane.patches.filters import apply_filters, keep, merge_filters
+from controlplane.patches.merge import merge, merge_socket, require_same_type, unpacked
 from controlplane.patches.patch import Draft, Patch, Step
 
 HCM = "envoy.filters.network.http_connection_manager"
@@ -30,9 +30,10 @@ def listener_steps(patches: Sequence[Patch]) -> tuple[Step, ...]:
     )
 
 
-def _run(run: Callable[[Draft, Patch], None], patch: Patch, draft: Draft) -> None:
-    if not draft.gone:
-        run(draft, patch)
+def _run(run: Callable[[Draft, Patch], bool], patch: Patch, draft: Draft) -> bool:
+    if run is not _http_filter:
+        draft.close()  # chains and filters may be in other places then
+    return matches_listener(patch, draft.message) and run(draft, patch)
 
 
 def matches_listener(patch: Patch, listener: Any) -> bool:  # noqa: ANN401 - a generated message, here and below
@@ -46,78 +47,89 @@ def matches_listener(patch: Patch, listener: Any) -> bool:  # noqa: ANN401 - a g
     return match.port_number == held
 
 
-def _listener(draft: Draft, patch: Patch) -> None:
-    if not matches_listener(patch, draft.message):
-        return
+def _listener(draft: Draft, patch: Patch) -> bool:
     if patch.operation is PatchOperation.REMOVE:
         draft.gone = True
-    elif patch.merges:
-        merge(draft.message, patch.value, replace_lists=patch.replaces_lists)
+        return True
+    return patch.merges and merge(draft.message, patch.value, replace_lists=patch.replaces_lists)
 
 
-def _listener_filter(draft: Draft, patch: Patch) -> None:
+def _listener_filter(draft: Draft, patch: Patch) -> bool:
     listener: Any = draft.message
-    if not matches_listener(patch, listener):
-        return
     name = (patch.match.listener.listener_filter if patch.match.listener is not None else "") or None
     if patch.operation is PatchOperation.MERGE:
-        for each in listener.listener_filters:
-            if name is not None and each.name == name:
-                merge_filter(each, patch.value, renames=False)
-        return
-    apply_filters(listener.listener_filters, patch, name)
+        found = (each for each in listener.listener_filters if name is not None and each.name == name)
+        return merge_filters(found, patch, renames=False)
+    return apply_filters([listener.listener_filters], patch, name)
 
 
-def _filter_chain(draft: Draft, patch: Patch) -> None:
+def _filter_chain(draft: Draft, patch: Patch) -> bool:
     listener: Any = draft.message
-    if not matches_listener(patch, listener):
-        return
     if patch.operation is PatchOperation.REMOVE:
-        keep(listener.filter_chains, lambda chain: not _matches_chain(patch, listener, chain))
+        changes = keep(listener.filter_chains, lambda chain: not _matches_chain(patch, listener, chain))
         if listener.HasField("default_filter_chain") and _matches_chain(patch, listener, listener.default_filter_chain):
             listener.ClearField("default_filter_chain")
-    elif patch.merges:
-        for chain in _chains(patch, listener):
-            _merge_chain(chain, patch)
+            changes = True
+        return changes
+    if not patch.merges:
+        return False
+    chains = [chain for _, chain in _chains(patch, listener)]
+    for chain in chains:
+        if _merges_socket(chain, patch.value):
+            require_same_type(chain.transport_socket.typed_config, _typed_config(patch.value))
+    changed = [_merge_chain(chain, patch) for chain in chains]
+    return any(changed)
 
 
-def _merge_chain(chain: Any, patch: Patch) -> None:  # noqa: ANN401
+def _merges_socket(chain: Any, value: Any) -> bool:  # noqa: ANN401
+    if not value.HasField("transport_socket") or not value.transport_socket.HasField("typed_config"):
+        return False
+    same: bool = chain.transport_socket.name == value.transport_socket.name
+    return same
+
+
+def _typed_config(value: Any) -> Any:  # noqa: ANN401
+    return value.transport_socket.typed_config
+
+
+def _merge_chain(chain: Any, patch: Patch) -> bool:  # noqa: ANN401
     value: Any = patch.value
     if value.HasField("transport_socket") and chain.transport_socket.name == value.transport_socket.name:
-        merge_socket(chain.transport_socket, value.transport_socket)
-    else:
-        merge(chain, value, replace_lists=patch.replaces_lists)
+        return merge_socket(chain.transport_socket, value.transport_socket)
+    return merge(chain, value, replace_lists=patch.replaces_lists)
 
 
-def _added_chain(draft: Draft, patch: Patch) -> None:
+def _added_chain(draft: Draft, patch: Patch) -> bool:
     listener: Any = draft.message
-    if matches_listener(patch, listener):
-        listener.filter_chains.append(patch.value)
+    listener.filter_chains.append(patch.value)
+    return True
 
 
-def _network_filter(draft: Draft, patch: Patch) -> None:
-    listener: Any = draft.message
-    if not matches_listener(patch, listener):
-        return
+def _network_filter(draft: Draft, patch: Patch) -> bool:
     named = _named(patch)
-    for chain in _chains(patch, listener):
-        apply_filters(chain.filters, patch, named.name if named is not None else None)
+    lists = [chain.filters for _, chain in _chains(patch, draft.message)]
+    return apply_filters(lists, patch, named.name if named is not None else None)
 
 
-def _http_filter(draft: Draft, patch: Patch) -> None:
-    listener: Any = draft.message
-    if not matches_listener(patch, listener):
-        return
+def _http_filter(draft: Draft, patch: Patch) -> bool:
     named = _named(patch)
     if named is not None and named.name != HCM:
-        return
+        return False
     name = named.sub_filter.name if named is not None and named.sub_filter is not None else None
-    for chain in _chains(patch, listener):
-        for each in chain.filters:
-            if each.name == HCM and each.HasField("typed_config"):
-                manager: Any = unpacked(each.typed_config)
-                apply_filters(manager.http_filters, patch, name)
-                each.typed_config.value = manager.SerializeToString(deterministic=True)
+    managers = [
+        _opened(draft, (number, position), each.typed_config)
+        for number, chain in _chains(patch, draft.message)
+        for position, each in enumerate(chain.filters)
+        if each.name == HCM and each.HasField("typed_config")
+    ]
+    return apply_filters([manager.http_filters for manager in managers], patch, name)
+
+
+def _opened(draft: Draft, place: tuple[int, int], packed: Any) -> Any:  # noqa: ANN401
+    """Return the HTTP connection manager at a place, unpacked until the draft is closed."""
+    if place not in draft.opened:
+        draft.opened[place] = unpacked(packed), packed
+    return draft.opened[place][0]
 
 
 def _named(patch: Patch) -> FilterMatch | None:
@@ -126,12 +138,12 @@ def _named(patch: Patch) -> FilterMatch | None:
     return chain.filter if chain is not None else None
 
 
-def _chains(patch: Patch, listener: Any) -> Iterator[Any]:  # noqa: ANN401
-    """Yield the chains that a patch is for."""
+def _chains(patch: Patch, listener: Any) -> Iterator[tuple[int, Any]]:  # noqa: ANN401
+    """Yield the chains that a patch is for, each with its number."""
     held = list(listener.filter_chains)
     if listener.HasField("default_filter_chain"):
         held.append(listener.default_filter_chain)
-    return (chain for chain in held if _matches_chain(patch, listener, chain))
+    return ((number, chain) for number, chain in enumerate(held) if _matches_chain(patch, listener, chain))
 
 
 def _matches_chain(patch: Patch, listener: Any, chain: Any) -> bool:  # noqa: ANN401
@@ -173,7 +185,7 @@ def _any(_patch: Patch) -> bool:
     return True
 
 
-_PHASES: Sequence[tuple[ApplyTo, Callable[[Patch], bool], Callable[[Draft, Patch], None]]] = (
+_PHASES: Sequence[tuple[ApplyTo, Callable[[Patch], bool], Callable[[Draft, Patch], bool]]] = (
     (ApplyTo.LISTENER, _stays, _listener),
     (ApplyTo.LISTENER_FILTER, _any, _listener_filter),
     (ApplyTo.FILTER_CHAIN, _stays, _filter_chain),

@@ -19,10 +19,34 @@ from controlplane.patches.patch import PatchError
 _DURATION = "google.protobuf.Duration"
 
 
-def merge(target: Message, patch: Message, *, replace_lists: bool = False) -> None:
-    """Merge a patch into a message of the same type, in place; with ``replace_lists`` its lists replace."""
+def merge(target: Message, patch: Message, *, replace_lists: bool = False) -> bool:
+    """Merge a patch into a message of the same type, in place; with ``replace_lists`` its lists replace.
+
+    Return whether that makes it another one. Only what the patch states is looked at, however large the message is.
+    """
+    changes = _changes(target, patch, replace_lists=replace_lists)
     _make_way(target, patch, replace_lists=replace_lists)
     target.MergeFrom(patch)
+    return changes
+
+
+def _changes(target: Message, patch: Message, *, replace_lists: bool) -> bool:
+    for field, value in patch.ListFields():
+        message, held = field.message_type, getattr(target, field.name)
+        if field.is_repeated:
+            if message is not None and message.GetOptions().map_entry:
+                if any(key not in held or held[key] != each for key, each in value.items()):
+                    return True
+            elif not replace_lists or held != value:
+                return True
+        elif field.has_presence and not target.HasField(field.name):
+            return True
+        elif message is None or message.full_name == _DURATION:
+            if held != value:
+                return True
+        elif _changes(held, value, replace_lists=replace_lists):
+            return True
+    return False
 
 
 def _make_way(target: Message, patch: Message, *, replace_lists: bool) -> None:
@@ -40,18 +64,28 @@ def _make_way(target: Message, patch: Message, *, replace_lists: bool) -> None:
             _make_way(getattr(target, field.name), value, replace_lists=replace_lists)
 
 
-def merge_packed(target: AnyMessage, patch: AnyMessage) -> None:
-    """Merge what a packed message holds into what another one holds, in place.
+def merge_packed(target: AnyMessage, patch: AnyMessage) -> bool:
+    """Merge what a packed message holds into what another one holds, in place; return whether that changes it.
 
     Raises:
         PatchError: they hold different types, or one that is unknown.
     """
+    require_same_type(target, patch)
+    merged, before = unpacked(target), target.value
+    merge(merged, unpacked(patch))
+    target.value = merged.SerializeToString(deterministic=True)
+    return target.value != before
+
+
+def require_same_type(target: AnyMessage, patch: AnyMessage) -> None:
+    """Check that two packed messages can be merged.
+
+    Raises:
+        PatchError: they hold different types.
+    """
     if type_name(target.type_url) != type_name(patch.type_url):
         there, given = type_name(target.type_url), type_name(patch.type_url)
         raise PatchError(f"it is configured by {there or 'nothing'}, the patch has {given or 'no type'}")
-    merged = unpacked(target)
-    merge(merged, unpacked(patch))
-    target.value = merged.SerializeToString(deterministic=True)
 
 
 def unpacked(packed: Any) -> Message:  # noqa: ANN401 - google.protobuf.Any
@@ -70,11 +104,10 @@ def unpacked(packed: Any) -> Message:  # noqa: ANN401 - google.protobuf.Any
     return made
 
 
-def merge_socket(target: Any, patch: Any) -> None:  # noqa: ANN401 - envoy.config.core.v3.TransportSocket
-    """Merge the settings of a transport socket into those of one of the same name.
+def merge_socket(target: Any, patch: Any) -> bool:  # noqa: ANN401 - envoy.config.core.v3.TransportSocket
+    """Merge the settings of a transport socket into those of one of the same name; return whether that changes them.
 
     Raises:
         PatchError: as ``merge_packed``.
     """
-    if patch.HasField("typed_config"):
-        merge_packed(target.typed_config, patch.typed_config)
+    return patch.HasField("typed_config") and merge_packed(target.typed_config, patch.typed_config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 
 from controlplane.apis.envoy_filter import (
@@ -61,30 +62,40 @@ class Patch:
 class Draft:
     """A message that is being patched; ``gone`` when a patch removed it, ``removed`` are the names of removed parts.
 
-    ``changed_by`` are the positions of the patches that have changed it.
+    ``changed_by`` are the positions of the patches that have changed it. ``opened`` are packed messages in it that are
+    being changed, each with what it is packed in: not every patch unpacks and packs them, and ``close`` puts them back.
     """
 
     message: Message
     gone: bool = False
-    removed: frozenset[str] = frozenset()
-    changed_by: frozenset[int] = frozenset()
+    removed: set[str] = field(default_factory=set)
+    changed_by: set[int] = field(default_factory=set)
+    opened: dict[tuple[int, int], tuple[Message, AnyMessage]] = field(default_factory=dict)
 
     def copy(self) -> Draft:
         """Return a draft of its own."""
+        self.close()
         made = type(self.message)()
         made.CopyFrom(self.message)
-        return Draft(made, self.gone, self.removed, self.changed_by)
+        return Draft(made, self.gone, set(self.removed), set(self.changed_by))
+
+    def close(self) -> None:
+        """Put back what was unpacked; before that the message is not whole."""
+        for held, packed in self.opened.values():
+            packed.value = held.SerializeToString(deterministic=True)
+        self.opened.clear()
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One patch, bound to how it changes a draft; ``position`` is that of the patch in the list that was given.
 
-    ``run`` raises ``PatchError`` where the patch cannot be applied; the draft is of no use then.
+    ``run`` returns whether it changed the draft, and raises ``PatchError`` where the patch cannot be applied; the draft
+    is as it was then.
     """
 
     position: int
-    run: Callable[[Draft], None]
+    run: Callable[[Draft], bool]
 
 
 def patch(stated: EnvoyConfigObjectPatch) -> Patch:

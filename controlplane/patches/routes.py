@@ -92,7 +92,7 @@ def route_steps(patches: Sequence[Patch], name: RouteName) -> tuple[Step, ...]:
     )
 
 
-def _bound(run: Callable[[Any, Patch, Draft], None], patch: Patch) -> Callable[[Draft], None]:
+def _bound(run: Callable[[Any, Patch, Draft], bool], patch: Patch) -> Callable[[Draft], bool]:
     return lambda draft: run(draft.message, patch, draft)
 
 
@@ -101,48 +101,56 @@ def _adds(patch: Patch) -> bool:
     return not patch.merges and patch.operation not in {PatchOperation.REMOVE, PatchOperation.REPLACE}
 
 
-def _configuration(configuration: Any, patch: Patch, _draft: Draft) -> None:  # noqa: ANN401 - a generated message, here and below
-    if patch.merges:
-        merge(configuration, patch.value, replace_lists=patch.replaces_lists)
+def _configuration(configuration: Any, patch: Patch, _draft: Draft) -> bool:  # noqa: ANN401 - a generated message, here and below
+    return patch.merges and merge(configuration, patch.value, replace_lists=patch.replaces_lists)
 
 
-def _virtual_host(configuration: Any, patch: Patch, draft: Draft) -> None:  # noqa: ANN401
+def _virtual_host(configuration: Any, patch: Patch, draft: Draft) -> bool:  # noqa: ANN401
     found = list(_hosts(configuration, patch))
     if patch.operation is PatchOperation.REMOVE:
         names = frozenset(host.name for host in found)
-        keep(configuration.virtual_hosts, lambda host: host.name not in names)
         draft.removed |= names
-        return
+        return keep(configuration.virtual_hosts, lambda host: host.name not in names)
+    changes = False
     for host in found:
         if patch.merges:
-            merge(host, patch.value, replace_lists=patch.replaces_lists)
-        else:
+            changes = merge(host, patch.value, replace_lists=patch.replaces_lists) or changes
+        elif host != patch.value:
             host.CopyFrom(patch.value)
+            changes = True
+    return changes
 
 
-def _added_host(configuration: Any, patch: Patch, draft: Draft) -> None:  # noqa: ANN401
+def _added_host(configuration: Any, patch: Patch, draft: Draft) -> bool:  # noqa: ANN401
     value: Any = patch.value
-    if value.name not in draft.removed:
-        configuration.virtual_hosts.append(value)
+    if value.name in draft.removed:
+        return False
+    configuration.virtual_hosts.append(value)
+    return True
 
 
-def _route(configuration: Any, patch: Patch, _draft: Draft) -> None:  # noqa: ANN401
+def _route(configuration: Any, patch: Patch, _draft: Draft) -> bool:  # noqa: ANN401
     wanted = _wanted_route(patch)
+    changes = False
     for host in _hosts(configuration, patch):
         if patch.operation is PatchOperation.REMOVE:
-            keep(host.routes, lambda route: not _matches_route(wanted, route))
+            changes = keep(host.routes, lambda route: not _matches_route(wanted, route)) or changes
         elif patch.merges:
             for route in host.routes:
                 if _matches_route(wanted, route):
-                    merge(route, patch.value, replace_lists=patch.replaces_lists)
+                    changes = merge(route, patch.value, replace_lists=patch.replaces_lists) or changes
+    return changes
 
 
-def _added_route(configuration: Any, patch: Patch, _draft: Draft) -> None:  # noqa: ANN401
+def _added_route(configuration: Any, patch: Patch, _draft: Draft) -> bool:  # noqa: ANN401
     wanted = _wanted_route(patch)
+    changes = False
     for host in _hosts(configuration, patch):
         place = _place(host.routes, patch.operation, wanted)
         if place is not None:
             insert(host.routes, place, patch.value)
+            changes = True
+    return changes
 
 
 def _place(routes: Sequence[Any], operation: PatchOperation, wanted: RouteMatch | None) -> int | None:
@@ -190,7 +198,7 @@ def _matches_route(wanted: RouteMatch | None, route: Any) -> bool:  # noqa: ANN4
     return wanted.action is RouteAction.ANY or action not in _ACTIONS.values() or action == _ACTIONS[wanted.action]
 
 
-_PHASES: Sequence[tuple[ApplyTo, bool, Callable[[Any, Patch, Draft], None]]] = (
+_PHASES: Sequence[tuple[ApplyTo, bool, Callable[[Any, Patch, Draft], bool]]] = (
     (ApplyTo.ROUTE_CONFIGURATION, False, _configuration),
     (ApplyTo.VIRTUAL_HOST, False, _virtual_host),
     (ApplyTo.HTTP_ROUTE, False, _route),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -50,10 +51,23 @@ def moved(view: View, refs: PatchRefs, place: Place) -> Place:
     return address, port
 
 
+def reachable(view: View, refs: PatchRefs, place: Place, held: Mapping[Place, int]) -> frozenset[Place]:
+    """Return those of the places of others that a listener may be moved to, also where some patches are left out.
+
+    ``held`` tells how many listeners are at each place, this one left out.
+    """
+    stated = [found.moves_to for ref in refs if (found := aim(view, ref)) is not None and found.operation in MERGES]
+    addresses = {place[0], *(address for address, _ in stated)}
+    ports = {place[1], 0, *(port for _, port in stated)}
+    few = len(addresses) * len(ports) < len(held)
+    places = product(addresses, ports) if few else (each for each in held if each[0] in addresses and each[1] in ports)
+    return frozenset(each for each in places if held.get(each))
+
+
 class PatchedListener(NamedTuple):
     """A listener as it is built, and the patches for it; ``routes`` are those for routes that stand in it.
 
-    ``taken`` are the places of others, where a patch may move it: Envoy takes one listener at each.
+    ``taken`` are the places of others that a patch may move it to: Envoy takes one listener at each.
     """
 
     listener: Built

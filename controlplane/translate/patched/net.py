@@ -17,6 +17,8 @@ from controlplane.translate.patched.reading import NOT_APPLICABLE, Held
 
 _MOST_TRIED = 40
 """Patches of one message, up to which the one that does harm is looked for by leaving each out."""
+_MOST_TRIES = 200
+"""How often patches of one message are tried together where there are more; each takes as long as the message is."""
 _POSITION = re2.compile(r"\[\d+\]")
 _REFUSED = "Envoy would refuse what it makes"
 
@@ -48,28 +50,24 @@ def patched(view: View, patches: Sequence[Held], message: Message, steps: Sequen
 
 
 def _applied(message: Message, steps: Sequence[Step], left_out: dict[int, _Reason]) -> Draft:
-    """Apply all steps but those of patches that are left out, or fail, which are then left out from the start."""
-    while True:
-        draft = Draft(message).copy()
-        body = message.SerializeToString(deterministic=True)
-        for step in steps:
-            if step.position in left_out or draft.gone:
-                continue
-            try:
-                step.run(draft)
-            except PatchError as error:
-                left_out[step.position] = _Reason(NOT_APPLICABLE, str(error))
-                break
-            before, body = body, _body(draft)
-            if body != before:
-                draft.changed_by |= {step.position}
-        else:
-            return draft
+    """Apply all steps but those of patches that are left out, or fail, which are then left out too."""
+    draft = Draft(message).copy()
+    _run(draft, steps, left_out)
+    return draft
 
 
-def _body(draft: Draft) -> bytes:
-    """Return what a draft is sent as, nothing for one that is gone."""
-    return b"" if draft.gone else draft.message.SerializeToString(deterministic=True)
+def _run(draft: Draft, steps: Sequence[Step], left_out: dict[int, _Reason]) -> None:
+    for step in steps:
+        if draft.gone:
+            break
+        if step.position in left_out:
+            continue
+        try:
+            if step.run(draft):
+                draft.changed_by.add(step.position)
+        except PatchError as error:
+            left_out[step.position] = _Reason(NOT_APPLICABLE, str(error))
+    draft.close()
 
 
 def _sound(message: Message, steps: Sequence[Step], check: Check, found: Faults, left_out: dict[int, _Reason]) -> Draft:
@@ -81,23 +79,36 @@ def _sound(message: Message, steps: Sequence[Step], check: Check, found: Faults,
         if draft.gone or not check(draft.message):
             left_out |= without
             return draft
-    draft = Draft(message).copy()
-    for step in steps:
-        if step.position in left_out or draft.gone:
-            continue
+    return _Trial(check, left_out).taken(
+        Draft(message).copy(), [step for step in steps if step.position not in left_out]
+    )
+
+
+class _Trial:
+    """A search for those of very many patches that do harm: half of them at a time, where they do some together."""
+
+    def __init__(self, check: Check, left_out: dict[int, _Reason]) -> None:
+        self._check = check
+        self._left_out = left_out
+        self._tries = _MOST_TRIES
+
+    def taken(self, draft: Draft, steps: Sequence[Step]) -> Draft:
+        """Return the draft with those of some patches that do no harm where they come; note the others."""
         after = draft.copy()
-        try:
-            step.run(after)
-        except PatchError as error:
-            left_out[step.position] = _Reason(NOT_APPLICABLE, str(error))
-            continue
-        if not after.gone and (found := check(after.message)):
-            left_out[step.position] = _Reason(_REFUSED, _text(found))
-        else:
-            if after.gone or after.message != draft.message:
-                after.changed_by |= {step.position}
-            draft = after
-    return draft
+        failed: dict[int, _Reason] = {}
+        _run(after, steps, failed)
+        self._tries -= 1
+        if after.gone or not (found := self._check(after.message)):
+            self._left_out |= failed
+            return after
+        if len(steps) > 1 and self._tries > 0:
+            half = len(steps) // 2
+            return self.taken(self.taken(draft, steps[:half]), steps[half:])
+        text = _text(found)
+        if len(steps) > 1:
+            text += f"; {len(steps)} patches are left out for it, since too many others do harm to try each"
+        self._left_out |= {step.position: _Reason(_REFUSED, text) for step in steps}
+        return draft
 
 
 def _text(found: Faults) -> str:
