@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from controlplane.apis.destination_rule import ClientTLSMode, DestinationRule, SimpleLB, Subset, TrafficPolicy
@@ -30,10 +31,17 @@ class Rule:
     selector: Labels | None = None
     traffic_policy: TrafficPolicy | None = None
     subsets: tuple[Subset, ...] = ()
+    _by_name: Mapping[str, Subset] = field(init=False, repr=False, compare=False)
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Note the subsets by name, the first one of each, and the hash."""
+        object.__setattr__(self, "_hash", hash(self.sources))
+        object.__setattr__(self, "_by_name", {subset.name: subset for subset in reversed(self.subsets)})
 
     def __hash__(self) -> int:
         """Hash by the objects it was made of; equality still compares every field."""
-        return hash(self.sources)
+        return self._hash
 
     @property
     def key(self) -> ObjectKey:
@@ -42,7 +50,24 @@ class Rule:
 
     def subset(self, name: str) -> Subset | None:
         """Return the subset of this name, or ``None``."""
-        return next((subset for subset in self.subsets if subset.name == name), None)
+        return self._by_name.get(name)
+
+
+class Hosts(dict[str, tuple[Rule, ...]]):
+    """Rules by host; some hosts are wildcards. It does not change once it is made."""
+
+    def __init__(self, rules: Mapping[str, tuple[Rule, ...]] = MappingProxyType({})) -> None:
+        """Note how long the wildcards are: that many times it is looked, however many hosts there are."""
+        super().__init__(rules)
+        self._lengths = sorted({len(host) - 1 for host in rules if host.startswith("*")}, reverse=True)
+
+    def best(self, hostname: str) -> str | None:
+        """Return the exact host, else the longest wildcard that covers it."""
+        if hostname in self:
+            return hostname
+        size = len(hostname)
+        ends = (f"*{hostname[size - length :]}" for length in self._lengths if length <= size)
+        return next((host for host in ends if host in self), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +77,9 @@ class Rules:
     ``unread`` says of objects why it is not known what they rule, which were never read.
     """
 
-    local: Mapping[str, tuple[Rule, ...]]
-    exported: Mapping[str, tuple[Rule, ...]]
-    private: Mapping[str, tuple[Rule, ...]]
+    local: Hosts
+    exported: Hosts
+    private: Hosts
     unread: tuple[str, ...] = ()
 
 
@@ -79,7 +104,7 @@ def destination_rules(view: View, namespace: str) -> Rules:
     private_unless_stated = "." in mesh_config(view).default_destination_rule_export_to
     objects = [obj for key in view.index("destination_rules_in", namespace) if (obj := view.get(key))]
     objects.sort(key=lambda obj: (obj.spec.workload_selector is None, obj.age_order))
-    levels: tuple[dict[str, list[Rule]], ...] = ({}, {}, {})
+    levels: tuple[dict[str, list[_Merging]], ...] = ({}, {}, {})
     unread: list[str] = []
     for obj in objects:
         outcome = stated_rule.outcome(view, obj.key)
@@ -92,7 +117,9 @@ def destination_rules(view: View, namespace: str) -> Rules:
         if not rule.export_to or rule.export_to & {"*", namespace}:
             _merge(levels[0].setdefault(rule.host, []), rule)
         _merge(levels[2 if private else 1].setdefault(rule.host, []), rule)
-    local, exported, only = ({host: tuple(rules) for host, rules in level.items()} for level in levels)
+    local, exported, only = (
+        Hosts({host: tuple(rule.merged() for rule in rules) for host, rules in level.items()}) for level in levels
+    )
     return Rules(local, exported, only, tuple(unread))
 
 
@@ -118,51 +145,59 @@ def stated_rule(view: View, key: ObjectKey) -> Rule | None:
     )
 
 
-def _merge(held: list[Rule], rule: Rule) -> None:
+class _Merging:
+    """A rule, and those of the same host that are merged into it."""
+
+    def __init__(self, first: Rule) -> None:
+        self.first = first
+        self._sources = [*first.sources]
+        self._policy = first.traffic_policy
+        self._subsets = [*first.subsets]
+        self._names = {subset.name for subset in first.subsets}
+
+    def add(self, rule: Rule) -> None:
+        """Take the subsets of another that are not there yet, and its policy where there is none."""
+        self._sources += rule.sources
+        self._policy = self._policy if self._policy is not None else rule.traffic_policy
+        self._subsets += [subset for subset in rule.subsets if subset.name not in self._names]
+        self._names.update(subset.name for subset in rule.subsets)
+
+    def merged(self) -> Rule:
+        """Return what has become of it."""
+        if len(self._sources) == len(self.first.sources):
+            return self.first
+        made, sources = tuple(self._subsets), tuple(self._sources)
+        return replace(self.first, sources=sources, traffic_policy=self._policy, subsets=made)
+
+
+def _merge(held: list[_Merging], rule: Rule) -> None:
     """Merge a rule into every one of the same host that it fits; what the last of them makes of it counts.
 
     It fits those that are exported to the same namespaces or, where they say to which, to fewer. Of rules that select
     workloads only those with the same selector fit, and one without stays a rule of its own besides.
     """
     apart = True
-    for index, first in enumerate(held):
+    for merging in held:
+        first = merging.first
         same = first.export_to == rule.export_to
         wider = bool(first.export_to) and first.export_to <= rule.export_to
         if not (same or wider) or _selects_others(first, rule):
             apart = True
             continue
         apart = not (same or (first.selector is None) == (rule.selector is None))
-        held[index] = _merged(first, rule)
+        merging.add(rule)
     if apart:
-        held.append(rule)
+        held.append(_Merging(rule))
 
 
 def _selects_others(first: Rule, rule: Rule) -> bool:
     return first.selector is not None and rule.selector is not None and first.selector != rule.selector
 
 
-def _merged(first: Rule, rule: Rule) -> Rule:
-    """Return a rule with the subsets of another that it has not yet, and its policy where it has none."""
-    names = {subset.name for subset in first.subsets}
-    return replace(
-        first,
-        sources=(*first.sources, *rule.sources),
-        traffic_policy=first.traffic_policy if first.traffic_policy is not None else rule.traffic_policy,
-        subsets=(*first.subsets, *(subset for subset in rule.subsets if subset.name not in names)),
-    )
-
-
 def most_specific(hosts: Iterable[str], hostname: str) -> str | None:
     """Return the host that matches best: the exact one, else the longest wildcard that covers it."""
-    held = hosts if isinstance(hosts, Mapping) else set(hosts)
-    if hostname in held:
-        return hostname
-    best: str | None = None
-    for host in held:
-        covers = host.startswith("*") and hostname.endswith(host[1:])
-        if covers and (best is None or (len(host), best) > (len(best), host)):
-            best = host
-    return best
+    held = hosts if isinstance(hosts, Hosts) else Hosts(dict.fromkeys(hosts, ()))
+    return held.best(hostname)
 
 
 class Lookup(NamedTuple):
@@ -196,6 +231,14 @@ def rules_for(view: View, key: Lookup) -> tuple[Rule, ...]:
             if visible:
                 return visible
     return ()
+
+
+@query
+def made_of(view: View, rule: Rule) -> tuple[ObjectKey, ...]:
+    """Return the objects of a rule; who has the rule from a key reads it here, so that its objects are told."""
+    for source in rule.sources:
+        view.get(source)
+    return rule.sources
 
 
 def rule_for(view: View, client: ClientScope, service: Service) -> Rule | None:

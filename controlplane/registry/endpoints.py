@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from controlplane.apis.workload_entry import WorkloadEntry
 from controlplane.engine.recording import UnbuiltError, isolated, query
@@ -48,6 +48,17 @@ def endpoints(view: View, key: tuple[str, str]) -> tuple[Endpoint, ...]:
         else:
             found += held
     return tuple(found)
+
+
+@query
+def endpoints_by_port(view: View, key: tuple[str, str]) -> Mapping[str | int, list[Endpoint]]:
+    """Return what ``endpoints`` does by the port's name, and by its number: many ports need no search for each."""
+    found: dict[str | int, list[Endpoint]] = {}
+    for endpoint in endpoints(view, key):
+        found.setdefault(endpoint.port_name, []).append(endpoint)
+        if endpoint.service_port:
+            found.setdefault(endpoint.service_port, []).append(endpoint)
+    return found
 
 
 def known_endpoints(view: View, hostname: str, namespace: str) -> tuple[Endpoint, ...]:

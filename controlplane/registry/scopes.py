@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -189,8 +190,8 @@ def default_services(view: View, namespace: str) -> tuple[Service, ...]:
 class _Hosts:
     """The ``hosts`` of an egress listener by namespace, imports and exclusions apart."""
 
-    imports: Mapping[str, tuple[str, ...]]
-    excludes: Mapping[str, tuple[str, ...]]
+    imports: Mapping[str, Patterns]
+    excludes: Mapping[str, Patterns]
 
     @classmethod
     def parse(cls, hosts: Iterable[str], own: str) -> _Hosts:
@@ -203,17 +204,14 @@ class _Hosts:
                 namespace, target = namespace[1:] or "*", excludes
             namespace = own if namespace == "." else namespace
             target.setdefault(namespace, []).append(host.lower())
-        return cls({n: tuple(h) for n, h in imports.items()}, {n: tuple(h) for n, h in excludes.items()})
+        return cls({n: Patterns(h) for n, h in imports.items()}, {n: Patterns(h) for n, h in excludes.items()})
 
     def imports_service(self, service: Service) -> bool:
         """Whether the entries cover the host name; the service's own namespace first, then any."""
         if self._excluded(service.hostname, service.namespace):
             return False
-        return any(
-            covers(entry, service.hostname)
-            for namespace in (service.namespace, "*")
-            for entry in self.imports.get(namespace, ())
-        )
+        entries = (self.imports.get(namespace) for namespace in (service.namespace, "*"))
+        return any(held is not None and held.cover(service.hostname) for held in entries)
 
     def imports_virtual_service(self, virtual_service: ResolvedVirtualService) -> bool:
         """Whether any host of the VirtualService overlaps the entries; one of the Gateway API must lie within one."""
@@ -223,13 +221,14 @@ class _Hosts:
             if self._excluded(host, namespace):
                 continue
             for name in (namespace, "*"):
-                entries = self.imports.get(name, ())
-                if any(covers(entry, host) or (either_way and covers(host, entry)) for entry in entries):
+                entries = self.imports.get(name)
+                if entries is not None and (entries.cover(host) or (either_way and entries.lie_within(host))):
                     return True
         return False
 
     def _excluded(self, host: str, namespace: str) -> bool:
-        return any(covers(entry, host) for name in (namespace, "*") for entry in self.excludes.get(name, ()))
+        entries = (self.excludes.get(name) for name in (namespace, "*"))
+        return any(held is not None and held.cover(host) for held in entries)
 
 
 def covers(pattern: str, host: str) -> bool:
@@ -237,6 +236,36 @@ def covers(pattern: str, host: str) -> bool:
     if pattern in {host, "*"}:
         return True
     return pattern.startswith("*") and host.endswith(pattern[1:]) and len(host) >= len(pattern)
+
+
+class Patterns:
+    """Patterns of host names as ``covers`` takes them, to be asked about many hosts."""
+
+    def __init__(self, patterns: Collection[str]) -> None:
+        """Take the patterns apart by what they end in."""
+        self._all = frozenset(patterns)
+        self._backwards: list[str] | None = None  # made when it is asked for
+        ends = {pattern[1:] for pattern in self._all if pattern.startswith("*")}
+        self._ends = frozenset(ends)
+        self._lengths = sorted({len(end) for end in ends})
+
+    def cover(self, host: str) -> bool:
+        """Whether a host name, possibly a wildcard itself, lies within one of them."""
+        if host in self._all:
+            return True
+        size = len(host)
+        return any(host[size - length :] in self._ends for length in self._lengths if length < size or not length)
+
+    def lie_within(self, pattern: str) -> bool:
+        """Whether one of them lies within a pattern."""
+        if pattern in self._all or not pattern.startswith("*"):
+            return pattern in self._all
+        if self._backwards is None:
+            self._backwards = sorted(each[::-1] for each in self._all)
+        end = pattern[:0:-1]
+        at = bisect_left(self._backwards, end)
+        within = (each for each in self._backwards[at : at + 2] if each.startswith(end))
+        return any(len(each) > len(end) or not end for each in within)
 
 
 def _listener(

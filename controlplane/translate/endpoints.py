@@ -20,8 +20,8 @@ from controlplane.model.proxy import Locality
 from controlplane.model.proxy_class import ClientScope
 from controlplane.model.service import Endpoint, Health, Service, ServicePort
 from controlplane.registry.cluster_local import is_cluster_local
-from controlplane.registry.destination_rules import Policy, Rule, policy_for, stated_tls_mode
-from controlplane.registry.endpoints import PERSISTENT_SESSION, endpoints
+from controlplane.registry.destination_rules import Policy, Rule, made_of, policy_for, stated_tls_mode
+from controlplane.registry.endpoints import PERSISTENT_SESSION, endpoints, endpoints_by_port
 from controlplane.registry.labels import selects
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.networks import network_gateways, stated_gateways
@@ -77,20 +77,31 @@ def matching_endpoints(view: View, key: LoadKey, policy: Policy, crossing: Cross
         labels = dict(found.labels or {})
     return tuple(
         endpoint
-        for endpoint in endpoints(view, (service.hostname, service.namespace))
-        if _serves(endpoint, service, port)
-        and _usable(endpoint, service, policy, key.client)
+        for endpoint in _of_port(view, service, port)
+        if _usable(endpoint, service, policy, key.client)
         and (crossing.admits(endpoint) if far else endpoint.address)
         and selects(labels, endpoint.labels)
     )
 
 
-def _serves(endpoint: Endpoint, service: Service, port: ServicePort) -> bool:
-    """Whether the endpoint is one of the port's; served as a load assignment, the port's name alone decides.
+def _of_port(view: View, service: Service, port: ServicePort) -> Iterable[Endpoint]:
+    """Return the endpoints of a port; served as a load assignment, the port's name alone decides.
 
     So where several ServiceEntries of one host call different ports the same, each port has the endpoints of all.
     """
-    return endpoint.serves(port) if service.resolution.is_dns else endpoint.port_name == port.name
+    key = (service.hostname, service.namespace)
+    serves = Endpoint.serves if service.resolution.is_dns else _is_named
+    if len(service.ports) == 1:
+        return (endpoint for endpoint in endpoints(view, key) if serves(endpoint, port))
+    found = endpoints_by_port(view, key)
+    named = found.get(port.name, ())
+    if not service.resolution.is_dns:
+        return named
+    return (*found.get(port.number, ()), *(endpoint for endpoint in named if not endpoint.service_port))
+
+
+def _is_named(endpoint: Endpoint, port: ServicePort) -> bool:
+    return endpoint.port_name == port.name
 
 
 def _usable(endpoint: Endpoint, service: Service, policy: Policy, client: ClientScope) -> bool:
@@ -114,8 +125,8 @@ def _build(view: View, key: LoadKey) -> Resource:
     Raises:
         UnbuiltError: endpoints could not be read: that is not the same as none.
     """
-    for source in key.rule.sources if key.rule is not None else ():
-        view.get(source)  # the key already holds what it says; recorded for provenance
+    if key.rule is not None:
+        made_of(view, key.rule)  # the key already holds what it says; recorded for provenance
     message = load_assignment(view, key)
     if not _is_plain(message) and not is_sound(
         view, message, f"load assignment {key.name}", lambda _: (key.service.key.object,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controlplane.registry.destination_rules import Lookup, rules_for
+from controlplane.registry.destination_rules import Hosts, Lookup, rules_for
 from tests.translate.listeners.world import World
 
 HOST = "web.shop.svc.cluster.local"
@@ -86,3 +86,12 @@ def test_default_visibility(default: str, at_home: list[list[str]], elsewhere: l
     held = world(("a", ""), default=default)
     assert found(held, "shop") == at_home
     assert found(held, "x") == elsewhere
+
+
+@pytest.mark.parametrize(
+    ("host", "best"),
+    [("a.x", "a.x"), ("b.x", "*.x"), ("c.a.x", "*.a.x"), (".x", "*.x"), ("x", "*x"), ("y", "*"), ("", "*")],
+)
+def test_the_longest_wildcard_is_found(host: str, best: str) -> None:
+    assert Hosts(dict.fromkeys(["*", "*x", "*.x", "*.a.x", "a.x", "c.b.x"], ())).best(host) == best
+    assert Hosts({"a.x": ()}).best(host) == ("a.x" if host == "a.x" else None)

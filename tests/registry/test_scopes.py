@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from controlplane.model import kinds
 from controlplane.model.objects import ObjectKey
-from controlplane.registry.scopes import EgressKey, egress_scope
+from controlplane.registry.scopes import EgressKey, Patterns, covers, egress_scope
+from controlplane.translate.routes.gateway import intersection
 from tests.translate.listeners.world import World
 
 WORLD = """
@@ -57,3 +60,23 @@ def test_a_listener_with_a_port_leads_nowhere_else(port: str, reached: dict[str,
     world = World((WORLD % ("", "web.example.com")).replace('{hosts: ["*/', f'{{{port}hosts: ["*/'))
     scope = world.registry.memo.get(egress_scope, EgressKey("shop", ObjectKey(kinds.SIDECAR, "shop", "own")))
     assert {service.hostname: [port.number for port in service.ports] for service in scope.services} == reached
+
+
+_NAMES = ["", "*", "a", "*a", "aa", "*aa", "b.a", "*.a", "*.b.a", "*b.a", "c.b.a", "*.c.b.a", ".a", "a.b", "*.b"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_patterns_answer_as_each_of_them_would(seed: int) -> None:
+    held = random.Random(seed).sample(_NAMES, seed % 7)
+    patterns = Patterns(held)
+    for name in _NAMES:
+        assert patterns.cover(name) == any(covers(each, name) for each in held), (held, name)
+        assert patterns.lie_within(name) == any(covers(name, each) for each in held), (held, name)
+    for stated in (_NAMES[::2], _NAMES[1::2]):
+        pairs = [(outer, inner) for outer in held for inner in stated]
+        narrower = {inner if covers(outer, inner) else outer for outer, inner in pairs if overlap(outer, inner)}
+        assert set(intersection(held, stated)) == narrower
+
+
+def overlap(one: str, other: str) -> bool:
+    return covers(one, other) or covers(other, one)

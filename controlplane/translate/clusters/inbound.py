@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 
 from controlplane.apis.mesh import MeshConfig
-from controlplane.engine.recording import Query
+from controlplane.engine.recording import Query, query
 from controlplane.model.cluster_names import inbound_name
-from controlplane.model.proxy_class import InboundScope
+from controlplane.model.proxy_class import InboundScope, InboundTarget
 from controlplane.model.service import Protocol, Service, ServicePort
 from controlplane.registry.destination_rules import Policy, Rule, inbound_rule_for, policy_for
 from controlplane.registry.mesh import mesh_config
@@ -82,13 +83,20 @@ inbound_cluster.name = "inbound_cluster"
 
 def _targets(view: View, key: InboundKey) -> list[tuple[Service, ServicePort]]:
     found = []
-    for target in key.scope.targets:
-        if target.target_port != key.port:
-            continue
+    for target in targets_by_port(view, key.scope).get(key.port, ()):
         for service in services_of(view, target.service.object):
             port = service.port(target.port)
             if service.key == target.service and port is not None:
                 found.append((service, port))
+    return found
+
+
+@query
+def targets_by_port(_view: View, scope: InboundScope) -> Mapping[int, list[InboundTarget]]:
+    """Return the service ports of a workload by the port of it that they lead to."""
+    found: dict[int, list[InboundTarget]] = {}
+    for target in scope.targets:
+        found.setdefault(target.target_port, []).append(target)
     return found
 
 

@@ -15,7 +15,7 @@ from controlplane.model.cluster_names import outbound_name, sni
 from controlplane.model.objects import ObjectKey
 from controlplane.model.proxy_class import NO_FILES, ClientScope, FileCertificates
 from controlplane.model.service import Resolution, Service, ServicePort
-from controlplane.registry.destination_rules import Policy, Rule, is_direct, policy_for
+from controlplane.registry.destination_rules import Policy, Rule, is_direct, made_of, policy_for
 from controlplane.registry.endpoints import PERSISTENT_SESSION, PERSISTENT_SESSION_HEADER, endpoints, known_endpoints
 from controlplane.registry.environment import EXTERNAL_BY_RULE, compliance_policy, disabled
 from controlplane.registry.mesh import mesh_config
@@ -123,8 +123,8 @@ def outbound_cluster(view: View, key: ClusterKey) -> Cluster | None:
     if port is None:
         return None
     view.get(service.key.object)  # the key already holds what it says; recorded for provenance
-    for source in rule.sources if rule is not None else ():
-        view.get(source)
+    if rule is not None:
+        made_of(view, rule)
     policy = policy_for(mesh, rule, key.subset, key.port)
     name = key.name
     pattern = mesh.outbound_cluster_stat_name

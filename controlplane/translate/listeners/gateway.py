@@ -149,8 +149,10 @@ def _traffic(view: View, key: GatewayListenerKey) -> Traffic:
 
 
 def _servers(view: View, key: GatewayListenerKey) -> Iterator[tuple[ServerPort, tuple[GatewayServer, ...]]]:
-    for place, servers in merged_gateway(view, key.scope.gateway).servers.items():
-        if (place.bind or key.scope.client.wildcard, place.number) == (key.bind, key.port):
+    gateway = merged_gateway(view, key.scope.gateway)
+    for place in gateway.places.get(key.port, ()):
+        if (place.bind or key.scope.client.wildcard) == key.bind:
+            servers = gateway.servers[place]
             yield place, tuple(held for held in servers if not key.http3 or held.speaks_http3(key.scope.udp))
 
 

@@ -18,7 +18,7 @@ from controlplane.model.service import Resolution
 from controlplane.registry.aliases import alias_ends
 from controlplane.registry.gateways import GatewayKey, GatewayServer, merged_gateway
 from controlplane.registry.proxy_settings import route_settings
-from controlplane.registry.scopes import covers, router_scope
+from controlplane.registry.scopes import Patterns, router_scope
 from controlplane.registry.services import foremost, visible_by_host
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import gateway_virtual_services, virtual_service
@@ -238,12 +238,7 @@ def server_hosts(hosts: Iterable[str], namespace: str) -> tuple[str, ...]:
 
 def intersection(server: Iterable[str], stated: Iterable[str]) -> tuple[str, ...]:
     """Return what two lists of hosts have in common: of each overlapping pair the narrower one."""
-    found: dict[str, None] = {}
-    wanted = tuple(stated)
-    for outer in server:
-        for inner in wanted:
-            if covers(outer.lower(), inner):
-                found[inner] = None
-            elif covers(inner, outer.lower()):
-                found[outer] = None
-    return tuple(found)
+    wide, narrow = {outer.lower(): outer for outer in server}, dict.fromkeys(stated)
+    of_server, of_stated = Patterns(wide), Patterns(narrow)
+    inner = [host for host in narrow if of_server.cover(host)]
+    return (*inner, *(wide[host] for host in wide if host not in narrow and of_stated.cover(host)))
