@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import lru_cache
 
 from envoy.config.core.v3.address_pb2 import CidrRange
 from envoy.config.core.v3.base_pb2 import Metadata
@@ -170,17 +171,26 @@ def cidr_range(text: str) -> CidrRange:
 
 
 def _masked(prefixes: Iterable[str]) -> tuple[str, ...]:
-    return tuple(str(network) for text in prefixes if (network := _network(text)) is not None)
+    return tuple(network for text in prefixes if (network := _network(text)) is not None)
 
 
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    """Return the range, ``None`` for one that excludes nothing or cannot be read (validation has said so)."""
+def _network(text: str) -> str | None:
+    """Return the range without host bits, ``None`` for one that excludes nothing or cannot be read (which was said)."""
     if text.partition("/")[0] in _ANY_ADDRESS:
         return None
     try:
-        return ipaddress.ip_network(text, strict=False)
+        return _masked_text(text) if len(text) <= _LONGEST_KEPT else str(ipaddress.ip_network(text, strict=False))
     except ValueError:
         return None
+
+
+_LONGEST_KEPT = 64
+
+
+@lru_cache(maxsize=4096)
+def _masked_text(text: str) -> str:
+    """Remember ranges: each port of a service has the same, and Python takes 30 microseconds to read one."""
+    return str(ipaddress.ip_network(text, strict=False))
 
 
 def origin_metadata(path: str) -> Metadata:
