@@ -95,6 +95,27 @@ async def test_a_body_that_grows(tmp_path: Path, encoding: str) -> None:
             assert (response.status, (await response.text())[:23]) == (400, "the body cannot be read")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(REVIEW.decode().encode(name) for name in ("utf-16", "utf-16-le", "utf-32", "utf-8-sig", "utf-7")),
+        REVIEW.replace(b'"1"', b'"\xff\xfe"'),
+        REVIEW.replace(b'"1"', b'"\xc0\xaf"'),
+        REVIEW.replace(b'"1"', b'"\xed\xa0\x80"'),
+        REVIEW.replace(b'"1"', rb'"\ud800"'),
+        REVIEW.replace(b'"1"', rb'"\u0000"'),
+        REVIEW + b"\0",
+        b"\x1f\x8b" + REVIEW,
+    ],
+)
+async def test_a_review_in_an_odd_encoding_is_answered(tmp_path: Path, body: bytes) -> None:
+    async with serving(tmp_path, Limits()) as server:
+        status, text = await server.post(body)
+        assert status in {200, 400}, text
+        assert "Traceback" not in text
+        assert (await server.post(REVIEW))[0] == 200
+
+
 async def test_idle_connections_make_room_those_of_the_address_that_has_most(tmp_path: Path) -> None:
     async with serving(tmp_path, Limits(max_webhook_connections=4)) as server:
         assert (await server.post(REVIEW))[0] == 200  # and its connection is kept, the oldest of all
