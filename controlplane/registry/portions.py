@@ -24,5 +24,10 @@ def portions(things: Collection[T], name: Callable[[T], str]) -> tuple[tuple[T, 
         return (tuple(things),)
     found: list[list[T]] = [[] for _ in range(PORTIONS)]
     for thing in things:
-        found[crc32(name(thing).encode()) % PORTIONS].append(thing)
+        found[portion_of(name(thing), PORTIONS)].append(thing)
     return tuple(map(tuple, found))
+
+
+def portion_of(name: str, count: int) -> int:
+    """Return in which of so many portions a thing of this name is."""
+    return crc32(name.encode()) % count

@@ -27,7 +27,8 @@ def test_the_work_of_a_change_is_the_same_in_a_mesh_four_times_as_large(
         small, large = by_size[SMALL][kind], by_size[LARGE][kind]
         assert (large.targets, large.queries, large.lists) == (small.targets, small.queries, small.lists), kind
         assert large.encoded <= small.encoded + 100, "names with one more digit"
-        assert large.compared == small.compared, kind
+        before_it = portions.PORTIONS if many < SMALL else 0  # as many portions are looked at as come before its own
+        assert abs(large.compared - small.compared) <= before_it, kind
     endpoint, routes, service = (by_size[LARGE][kind] for kind in KINDS)
     assert (endpoint.targets, endpoint.lists) == (1, 1)
     assert routes.targets == SPACES

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple
 
 from controlplane.engine.recording import query
@@ -28,9 +29,16 @@ from controlplane.translate.routes.claims import (
     egress_listener,
     virtual_service_hosts,
 )
-from controlplane.translate.routes.domains import OTHER, OWN, neutral_domain
+from controlplane.translate.routes.domains import OWN, neutral_domain
 from controlplane.translate.routes.hash_policy import hashed_hosts, service_hash
-from controlplane.translate.routes.selection import HostsKey, virtual_host_keys
+from controlplane.translate.routes.portioned import (
+    built_portion,
+    by_domain,
+    host_names,
+    real_names,
+    short_domains,
+)
+from controlplane.translate.routes.selection import HostsKey, HostsPortion, portion_count, virtual_host_keys
 from controlplane.translate.routes.virtual_hosts import (
     EncodedHosts,
     EncodedVirtualHost,
@@ -111,12 +119,34 @@ def host_set(view: View, key: HostsKey) -> HostSet:
 @query
 def host_clusters(view: View, key: HostsKey) -> frozenset[str]:
     """Return all clusters of a set that is built; the same object as long as they are the same."""
+    names = host_names(view, key)
+    if names.separate:
+        return names.clusters
     return frozenset().union(*[host.clusters for host in built(view, key).hosts])
 
 
 @query
 def built(view: View, key: HostsKey) -> BuiltHosts:
     """Return the virtual hosts of one port, nothing shared but the encoded virtual hosts themselves."""
+    names = host_names(view, key)
+    if not names.separate:
+        return _built_together(view, key)
+    held = [built_portion(view, HostsPortion(key, number)) for number in range(portion_count(view, key))]
+    keys = list(chain.from_iterable([each.keys for each in held]))
+    hosts = list(chain.from_iterable([each.hosts for each in held]))
+    ordered = tuple(map(hosts.__getitem__, names.order))
+    encoded = EncodedHosts.known(ordered, sum([each.digest for each in held]))
+    return BuiltHosts(
+        digest=encoded.digest,
+        keys=tuple(map(keys.__getitem__, names.order)),
+        hosts=ordered,
+        catches_all="*" in names.domains,
+        encoded=encoded,
+    )
+
+
+def _built_together(view: View, key: HostsKey) -> BuiltHosts:
+    """Return virtual hosts of which some would have the same domains; all are looked at."""
     keys = list(virtual_host_keys(view, key))
     hosts = [virtual_host(view, each) for each in keys]
     _drop_shadowing(view, keys, hosts)
@@ -136,17 +166,9 @@ def built(view: View, key: HostsKey) -> BuiltHosts:
     )
 
 
-def _real_names(keys: Sequence[VirtualHostKey]) -> set[str]:
-    """Return the names no other service may take by a generated short name."""
-    real = {key.host for key in keys if key.service is not None}
-    if keys and keys[0].options.with_port:
-        real |= {f"{key.host}:{key.port}" for key in keys if key.service is not None}
-    return real
-
-
 def _drop_shadowing(view: View, keys: list[VirtualHostKey], hosts: list[EncodedVirtualHost]) -> None:
     """Take generated short names away that are the real name of another service."""
-    shadowing = _real_names(keys).intersection(frozenset().union(*[host.alternates for host in hosts]))
+    shadowing = real_names(keys).intersection(frozenset().union(*[host.alternates for host in hosts]))
     if not shadowing:
         return
     for index, host in enumerate(hosts):
@@ -190,33 +212,46 @@ def neutral_listener(view: View, listener: ListenerKey) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Places:
+    """Where in a neutral host set services with short names are, by their DNS domain: their positions, ascending.
+
+    ``domains`` are all of the set, ``real`` the real names of services.
+    """
+
+    by_domain: Mapping[str, tuple[int, ...]]
+    domains: frozenset[str]
+    real: frozenset[str]
+
+
+@query
+def places(view: View, key: HostsKey) -> Places:
+    """Return where services with short names are in a neutral host set."""
+    names = host_names(view, key)
+    if names.separate:
+        return Places(names.by_domain, names.domains, names.real)
+    held = built(view, key)
+    domains = frozenset[str]().union(*[host.domains for host in held.hosts])
+    return Places(by_domain(short_domains(held.keys)), domains, frozenset(real_names(held.keys)))
+
+
+@dataclass(frozen=True, slots=True)
 class Sensitive:
     """What of a neutral host set may be different for a client: each client looks these few up for itself.
 
     ``bindings`` are VirtualServices whose routes depend on the source or on DestinationRules, ``hashed`` the positions
-    of services whose default route may have a hash policy. ``by_domain`` gives the services of each DNS domain that
-    has short names: their positions, and their keys. ``domains`` are all of them, ``real`` the real names of services.
-    ``rigid`` is true where sharing does not pay.
+    of services whose default route may have a hash policy. ``rigid`` is true where sharing does not pay.
     """
 
     bindings: tuple[BindingKey, ...]
     hashed: tuple[int, ...]
-    by_domain: Mapping[str, tuple[tuple[int, ...], tuple[VirtualHostKey, ...]]]
-    domains: frozenset[str]
-    real: frozenset[str]
     rigid: bool
 
 
 @query
 def sensitive(view: View, key: HostsKey) -> Sensitive:
     """Return what of a neutral host set depends on the client."""
-    held = built(view, key)
     candidates = hashed_hosts(view, ())
     bound = virtual_service_hosts(view, key.listener)
-    by_domain: dict[str, list[int]] = {}
-    for index, each in enumerate(held.keys):
-        if each.shortening == OTHER:
-            by_domain.setdefault(each.host.partition(".")[2], []).append(index)
     return Sensitive(
         bindings=tuple(
             BindingKey(each.key, key.port, key.listener, key.labels)
@@ -225,12 +260,9 @@ def sensitive(view: View, key: HostsKey) -> Sensitive:
         ),
         hashed=tuple(
             index
-            for index, each in enumerate(held.keys if candidates else ())
+            for index, each in enumerate(built(view, key).keys if candidates else ())
             if each.routes is None and candidates.may_hash(each.host)
         ),
-        by_domain={name: (tuple(at), tuple([held.keys[index] for index in at])) for name, at in by_domain.items()},
-        domains=frozenset[str]().union(*[host.domains for host in held.hosts]),
-        real=frozenset(_real_names(held.keys)),
         rigid=bool(aliases(view, key.listener.egress.namespace)) or any(e.semantics == "gateway" for e in bound),
     )
 
@@ -258,7 +290,8 @@ class OwnKey(NamedTuple):
 @query
 def own_keys(view: View, key: OwnKey) -> tuple[VirtualHostKey, ...]:
     """Return the neutral keys of the services of a DNS domain; a change to any others stops here."""
-    return sensitive(view, key.neutral).by_domain.get(key.domain, ((), ()))[1]
+    keys = built(view, key.neutral).keys
+    return tuple([keys[position] for position in own_positions(view, key)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,13 +299,16 @@ class OwnHosts:
     """The virtual hosts that clients of a DNS domain have in place of neutral ones.
 
     ``added`` are the domains that these have beyond the others, ``alternates`` all their generated short names.
-    ``shareable`` is false where they do not fit together, or not in the place of the neutral ones.
+    ``shareable`` is false where they do not fit together, or not in the place of the neutral ones. ``grown`` and
+    ``digest`` say how they change size and digest.
     """
 
     hosts: tuple[OwnHost, ...]
     added: frozenset[str]
     alternates: frozenset[str]
     shareable: bool
+    grown: int
+    digest: int
 
 
 @query
@@ -290,13 +326,20 @@ def own_hosts(view: View, key: OwnKey) -> OwnHosts:
         added |= fresh
         alternates |= held.host.alternates
         hosts.append(held)
-    return OwnHosts(tuple(hosts), frozenset(added), frozenset(alternates), shareable)
+    return OwnHosts(
+        tuple(hosts),
+        frozenset(added),
+        frozenset(alternates),
+        shareable,
+        grown=sum([len(each.host.body) - len(each.neutral.body) for each in hosts]),
+        digest=sum([each.host.digest - each.neutral.digest for each in hosts]),
+    )
 
 
 @query
 def own_positions(view: View, key: OwnKey) -> tuple[int, ...]:
     """Return where the services of a DNS domain are in the neutral host set; a change of their routes stops here."""
-    return sensitive(view, key.neutral).by_domain.get(key.domain, ((), ()))[0]
+    return places(view, key.neutral).by_domain.get(key.domain, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,8 +353,9 @@ class OwnPlaces:
 @query
 def own_places(view: View, key: OwnKey) -> OwnPlaces:
     """Return them by position."""
-    hosts = dict(zip(own_positions(view, key), own_hosts(view, key).hosts, strict=True))
-    return OwnPlaces(hosts, Swaps.of({at: (each.neutral, each.host) for at, each in hosts.items()}))
+    positions, own = own_positions(view, key), own_hosts(view, key)
+    pieces = dict(zip(positions, [each.host.body for each in own.hosts], strict=True))
+    return OwnPlaces(dict(zip(positions, own.hosts, strict=True)), Swaps(pieces, own.grown, own.digest))
 
 
 def _derived(view: View, key: HostsKey) -> HostSet | None:
@@ -324,7 +368,8 @@ def _derived(view: View, key: HostsKey) -> HostSet | None:
         return None
     own_key = OwnKey(neutral, key.domain)
     own = own_hosts(view, own_key)
-    if not own.shareable or not own.added.isdisjoint(shared.domains) or not own.alternates.isdisjoint(shared.real):
+    held = places(view, neutral)
+    if not own.shareable or not own.added.isdisjoint(held.domains) or not own.alternates.isdisjoint(held.real):
         return None
     return HostSet.of(built(view, neutral), own_places(view, own_key), host_clusters(view, neutral))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from controlplane.model.proxy_class import ClientScope, LabelPairs
 from controlplane.model.service import Resolution, Service
 from controlplane.registry.aliases import aliases
 from controlplane.registry.destination_rules import rule_for
-from controlplane.registry.portions import portions
+from controlplane.registry.portions import portion_of, portions
 from controlplane.registry.scopes import covers
 from controlplane.registry.store import View
 from controlplane.translate.routes.claims import (
@@ -51,11 +52,7 @@ def virtual_host_keys(view: View, key: HostsKey) -> tuple[VirtualHostKey, ...]:
 
     No two have the same host and port.
     """
-    selection = _Selection(view, key)
-    for held in selection.virtual_services:
-        selection.take(held)
-    selection.rest()
-    return tuple(selection.keys.values())
+    return tuple(claimed(view, key).completed(own_routes(view, key).items()).values())
 
 
 class ServicesKey(NamedTuple):
@@ -71,6 +68,29 @@ def services_by_host(view: View, key: ServicesKey) -> Mapping[str, Service]:
     services = listener_services(view, key.listener)
     here = services.by_port.get(key.port, ()) if key.port else services.every
     return {service.hostname: service for service in here}
+
+
+class HostsPortion(NamedTuple):
+    """A portion of the virtual hosts of one port: those of some hosts."""
+
+    key: HostsKey
+    number: int
+
+
+@query
+def portion_count(view: View, key: HostsKey) -> int:
+    """Return in how many portions the virtual hosts of a port are."""
+    return len(service_portions(view, ServicesKey(key.listener, key.port)))
+
+
+@query
+def portion_keys(view: View, portion: HostsPortion) -> tuple[VirtualHostKey, ...]:
+    """Return the virtual hosts of a portion: all portions together have what ``virtual_host_keys`` returns."""
+    return tuple(
+        claimed_portion(view, portion)
+        .completed(chain.from_iterable(portion_of_routes(view, (portion.key, portion.number)).values()))
+        .values()
+    )
 
 
 class _ServiceKeys:
@@ -175,15 +195,60 @@ def portion_of_routes(
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The virtual hosts that VirtualServices have, in their order, and the services whose routes they are."""
+
+    keys: Mapping[Place, VirtualHostKey]
+    services: frozenset[str]
+
+    def completed(self, own: Iterable[tuple[Place, VirtualHostKey]]) -> Mapping[Place, VirtualHostKey]:
+        """Return them and, after them, those of all services that no VirtualService has taken."""
+        found = dict(self.keys)
+        for place, key in own:
+            if key.host not in self.services:
+                found.setdefault(place, key)
+        return found
+
+
+@query
+def claimed(view: View, key: HostsKey) -> Claimed:
+    """Return what VirtualServices have of a port."""
+    selection = _Selection(view, key)
+    for held in selection.virtual_services:
+        selection.take(held)
+    return Claimed(selection.keys, frozenset(selection.taken))
+
+
+@query
+def claimed_portions(view: View, key: HostsKey) -> tuple[Claimed, ...]:
+    """Return the same by portion."""
+    found, count = claimed(view, key), portion_count(view, key)
+    keys: list[dict[Place, VirtualHostKey]] = [{} for _ in range(count)]
+    services: list[set[str]] = [set() for _ in range(count)]
+    for place, each in found.keys.items():
+        keys[portion_of(each.host, count)][place] = each
+    for host in found.services:
+        services[portion_of(host, count)].add(host)
+    return tuple(Claimed(held, frozenset(taken)) for held, taken in zip(keys, services, strict=True))
+
+
+@query
+def claimed_portion(view: View, portion: HostsPortion) -> Claimed:
+    """Return what they have of one portion; a change of others stops here."""
+    found, number = claimed_portions(view, portion.key), portion.number
+    return found[number] if number < len(found) else Claimed({}, frozenset())
+
+
 class _Selection:
-    """Gathers the virtual hosts of one route configuration."""
+    """Gathers the virtual hosts that VirtualServices have in one route configuration."""
 
     def __init__(self, view: View, key: HostsKey) -> None:
         self._view = view
         self._key = key
         self._by_host = services_by_host(view, ServicesKey(key.listener, key.port))
         self._services = _ServiceKeys(view, key)
-        self._taken: set[str] = set()
+        self.taken: set[str] = set()
         self.virtual_services = virtual_service_hosts(view, key.listener)
         self._wildcards = wildcard_owners(self.virtual_services, self._by_host)
         self.keys: dict[tuple[str, int], VirtualHostKey] = {}
@@ -206,14 +271,7 @@ class _Selection:
             for service in matched:
                 if port in self._services.http_ports(service):
                     self._add(self._services.of(service, port, routes))
-        self._taken.update(service.hostname for service in matched)
-
-    def rest(self) -> None:
-        """Add the virtual hosts of all services that no VirtualService has taken."""
-        taken = self._taken
-        for place, key in own_routes(self._view, self._key).items():
-            if key.host not in taken:
-                self.keys.setdefault(place, key)
+        self.taken.update(service.hostname for service in matched)
 
     def _divided(self, held: HostsOf) -> tuple[list[str], list[Service]]:
         """Divide the hosts of a VirtualService into names that are no service here, and services."""

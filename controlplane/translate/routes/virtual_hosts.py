@@ -70,20 +70,11 @@ class EncodedVirtualHost:
 
 @dataclass(frozen=True, slots=True)
 class Swaps:
-    """Virtual hosts in place of others: their bytes by position, and by how much these change size and digest."""
+    """Virtual hosts in place of others: their bytes by position, ascending, and how these change size and digest."""
 
     pieces: Mapping[int, bytes]
     grown: int
     digest: int
-
-    @classmethod
-    def of(cls, swaps: Mapping[int, tuple[EncodedVirtualHost, EncodedVirtualHost]]) -> Swaps:
-        """Make them: of each position the one that is there, and the one to be there."""
-        return cls(
-            pieces={position: swaps[position][1].body for position in sorted(swaps)},
-            grown=sum([len(new.body) - len(old.body) for old, new in swaps.values()]),
-            digest=sum([new.digest - old.digest for old, new in swaps.values()]),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +91,23 @@ class EncodedHosts:
     @classmethod
     def of(cls, hosts: Collection[EncodedVirtualHost]) -> EncodedHosts:
         """Join virtual hosts, which are sorted by name."""
-        return cls(Strand.of(tuple([host.body for host in hosts])), sum([host.digest for host in hosts]) & _DIGEST_MASK)
+        return cls.known(hosts, digest_of(hosts))
+
+    @classmethod
+    def known(cls, hosts: Collection[EncodedVirtualHost], digest: int) -> EncodedHosts:
+        """Join virtual hosts, which are sorted by name, of which the digest is known."""
+        return cls(Strand.of(tuple([host.body for host in hosts])), digest & _DIGEST_MASK)
 
     def swapping(self, swaps: Swaps) -> EncodedHosts:
         """Return them with some replaced, at the same cost however many these are."""
         return EncodedHosts(
             self.strand.with_swaps(swaps.pieces, swaps.grown), (self.digest + swaps.digest) & _DIGEST_MASK
         )
+
+
+def digest_of(hosts: Iterable[EncodedVirtualHost]) -> int:
+    """Return the sum of digests, as ``EncodedHosts`` has it."""
+    return sum([host.digest for host in hosts]) & _DIGEST_MASK
 
 
 @query

@@ -1,0 +1,130 @@
+"""Virtual hosts of one port by portion, and what of them does not change with their routes.
+
+A change of routes or of one service is work for one portion. What is said of all of them at once (``HostNames``) is
+made anew only where names, domains or clusters are others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, compress
+
+from controlplane.engine.recording import query
+from controlplane.registry.store import View
+from controlplane.translate.routes.domains import OTHER
+from controlplane.translate.routes.selection import HostsKey, HostsPortion, portion_count, portion_keys
+from controlplane.translate.routes.virtual_hosts import EncodedVirtualHost, VirtualHostKey, digest_of, virtual_host
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltPortion:
+    """Virtual hosts of a portion and the keys they were made from, in the order of the names; none without domains.
+
+    ``real`` are the names no other service may take by a generated short name.
+    """
+
+    digest: int
+    keys: tuple[VirtualHostKey, ...]
+    hosts: tuple[EncodedVirtualHost, ...]
+    real: frozenset[str]
+
+
+@query
+def built_portion(view: View, portion: HostsPortion) -> BuiltPortion:
+    """Return the virtual hosts of a portion as they are if no domain is in two of all."""
+    keys = portion_keys(view, portion)
+    hosts = [virtual_host(view, each) for each in keys]
+    order = sorted(range(len(hosts)), key=[host.name for host in hosts].__getitem__)
+    kept = [index for index in order if hosts[index].domains]
+    held = tuple([hosts[index] for index in kept])
+    return BuiltPortion(digest_of(held), tuple([keys[index] for index in kept]), held, frozenset(real_names(keys)))
+
+
+def real_names(keys: Sequence[VirtualHostKey]) -> set[str]:
+    """Return the names no other service may take by a generated short name."""
+    real = {key.host for key in keys if key.service is not None}
+    if keys and keys[0].options.with_port:
+        real |= {f"{key.host}:{key.port}" for key in keys if key.service is not None}
+    return real
+
+
+@dataclass(frozen=True, slots=True)
+class PortionNames:
+    """What of a portion does not change with its routes: of each virtual host the name, and of all of them the rest.
+
+    ``short`` is the DNS domain by which each has short names, empty for one without. ``domain_count`` counts domains
+    as often as they are there, ``alternates`` are the generated short names among them.
+    """
+
+    names: tuple[str, ...]
+    short: tuple[str, ...]
+    domains: frozenset[str]
+    domain_count: int
+    alternates: frozenset[str]
+    clusters: frozenset[str]
+    real: frozenset[str]
+
+
+@query
+def portion_names(view: View, portion: HostsPortion) -> PortionNames:
+    """Return what of a portion does not change with its routes; a change of these stops here."""
+    held = built_portion(view, portion)
+    return PortionNames(
+        names=tuple([host.name for host in held.hosts]),
+        short=short_domains(held.keys),
+        domains=frozenset[str]().union(*[host.domains for host in held.hosts]),
+        domain_count=sum([len(host.domains) for host in held.hosts]),
+        alternates=frozenset[str]().union(*[host.alternates for host in held.hosts]),
+        clusters=frozenset[str]().union(*[host.clusters for host in held.hosts]),
+        real=held.real,
+    )
+
+
+def short_domains(keys: Iterable[VirtualHostKey]) -> tuple[str, ...]:
+    """Return the DNS domain of each service that may have short names there, empty for others."""
+    return tuple([each.host.partition(".")[2] if each.shortening == OTHER else "" for each in keys])
+
+
+@dataclass(frozen=True, slots=True)
+class HostNames:
+    """The same of all portions. ``order`` has the places of virtual hosts, one portion after the other, by name.
+
+    ``separate`` says whether each domain is in one of them alone, and no generated short name is a real one elsewhere:
+    else they cannot be made apart from each other. ``by_domain`` has the positions of those with short names.
+    """
+
+    order: tuple[int, ...]
+    by_domain: Mapping[str, tuple[int, ...]]
+    domains: frozenset[str]
+    clusters: frozenset[str]
+    real: frozenset[str]
+    separate: bool
+
+
+@query
+def host_names(view: View, key: HostsKey) -> HostNames:
+    """Return what of the virtual hosts of a port does not change with their routes."""
+    held = [portion_names(view, HostsPortion(key, number)) for number in range(portion_count(view, key))]
+    names = list(chain.from_iterable([each.names for each in held]))
+    short = list(chain.from_iterable([each.short for each in held]))
+    order = tuple(sorted(range(len(names)), key=names.__getitem__))
+    domains = frozenset[str]().union(*[each.domains for each in held])
+    real = frozenset[str]().union(*[each.real for each in held])
+    shadowed = any(not real.isdisjoint(each.alternates) for each in held)
+    return HostNames(
+        order=order,
+        by_domain=by_domain([short[place] for place in order]),
+        domains=domains,
+        clusters=frozenset[str]().union(*[each.clusters for each in held]),
+        real=real,
+        separate=not shadowed and len(domains) == sum([each.domain_count for each in held]),
+    )
+
+
+def by_domain(short: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Return the positions of each DNS domain, ascending; those without one are nowhere."""
+    found: dict[str, list[int]] = {}
+    for position in compress(range(len(short)), short):
+        found.setdefault(short[position], []).append(position)
+    return {name: tuple(positions) for name, positions in found.items()}
