@@ -49,14 +49,20 @@ def route_of(name: str) -> str:
     return name.rpartition("/")[0]
 
 
+class _Places:
+    """Stands for the names of virtual hosts in an order."""
+
+
 class Pieces:
     """What pieces of a route configuration hold, shared by all that have them: ``single`` by their positions.
 
+    Where it is the same object, ``places`` says that the names of these are the same, position by position.
     ``before`` are pieces that they are probably much like: then only what is different is looked at.
     """
 
     def __init__(self, route: str, pieces: tuple[bytes, ...], before: Pieces | None = None) -> None:
         self.pieces = pieces
+        self.places = _Places()
         self._differences: weakref.WeakKeyDictionary[Pieces, frozenset[str]] = weakref.WeakKeyDictionary()
         if before is None or not self._follow(route, before):
             self._begin(route)
@@ -79,6 +85,8 @@ class Pieces:
         kept = before.hosts.keys() - old.keys() if old.keys() != new.keys() else ()
         if not before._plain or len(new) < len(come) or not new.keys().isdisjoint(kept):
             return False
+        if _names_of(come) == _names_of(before.single[start:old_end]):
+            self.places = before.places
         hosts = dict(before.hosts)
         for name in old.keys() - new.keys():
             del hosts[name]
@@ -104,6 +112,24 @@ def _by_name(found: Sequence[Resource | None]) -> dict[str, Resource]:
     return {each.name: each for each in found if each is not None}
 
 
+def _names_of(found: Sequence[Resource | None]) -> list[str | None]:
+    return [each.name if each is not None else None for each in found]
+
+
+class Swapped:
+    """Pieces in place of others, as virtual hosts: ``own`` by name.
+
+    ``alike``: each is in place of one that has its name; ``renamed``: some are in place of others by name.
+    """
+
+    def __init__(self, route: str, held: Pieces, swaps: Mapping[int, bytes]) -> None:
+        self.swaps, self.places = swaps, held.places  # held so that their ids are not given again
+        pairs = [(held.single[at], _single(route, piece)) for at, piece in swaps.items()]
+        self.own = {new.name: new for _, new in pairs if new is not None}
+        self.alike = all(old is not None and new is not None and old.name == new.name for old, new in pairs)
+        self.renamed = any(old is not None and (new is None or new.name != old.name) for old, new in pairs)
+
+
 class SplitRoute:
     """A route configuration as its shell and its virtual hosts: those of ``parts``, some of them replaced by ``own``.
 
@@ -111,24 +137,25 @@ class SplitRoute:
     an answer, and takes that for one ("the management server returns empty resources").
     """
 
-    def __init__(self, whole: Resource, parts: Sequence[tuple[Pieces, Mapping[int, bytes]]]) -> None:
+    def __init__(self, whole: Resource, parts: Sequence[tuple[Pieces, Swapped]]) -> None:
         self.whole = whole
         self.parts = tuple(held for held, _ in parts)
-        swapped = [
-            (held.single[at], _single(whole.name, piece)) for held, swaps in parts for at, piece in swaps.items()
-        ]
-        self.own = {new.name: new for _, new in swapped if new is not None}
+        self.swapped = swapped = [each for _, each in parts if each.swaps]  # held for those that come later
+        self.own: Mapping[str, Resource] = {}
+        for each in swapped:
+            self.own = {**self.own, **each.own} if self.own else each.own
         self.names = _NO_NAMES
         for held in self.parts:
             self.names = joined_names(self.names, held.names)
-        if any(old is not None and (new is None or new.name != old.name) for old, new in swapped):
-            self.own = {each.name: each for held, swaps in parts for each in _listed(whole.name, held, swaps)}
+        if any(each.renamed for each in swapped):
+            found = (each for held, swap in parts for each in _listed(whole.name, held, swap.swaps))
+            self.own = {each.name: each for each in found}
             self.parts, self.names = (), frozenset(self.own)  # others by name: nothing is shared then
-        elif not self.names >= self.own.keys():
+        elif not all(each.alike for each in swapped) and not self.names >= self.own.keys():
             self.names |= self.own.keys()
         if not self.names:
             none = f"{whole.name}/-"
-            self.own[none], self.names = Resource(ResourceType.VIRTUAL_HOST, none, "none", b""), frozenset({none})
+            self.own, self.names = {none: Resource(ResourceType.VIRTUAL_HOST, none, "none", b"")}, frozenset({none})
         rest = (each for held, _ in parts for each in held.rest)
         self.shell = Resource.of(ResourceType.ROUTE, whole.name, b"".join([*rest, _VHDS]))
 
@@ -145,7 +172,8 @@ class SplitRoute:
         found: dict[str, Resource] = {}
         for part in self.parts:
             found |= part.hosts
-        return found | self.own
+        found.update(self.own)
+        return found
 
     def differing(self, before: SplitRoute) -> frozenset[str]:
         """Return names among which are all that mean something else than in ``before``: few, however many there are."""
@@ -153,6 +181,8 @@ class SplitRoute:
             return self.names | before.names
         shared = (new.differing(old) for new, old in zip(self.parts, before.parts, strict=True) if new is not old)
         own, was = self.own, before.own
+        if own is was:
+            return _NO_NAMES.union(*shared)
         swapped = [name for name, each in own.items() if was.get(name) is not each]
         return frozenset().union(swapped, was.keys() - own.keys(), *shared)
 
@@ -225,6 +255,7 @@ class Splitter:
         self._known: weakref.WeakValueDictionary[int, SplitRoute] = weakref.WeakValueDictionary()
         self._pieces: weakref.WeakValueDictionary[tuple[str, int], Pieces] = weakref.WeakValueDictionary()
         self._latest: weakref.WeakValueDictionary[str, Pieces] = weakref.WeakValueDictionary()  # of many pieces
+        self._swapped: weakref.WeakValueDictionary[tuple[str, int, int], Swapped] = weakref.WeakValueDictionary()
 
     def split(self, whole: Resource) -> SplitRoute | None:
         """Return both halves; ``None`` where it stays in one piece.
@@ -236,9 +267,18 @@ class Splitter:
         found = self._known.get(id(whole))  # safe as a key: what is known holds the very object
         if found is None:
             strands = whole.content.strands if isinstance(whole.content, Rope) else (Strand.of((whole.content,)),)
-            parts = [(self._of(whole.name, strand.pieces), strand.swaps) for strand in strands]
+            parts = [self._part(whole.name, strand) for strand in strands]
             found = self._known[id(whole)] = SplitRoute(whole, parts)
         return found
+
+    def _part(self, route: str, strand: Strand) -> tuple[Pieces, Swapped]:
+        """Return the pieces of a strand, and what is in place of some: the same as before where these are the same."""
+        held = self._of(route, strand.pieces)
+        key = (route, id(held.places), id(strand.swaps))
+        swapped = self._swapped.get(key)
+        if swapped is None:
+            swapped = self._swapped[key] = Swapped(route, held, strand.swaps)
+        return held, swapped
 
     def _of(self, route: str, pieces: tuple[bytes, ...]) -> Pieces:
         found = self._pieces.get((route, id(pieces)))
