@@ -13,15 +13,20 @@ from controlplane.registry.store import View
 
 
 @query
+def external_names(view: View, namespace: str) -> tuple[Service, ...]:
+    """Return the ExternalName services visible in a namespace; a change of others stops here."""
+    return tuple([service for service in visible_services(view, namespace) if service.resolution is Resolution.ALIAS])
+
+
+@query
 def aliases(view: View, namespace: str) -> Mapping[str, tuple[Service, ...]]:
     """Return, by the host name they end at, the ExternalName services visible in a namespace, chains flattened."""
     if namespace and not service_table(view, ()).private.get(namespace):
         return aliases(view, "")
-    index = visible_by_host(view, namespace).by_host
+    named = external_names(view, namespace)
+    index = visible_by_host(view, namespace).by_host if named else {}
     found: defaultdict[str, list[Service]] = defaultdict(list)
-    for service in visible_services(view, namespace):
-        if service.resolution is not Resolution.ALIAS:
-            continue
+    for service in named:
         target = alias_target(index, service)
         if target is not None:
             found[target].append(service)
@@ -60,10 +65,11 @@ def alias_ends(view: View, namespace: str) -> Mapping[str, AliasEnd]:
     """Return where the ExternalName services that a namespace sees lead, by host name; most meshes have none."""
     if namespace and not service_table(view, ()).private.get(namespace):
         return alias_ends(view, "")
-    index = visible_by_host(view, namespace).by_host
+    named = external_names(view, namespace)
+    index = visible_by_host(view, namespace).by_host if named else {}
     found: dict[str, AliasEnd] = {}
-    for service in visible_services(view, namespace):
-        if service.resolution is not Resolution.ALIAS or service.hostname in found:
+    for service in named:
+        if service.hostname in found:
             continue
         host = alias_target(index, service)
         end = foremost(best_namespace(index[host], namespace)) if host is not None else None

@@ -30,4 +30,4 @@ def portions(things: Collection[T], name: Callable[[T], str]) -> tuple[tuple[T, 
 
 def portion_of(name: str, count: int) -> int:
     """Return in which of so many portions a thing of this name is."""
-    return crc32(name.encode()) % count
+    return crc32(name.encode(errors="surrogatepass")) % count

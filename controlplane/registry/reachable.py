@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import NamedTuple
 
 from controlplane.apis.mesh import MeshOutboundTrafficPolicyMode
@@ -11,6 +10,7 @@ from controlplane.model.service import Resolution, Service
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.portions import portions
 from controlplane.registry.scopes import EgressKey, default_merged, egress_scope, router_merged
+from controlplane.registry.services import hostname_of, namespace_of
 from controlplane.registry.store import View
 
 
@@ -48,7 +48,7 @@ class ReachableKey(NamedTuple):
 @query
 def reachable_portions(view: View, key: ReachableKey) -> tuple[tuple[Service, ...], ...]:
     """Return the services that clusters are made for in portions."""
-    return portions(reachable_services(view, key.scope, router=key.router), attrgetter("hostname"))
+    return portions(reachable_services(view, key.scope, router=key.router), hostname_of)
 
 
 @query
@@ -59,9 +59,15 @@ def reachable_portion(view: View, key: tuple[ReachableKey, int]) -> tuple[Servic
 
 
 @query
+def _namespaces_of_portion(view: View, key: tuple[ReachableKey, int]) -> frozenset[str]:
+    return frozenset(map(namespace_of, reachable_portion(view, key)))
+
+
+@query
 def reachable_namespaces(view: View, key: ReachableKey) -> frozenset[str]:
     """Return the namespaces that these services are of."""
-    return frozenset([service.namespace for service in reachable_services(view, key.scope, router=key.router)])
+    count = len(reachable_portions(view, key))
+    return frozenset[str]().union(*[_namespaces_of_portion(view, (key, number)) for number in range(count)])
 
 
 @query

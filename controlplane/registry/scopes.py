@@ -18,6 +18,7 @@ from controlplane.registry.mesh import mesh_config
 from controlplane.registry.services import (
     best_namespace,
     foremost,
+    hostname_of,
     owner,
     sees_only_public,
     visible_by_host,
@@ -140,8 +141,12 @@ def default_merged(view: View, namespace: str) -> MergedServices:
     """Return everything a namespace sees, merged by host name; one value for all that see only what is public."""
     if namespace and sees_only_public(view, namespace):
         return default_merged(view, "")
-    merged: dict[str, Service] = {}
-    for service in default_services(view, namespace):
+    services = default_services(view, namespace)
+    merged: dict[str, Service] = dict(zip(map(hostname_of, services), services, strict=True))
+    if len(merged) == len(services):
+        return MergedServices(services, merged)  # the usual case: there is nothing to merge
+    merged = {}
+    for service in services:
         _add(merged, service)
     return MergedServices(tuple(merged.values()), merged)
 

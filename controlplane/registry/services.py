@@ -6,7 +6,10 @@ import ipaddress
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
+from operator import attrgetter
+from typing import NamedTuple
 
 from controlplane.apis.mesh import MeshConfig, ServiceEntryVisibility
 from controlplane.apis.service_entry import ServiceEntry
@@ -18,6 +21,7 @@ from controlplane.model.objects import Object, ObjectKey
 from controlplane.model.service import Protocol, Resolution, Service, ServiceKey, ServicePort
 from controlplane.registry.auto_addresses import auto_addresses, may_allocate
 from controlplane.registry.mesh import mesh_config
+from controlplane.registry.portions import PORTIONS
 from controlplane.registry.store import View
 
 #: port numbers whose clients wait for the server to speak first: never detected
@@ -202,6 +206,10 @@ def _address(text: str) -> str | None:
     return text
 
 
+hostname_of, namespace_of = attrgetter("key.hostname"), attrgetter("key.object.namespace")
+"""The host name and the namespace of a service, faster than the properties, for lists as long as the mesh."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceTable:
     """All services by who sees them, each list oldest first; hidden ones are in neither.
@@ -224,36 +232,65 @@ class ServiceTable:
                 yield service
 
 
+class StatedServices(NamedTuple):
+    """Services that a portion of the objects state, and what they are sorted by.
+
+    ``unread`` says of objects why their services are not known.
+    """
+
+    services: tuple[Service, ...]
+    ages: tuple[str, ...]
+    unread: tuple[tuple[ObjectKey, str], ...]
+
+
+@query
+def stated_services(view: View, portion: tuple[str, int]) -> StatedServices:
+    """Return the services of a portion of the objects, which an index has; a change of others stops here."""
+    services: list[Service] = []
+    unread: list[tuple[ObjectKey, str]] = []
+    for key in view.index(*portion):
+        outcome = services_of.outcome(view, key)
+        if outcome.built:
+            services += outcome.value
+        else:
+            unread.append((key, outcome.failure))
+    return StatedServices(tuple(services), tuple(map(_age, services)), tuple(unread))
+
+
 @query
 def service_table(view: View, _key: tuple[()]) -> ServiceTable:
     """Return every service, divided by visibility."""
     public: list[Service] = []
     private: defaultdict[str, list[Service]] = defaultdict(list)
-    unread: list[str] = []
-    for kind in (kinds.SERVICE, kinds.SERVICE_ENTRY):
-        for key in view.keys(kind):
-            outcome = services_of.outcome(view, key)
-            if not outcome.built:
-                unread.append(f"{key}: {outcome.failure}")
-                continue
-            for service in outcome.value:
-                if "*" in service.export_to:
-                    public.append(service)
-                elif "~" not in service.export_to:
-                    for namespace in service.export_to:
-                        private[namespace].append(service)
+    indexes = ("services_in_portion", "entries_in_portion")
+    held = [stated_services(view, (index, number)) for index in indexes for number in range(PORTIONS)]
+    services = list(chain.from_iterable([each.services for each in held]))
+    ages = list(chain.from_iterable([each.ages for each in held]))
+    for place in sorted(range(len(ages)), key=ages.__getitem__):
+        service = services[place]
+        if "*" in service.export_to:
+            public.append(service)
+        elif "~" not in service.export_to:
+            for namespace in service.export_to:
+                private[namespace].append(service)
     return ServiceTable(
-        tuple(sorted(public, key=_age)),
-        {
-            name: tuple(sorted(held, key=lambda each: (each.namespace != name, _age(each))))
-            for name, held in private.items()
-        },
-        tuple(unread),
+        tuple(public),
+        {name: tuple(sorted(found, key=partial(_foreign, name))) for name, found in private.items()},
+        tuple(f"{key}: {reason}" for key, reason in sorted(chain.from_iterable([each.unread for each in held]))),
     )
 
 
-def _age(service: Service) -> tuple[tuple[str, str, str], ServiceKey]:
-    return (service.age_order, service.key)
+def _foreign(namespace: str, service: Service) -> bool:
+    return service.namespace != namespace
+
+
+def _age(service: Service) -> str:
+    """Return what services are sorted by, the oldest first, as one text: it is compared faster than what it is made of.
+
+    No part has a character less than the one between them, so the order is that of the parts.
+    """
+    key = service.key.object
+    return "\0".join((*service.age_order, service.key.hostname, *key.kind, key.namespace, key.name, key.cluster))
 
 
 @query
@@ -282,8 +319,12 @@ def visible_by_host(view: View, namespace: str) -> ServiceIndex:
     """Return the services visible in a namespace by host name."""
     if namespace and not service_table(view, ()).private.get(namespace):
         return visible_by_host(view, "")  # one index for all namespaces that see only what is public
+    services = visible_services(view, namespace)
+    sole = dict(zip(map(hostname_of, services), zip(services), strict=True))
+    if len(sole) == len(services):
+        return ServiceIndex(sole)  # the usual case, without a look at one by one
     found: defaultdict[str, list[Service]] = defaultdict(list)
-    for service in visible_services(view, namespace):
+    for service in services:
         found[service.hostname].append(service)
     return ServiceIndex({host: tuple(services) for host, services in found.items()})
 

@@ -19,6 +19,7 @@ from controlplane.model.objects import ChangeSet, Object, ObjectKey
 from controlplane.model.selecting import SELECTING_KINDS, selected
 from controlplane.model.wanted_secrets import of_rule
 from controlplane.registry.labels import NETWORK
+from controlplane.registry.portions import PORTIONS, portion_of
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +50,10 @@ def _namespace(obj: Object) -> Iterable[Hashable]:
     return (obj.meta.namespace,)
 
 
+def _portion(obj: Object) -> Iterable[Hashable]:
+    return (portion_of(obj.meta.name, PORTIONS),)
+
+
 def _selected_pair(obj: Object) -> Iterable[Hashable]:
     """One pair of a Service's selector stands for it: what the selector selects has that one too."""
     if not isinstance(obj.spec, KubeService) or not obj.spec.selector:
@@ -61,10 +66,12 @@ INDEXES: dict[GroupKind, dict[str, IndexKeys]] = {
     kinds.ENDPOINT_SLICE: {"slices_of": _slice_service, "slices_with": _slice_addresses},
     kinds.POD: {"pods_in": _namespace, "pods_with": lambda obj: obj.spec.ips},
     kinds.SERVICE: {
+        "services_in_portion": _portion,
         "services_selecting": _selected_pair,
         "network_gateways": lambda obj: ((),) if obj.meta.labels.get(NETWORK) else (),
     },
     kinds.SERVICE_ENTRY: {
+        "entries_in_portion": _portion,
         "entries_in": _namespace,
         "entries_with": lambda obj: {endpoint.address for endpoint in obj.spec.endpoints if endpoint.address},
         "entries_for": lambda obj: {(obj.meta.namespace, host.lower()) for host in obj.spec.hosts},

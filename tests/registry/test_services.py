@@ -7,7 +7,7 @@ import pytest
 from controlplane.model import kinds
 from controlplane.model.objects import ObjectKey
 from controlplane.registry.scopes import EgressKey, egress_scope
-from controlplane.registry.services import visible_services
+from controlplane.registry.services import service_table, visible_services
 from tests.translate.routes.world import World, istio
 
 OLD, NEW = "2020-01-01T00:00:00Z", "2021-01-01T00:00:00Z"
@@ -71,3 +71,16 @@ def test_owner_of_a_destination(objects: list[tuple[str, str, str]], chosen: str
     )
     scope = world.registry.memo.get(egress_scope, EgressKey("shop", ObjectKey(kinds.SIDECAR, "shop", "s")))
     assert scope.by_host["same.com"].namespace == chosen
+
+
+def test_services_are_in_the_order_of_age_name_and_namespace() -> None:
+    """Whatever portion their objects are in, and where a name begins with another one too."""
+    names = ["a", "a-b", "a.b", "a0", "ab", "b"]
+    made = [(created, name, space) for created in (OLD, NEW) for name in names for space in ("x", "x-y")]
+    world = World(*(entry(name, f"{space}-{created[:4]}", "*", created) for created, name, space in reversed(made)))
+    found = [service.age_order for service in world.registry.memo.get(service_table, ()).public]
+    hosts = [(created, f"{name}.com", f"{space}-{created[:4]}") for created, name, space in made]
+    assert found == sorted(hosts)
+    world.add(entry("a-a", "x", "*", OLD))
+    found = [service.age_order for service in world.registry.memo.get(service_table, ()).public]
+    assert found == sorted([*hosts, (OLD, "a-a.com", "x")])

@@ -130,7 +130,7 @@ def built(view: View, key: HostsKey) -> BuiltHosts:
     """Return the virtual hosts of one port, nothing shared but the encoded virtual hosts themselves."""
     names = host_names(view, key)
     if not names.separate:
-        return _built_together(view, key)
+        return built_together(view, key)
     held = [built_portion(view, HostsPortion(key, number)) for number in range(portion_count(view, key))]
     keys = list(chain.from_iterable([each.keys for each in held]))
     hosts = list(chain.from_iterable([each.hosts for each in held]))
@@ -145,7 +145,7 @@ def built(view: View, key: HostsKey) -> BuiltHosts:
     )
 
 
-def _built_together(view: View, key: HostsKey) -> BuiltHosts:
+def built_together(view: View, key: HostsKey) -> BuiltHosts:
     """Return virtual hosts of which some would have the same domains; all are looked at."""
     keys = list(virtual_host_keys(view, key))
     hosts = [virtual_host(view, each) for each in keys]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, compress
+from sys import intern
 
 from controlplane.engine.recording import query
 from controlplane.registry.store import View
@@ -53,16 +54,15 @@ def real_names(keys: Sequence[VirtualHostKey]) -> set[str]:
 class PortionNames:
     """What of a portion does not change with its routes: of each virtual host the name, and of all of them the rest.
 
-    ``short`` is the DNS domain by which each has short names, empty for one without. ``domain_count`` counts domains
-    as often as they are there, ``alternates`` are the generated short names among them.
+    ``short`` is the DNS domain by which each has short names, empty for one without. ``domains`` are there as often as
+    virtual hosts have them, ``alternates`` are the generated short names among them. Tuples take less than sets.
     """
 
     names: tuple[str, ...]
     short: tuple[str, ...]
-    domains: frozenset[str]
-    domain_count: int
-    alternates: frozenset[str]
-    clusters: frozenset[str]
+    domains: tuple[str, ...]
+    alternates: tuple[str, ...]
+    clusters: tuple[str, ...]
     real: frozenset[str]
 
 
@@ -73,17 +73,16 @@ def portion_names(view: View, portion: HostsPortion) -> PortionNames:
     return PortionNames(
         names=tuple([host.name for host in held.hosts]),
         short=short_domains(held.keys),
-        domains=frozenset[str]().union(*[host.domains for host in held.hosts]),
-        domain_count=sum([len(host.domains) for host in held.hosts]),
-        alternates=frozenset[str]().union(*[host.alternates for host in held.hosts]),
-        clusters=frozenset[str]().union(*[host.clusters for host in held.hosts]),
+        domains=tuple(chain.from_iterable([host.domains for host in held.hosts])),
+        alternates=tuple(sorted(frozenset[str]().union(*[host.alternates for host in held.hosts]))),
+        clusters=tuple(sorted(frozenset[str]().union(*[host.clusters for host in held.hosts]))),
         real=held.real,
     )
 
 
 def short_domains(keys: Iterable[VirtualHostKey]) -> tuple[str, ...]:
     """Return the DNS domain of each service that may have short names there, empty for others."""
-    return tuple([each.host.partition(".")[2] if each.shortening == OTHER else "" for each in keys])
+    return tuple([intern(each.host.partition(".")[2]) if each.shortening == OTHER else "" for each in keys])
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,7 @@ def host_names(view: View, key: HostsKey) -> HostNames:
         domains=domains,
         clusters=frozenset[str]().union(*[each.clusters for each in held]),
         real=real,
-        separate=not shadowed and len(domains) == sum([each.domain_count for each in held]),
+        separate=not shadowed and len(domains) == sum([len(each.domains) for each in held]),
     )
 
 

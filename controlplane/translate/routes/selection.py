@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from operator import attrgetter
 from typing import NamedTuple
 
 from controlplane.engine.recording import query
@@ -16,6 +15,7 @@ from controlplane.registry.aliases import aliases
 from controlplane.registry.destination_rules import rule_for
 from controlplane.registry.portions import portion_of, portions
 from controlplane.registry.scopes import covers
+from controlplane.registry.services import hostname_of
 from controlplane.registry.store import View
 from controlplane.translate.routes.claims import (
     BindingKey,
@@ -67,7 +67,7 @@ def services_by_host(view: View, key: ServicesKey) -> Mapping[str, Service]:
     """Return the services of a port by host name."""
     services = listener_services(view, key.listener)
     here = services.by_port.get(key.port, ()) if key.port else services.every
-    return {service.hostname: service for service in here}
+    return dict(zip(map(hostname_of, here), here, strict=True))
 
 
 class HostsPortion(NamedTuple):
@@ -161,7 +161,7 @@ def own_routes(view: View, key: HostsKey) -> Mapping[Place, VirtualHostKey]:
 @query
 def service_portions(view: View, key: ServicesKey) -> tuple[tuple[Service, ...], ...]:
     """Return the services of a port in portions."""
-    return portions(services_by_host(view, key).values(), attrgetter("hostname"))
+    return portions(services_by_host(view, key).values(), hostname_of)
 
 
 @query
