@@ -29,7 +29,7 @@ METADATA = "VIRTUAL_HOST_DISCOVERY"
 OLDEST_ENVOY_MINOR = 37
 """Envoy 1.36 refuses ``vhds`` over ADS; found out with 1.36.4, 1.37.0, 1.38.3, 1.39.3 and 1.40.0."""
 _NAME_TAG, _HOST_TAG, _VHDS_TAG = 0x0A, 0x12, 0x4A  # of VirtualHost, and of RouteConfiguration
-_MOST_KNOWN = 1 << 16
+MOST_KNOWN = 1 << 16
 """Virtual hosts of which the resource is remembered: those of 20,000 services for 200 namespaces are 40,000."""
 _FEW_PIECES = 16
 NO_ROUTES: Mapping[str, frozenset[str]] = MappingProxyType({})
@@ -302,7 +302,7 @@ def joined_names(some: frozenset[str], more: frozenset[str]) -> frozenset[str]:
     return some | more if some and more else some or more
 
 
-@lru_cache(maxsize=_MOST_KNOWN)
+@lru_cache(maxsize=MOST_KNOWN)
 def _single(route: str, piece: bytes) -> Resource | None:
     """Return the resource of a piece that is one virtual host and nothing else; pieces know their hashes."""
     if not piece or piece[0] != _HOST_TAG:

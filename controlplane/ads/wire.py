@@ -14,7 +14,7 @@ import secrets
 import weakref
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from envoy.config.core.v3.base_pb2 import Node
@@ -27,7 +27,7 @@ from controlplane.ads.fields import sized, varint
 from controlplane.ads.refusal import Refusal, StreamRefused
 from controlplane.ads.responses import Plan
 from controlplane.ads.stated import Stated, entries
-from controlplane.ads.virtual_hosts import Pieces
+from controlplane.ads.virtual_hosts import MOST_KNOWN, Pieces, SplitHosts
 from controlplane.ads.watch import ECDS, SDS, TYPES, Request, Variant
 from controlplane.limits import Limits, Reached, unheard
 from controlplane.rope import Body, Rope, tied
@@ -40,6 +40,8 @@ _MOST_KEY_NAMES = 250_000
 """Names in the keys of responses that are numbered, beside those of contents: some 100 bytes each."""
 _MOST_NAMED_BYTES = 4 << 20
 """Of requests whose names are remembered; in memory they take some three times as much."""
+_LISTED_FROM = 8
+"""Part of virtual hosts, one in so many, from which on all are listed at once instead of being looked up."""
 _LARGEST_JOINED = 2 << 20
 """Bytes of a response up to which it is joined to one piece: many proxies are then sent it with less work."""
 _LONGEST_TYPE_URL = 256
@@ -171,7 +173,10 @@ def _own_names(key: _Key, shared: Names) -> int:
 
 def _encoded(plan: Plan, nonce: str) -> tuple[str, Body, int]:
     """Return a response's version, its bytes, and how many of these are in no resource."""
-    resources = [plan.contents.resources[name] for name in plan.names]
+    held = plan.contents.resources
+    if isinstance(held, SplitHosts) and len(plan.names) > len(held) // _LISTED_FROM:
+        held = dict(held.items())
+    resources = [held[name] for name in plan.names]
     resources.extend(plan.extras)
     resources.sort(key=lambda resource: resource.name)
     removed = sorted(plan.removed)
@@ -209,17 +214,28 @@ def _sotw_entries(resources: Iterable[Resource]) -> Iterator[Body]:
 
 def _delta_entries(resources: Iterable[Resource]) -> Iterator[Body]:
     for resource in resources:
-        name, version, body = resource.name.encode(), resource.version.encode(), resource.content
+        body = resource.content
         if not body and resource.type is ResourceType.VIRTUAL_HOST:  # says that there is none
-            yield sized(2, sized(3, name) + sized(1, version))
+            yield sized(2, sized(3, resource.name.encode()) + sized(1, resource.version.encode()))
             continue
-        any_head = _any_prefix(resource.type) + varint(len(body))
-        any_size = len(any_head) + len(body)
-        # name = 3, version = 1, resource = 2
-        parts = (b"\x1a", varint(len(name)), name, b"\x0a", varint(len(version)), version, b"\x12", varint(any_size))
-        head = b"".join(parts)
-        yield b"".join((b"\x12", varint(len(head) + any_size), head, any_head))
+        head = _shared_delta_head if resource.type is ResourceType.VIRTUAL_HOST else _delta_head
+        yield head(resource.type, resource.name, resource.version, len(body))
         yield body
+
+
+def _delta_head(type_: ResourceType, name: str, version: str, size: int) -> bytes:
+    """Encode what comes before a resource of so many bytes."""
+    called, stated = name.encode(), version.encode()
+    any_head = _any_prefix(type_) + varint(size)
+    any_size = len(any_head) + size
+    # name = 3, version = 1, resource = 2
+    parts = (b"\x1a", varint(len(called)), called, b"\x0a", varint(len(stated)), stated, b"\x12", varint(any_size))
+    head = b"".join(parts)
+    return b"".join((b"\x12", varint(len(head) + any_size), head, any_head))
+
+
+_shared_delta_head = lru_cache(maxsize=MOST_KNOWN)(_delta_head)
+"""The same, remembered: proxies of all namespaces are sent the same virtual hosts, each in a list of its own."""
 
 
 class Decoder:
