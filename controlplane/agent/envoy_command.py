@@ -35,8 +35,10 @@ class Written:
             self.path.unlink(missing_ok=True)
 
 
-def written_bootstrap(options: Options, places: Places, *, external_secrets: bool) -> Written:
-    """Write the bootstrap, or take the user's own.
+def written_bootstrap(
+    options: Options, places: Places, *, external_secrets: bool, credentials: bool = False
+) -> Written:
+    """Write the bootstrap, or take the user's own. The last two are as in ``node``.
 
     Raises:
         StartError: it cannot be written, a user's file cannot be read, or there is no Envoy.
@@ -47,7 +49,7 @@ def written_bootstrap(options: Options, places: Places, *, external_secrets: boo
     if custom and not path.exists():
         raise StartError(f"ProxyConfig.customConfigFile: there is no {custom}")
     if not custom:
-        found = document(options, places, node(options, external_secrets=external_secrets))
+        found = document(options, places, node(options, external_secrets=external_secrets, credentials=credentials))
         if template:
             from controlplane.agent.bootstrap_template import filled  # noqa: PLC0415 - hardly any proxy needs it
 

@@ -52,8 +52,10 @@ def identity_source(options: Options, places: Places) -> Source:
     """
     environment = options.environment
     named = places.secrets.name != "socket"
-    if _is_live(places.secrets):
+    if is_live(places.secrets):
         return FromSocket()
+    if places.secrets.is_socket():
+        places.secrets.unlink(missing_ok=True)
     if named:
         raise StartError(f"nobody serves secrets on {places.secrets}, which WORKLOAD_IDENTITY_SOCKET_FILE names")
     if environment.flag("FILE_MOUNTED_CERTS"):
@@ -81,8 +83,8 @@ def revoked(options: Options) -> Path | None:
     return CRL if options.environment.flag("PILOT_ENABLE_CA_CRL", default=True) else None
 
 
-def _is_live(path: Path) -> bool:
-    """Whether somebody listens on a Unix socket; the file of one that nobody listens on is removed."""
+def is_live(path: Path) -> bool:
+    """Whether somebody listens on a Unix socket."""
     if not path.is_socket():
         return False
     with socket.socket(socket.AF_UNIX) as probe:
@@ -90,6 +92,5 @@ def _is_live(path: Path) -> bool:
         try:
             probe.connect(str(path))
         except OSError:
-            path.unlink(missing_ok=True)
             return False
     return True

@@ -25,8 +25,11 @@ _LOCALITY_LABELS = ("topology.istio.io/locality", "istio-locality")
 STATUS_PORT, PROMETHEUS_PORT = 15021, 15090
 
 
-def node(options: Options, *, external_secrets: bool = False) -> Json:
-    """Return the node as JSON. ``external_secrets`` says that somebody else serves the workload's secrets.
+def node(options: Options, *, external_secrets: bool = False, credentials: bool = False) -> Json:
+    """Return the node as JSON.
+
+    ``external_secrets`` says that somebody else serves the workload's secrets, ``credentials`` that somebody serves
+    what ``credentialName: sds://NAME`` names.
 
     Raises:
         StartError: a variable holds no JSON, or no mapping.
@@ -35,6 +38,8 @@ def node(options: Options, *, external_secrets: bool = False) -> Json:
     metadata = _metadata(options)
     if external_secrets:
         metadata["file-credential"] = "true"
+    if credentials:
+        metadata["credential"] = "true"
     labels = metadata.get(_LABELS, {})
     said: Json = {
         "id": f"{workload.kind}~{workload.ips[0]}~{workload.name}.{workload.namespace}~{workload.domain}",

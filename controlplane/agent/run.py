@@ -20,11 +20,11 @@ from controlplane.agent.addresses import TcpAddress
 from controlplane.agent.ads_proxy import AdsProxy
 from controlplane.agent.control_plane import discovery
 from controlplane.agent.envoy_command import written_bootstrap
-from controlplane.agent.envoy_configuration.places import FILE_SECRETS, Places
+from controlplane.agent.envoy_configuration.places import CREDENTIALS, FILE_SECRETS, Places
 from controlplane.agent.envoy_process import DrainPolicy, EnvoyProcess
 from controlplane.agent.envoy_user import as_user, let_in, user_of_envoy
 from controlplane.agent.http.server import Answer, Request, Response
-from controlplane.agent.identity_source import identity_source
+from controlplane.agent.identity_source import identity_source, is_live
 from controlplane.agent.live_log_levels import LiveLogLevels
 from controlplane.agent.memory import settle
 from controlplane.agent.node import node
@@ -102,7 +102,9 @@ class Agent:
         """Write Envoy's bootstrap, and return the process that starts from it; nothing where there is to be none."""
         if self._proxyless:
             return None
-        bootstrap = written_bootstrap(self._options, self._places, external_secrets=external_secrets)
+        bootstrap = written_bootstrap(
+            self._options, self._places, external_secrets=external_secrets, credentials=is_live(CREDENTIALS)
+        )
         stack.callback(bootstrap.remove)
         user = user_of_envoy(self._options)
         command = bootstrap.command if user is None else as_user(bootstrap.command, user)

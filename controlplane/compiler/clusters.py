@@ -8,7 +8,7 @@ from typing import NamedTuple
 from controlplane.apis.mesh import MeshOutboundTrafficPolicyMode
 from controlplane.compiler.targets import Inventory, Target, Targets
 from controlplane.engine.recording import Query, query
-from controlplane.model.cluster_names import BLACK_HOLE, DYNAMIC_DNS, INBOUND_PASSTHROUGH, PASSTHROUGH
+from controlplane.model.cluster_names import BLACK_HOLE, CREDENTIALS, DYNAMIC_DNS, INBOUND_PASSTHROUGH, PASSTHROUGH
 from controlplane.model.proxy_class import ClientScope, InboundScope, Shows, projected
 from controlplane.model.service import Resolution, Service
 from controlplane.registry.destination_rules import Rule, destination_rules, is_direct, policy_for, rule_for
@@ -240,12 +240,16 @@ def _unread_rules(view: View, client: ClientScope) -> tuple[str, ...]:
 
 
 class SpecialScope(NamedTuple):
-    """What clusters that stand for no service depend on; ``inbound`` is ``None`` for a router."""
+    """What clusters that stand for no service depend on; ``inbound`` is ``None`` for a router.
+
+    ``credentials`` is as in ``FileCertificates``.
+    """
 
     istio: bool
     ipv4: bool
     ipv6: bool
     inbound: InboundScope | None = None
+    credentials: bool = False
 
 
 @query
@@ -256,7 +260,7 @@ def special_clusters(view: View, scope: SpecialScope) -> Inventory:
     def special(name: str, *, preserves_case: bool = False) -> Target:
         return Target(special_cluster, SpecialKey(name, scope.istio, scope.ipv4, scope.ipv6, preserves_case))
 
-    found = {BLACK_HOLE: special(BLACK_HOLE)}
+    found = {name: special(name) for name in ((BLACK_HOLE, CREDENTIALS) if scope.credentials else (BLACK_HOLE,))}
     if inbound is None:
         return Inventory(found)
     preserves_case = preserves_header_case(view, inbound.settings)

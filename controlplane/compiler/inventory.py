@@ -67,7 +67,7 @@ def parts(proxy_class: ProxyClass) -> tuple[Part, ...]:
     """Return the parts that make up a class's inventory, in push order."""
     client, reaching, patches = proxy_class.client, proxy_class.reaching, proxy_class.patches
     inbound = proxy_class.inbound if isinstance(proxy_class, SidecarClass) else None
-    special = SpecialScope(client.istio, client.ipv4, client.ipv6, inbound)
+    special = SpecialScope(client.istio, client.ipv4, client.ipv6, inbound, client.files.credentials)
     secret_part = Part(ResourceType.SECRET, secrets, Reader(client.namespace, router=inbound is None))
     bundle_part = Part(ResourceType.TRUST_BUNDLE, trust_bundles, ())
     of_services = (

@@ -6,6 +6,7 @@ BLACK_HOLE = "BlackHoleCluster"
 PASSTHROUGH = "PassthroughCluster"
 INBOUND_PASSTHROUGH = "InboundPassthroughCluster"
 DYNAMIC_DNS = "AllowAnyDynamicDNSCluster"
+CREDENTIALS = "sds-external"
 
 
 def outbound_name(port: int, subset: str, hostname: str) -> str:

@@ -83,12 +83,14 @@ class FileCertificates(NamedTuple):
     """A key pair and roots in files of the proxy, which it uses instead of the mesh's; paths, empty for none.
 
     ``apart`` says that a server of its own at the proxy reads files, beside the one that has the mesh's certificates.
+    ``credentials`` says that another one there has what ``credentialName: sds://NAME`` names.
     """
 
     chain: str = ""
     key: str = ""
     root: str = ""
     apart: bool = False
+    credentials: bool = False
 
 
 NO_FILES = FileCertificates()

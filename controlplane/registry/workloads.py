@@ -338,9 +338,13 @@ def _network_view(proxy: Proxy) -> frozenset[str]:
 
 
 def _files(proxy: Proxy, side: str) -> FileCertificates:
-    """Return the files that a proxy has for one side of TLS. Source: node metadata ``TLS_<side>_*``."""
+    """Return the files that a proxy has for one side of TLS, and who has its other secrets.
+
+    Source: node metadata ``TLS_<side>_*``, ``file-credential``, ``credential``.
+    """
     chain, key, root = (str(proxy.metadata.get(f"TLS_{side}_{part}") or "") for part in _FILE_PARTS)
-    return FileCertificates(chain, key, root, apart=proxy.metadata.get("file-credential") == "true")
+    apart, credentials = (proxy.metadata.get(name) == "true" for name in ("file-credential", "credential"))
+    return FileCertificates(chain, key, root, apart=apart, credentials=credentials)
 
 
 def _flag(proxy: Proxy, name: str) -> bool:

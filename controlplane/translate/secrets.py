@@ -15,7 +15,7 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 
 from controlplane.apis.mesh_providers import SdsProvider
 from controlplane.engine.recording import Query
-from controlplane.model.cluster_names import outbound_name
+from controlplane.model.cluster_names import CREDENTIALS, outbound_name
 from controlplane.model.credentials import KeyPair, TrustedRoots
 from controlplane.model.secret_names import BUILTIN, CA_SUFFIX, INVALID, SDS, secret_name
 from controlplane.registry.credentials import SecretKey, key_pair_of, roots_of
@@ -73,24 +73,32 @@ def _validation_context(name: str, roots: TrustedRoots) -> secret_pb2.Secret:
     return message
 
 
-def certificate_config(name: str, provider: SdsProvider | None = None) -> SdsSecretConfig:
-    """Say where the key pair of a credential comes from; ``provider`` is the mesh's server of secrets, if it counts."""
+def certificate_config(name: str, provider: SdsProvider | None = None, *, at_proxy: bool = False) -> SdsSecretConfig:
+    """Say where the key pair of a credential comes from; ``provider`` is the mesh's server of secrets, if it counts.
+
+    ``at_proxy``: a server of secrets beside the proxy is asked for those of ``sds://``, before any other.
+    """
     if name.startswith(BUILTIN):
         return sds_secret_config(WORKLOAD_CERTIFICATE)
-    return _named(name, "", provider)
+    return _named(name, "", provider, at_proxy=at_proxy)
 
 
-def authority_config(name: str, provider: SdsProvider | None = None) -> SdsSecretConfig:
+def authority_config(name: str, provider: SdsProvider | None = None, *, at_proxy: bool = False) -> SdsSecretConfig:
     """Say where the roots that belong to a credential come from."""
     if name.startswith(BUILTIN):
         return sds_secret_config(ROOT_CERTIFICATE)
-    return _named(name, CA_SUFFIX, provider)
+    return _named(name, CA_SUFFIX, provider, at_proxy=at_proxy)
 
 
-def _named(name: str, suffix: str, provider: SdsProvider | None) -> SdsSecretConfig:
-    """Return where a secret comes from: one of ``sds://`` from the mesh's provider of secrets, where it has one."""
+def _named(name: str, suffix: str, provider: SdsProvider | None, *, at_proxy: bool) -> SdsSecretConfig:
+    """Return where a secret comes from: one of ``sds://`` from the proxy's or the mesh's server of secrets, if any.
+
+    The proxy's own is asked for the whole name, the mesh's for what is behind the scheme.
+    """
     if name.startswith(INVALID):
         return ads_secret_config(INVALID)
+    if name.startswith(SDS) and at_proxy:
+        return grpc_secret_config(name + suffix, CREDENTIALS)
     if name.startswith(SDS) and provider is not None:
         cluster = outbound_name(provider.port, "", provider.service)
         return grpc_secret_config(f"{name.removeprefix(SDS)}{suffix}", cluster, provider.service)

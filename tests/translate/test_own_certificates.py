@@ -153,6 +153,54 @@ def test_servers(metadata: dict[str, str], asked: list[tuple[str, str]]) -> None
     assert secrets(of_gateway["0.0.0.0_444"]) == [("file-cert:/g/chain~/g/key", server), ("file-root:/g/root", server)]
 
 
+NAMED = """
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: named, namespace: default}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+  - {port: {number: 445, name: c, protocol: HTTPS}, hosts: [c.com], tls: {mode: MUTUAL, credentialName: 'sds://x'}}
+  - {port: {number: 446, name: d, protocol: HTTPS}, hosts: [d.com],
+     tls: {mode: MUTUAL, credentialName: 'sds://x', caCertCredentialName: 'sds://y'}}
+  - {port: {number: 447, name: e, protocol: HTTPS}, hosts: [e.com], tls: {mode: SIMPLE, credentialNames: ['sds://x', 'sds://z']}}
+"""
+OF_SOCKET = [("sds://x", "sds-external"), ("sds://x-cacert", "sds-external")]
+MUTUAL_BY_NAME = "mode: MUTUAL, credentialName: 'sds://x'"
+
+
+def test_a_server_of_secrets_at_the_proxy_has_what_is_named_so() -> None:
+    """A gateway's servers and clients ask it for the whole name; other names are not its."""
+    proxy = gateway(metadata={"credential": "true"}, istio=False)
+    found = World(WORLD + NAMED).listeners(proxy)
+    assert secrets(found["0.0.0.0_445"]) == OF_SOCKET
+    assert secrets(found["0.0.0.0_446"]) == [OF_SOCKET[0], ("sds://y", "sds-external")]
+    assert secrets(found["0.0.0.0_447"]) == [OF_SOCKET[0], ("sds://z", "sds-external")]
+    held = clusters(WORLD + rule("far.com", MUTUAL_BY_NAME), proxy)
+    assert secrets(held[FAR]) == OF_SOCKET
+    (endpoint,) = held["sds-external"].load_assignment.endpoints[0].lb_endpoints
+    assert endpoint.endpoint.address.pipe.path == "./var/run/secrets/credential-uds/socket"
+    assert validate(snapshot(WORLD + NAMED + rule("far.com", MUTUAL_BY_NAME), proxy)) is None
+
+
+@pytest.mark.parametrize("value", ["", "false", "True", "1"])
+def test_without_a_server_of_secrets_at_the_proxy(value: str) -> None:
+    proxy = gateway(metadata={"credential": value})
+    held = snapshot(WORLD + NAMED + rule("far.com", MUTUAL_BY_NAME), proxy)
+    assert "sds-external" not in held.of(ResourceType.CLUSTER)
+    assert {"kubernetes://x", "kubernetes://x-cacert"} <= held.of(ResourceType.LISTENER)["0.0.0.0_445"].named(
+        ResourceType.SECRET
+    )
+
+
+def test_a_sidecar_too_has_a_server_of_secrets() -> None:
+    """Its rules name credentials where they select workloads, as those of Secrets."""
+    stated = rule("far.com", MUTUAL_BY_NAME).replace("spec: {", "spec: {workloadSelector: {matchLabels: {app: web}}, ")
+    proxy = sidecar(labels={"app": "web"}, metadata={"credential": "true"})
+    assert secrets(clusters(WORLD + stated, proxy)[FAR]) == OF_SOCKET
+
+
 def test_envoy_takes_them() -> None:
     for proxy in (sidecar(labels={"app": "web"}, metadata=CLIENT | SERVER, istio=False),
                   gateway(metadata=CLIENT | SERVER, istio=False)):  # fmt: skip

@@ -12,6 +12,7 @@ from controlplane.agent.options import Options
 
 WORKLOAD_SOCKETS = Path("./var/run/secrets/workload-spiffe-uds")
 FILE_SECRETS = Path("./var/run/secrets/credential-uds/files-socket")
+CREDENTIALS = Path("./var/run/secrets/credential-uds/socket")
 
 
 @dataclass(frozen=True, slots=True)

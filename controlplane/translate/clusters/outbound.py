@@ -242,9 +242,8 @@ def _transport(  # noqa: PLR0913, PLR0917 - the inputs of one cluster
             cluster.transport_socket.CopyFrom(socket)
     elif decision.stated is not None:
         selected = (key.rule is not None and key.rule.selector is not None) or key.client.router
-        apart = key.client.files.apart
         stated, options = stated_tls(
-            mesh, decision.stated, service, options, http2=http2, selected=selected, apart=apart
+            mesh, decision.stated, service, options, http2=http2, selected=selected, files=key.client.files
         )
         if stated is not None:
             cluster.transport_socket.CopyFrom(bound_client(stated, compliance_policy(view)))

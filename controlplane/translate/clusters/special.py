@@ -1,4 +1,4 @@
-"""Clusters that stand for no service: black hole, passthrough and inbound passthrough."""
+"""Clusters that stand for no service: black hole, both passthroughs, and the server of secrets beside the proxy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpPro
 
 from controlplane.apis.mesh import MeshConfig
 from controlplane.engine.recording import Query
-from controlplane.model.cluster_names import BLACK_HOLE, DYNAMIC_DNS, INBOUND_PASSTHROUGH, PASSTHROUGH
+from controlplane.model.cluster_names import BLACK_HOLE, CREDENTIALS, DYNAMIC_DNS, INBOUND_PASSTHROUGH, PASSTHROUGH
 from controlplane.model.service import Protocol
 from controlplane.registry.destination_rules import Policy
 from controlplane.registry.mesh import MESH_KEY, mesh_config
@@ -28,6 +28,7 @@ from controlplane.translate.istio_proxy import metadata_exchange_upstream
 from controlplane.translate.sound import is_sound
 
 IDLE_TIMEOUT_SECONDS = 300
+CREDENTIALS_SOCKET = "./var/run/secrets/credential-uds/socket"
 INBOUND_SOURCE = {False: "127.0.0.6", True: "::6"}
 
 
@@ -55,6 +56,8 @@ def _build(view: View, key: SpecialKey) -> Resource | None:
     mesh = mesh_config(view)
     if key.name == BLACK_HOLE:
         cluster = black_hole(mesh)
+    elif key.name == CREDENTIALS:
+        cluster = credentials(mesh)
     else:
         cluster = _dynamic(mesh, key) if key.name == DYNAMIC_DNS else _passthrough(mesh, key)
     if not is_sound(view, cluster, f"cluster {key.name}", lambda _: (MESH_KEY,)):
@@ -70,6 +73,19 @@ def black_hole(mesh: MeshConfig) -> Cluster:
     """Return the cluster without endpoints that swallows traffic."""
     cluster = Cluster(name=BLACK_HOLE, alt_stat_name=f"{BLACK_HOLE};", type=Cluster.STATIC)
     cluster.connect_timeout.FromTimedelta(mesh.connect_timeout)
+    return cluster
+
+
+def credentials(mesh: MeshConfig) -> Cluster:
+    """Return the server of secrets beside the proxy, which has what ``credentialName: sds://NAME`` names."""
+    cluster = Cluster(name=CREDENTIALS, type=Cluster.STATIC)
+    cluster.connect_timeout.FromTimedelta(mesh.connect_timeout)
+    cluster.load_assignment.cluster_name = CREDENTIALS
+    endpoint = cluster.load_assignment.endpoints.add().lb_endpoints.add().endpoint
+    endpoint.address.pipe.path = CREDENTIALS_SOCKET
+    options = HttpOptions()
+    options.explicit_http_config.http2_protocol_options.SetInParent()
+    put_http_options(cluster, options)
     return cluster
 
 

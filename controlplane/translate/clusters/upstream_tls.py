@@ -144,13 +144,13 @@ def stated_tls(  # noqa: PLR0913 - the inputs of one decision
     *,
     http2: bool,
     selected: bool,
-    apart: bool = False,
+    files: FileCertificates = NO_FILES,
 ) -> tuple[base_pb2.TransportSocket | None, HttpOptions | None]:
     """Return the socket for modes SIMPLE and MUTUAL, and the HTTP options with what SNI needs of them.
 
     ``selected``: the rule selects workloads; only then (or for a ConfigMap) does a sidecar honour ``credentialName``,
     else the cluster stays plaintext, as a certificate file that is missing leaves it. Ciphers and curves are those of
-    the mesh's ``tlsDefaults``. ``apart`` is as in ``FileCertificates``.
+    the mesh's ``tlsDefaults``. ``files`` are the client's.
     """
     mode = str(settings.mode)
     credential = settings.credential_name or ""
@@ -173,23 +173,29 @@ def stated_tls(  # noqa: PLR0913 - the inputs of one decision
             options.upstream_http_protocol_options.auto_san_validation = True
     names = stated or (service.accounts if not service.kubernetes else ())
     if credential:
-        _by_credential(common, credential, mode, names, insecure=insecure)
-    elif not _by_files(common, settings, names, insecure=insecure, apart=apart):
+        _by_credential(common, credential, mode, names, insecure=insecure, at_proxy=files.credentials)
+    elif not _by_files(common, settings, names, insecure=insecure, apart=files.apart):
         return None, options
     return tls_socket(context), options
 
 
-def _by_credential(
-    common: tls_pb2.CommonTlsContext, credential: str, mode: str, names: tuple[str, ...], *, insecure: bool
+def _by_credential(  # noqa: PLR0913 - the inputs of one decision
+    common: tls_pb2.CommonTlsContext,
+    credential: str,
+    mode: str,
+    names: tuple[str, ...],
+    *,
+    insecure: bool,
+    at_proxy: bool,
 ) -> None:
     if mode == "MUTUAL":
-        common.tls_certificate_sds_secret_configs.append(certificate_config(credential))
+        common.tls_certificate_sds_secret_configs.append(certificate_config(credential, at_proxy=at_proxy))
     if insecure:
         return
     validation = common.combined_validation_context
     validation.default_validation_context.SetInParent()
     validation.default_validation_context.match_subject_alt_names.extend(exact_names(names))
-    validation.validation_context_sds_secret_config.CopyFrom(authority_config(credential))
+    validation.validation_context_sds_secret_config.CopyFrom(authority_config(credential, at_proxy=at_proxy))
 
 
 def _by_files(

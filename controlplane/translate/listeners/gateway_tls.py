@@ -71,20 +71,24 @@ def server_tls_context(
         common.tls_params.CopyFrom(parameters)
     certificates = credentials(tls)
     if certificates:
-        _credential_context(common, tls, certificates, defaults.secrets)
+        _credential_context(common, tls, certificates, defaults)
     else:
         _file_context(common, tls, apart=defaults.files.apart)
     return context
 
 
 def _credential_context(
-    common: CommonTlsContext, tls: ServerTLSSettings, names: Sequence[str], provider: SdsProvider | None
+    common: CommonTlsContext, tls: ServerTLSSettings, names: Sequence[str], defaults: ServerDefaults
 ) -> None:
     """Use Secrets by name; the caller is checked against the first one's authority, or one named for it."""
-    common.tls_certificate_sds_secret_configs.extend(certificate_config(name, provider) for name in names)
+    provider, at_proxy = defaults.secrets, defaults.files.credentials
+    common.tls_certificate_sds_secret_configs.extend(
+        certificate_config(name, provider, at_proxy=at_proxy) for name in names
+    )
     if tls.mode in ASKS_CALLER:
         stated = tls.ca_cert_credential_name
-        roots = certificate_config(stated, provider) if stated else authority_config(names[0], provider)
+        named = certificate_config if stated else authority_config
+        roots = named(stated or names[0], provider, at_proxy=at_proxy)
         _combined(common, tls, roots)
     elif tls.subject_alt_names and (tls.verify_certificate_spki or tls.verify_certificate_hash):
         common.validation_context.CopyFrom(_validation(tls))  # without the names: Envoy refuses them without authority
