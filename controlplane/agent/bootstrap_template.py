@@ -66,7 +66,7 @@ def _values(options: Options, places: Places, document: Mapping[str, Any]) -> Js
         "pilot_SAN": node["metadata"].get("PILOT_SAN", []),
         "xds_type": document["dynamic_resources"]["ads_config"]["api_type"],
         "localhost": places.loopback,
-        "wildcard": places.everywhere,
+        "wildcard": places.everywhere[0],
         "envoy_status_port": places.status_port,
         "envoy_prometheus_port": places.prometheus_port,
         "envoy_secure_metrics_port": places.secure_port,

@@ -19,7 +19,10 @@ KINDS = ("sidecar", "router")
 LABELS = Path("./etc/istio/pod/labels")
 ANNOTATIONS = Path("./etc/istio/pod/annotations")
 _EXCLUDED_INTERFACES = "traffic.sidecar.istio.io/excludeInterfaces"
-_HERE = ("127.0.0.1", "::1")
+LOOPBACK = {4: "127.0.0.1", 6: "::1"}
+EVERYWHERE = {4: "0.0.0.0", 6: "::"}  # noqa: S104 - what is probed and scraped from outside
+"""The addresses of Envoy's own listeners, by IP version."""
+_DUAL_STACK = "ISTIO_DUAL_STACK"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,10 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Who this proxy stands beside. ``ips`` has at least one address, the pod's first."""
+    """Who this proxy stands beside. ``ips`` has at least one address, the pod's first.
+
+    ``both_families`` has Envoy's own listeners listen for both where there are addresses of both.
+    """
 
     kind: str
     name: str
@@ -66,6 +72,7 @@ class Workload:
     domain: str
     ips: tuple[str, ...]
     trust_domain: str = "cluster.local"
+    both_families: bool = False
 
     @property
     def spiffe_id(self) -> str:
@@ -78,14 +85,21 @@ class Workload:
         return all(":" in ip for ip in self.ips)
 
     @property
-    def loopback(self) -> str:
-        """The loopback address of its family."""
-        return "::1" if self.ipv6_only else "127.0.0.1"
+    def families(self) -> tuple[int, ...]:
+        """The IP versions of Envoy's own listeners, the first of which its administration has.
+
+        Of addresses of both kinds IPv4 counts alone, unless both are asked for; then the pod's first address leads.
+        """
+        if self.ipv6_only:
+            return (6,)
+        if not self.both_families or not any(":" in ip for ip in self.ips):
+            return (4,)
+        return (6, 4) if ":" in self.ips[0] else (4, 6)
 
     @property
-    def everywhere(self) -> str:
-        """The address that stands for all of its family."""
-        return "::" if self.ipv6_only else "0.0.0.0"  # noqa: S104 - what is probed and scraped from outside
+    def loopback(self) -> str:
+        """The loopback address of its first family."""
+        return LOOPBACK[self.families[0]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +190,7 @@ def options(arguments: Sequence[str], variables: Mapping[str, str]) -> Options:
         domain=domain,
         ips=_ips(environment.text("INSTANCE_IP"), annotations.get(_EXCLUDED_INTERFACES, "")),
         trust_domain=environment.text("TRUST_DOMAIN", "cluster.local"),
+        both_families=truth(environment.text(_DUAL_STACK) or config.metadata.get(_DUAL_STACK) or "false", _DUAL_STACK),
     )
     return Options(flags, environment, config, workload, labels, annotations)
 
@@ -196,7 +211,7 @@ def _ips(instance: str, excluded: str) -> tuple[str, ...]:
     """Return the pod's address, then those of its interfaces, none of them twice; loopback where there is none."""
     first = [instance] if is_ip(instance) else []
     names = {name.strip() for name in excluded.split(",")}
-    return tuple(dict.fromkeys([*first, *reachable(interface_addresses(), names)])) or _HERE
+    return tuple(dict.fromkeys([*first, *reachable(interface_addresses(), names)])) or tuple(LOOPBACK.values())
 
 
 def _file(path: Path) -> dict[str, str] | None:

@@ -16,10 +16,19 @@ _SHOWS_SECRET = ASKS_CALLER | {ServerTLSMode.SIMPLE}
 
 
 class Wanted(NamedTuple):
-    """One secret: ``text`` is what the proxy asks for; ``authority`` says that it is for the roots in it."""
+    """One secret: ``text`` is what the proxy asks for; ``authority`` says that it is for the roots in it.
+
+    ``elsewhere`` is set for ``sds://``: proxies with a server of secrets beside them have it from there.
+    """
 
     text: str
     authority: bool
+    elsewhere: bool = False
+
+    @classmethod
+    def of(cls, credential: str, suffix: str = "", *, authority: bool = False) -> Wanted:
+        """Return what a credential stands for, as it is written."""
+        return cls(secret_name(credential) + suffix, authority, elsewhere=credential.startswith(SDS))
 
     @property
     def name(self) -> SecretName | None:
@@ -47,14 +56,14 @@ def of_server(server: Server, *, provided: bool = False) -> Iterator[tuple[str, 
     field = "credentialName" if tls.credential_name else "credentialNames[{}]"
     for index, name in enumerate(names):
         if _is_served(name, provided=provided):
-            yield field.format(index), Wanted(secret_name(name), authority=False)
+            yield field.format(index), Wanted.of(name)
     if not names or tls.mode not in ASKS_CALLER:
         return
     stated = tls.ca_cert_credential_name
     if stated and _is_served(stated, provided=provided):
-        yield "caCertCredentialName", Wanted(secret_name(stated), authority=True)
+        yield "caCertCredentialName", Wanted.of(stated, authority=True)
     elif not stated and _is_served(names[0], provided=provided):
-        yield field.format(0), Wanted(secret_name(names[0]) + CA_SUFFIX, authority=True)
+        yield field.format(0), Wanted.of(names[0], CA_SUFFIX, authority=True)
 
 
 def of_rule(rule: DestinationRule) -> Iterator[tuple[str, Wanted]]:
@@ -64,9 +73,9 @@ def of_rule(rule: DestinationRule) -> Iterator[tuple[str, Wanted]]:
         if not name or not _is_served(name) or tls.mode not in {ClientTLSMode.SIMPLE, ClientTLSMode.MUTUAL}:
             continue
         if tls.mode is ClientTLSMode.MUTUAL:
-            yield f"{path}.credentialName", Wanted(secret_name(name), authority=False)
+            yield f"{path}.credentialName", Wanted.of(name)
         if not tls.insecure_skip_verify:
-            yield f"{path}.credentialName", Wanted(secret_name(name) + CA_SUFFIX, authority=True)
+            yield f"{path}.credentialName", Wanted.of(name, CA_SUFFIX, authority=True)
 
 
 def _client_settings(rule: DestinationRule) -> Iterator[tuple[str, ClientTLSSettings]]:

@@ -150,7 +150,8 @@ def trouble_anywhere(view: View, wanted: Wanted) -> str:
     places = (held for place in name.places("") for held in view.index("secrets_named", place.name))
     namespaces = sorted({held.namespace for held in places})
     if not namespaces:
-        return f"there is no Secret {name.name}; it is read from the namespace of the proxies"
+        unless = "; proxies without a server of secrets beside them lack it" if wanted.elsewhere else ""
+        return f"there is no Secret {name.name}; it is read from the namespace of the proxies{unless}"
     reasons = (trouble(view, SecretKey(wanted, namespace)) for namespace in namespaces)
     return "; ".join(reason for reason in reasons if reason)
 

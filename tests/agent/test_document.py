@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,15 @@ def annotate(**annotations: str) -> None:
             id="listeners",
         ),
         pytest.param({}, [], {"INSTANCE_IP": "fd00::7"}, id="ipv6-first"),
+        pytest.param(
+            {
+                "proxyMetadata": {"METRICS_LOCALHOST_ACCESS_ONLY": "true"},
+                "tracing": {"zipkin": {"address": "z.test:1"}},
+            },
+            [],
+            {"ISTIO_DUAL_STACK": "true", "ENVOY_SECURE_METRICS_PORT": "15091", "INSTANCE_IP": "fd00::7"},
+            id="both-families",
+        ),
         pytest.param({}, [], {"COMPLIANCE_POLICY": "fips-140-2"}, id="fips"),
     ],
 )
@@ -111,6 +121,43 @@ def test_where_everything_is() -> None:
     assert paths["agent"] == {"socket_address": {"address": "127.0.0.1", "port_value": 15020}}
     assert [each["name"] for each in got["static_resources"]["listeners"]] == ["0.0.0.0_15090", "0.0.0.0_15021"]
     assert got["dynamic_resources"]["ads_config"]["api_type"] == "DELTA_GRPC"
+
+
+V4, V6 = ("0.0.0.0", "127.0.0.1"), ("::", "::1")
+
+
+@pytest.mark.parametrize(
+    ("ips", "variables", "metadata", "families", "lookup"),
+    [
+        pytest.param(("10.0.0.7",), {"ISTIO_DUAL_STACK": "true"}, {}, [V4], "V4_ONLY", id="ipv4"),
+        pytest.param(("fd00::7", "fd00::8"), {}, {}, [V6], "V6_ONLY", id="ipv6"),
+        pytest.param(("fd00::7",), {"ISTIO_DUAL_STACK": "true"}, {}, [V6], "V6_ONLY", id="ipv6-and-asked-for-both"),
+        pytest.param(("fd00::7", "10.0.0.7"), {}, {}, [V4], "V4_ONLY", id="both-and-not-asked-for"),
+        pytest.param(("10.0.0.7", "fd00::7"), {"ISTIO_DUAL_STACK": "true"}, {}, [V4, V6], "ALL", id="both"),
+        pytest.param(("fd00::7", "10.0.0.7"), {}, {"ISTIO_DUAL_STACK": "true"}, [V6, V4], "ALL", id="by-metadata"),
+        pytest.param(("fd00::7", "10.0.0.7"), {"ISTIO_DUAL_STACK": "false"}, {"ISTIO_DUAL_STACK": "true"}, [V4],
+                     "V4_ONLY", id="the-variable-wins"),
+    ],
+)  # fmt: skip
+def test_families_of_its_own_listeners(
+    ips: tuple[str, ...],
+    variables: dict[str, str],
+    metadata: dict[str, str],
+    families: list[tuple[str, str]],
+    lookup: str,
+) -> None:
+    """All of them listen for each family; administration, which has one address, for the first."""
+    config = {"proxyMetadata": metadata, "tracing": {"zipkin": {"address": "z.test:9411"}}}
+    said = options(["sidecar"], {**POD, "PROXY_CONFIG": json.dumps(config), **variables})
+    said = replace(said, workload=replace(said.workload, ips=ips))
+    got = document(said, Places.of(said), node(said))
+    for listener in got["static_resources"]["listeners"]:
+        held = [listener["address"], *(each["address"] for each in listener.get("additional_addresses", ()))]
+        assert [each["socket_address"]["address"] for each in held] == [everywhere for everywhere, _ in families]
+        assert listener["name"].startswith(f"{families[0][0]}_")
+    assert got["admin"]["address"]["socket_address"]["address"] == families[0][1]
+    (zipkin,) = [each for each in got["static_resources"]["clusters"] if each["name"] == "zipkin"]
+    assert zipkin["dns_lookup_family"] == lookup
 
 
 def test_statistics_that_the_user_adds_come_first() -> None:

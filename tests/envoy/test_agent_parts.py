@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import ssl
 import stat
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from http import HTTPStatus
 from pathlib import Path
 
+import aiohttp
 import dns.asyncquery
 import dns.message
 import pytest
 from cryptography import x509
 
+from controlplane.agent.addresses import TcpAddress
+from controlplane.agent.options import options
 from controlplane.agent.sds import SecretServer
 from controlplane.agent.secrets import Secrets
 from samples.authority import LocalAuthority, spiffe_id
@@ -139,6 +144,45 @@ async def test_a_foreign_socket_is_respected(mesh: SecureMesh) -> None:
         assert (folder / "socket").is_socket()
     finally:
         await foreign.stop()
+
+
+def _has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+FAMILIES = {"ipv4": (LOOPBACK,), "ipv6": ("::1",), "both": (LOOPBACK, "::1")}
+"""Where a pod of a kind is asked; of both kinds are pods with addresses of the machine's, beside their own."""
+HERE = ["ipv4", "ipv6", "both"] if _has_ipv6() else ["ipv4"]
+
+
+@pytest.mark.parametrize("kind", HERE)
+async def test_a_pod_is_probed_and_scraped_by_each_of_its_families(mesh: SecureMesh, kind: str) -> None:
+    """Envoy's own listeners answer by the family of the pod's addresses, or by both where that is asked for."""
+    both = {"ISTIO_DUAL_STACK": "true"} if kind == "both" else {}
+    proxy = await mesh.proxy(WEB if kind == "ipv4" else replace(WEB, ip="fd00::7"), None, **both)
+    if not both:
+        annotations = proxy.folder / "etc/istio/pod/annotations"
+        annotations.parent.mkdir(parents=True)
+        everything = ",".join(name for _, name in socket.if_nameindex())
+        annotations.write_text(f'traffic.sidecar.istio.io/excludeInterfaces="{everything}"\n', encoding="utf-8")
+    elif all(":" in each for each in options([], {}).workload.ips):
+        pytest.skip("this machine has no IPv4 but its loopback")
+    async with started(proxy), aiohttp.ClientSession() as session:
+
+        async def page(host: str, port: int, path: str) -> str:
+            async with session.get(f"http://{TcpAddress(host, port)}{path}") as answer:
+                assert answer.status == HTTPStatus.OK, (host, path)
+                return await answer.text()
+
+        for host in FAMILIES[kind]:
+            await page(host, proxy.ports.ready, "/healthz/ready")
+            assert "envoy_server_live" in await page(host, proxy.ports.metrics, "/stats/prometheus")
+            assert "envoy_server_live" in await page(host, proxy.ports.agent, "/stats/prometheus")
+        assert await page(FAMILIES[kind][-1], proxy.ports.admin, "/ready") == "LIVE\n"
 
 
 async def test_names_are_answered(mesh: SecureMesh) -> None:

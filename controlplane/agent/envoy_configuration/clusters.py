@@ -129,7 +129,7 @@ def _resolved(name: str, said: Mapping[str, Any], path: str, places: Places) -> 
         where = TcpAddress.parse(places.expanded(str(said.get("address", ""))))
     except ValueError as error:
         raise StartError(f"ProxyConfig.{path}.address: {error}") from None
-    family = "V6_ONLY" if places.loopback == "::1" else "V4_ONLY"
+    family = "ALL" if len(places.families) > 1 else f"V{places.families[0]}_ONLY"
     return {
         **_static(name, socket_address(where.host, where.port), "1s"),
         "type": "STRICT_DNS",

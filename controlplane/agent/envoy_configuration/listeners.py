@@ -21,9 +21,9 @@ _METRICS, _MERGED, _READY = ("/stats/prometheus",), ("/stats/prometheus", "/metr
 
 def listeners(places: Places, *, compressed: bool, proxy_protocol: bool) -> list[Json]:
     """Return the listeners. ``compressed`` is for metrics; ``proxy_protocol`` lets the prober of 15021 speak it."""
-    host = places.loopback if places.metrics_on_loopback else places.everywhere
+    hosts = places.here if places.metrics_on_loopback else places.everywhere
     metrics = _manager("stats", _METRICS, ADMIN, compressed=compressed)
-    found = [_listener(host, places.prometheus_port, [{"filters": [metrics]}])]
+    found = [_listener(hosts, places.prometheus_port, [{"filters": [metrics]}])]
     if places.secure_port:
         manager = _manager("secure_stats", _METRICS, ADMIN, compressed=compressed)
         found.append(_secured(places.everywhere, places.secure_port, manager))
@@ -38,17 +38,21 @@ def listeners(places: Places, *, compressed: bool, proxy_protocol: bool) -> list
     return [*found, ready]
 
 
-def _listener(host: str, port: int, chains: Sequence[Json]) -> Json:
+def _listener(hosts: Sequence[str], port: int, chains: Sequence[Json]) -> Json:
+    """Return a listener at all these addresses, named after the first."""
+    first, *more = hosts
+    further = {"additional_addresses": [{"address": socket_address(host, port)} for host in more]} if more else {}
     return {
-        "name": f"{host}_{port}",
-        "address": socket_address(host, port),
+        "name": f"{first}_{port}",
+        "address": socket_address(first, port),
+        **further,
         "filter_chains": list(chains),
         "ignore_global_conn_limit": True,
         "bypass_overload_manager": True,
     }
 
 
-def _secured(host: str, port: int, manager: Json) -> Json:
+def _secured(hosts: Sequence[str], port: int, manager: Json) -> Json:
     """Return a listener that asks for a certificate of the mesh."""
     context = {
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
@@ -68,7 +72,7 @@ def _secured(host: str, port: int, manager: Json) -> Json:
     }
     inspector = f"{_FILTERS}.listener.tls_inspector.v3.TlsInspector"
     return {
-        **_listener(host, port, [chain]),
+        **_listener(hosts, port, [chain]),
         "listener_filters": [{"name": "envoy.filters.listener.tls_inspector", "typed_config": {"@type": inspector}}],
     }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from controlplane.agent.environment import StartError
 from controlplane.agent.node import PROMETHEUS_PORT, STATUS_PORT
-from controlplane.agent.options import Options
+from controlplane.agent.options import EVERYWHERE, LOOPBACK, Options
 
 WORKLOAD_SOCKETS = Path("./var/run/secrets/workload-spiffe-uds")
 FILE_SECRETS = Path("./var/run/secrets/credential-uds/files-socket")
@@ -17,10 +17,12 @@ CREDENTIALS = Path("./var/run/secrets/credential-uds/socket")
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """``loopback`` and ``everywhere`` are of the workload's family. A port of 0 means that there is none."""
+    """``families`` are the IP versions of Envoy's own listeners, the first is that of everything else.
 
-    loopback: str
-    everywhere: str
+    A port of 0 means that there is none.
+    """
+
+    families: tuple[int, ...]
     xds: Path
     secrets: Path
     bootstrap: Path
@@ -43,8 +45,7 @@ class Places:
             raise StartError(f"WORKLOAD_IDENTITY_SOCKET_FILE: {socket!r} must be a file's name, without a folder")
         local = config.metadata.get("METRICS_LOCALHOST_ACCESS_ONLY", "")
         return cls(
-            loopback=workload.loopback,
-            everywhere=workload.everywhere,
+            families=workload.families,
             xds=folder / "XDS",
             secrets=WORKLOAD_SOCKETS / socket,
             bootstrap=folder / "envoy-rev.json",
@@ -57,6 +58,21 @@ class Places:
             metrics_on_loopback=local == "true",
             host_ip=environment.text("HOST_IP"),
         )
+
+    @property
+    def loopback(self) -> str:
+        """The loopback address of the first family."""
+        return LOOPBACK[self.families[0]]
+
+    @property
+    def everywhere(self) -> tuple[str, ...]:
+        """The addresses that stand for all of each family."""
+        return tuple(EVERYWHERE[family] for family in self.families)
+
+    @property
+    def here(self) -> tuple[str, ...]:
+        """The loopback address of each family."""
+        return tuple(LOOPBACK[family] for family in self.families)
 
     @property
     def own_ports(self) -> frozenset[int]:
