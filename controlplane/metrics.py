@@ -194,6 +194,12 @@ CSR_UNAUTHENTICATED = _counter(
     "citadel_server_authentication_failure_count", "Requests for certificates of callers that were not identified."
 )
 CSR_SIGN_ERRORS = _counter("citadel_server_csr_sign_err_count", "Requests for certificates refused.", ["error"])
+CSR_PARSING_ERRORS = _counter(
+    "citadel_server_csr_parsing_err_count", "Requests for certificates that could not be read, or ask for too much."
+)
+CSR_NAME_ERRORS = _counter(
+    "citadel_server_id_extraction_err_count", "Requests for certificates with other names than their sender's."
+)
 CSR_SIGNED = _counter("citadel_server_success_cert_issuance_count", "Certificates signed.")
 VALIDATION_PASSED = _counter("galley_validation_passed", "Objects that the webhook allowed.", _RESOURCE)
 VALIDATION_FAILED = _counter(

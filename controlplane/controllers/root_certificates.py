@@ -45,15 +45,16 @@ class _Namespace:
 class RootCertificates:
     """Keeps the ConfigMap right in every namespace that ``selected`` accepts by name and labels.
 
-    ConfigMaps are owned by the namespace of the control plane, so that they go when it is removed; other data and
-    labels in them are left alone. Run it on the leader only. A namespace that refuses is tried again later and later;
-    others do not wait for it. ``signals`` is what an ``Operator`` needs.
+    ``name`` is that of the ConfigMap, where it is not the usual one. ConfigMaps are owned by the namespace of the
+    control plane, so that they go when it is removed; other data and labels in them are left alone. Run it on the
+    leader only. A namespace that refuses is tried again later and later; others do not wait for it. ``signals`` is what
+    an ``Operator`` needs.
     """
 
     name = CONFIG_MAP
     key = KEY
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is written, where, and when
         self,
         client: ApiClient,
         system_namespace: str,
@@ -61,7 +62,9 @@ class RootCertificates:
         selected: Callable[[Mapping[str, str]], bool] = lambda _labels: True,
         *,
         signals: Callable[[], None],
+        name: str = "",
     ) -> None:
+        self.name = name or self.name
         self._api = CoreV1Api(client)
         self._system_namespace = system_namespace
         self._bundle = bundle

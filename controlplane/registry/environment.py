@@ -30,10 +30,13 @@ SESSIONS = "PILOT_ENABLE_PERSISTENT_SESSION_FILTER"
 """Services may keep a client at one endpoint, by a cookie or a header that their labels name."""
 SIDECAR_TLS = "ENABLE_TLS_ON_SIDECAR_INGRESS"
 """The ``tls`` of a Sidecar's ``ingress`` has effect."""
+ANY_TRUST_DOMAIN = "PILOT_SKIP_VALIDATE_TRUST_DOMAIN"
+"""Callers may be of any trust domain, as long as a root of the mesh vouches for them."""
 TRACE_SAMPLING = "PILOT_TRACE_SAMPLING"
 """The percentage of requests that are traced where neither mesh nor proxy states one."""
 
 UNDERSTOOD = (
+    ANY_TRUST_DOMAIN,
     COMPLIANCE_POLICY,
     DUAL_STACK,
     EXTERNAL_BY_RULE,

@@ -12,6 +12,7 @@ from controlplane.apis.mesh import MeshConfig, TLSConfig
 from controlplane.engine.recording import query
 from controlplane.model import kinds
 from controlplane.model.objects import ObjectKey
+from controlplane.registry.environment import ANY_TRUST_DOMAIN, enabled
 from controlplane.registry.store import View
 
 SYSTEM_NAMESPACE = "istio-system"
@@ -61,7 +62,10 @@ def outbound_stat_name(view: View, _key: tuple[()]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PeerTls:
-    """What a caller inside the mesh has to show: TLS within these bounds, an identity of these trust domains."""
+    """What a caller inside the mesh has to show: TLS within these bounds, an identity of these trust domains.
+
+    Without any, one of whatever domain will do.
+    """
 
     bounds: TLSConfig | None
     domains: tuple[str, ...]
@@ -71,7 +75,7 @@ class PeerTls:
 def peer_tls(view: View, _key: tuple[()]) -> PeerTls:
     """Return what a caller inside the mesh has to show. Reference: MeshConfig.meshMTLS, trustDomain."""
     held = mesh_config(view)
-    return PeerTls(held.mesh_mtls, trust_domains(held))
+    return PeerTls(held.mesh_mtls, () if enabled(view, ANY_TRUST_DOMAIN) else trust_domains(held))
 
 
 def trust_domains(held: MeshConfig) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ from google.protobuf.message import DecodeError
 from controlplane.messages.istio_auth_pb2 import IstioCertificateRequest, IstioCertificateResponse
 from controlplane.security.authentication import Authenticator, Call, Caller
 from controlplane.security.observer import SecurityObserver
-from controlplane.security.refusal import CallRefused, Refusal
-from controlplane.security.signing import Signer, Wanted
+from controlplane.security.refusal import CallRefused, NamesRefused, Refusal
+from controlplane.security.signing import CSR_ERROR, Signer, Wanted
 
 log = structlog.get_logger(__name__)
 
@@ -57,8 +57,10 @@ class CertificateService:
         try:
             message = IstioCertificateRequest.FromString(request)
         except DecodeError as error:
+            self._observer.not_read()
             raise CallRefused(Refusal.INVALID, f"the request is not an IstioCertificateRequest: {error}") from error
         if message.metadata.fields[_IMPERSONATED].string_value:
+            self._observer.unauthenticated()
             raise CallRefused(
                 Refusal.UNAUTHENTICATED,
                 f"request impersonation authentication failure: {caller.identity} may not ask for somebody else",
@@ -70,12 +72,20 @@ class CertificateService:
             signer = message.metadata.fields[_SIGNER].string_value
             chain = await self._signer.chain(Wanted(message.csr, [str(caller.identity)], lifetime, signer))
         except CallRefused as refused:
-            self._observer.not_signed(str(refused).partition(")")[0].rpartition("(")[2])
+            self._refused(refused)
             log.warning("security.csr_refused", identity=str(caller.identity), peer=call.peer, reason=str(refused))
             raise
         self._observer.signed()
         log.info("security.certificate_signed", identity=str(caller.identity), by=caller.method.value, peer=call.peer)
         return IstioCertificateResponse(cert_chain=chain).SerializeToString()
+
+    def _refused(self, refused: CallRefused) -> None:
+        error = str(refused).partition(")")[0].rpartition("(")[2]
+        self._observer.not_signed(error)
+        if isinstance(refused, NamesRefused):
+            self._observer.not_its_own()
+        elif error == CSR_ERROR:
+            self._observer.not_read()
 
 
 def _seconds(number: int) -> timedelta:

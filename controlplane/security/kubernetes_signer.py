@@ -21,7 +21,7 @@ from controlplane.security.external_roots import ExternalRoots
 from controlplane.security.issuer import InvalidIssuerError
 from controlplane.security.refusal import Refusal
 from controlplane.security.signer_answer import Expected, checked_answer
-from controlplane.security.signing import Wanted, checked_lifetime, read_request, refused
+from controlplane.security.signing import CSR_ERROR, Wanted, checked_lifetime, names_refused, read_request, refused
 from controlplane.security.signing_requests import SigningRequest, SigningRequests
 from controlplane.security.sources import SourceUnavailableError
 
@@ -110,7 +110,7 @@ class KubernetesSigner:
         lifetimes = self._policy.lifetimes
         lifetime = checked_lifetime(wanted.lifetime, lifetimes.default, lifetimes.longest)
         csr, key = read_request(wanted.csr)
-        _check_request(csr, wanted.names)
+        check_request(csr, wanted.names)
         signer = self._policy.of(wanted.signer)
         expected = Expected(key, wanted.names, lifetimes.longest, self._roots.of(signer))
         answer = await self._requests.answer(SigningRequest(wanted.csr, signer, lifetime, "workload", *_APPROVED))
@@ -118,28 +118,28 @@ class KubernetesSigner:
         return (*(encode([each]) for each in certificates), self._roots.bundle)
 
 
-def _check_request(csr: x509.CertificateSigningRequest, names: Sequence[str]) -> None:
+def check_request(csr: x509.CertificateSigningRequest, names: Sequence[str]) -> None:
     """Refuse what asks for more than its sender is: the signer takes names and the rest from the request.
 
     Raises:
         CallRefused: other names, none at all, a subject, or extensions other than names.
     """
     if any(each.oid != NameOID.ORGANIZATION_NAME or each.value for each in csr.subject):
-        raise refused("CSR_ERROR", f"the request has a subject, {csr.subject.rfc4514_string()}, and must have none")
+        raise refused(CSR_ERROR, f"the request has a subject, {csr.subject.rfc4514_string()}, and must have none")
     try:
         requested = list(extensions(csr))
     except ValueError as error:
-        raise refused("CSR_ERROR", f"of the request, {error}") from error
+        raise refused(CSR_ERROR, f"of the request, {error}") from error
     stated: list[x509.GeneralName] = []
     for extension in requested:
         if not isinstance(extension.value, x509.SubjectAlternativeName):
-            raise refused("CSR_ERROR", f"the request is for {_name_of(extension.oid)}, and must be for names alone")
+            raise refused(CSR_ERROR, f"the request is for {_name_of(extension.oid)}, and must be for names alone")
         stated += extension.value
     if not stated:
-        raise refused("CSR_ERROR", f"the request has no names; it must have {', '.join(names)}")
+        raise names_refused(f"the request has no names; it must have {', '.join(names)}")
     is_uri = all(isinstance(each, x509.UniformResourceIdentifier) for each in stated)
     if not is_uri or sorted(str(each.value) for each in stated) != sorted(names):
-        raise refused("CSR_ERROR", f"the request has other names than its sender, which are {', '.join(names)}")
+        raise names_refused(f"the request has other names than its sender, which are {', '.join(names)}")
 
 
 def _name_of(oid: x509.ObjectIdentifier) -> str:

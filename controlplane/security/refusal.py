@@ -22,3 +22,7 @@ class CallRefused(Exception):  # noqa: N818 - it states what happened to the cal
     def __init__(self, kind: Refusal, reason: str) -> None:
         super().__init__(reason)
         self.kind = kind
+
+
+class NamesRefused(CallRefused):
+    """A request for a certificate has other names than its sender, or none where it must have them."""

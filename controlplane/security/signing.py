@@ -10,7 +10,10 @@ from cryptography import x509
 
 from controlplane.model.certificate_text import certified_key, request
 from controlplane.security.certificates import PublicKey, public_key
-from controlplane.security.refusal import CallRefused, Refusal
+from controlplane.security.refusal import CallRefused, NamesRefused, Refusal
+
+CSR_ERROR = "CSR_ERROR"
+"""What is wrong is the request itself."""
 
 
 class Wanted(NamedTuple):
@@ -38,7 +41,16 @@ class Signer(Protocol):
 
 def refused(what: str, reason: str, kind: Refusal = Refusal.INVALID) -> CallRefused:
     """Return a refusal in istiod's words: ``what`` is one of its kinds of errors, such as ``CSR_ERROR``."""
-    return CallRefused(kind, f"CSR signing error ({what}): {reason}")
+    return CallRefused(kind, _sentence(what, reason))
+
+
+def names_refused(reason: str) -> NamesRefused:
+    """Return the refusal of a request for its names."""
+    return NamesRefused(Refusal.INVALID, _sentence(CSR_ERROR, reason))
+
+
+def _sentence(what: str, reason: str) -> str:
+    return f"CSR signing error ({what}): {reason}"
 
 
 def checked_lifetime(wanted: timedelta | None, default: timedelta, longest: timedelta) -> timedelta:
@@ -63,7 +75,7 @@ def read_request(csr_pem: str) -> tuple[x509.CertificateSigningRequest, PublicKe
         csr, signed = request(csr_pem.encode())
         key = public_key(certified_key(csr))
     except ValueError as error:
-        raise refused("CSR_ERROR", str(error)) from error
+        raise refused(CSR_ERROR, str(error)) from error
     if not signed:
-        raise refused("CSR_ERROR", "the request is not signed with its own key")
+        raise refused(CSR_ERROR, "the request is not signed with its own key")
     return csr, key

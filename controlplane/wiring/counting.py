@@ -78,6 +78,14 @@ class CountCertificates(SecurityObserver):
         """Count a refusal."""
         metrics.CSR_SIGN_ERRORS.labels(error).inc()
 
+    def not_read(self) -> None:
+        """Count a request that is none."""
+        metrics.CSR_PARSING_ERRORS.inc()
+
+    def not_its_own(self) -> None:
+        """Count a request for somebody else's names."""
+        metrics.CSR_NAME_ERRORS.inc()
+
     def signed(self) -> None:
         """Count a certificate."""
         metrics.CSR_SIGNED.inc()

@@ -67,6 +67,8 @@ log = structlog.get_logger(__name__)
 
 _HANDS_REVOKED_ON = "PILOT_ENABLE_CA_CRL"
 """istiod's variable: lists of revoked certificates are put into each namespace, unless it is false."""
+_ROOTS_NAME, _REVOKED_NAME = "PILOT_CA_CERT_CONFIGMAP", "PILOT_CRL_CONFIGMAP"
+"""istiod's variables for the names of both ConfigMaps."""
 _LARGEST_CSR = 32 << 10  # bytes; nobody is known yet who sends one
 
 
@@ -247,11 +249,21 @@ class Trust:
             keep_all,
         )
 
-        wanted: list[tuple[type[RootCertificates], Callable[[], str]]] = [(RootCertificates, lambda: self.bundle)]
+        wanted: list[tuple[type[RootCertificates], Callable[[], str], str]] = [
+            (RootCertificates, lambda: self.bundle, _ROOTS_NAME)
+        ]
         if not is_false(os.environ.get(_HANDS_REVOKED_ON, "")):
-            wanted.append((RevokedCertificates, lambda: authority.revoked))
+            wanted.append((RevokedCertificates, lambda: authority.revoked, _REVOKED_NAME))
         self._published = tuple(
-            kind(client, SYSTEM_NAMESPACE, text, self._discovered, signals=self._signals) for kind, text in wanted
+            kind(
+                client,
+                SYSTEM_NAMESPACE,
+                text,
+                self._discovered,
+                signals=self._signals,
+                name=os.environ.get(variable, ""),
+            )
+            for kind, text, variable in wanted
         )
         self.lead("root certificates", ROOT_CERTIFICATES, partial(keep_all, self._published))
 

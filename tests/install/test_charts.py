@@ -13,6 +13,9 @@ import pytest
 import yaml
 
 from controlplane.apis.crds.definitions import definitions
+from controlplane.injector.injected import injected
+from controlplane.injector.settings import Settings
+from controlplane.injector.values import Values
 from controlplane.injector.webhooks import Injector, webhook_configuration
 from controlplane.install.chart import Release, chart
 from controlplane.install.errors import RefusedInputError
@@ -87,6 +90,10 @@ ISTIOD = {
     "nothing optional": {
         "autoscaleMin": 1,
         "global": {"networkPolicy": {"enabled": False}, "configValidation": False, "operatorManageWebhooks": True},
+    },
+    "other ConfigMaps": {
+        "pilot": {"env": {"PILOT_CRL_CONFIGMAP": "mesh-revoked"}},
+        "global": {"trustBundleName": "mesh-roots"},
     },
     "a default taken away": {"resources": {"limits": None}, "traceSampling": 100},
 }
@@ -249,6 +256,31 @@ def test_webhooks_select_what_the_injector_says(revision: str, *, automatic: boo
         actual = made["MutatingWebhookConfiguration", expected["metadata"]["name"]]
         assert actual["webhooks"] == expected["webhooks"]
         assert actual["metadata"]["labels"].items() >= expected["metadata"]["labels"].items()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, ["istio-ca-root-cert", "istio-ca-crl"]),
+        (ISTIOD["other ConfigMaps"], ["mesh-roots", "mesh-revoked"]),
+        ({"pilot": {"env": {"PILOT_CA_CERT_CONFIGMAP": "own"}}}, ["own", "istio-ca-crl"]),
+    ],
+)
+def test_the_names_of_roots_are_the_same_everywhere(values: dict[str, Any], expected: list[str]) -> None:
+    """What the control plane may write, what it is told to write, and what pods mount."""
+    made = by_us("istiod", values, "istiod")
+    rules = [each for obj in made.values() if obj["kind"] == "ClusterRole" for each in obj["rules"]]
+    assert [
+        each["resourceNames"] for each in rules if "configmaps" in each["resources"] and "resourceNames" in each
+    ] == [expected]
+    (container,) = made["Deployment", "istiod"]["spec"]["template"]["spec"]["containers"]
+    said = {each["name"]: each.get("value") for each in container["env"]}
+    told = [said.get("PILOT_CA_CERT_CONFIGMAP", "istio-ca-root-cert"), said.get("PILOT_CRL_CONFIGMAP", "istio-ca-crl")]
+    assert told == expected
+    settings = Settings(values=Values(made["ConfigMap", "istio-sidecar-injector"]["data"]["values"]))
+    pod = injected({"metadata": {"name": "web"}, "spec": {"containers": [{"name": "app"}]}}, settings)
+    mounted = {each["name"]: each.get("configMap", {}).get("name") for each in pod["spec"]["volumes"]}
+    assert [mounted["istiod-ca-cert"], mounted["istio-ca-crl"]] == expected
 
 
 def test_tools_of_istio_find_the_image_of_proxies() -> None:

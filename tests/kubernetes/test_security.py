@@ -414,12 +414,12 @@ async def test_lists_of_revoked_certificates_are_in_each_namespace_while_there_a
         return sorted(
             f"{each['metadata']['namespace']}: {each['data']['ca-crl.pem']}"
             for each in found
-            if each["metadata"]["name"] == "istio-ca-crl" and each["metadata"]["namespace"] in {"shop", "istio-system"}
+            if each["metadata"]["name"] == "revoked" and each["metadata"]["namespace"] in {"shop", "istio-system"}
         )
 
     async with api(cluster) as made:
         roots = RootCertificates(made, "istio-system", lambda: "roots", signals=no_signals)
-        revoked = RevokedCertificates(made, "istio-system", lambda: lists[0], signals=no_signals)
+        revoked = RevokedCertificates(made, "istio-system", lambda: lists[0], signals=no_signals, name="revoked")
         task = asyncio.create_task(keep_all((roots, revoked)))
         await until(lambda: bundle_in(cluster, "shop") == "roots")
         assert shown() == []

@@ -169,6 +169,22 @@ def test_a_policy_for_cryptography_bounds_every_side(policy: str) -> None:
     assert (asked[0], asked[3]) == usual
 
 
+@pytest.mark.parametrize(
+    ("value", "domains"), [("", ["spiffe://cluster.local/"]), ("true", []), ("x", ["spiffe://cluster.local/"])]
+)
+def test_callers_of_any_trust_domain(value: str, domains: list[str]) -> None:
+    own = World(WEB, {environment.ANY_TRUST_DOMAIN: value}).listeners(sidecar(labels={"app": "web"}))["virtualInbound"]
+    asked = [
+        DownstreamTlsContext.FromString(chain.transport_socket.typed_config.value).common_tls_context
+        for chain in own.filter_chains
+        if chain.transport_socket.name
+    ]
+    assert asked
+    for each in asked:
+        checked = each.combined_validation_context.default_validation_context.match_subject_alt_names
+        assert [name.prefix for name in checked] == domains
+
+
 @pytest.mark.parametrize("name", environment.UNDERSTOOD)
 def test_it_is_documented(name: str) -> None:
     assert f"`{name}`" in DEPLOY

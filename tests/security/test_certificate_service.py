@@ -14,15 +14,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from google.protobuf.struct_pb2 import Struct
 
+from controlplane import metrics
 from controlplane.messages.istio_auth_pb2 import IstioCertificateRequest
 from controlplane.security.authentication import Authenticator, TrustDomains
 from controlplane.security.ca import Authority, Lifetimes
 from controlplane.security.certificate_service import CertificateService
 from controlplane.security.issuer import Issuer
+from controlplane.security.kubernetes_signer import check_request
 from controlplane.security.observer import SecurityObserver
 from controlplane.security.refusal import CallRefused, Refusal
 from controlplane.security.serving import ServingTls, SignedHere, serving_names
+from controlplane.security.signing import Wanted, read_request
 from controlplane.security.tokens import TokenUser
+from controlplane.wiring.counting import CountCertificates
 from tests.security.authorities import cacerts, csr, key_pem, of_version_6, repeating, root
 from tests.security.wire import SecurePort, create_certificate
 
@@ -60,6 +64,12 @@ class Counting(SecurityObserver):
 
     def not_signed(self, error: str) -> None:
         self.heard.append(error)
+
+    def not_read(self) -> None:
+        self.heard.append("not read")
+
+    def not_its_own(self) -> None:
+        self.heard.append("not its own")
 
     def signed(self) -> None:
         self.heard.append("signed")
@@ -184,19 +194,21 @@ async def test_tls_refuses_a_certificate_of_a_stranger(port: int, authority: Aut
 @pytest.mark.parametrize(
     ("request_", "status", "reason", "heard"),
     [
-        pytest.param(IstioCertificateRequest(csr="x"), "INVALID_ARGUMENT", "CSR_ERROR", "CSR_ERROR", id="csr"),
+        pytest.param(
+            IstioCertificateRequest(csr="x"), "INVALID_ARGUMENT", "CSR_ERROR", ["CSR_ERROR", "not read"], id="csr"
+        ),
         pytest.param(
             IstioCertificateRequest(csr=REQUEST.csr, validity_duration=91 * 86400),
             "INVALID_ARGUMENT",
             "TTL_ERROR",
-            "TTL_ERROR",
+            ["TTL_ERROR"],
             id="lifetime",
         ),
         pytest.param(
             IstioCertificateRequest(csr=REQUEST.csr, validity_duration=2**63 - 1),
             "INVALID_ARGUMENT",
             "TTL_ERROR",
-            "TTL_ERROR",
+            ["TTL_ERROR"],
             id="for-ever",
         ),
     ],
@@ -208,21 +220,22 @@ async def test_what_is_not_signed(
     request_: IstioCertificateRequest,
     status: str,
     reason: str,
-    heard: str,
+    heard: list[str],
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError, match=reason) as refused:
         await create_certificate(port, request_, authority.bundle, {"authorization": "Bearer cart"})
     assert refused.value.code().name == status
-    assert observer.heard == ["requested", heard]
+    assert observer.heard == ["requested", *heard]
 
 
-async def test_nobody_may_ask_for_somebody_else(port: int, authority: Authority) -> None:
+async def test_nobody_may_ask_for_somebody_else(port: int, authority: Authority, observer: Counting) -> None:
     metadata = Struct()
     metadata.update({"ImpersonatedIdentity": "spiffe://cluster.local/ns/bank/sa/vault", "CertSigner": ""})
     request = IstioCertificateRequest(csr=REQUEST.csr, metadata=metadata)
     with pytest.raises(grpc.aio.AioRpcError, match="request impersonation authentication failure") as refused:
         await create_certificate(port, request, authority.bundle, {"authorization": "Bearer cart"})
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert observer.heard == ["requested", "unauthenticated"]
 
 
 async def test_the_service_is_known_by_istiods_names(port: int, authority: Authority) -> None:
@@ -237,7 +250,7 @@ async def test_the_service_is_known_by_istiods_names(port: int, authority: Autho
 class Shown:
     """A call over a connection on which TLS has verified a certificate."""
 
-    peer_certificate: bytes
+    peer_certificate: bytes | None
     metadata: Mapping[str, str]
     peer: str = "127.0.0.1:1"
 
@@ -255,3 +268,41 @@ async def test_a_certificate_that_cannot_be_read_proves_nothing_and_a_token_besi
     assert str(caller.identity) == CART
     with pytest.raises(CallRefused, match=reason):
         await authenticator.authenticate(Shown(certificate, {}))
+
+
+class Strict:
+    """A signer that takes names from requests, as Kubernetes' do."""
+
+    async def chain(self, wanted: Wanted) -> tuple[str, ...]:
+        check_request(read_request(wanted.csr)[0], wanted.names)
+        return ("chain",)
+
+
+@pytest.mark.parametrize(
+    ("body", "counted"),
+    [
+        pytest.param(b"\xff", [1, 0, 0], id="no-message"),
+        pytest.param(IstioCertificateRequest(csr="x").SerializeToString(), [1, 0, 1], id="no-request"),
+        pytest.param(REQUEST.SerializeToString(), [0, 1, 1], id="no-names"),
+        pytest.param(
+            IstioCertificateRequest(csr=csr(KEY, x509.UniformResourceIdentifier(f"{CART}2"))).SerializeToString(),
+            [0, 1, 1],
+            id="somebody-elses-names",
+        ),
+    ],
+)
+async def test_what_is_wrong_with_requests_is_counted_as_istiod_does(body: bytes, counted: list[int]) -> None:
+    """By the reason: it cannot be read, or it has other names than its sender; either is a refusal too."""
+
+    def counts() -> list[float]:
+        names = ("csr_parsing_err_count", "id_extraction_err_count")
+        values = [metrics.REGISTRY.get_sample_value(f"citadel_server_{name}_total") or 0.0 for name in names]
+        errors = metrics.REGISTRY.get_sample_value("citadel_server_csr_sign_err_count_total", {"error": "CSR_ERROR"})
+        return [*values, errors or 0.0]
+
+    authenticator = Authenticator(lambda: DOMAINS, Tokens(), ["Kubernetes"])
+    service = CertificateService(authenticator, Strict(), CountCertificates())
+    before = counts()
+    with pytest.raises(CallRefused):
+        await service.create_certificate(body, Shown(None, {"authorization": "Bearer cart"}))
+    assert [after - earlier for after, earlier in zip(counts(), before, strict=True)] == counted

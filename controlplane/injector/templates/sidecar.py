@@ -256,7 +256,7 @@ def _volumes(data: TemplateData) -> list[Json]:
     ]
     if volumes.is_from_control_plane(data):
         found.append(volumes.roots(data))
-    found.append(volume("istio-ca-crl", {"configMap": {"name": "istio-ca-crl", "optional": True}}))
+    found.append(volumes.revoked(data))
     if volumes.is_mounting_certificates(data):
         found.append(volumes.certificates(data))
     found += _user_items(data, _VOLUMES)

@@ -52,8 +52,14 @@ def roots(data: TemplateData) -> Json:
     if data.values.get("pilot.env.ENABLE_CLUSTER_TRUST_BUNDLE_API") is True:
         bundle = {"name": "istio.io:istiod-ca:root-cert", "path": "root-cert.pem"}
         return volume("istiod-ca-cert", {"projected": {"sources": [{"clusterTrustBundle": bundle}]}})
-    name = data.values.text("global.trustBundleName") or "istio-ca-root-cert"
-    return volume("istiod-ca-cert", {"configMap": {"name": name}})
+    stated = data.values.text("global.trustBundleName") or data.values.text("pilot.env.PILOT_CA_CERT_CONFIGMAP")
+    return volume("istiod-ca-cert", {"configMap": {"name": stated or "istio-ca-root-cert"}})
+
+
+def revoked(data: TemplateData) -> Json:
+    """Return the volume with the lists of revoked certificates, which need not be there."""
+    name = data.values.text("pilot.env.PILOT_CRL_CONFIGMAP") or "istio-ca-crl"
+    return volume("istio-ca-crl", {"configMap": {"name": name, "optional": True}})
 
 
 def is_mounting_certificates(data: TemplateData) -> bool:
