@@ -1,7 +1,8 @@
 """What the metadata server of a cloud says of the machine: where it is, and what it is called there.
 
 It is asked once, when the agent starts, and only where ``CLOUD_PLATFORM`` names the cloud: elsewhere nobody answers,
-and each start would wait for that. What may go wrong is said in the log; the agent then starts without.
+and each start would wait for that. What may go wrong is said in the log; the agent then starts without. What
+``GCP_METADATA`` says of a machine of Google's counts before its server, and without one.
 
 References: EC2 "Instance identity documents" (IMDSv2), Google Cloud "VM metadata", Azure "Instance Metadata Service".
 """
@@ -25,6 +26,7 @@ from controlplane.model.proxy import Locality
 
 CLOUD = "CLOUD_PLATFORM"
 ADDRESS = "CLOUD_METADATA_ADDRESS"
+_STATED = "GCP_METADATA"
 _USUAL_ADDRESS = "169.254.169.254:80"
 _TIMEOUT = timedelta(seconds=5)
 _LARGEST = 1 << 20
@@ -39,6 +41,7 @@ _OF_GOOGLE: Mapping[str, str] = {
     "gcp_gce_instance_template": "instance/attributes/instance-template",
     "gcp_gce_instance_created_by": "instance/attributes/created-by",
 }
+_STATED_NAMES = ("gcp_project", "gcp_project_number", "gcp_gke_cluster_name", "gcp_location")
 _LOCATION, _OF_CLUSTER, _OF_INSTANCE = "gcp_location", "instance/attributes/cluster-location", "instance/zone"
 
 log = structlog.get_logger(__name__)
@@ -46,9 +49,9 @@ log = structlog.get_logger(__name__)
 
 async def machine(environment: Environment) -> Machine:
     """Ask the cloud that was named, if one was. Raises ``StartError`` for one that is not known."""
-    cloud = environment.text(CLOUD, "none").lower()
+    cloud, stated = environment.text(CLOUD, "none").lower(), _stated(environment)
     if cloud == "none":
-        return Machine()
+        return _google(stated) if stated else Machine()
     if cloud not in _CLOUDS:
         raise StartError(f"{CLOUD}: {cloud!r} is not known; there are {', '.join(_CLOUDS)} and none")
     try:
@@ -61,8 +64,35 @@ async def machine(environment: Environment) -> Machine:
     except (NoAnswerError, UnreadableError, TimeoutError) as error:
         reason = str(error) or f"{where} did not answer in time"
         log.warning("agent.cloud_unknown", cloud=cloud, address=str(where), reason=reason)
-        return Machine()
+        return _google(stated) if cloud == "gcp" else Machine()
+    if cloud == "gcp" and stated:
+        return _google({**found.metadata, **stated})
     return Machine({name: text for name, text in found.metadata.items() if text}, found.locality)
+
+
+def _stated(environment: Environment) -> dict[str, str]:
+    """Return what ``GCP_METADATA`` says; what is not of its form says nothing, and that is logged."""
+    text = environment.text(_STATED)
+    parts = text.split("|")
+    if text and len(parts) != len(_STATED_NAMES):
+        reason = f"{_STATED} must be PROJECT|NUMBER|CLUSTER|LOCATION, not {text!r}"
+        log.warning("agent.cloud_unknown", cloud="gcp", address="", reason=reason)
+        return {}
+    return {name: part for name, part in zip(_STATED_NAMES, parts, strict=False) if part}
+
+
+def _google(said: Mapping[str, str]) -> Machine:
+    """Return a machine of Google's of which this is known; the location may be a zone, or a region alone."""
+    metadata = {name: text for name, text in said.items() if text}
+    location = metadata.get(_LOCATION, "")
+    parts = location.split("-")
+    zone = location if len(parts) == _ZONE_PARTS else ""
+    names = ("gcp_project", _LOCATION, "gcp_gke_cluster_name")
+    project, location, cluster = (metadata.get(name, "") for name in names)
+    if project and location and cluster:
+        path = f"projects/{project}/locations/{location}/clusters/{cluster}"
+        metadata["gcp_gke_cluster_url"] = f"https://container.googleapis.com/v1/{path}"
+    return Machine(metadata, Locality("-".join(parts[:2]), zone))
 
 
 async def _of_amazon(where: TcpAddress) -> Machine:
@@ -88,14 +118,7 @@ async def _of_google(where: TcpAddress) -> Machine:
         *map(read, (_OF_CLUSTER, _OF_INSTANCE, *_OF_GOOGLE.values()))
     )
     location = of_cluster or of_instance.rpartition("/")[2]  # projects/NUMBER/zones/ZONE
-    parts = location.split("-")
-    zone = location if len(parts) == _ZONE_PARTS else ""
-    metadata = dict(zip(_OF_GOOGLE, texts, strict=True)) | {_LOCATION: location}
-    project, cluster = metadata["gcp_project"], metadata["gcp_gke_cluster_name"]
-    if project and location and cluster:
-        path = f"projects/{project}/locations/{location}/clusters/{cluster}"
-        metadata["gcp_gke_cluster_url"] = f"https://container.googleapis.com/v1/{path}"
-    return Machine(metadata, Locality("-".join(parts[:2]), zone))
+    return _google(dict(zip(_OF_GOOGLE, texts, strict=True)) | {_LOCATION: location})
 
 
 async def _of_azure(where: TcpAddress) -> Machine:

@@ -24,7 +24,7 @@ from controlplane.agent.node import MODULES, dns_is_captured
 from controlplane.agent.options import Options
 from controlplane.agent.output_certificates import OutputCertificates
 from controlplane.agent.sds import SecretServer
-from controlplane.agent.secrets import Secrets
+from controlplane.agent.secrets import QUIET_SECONDS, Secrets
 from controlplane.agent.status.pages import Pages
 from controlplane.agent.wasm.fetching import Fetcher, Rules
 from controlplane.agent.wasm.modules import FOLDER, Modules
@@ -151,9 +151,10 @@ class Parts:
 def _secrets(options: Options, source: Source) -> Secrets:
     if options.config.mapping("privateKeyProvider"):
         log.warning("agent.private_key_provider_ignored", reason="keys are handed to Envoy as they are")
+    quiet = options.environment.duration("FILE_DEBOUNCE_DURATION", timedelta(seconds=QUIET_SECONDS)).total_seconds()
     if isinstance(source, FromFiles):
-        return Secrets(pair=source.pair, root=source.root, crl=revoked(options))
-    return Secrets(crl=revoked(options))
+        return Secrets(pair=source.pair, root=source.root, crl=revoked(options), quiet=quiet)
+    return Secrets(crl=revoked(options), quiet=quiet)
 
 
 def make_way(path: Path, mode: int) -> None:

@@ -34,6 +34,8 @@ CERTIFICATE = "default"
 ROOT = "ROOTCA"
 LOOK_AGAIN_SECONDS = 1.0
 LOOK_AT_REVOKED_SECONDS = 30.0
+QUIET_SECONDS = 0.1
+_MOST_WAITS = 20  # for files that somebody writes again and again
 
 log = structlog.get_logger(__name__)
 
@@ -42,9 +44,10 @@ class Secrets:
     """The secrets of one workload. ``crl`` is where revoked certificates are listed, which goes with all roots.
 
     ``pair`` and ``root`` are files that hold the workload's own certificate and roots instead of an authority's answer.
+    Files that change are read once none has for ``quiet`` seconds: a chain and its key are written one after the other.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - where secrets come from, and how often that is looked at
         self,
         identity: WorkloadIdentity | None = None,
         *,
@@ -52,7 +55,9 @@ class Secrets:
         root: RootFile | None = None,
         crl: Path | None = None,
         look_at_revoked: float = LOOK_AT_REVOKED_SECONDS,
+        quiet: float = QUIET_SECONDS,
     ) -> None:
+        self._quiet = quiet
         self._look_at_revoked = look_at_revoked
         self._identity = identity
         self._pair = pair
@@ -116,11 +121,23 @@ class Secrets:
         while True:
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
             if any(self._changed(name) for name in self._read):
+                await self._settled()
                 self._tell()
 
+    async def _settled(self) -> None:
+        """Wait until nobody writes the files any more, but not for ever."""
+        for _ in range(_MOST_WAITS):
+            before = [self._state(name) for name in self._read]
+            await asyncio.sleep(self._quiet)
+            if before == [self._state(name) for name in self._read]:
+                return
+
     def _changed(self, name: str) -> bool:
+        return self._state(name) not in {None, self._read[name][0]}
+
+    def _state(self, name: str) -> Signature | None:
         files = self._files(name)
-        return files is not None and signature(files) != self._read[name][0]
+        return signature(files) if files is not None else None
 
     def _files(self, name: str) -> Files | None:
         if self._root is not None and name == ROOT:

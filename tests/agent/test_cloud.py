@@ -144,6 +144,40 @@ async def test_nobody_is_asked_unless_a_cloud_is_named() -> None:
         await asked("aws", "x")
 
 
+STATED = "my-project|1234|one|us-central1"
+OF_STATED = {
+    "gcp_project": "my-project",
+    "gcp_project_number": "1234",
+    "gcp_gke_cluster_name": "one",
+    "gcp_location": "us-central1",
+    "gcp_gke_cluster_url": "https://container.googleapis.com/v1/projects/my-project/locations/us-central1/clusters/one",
+}
+
+
+async def test_a_machine_of_googles_may_be_stated() -> None:
+    """``GCP_METADATA`` alone asks nobody; with the server it wins, and the server says the rest, if it is there."""
+    stated = {"GCP_METADATA": STATED}
+    assert await machine(Environment(stated)) == Machine(OF_STATED, Locality("us-central1"))
+    named = {**stated, "CLOUD_PLATFORM": "gcp", "CLOUD_METADATA_ADDRESS": "127.0.0.1:1"}
+    assert await machine(Environment(named)) == Machine(OF_STATED, Locality("us-central1"))
+    async with metadata_server() as address:
+        both = await machine(Environment({**named, "CLOUD_METADATA_ADDRESS": address}))
+        rest = {"gcp_gce_instance": "vm-1", "gcp_gce_instance_id": "77"}
+        assert both == Machine(OF_STATED | rest, Locality("us-central1"))
+        some = await machine(Environment({**named, "CLOUD_METADATA_ADDRESS": address, "GCP_METADATA": "p|||"}))
+    assert (some.metadata["gcp_project"], some.metadata["gcp_project_number"]) == ("p", "1234")
+    assert some.locality == Locality("us-central1", "us-central1-a")
+    zone = await machine(Environment({"GCP_METADATA": "p|1|c|europe-west1-b"}))
+    assert zone.locality == Locality("europe-west1", "europe-west1-b")
+
+
+@pytest.mark.parametrize("text", ["my-project", "a|b|c|d|e"])
+async def test_a_statement_of_another_form_is_passed_over(text: str) -> None:
+    with capture_logs() as logs:
+        assert await machine(Environment({"GCP_METADATA": text})) == Machine()
+    assert [each["event"] for each in logs] == ["agent.cloud_unknown"]
+
+
 def test_labels_come_before_what_the_cloud_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     found = Machine({"aws_region": "us-west-2"}, Locality("us-west-2", "us-west-2b"))

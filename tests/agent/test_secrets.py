@@ -23,6 +23,7 @@ from controlplane.agent.workload_certificate import RenewalPolicy
 from controlplane.analysis.credentials import why_unusable
 from controlplane.model.credentials import UnusableError, trusted_roots
 from samples.authority import LocalAuthority, spiffe_id
+from tests.compiler import virtual
 from tests.feature.key_pairs import Issuer
 from tests.patience import patience
 
@@ -106,6 +107,43 @@ def test_files_by_name(tmp_path: Path) -> None:
     root.write_bytes(garbage)
     assert trusted(secrets, trust) == OTHER.root_certificate
     assert trusted(secrets, "file-root:system").count(b"BEGIN") > 10
+
+
+def test_files_are_read_once_all_of_them_are_written(tmp_path: Path) -> None:
+    """A chain and its key change one after the other: in between, nothing is read, told or complained of."""
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    chain.write_bytes(WEB.certificate_chain)
+    key.write_bytes(WEB.private_key)
+    name = f"file-cert:{chain}~{key}"
+    told: list[bytes] = []
+
+    async def changing() -> None:
+        secrets = Secrets(quiet=5.0)
+
+        def tell() -> None:
+            found = secrets.find(name)
+            assert found is not None
+            told.append(found.tls_certificate.certificate_chain.inline_bytes)
+
+        assert secrets.find(name) is not None
+        secrets.listen(tell)
+        watching = asyncio.create_task(secrets.watch())
+        await asyncio.sleep(1.5)
+        replaced(chain, LATER.certificate_chain)
+        await asyncio.sleep(4)
+        replaced(key, LATER.private_key)
+        await asyncio.sleep(20)
+        assert told == [LATER.certificate_chain]
+        for number in range(300):  # somebody writes for ever: it is read all the same
+            replaced(chain, (WEB, LATER)[number % 2].certificate_chain)
+            await asyncio.sleep(1)
+        assert len(told) > 1
+        watching.cancel()
+
+    with capture_logs() as logs:
+        virtual.run(changing())
+    said = [each["event"] for each in logs]
+    assert said.count("agent.file_unusable") <= len(told) - 1
 
 
 async def test_revoked_certificates_go_with_every_set_of_roots(tmp_path: Path) -> None:

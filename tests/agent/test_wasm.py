@@ -13,6 +13,7 @@ import tarfile
 import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -566,7 +567,34 @@ async def test_what_cannot_be_read_is_refused(world: World) -> None:
         await rewrite(response(broken), world.modules)
 
 
-def test_a_module_larger_than_any_should_be_is_not_unpacked_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "_LARGEST", 1 << 20)
-    with pytest.raises(FetchError, match="more than 1 MiB"):
-        archives.unpacked(gzip.compress(b"\0asm" + bytes(1 << 20)))
+@pytest.mark.parametrize(
+    "body",
+    [MODULE, layer({"plugin.wasm": MODULE}, compress=False), layer({"plugin.wasm": MODULE})],
+    ids=["bare", "archive", "packed"],
+)
+async def test_the_largest_module_is_stated(tmp_path: Path, body: bytes) -> None:
+    """``ISTIO_WASM_MAX_BINARY_SIZE_BYTES`` is about the module, not about what it comes in; an image's counts too."""
+    for largest in (len(MODULE), len(MODULE) - 1):
+        rules = replace(QUICK, largest=largest)
+        limited = World(tmp_path / str(largest))
+        limited.modules = Modules(limited.folder, Fetcher(rules), timedelta(hours=24), lambda: 0.0)
+        async with serving(limited):
+            limited.image("v1", body)
+            if largest == len(MODULE):
+                assert await limited.got(limited.oci(":v1")) == MODULE
+            else:
+                with pytest.raises(FetchError, match=f"has more than {largest:,} bytes"):
+                    await limited.got(limited.oci(":v1"))
+
+
+def test_a_limit_that_is_none() -> None:
+    assert Rules.of(Environment({"ISTIO_WASM_MAX_BINARY_SIZE_BYTES": "77"})).largest == 77
+    assert Rules.of(Environment({})).largest == 256 << 20
+    for text in ("0", "-1", "1MB"):
+        with pytest.raises(StartError, match="ISTIO_WASM_MAX_BINARY_SIZE_BYTES"):
+            Rules.of(Environment({"ISTIO_WASM_MAX_BINARY_SIZE_BYTES": text}))
+
+
+def test_a_module_larger_than_any_should_be_is_not_unpacked_whole() -> None:
+    with pytest.raises(FetchError, match="more than 1,048,576 bytes"):
+        archives.unpacked(gzip.compress(b"\0asm" + bytes(1 << 20)), 1 << 20)

@@ -21,7 +21,11 @@ from controlplane.surroundings import METADATA, Network, is_among, is_own, reach
 _PORTS = {"http": 80, "https": 443}
 _REDIRECTED = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTIONS = 5
-_LARGEST = 256 << 20
+LARGEST = 256 << 20
+"""Bytes of a module, where nothing else is said."""
+AROUND = 1 << 20
+"""Bytes of what a module comes in, beside it, and of what leads to it."""
+_LARGEST_VARIABLE = "ISTIO_WASM_MAX_BINARY_SIZE_BYTES"
 
 
 class FetchError(Exception):
@@ -33,7 +37,7 @@ class Rules:
     """How servers are asked. ``insecure`` are hosts whose certificates are not verified, ``*`` all.
 
     ``timeout`` is that of one attempt, ``attempts`` how many there are after the first. ``blocked`` are networks that
-    nobody is asked in, beside those that are link-local or a cloud's own.
+    nobody is asked in, beside those that are link-local or a cloud's own. ``largest`` are the bytes of a module.
     """
 
     timeout: timedelta = timedelta(seconds=15)
@@ -41,6 +45,7 @@ class Rules:
     insecure: frozenset[str] = frozenset()
     blocked: tuple[Network, ...] = ()
     first_pause: float = 0.5
+    largest: int = LARGEST
 
     @classmethod
     def of(cls, environment: Environment) -> Rules:
@@ -51,12 +56,21 @@ class Rules:
                 blocked.append(ipaddress.ip_network(text, strict=False))
             except ValueError:
                 raise StartError(f"BLOCKED_CIDRS_IN_WASM_FETCH: {text!r} is no network such as 10.0.0.0/8") from None
+        largest = environment.number(_LARGEST_VARIABLE, LARGEST)
+        if largest <= 0:
+            raise StartError(f"{_LARGEST_VARIABLE}: {largest} is not a number of bytes above 0")
         return cls(
             environment.duration("WASM_HTTP_REQUEST_TIMEOUT", timedelta(seconds=15)),
             environment.number("WASM_HTTP_REQUEST_MAX_RETRIES", 5),
             frozenset(_words(environment.text("WASM_INSECURE_REGISTRIES"))),
             tuple(blocked),
+            largest=largest,
         )
+
+    @property
+    def largest_answer(self) -> int:
+        """The bytes of an answer: a module, and what is around it."""
+        return self.largest + AROUND
 
     def is_insecure(self, host: str) -> bool:
         """Whether the certificate of a server (``host`` or ``host:port``) is not looked at."""
@@ -111,7 +125,7 @@ class Fetcher:
                 problem = str(error)
             else:
                 if reply.cut:
-                    raise FetchError(f"{url} has more than {_LARGEST >> 20} MiB")
+                    raise FetchError(f"{url} has more than {self.rules.largest_answer:,} bytes")
                 if reply.status < 500:  # noqa: PLR2004
                     return reply
                 problem = f"it was answered with {reply.status}"
@@ -152,7 +166,7 @@ class Fetcher:
         parts = split(url)
         sent = tuple({"Host": parts.netloc.rpartition("@")[2], "User-Agent": "controlplane-agent", **headers}.items())
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        request = Request(place, target, "GET", sent, self.rules.timeout, _LARGEST)
+        request = Request(place, target, "GET", sent, self.rules.timeout, self.rules.largest_answer)
         if parts.scheme == "https":
             request = replace(request, tls=self._tls(parts.netloc), server_name=parts.hostname)
         return await ask(request)

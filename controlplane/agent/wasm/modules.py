@@ -170,23 +170,27 @@ class Modules:
             known = self._held.get((wanted.name, checksum))
             if known is not None and known.path.exists():
                 return checksum, known.path.read_bytes()  # asked again, and still the same
-            return checksum, await self._beside(_from_layer, *await image.layer(manifest))
-        return await self._beside(_from_web, wanted, await self._fetcher.get(wanted.url))
+            return checksum, await self._beside(_from_layer, *await image.layer(manifest), self._largest)
+        return await self._beside(_from_web, wanted, await self._fetcher.get(wanted.url), self._largest)
+
+    @property
+    def _largest(self) -> int:
+        return self._fetcher.rules.largest
 
     async def _beside(self, work: Callable[..., Result], *given: object) -> Result:
         """Do what takes long in a thread: Envoy's streams go on. One at a time, for a module may be large."""
         return await asyncio.get_running_loop().run_in_executor(self._worker, work, *given)
 
 
-def _from_layer(digest: str, body: bytes) -> bytes:
+def _from_layer(digest: str, body: bytes, largest: int) -> bytes:
     verify(body, digest)
-    return unpacked(body)
+    return unpacked(body, largest)
 
 
-def _from_web(wanted: Wanted, body: bytes) -> tuple[str, bytes]:
+def _from_web(wanted: Wanted, body: bytes, largest: int) -> tuple[str, bytes]:
     checksum = hashlib.sha256(body).hexdigest()
     _compare(wanted, checksum)
-    return checksum, unpacked(body)
+    return checksum, unpacked(body, largest)
 
 
 def _compare(wanted: Wanted, checksum: str) -> None:
