@@ -40,6 +40,7 @@ from controlplane.agent.workload_health import HealthProbe, WorkloadHealth
 _NAMES = "/debug/ndsz"
 _METRICS = ("/metrics", "/stats/prometheus")
 _SIGNALLED = 128
+_HTTP2_PROBES, _KEPT_PROBES = "ISTIO_ENABLE_HTTP2_PROBING", "ENABLE_PROBE_KEEPALIVE_CONNECTIONS"
 _LEGACY_LOCALHOST = "REWRITE_PROBE_LEGACY_LOCALHOST_DESTINATION"
 
 log = structlog.get_logger(__name__)
@@ -84,6 +85,7 @@ class Agent:
                 bootstrap=self._grpc.problem,
                 name_table=(lambda: names() is not None) if names is not None else None,
             )
+            stack.callback(self._probes.close)
             await parts.serve_status(self._pages(readiness, envoy, names))
             await parts.serve_secrets(to_envoy=envoy is not None)
             proxy = await parts.serve_configuration(self._peer)
@@ -142,7 +144,14 @@ class Agent:
         environment, workload = self._options.environment, self._options.workload
         legacy = environment.flag(_LEGACY_LOCALHOST)
         host = workload.loopback if legacy else workload.ips[0]
-        return Probes(probes(environment), host, self._places.agent_port, from_loopback=not legacy)
+        return Probes(
+            probes(environment),
+            host,
+            self._places.agent_port,
+            from_loopback=not legacy,
+            http2=environment.flag(_HTTP2_PROBES, default=True),
+            keeps=environment.flag(_KEPT_PROBES),
+        )
 
     def _merged_metrics(self) -> MergedMetrics:
         environment, places = self._options.environment, self._places

@@ -45,13 +45,20 @@ class App:
 
     def __init__(self, answers: Mapping[str, tuple[int, str, dict[str, str]]]) -> None:
         self.answers = dict(answers)
+        self.connections: list[asyncio.Transport] = []  # of each request
         self.asked: list[web.BaseRequest] = []
         self.port = 0
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
         self.asked.append(request)
+        assert request.transport is not None
+        self.connections.append(request.transport)
         status, text, headers = self.answers.get(request.path, (404, "", {}))
         return web.Response(status=status, body=text.encode(), headers=headers)
+
+    def end_connections(self) -> None:
+        for each in self.connections:
+            each.abort()
 
 
 @asynccontextmanager
@@ -307,6 +314,31 @@ async def test_http_probes_go_on_to_the_application() -> None:
             unknown = await get(where, "/app-health/other/livez")
             assert (unknown.status, b"/app-health/other/livez" in unknown.body) == (400, True)
             assert (await get(where, "/elsewhere")).status == 404
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+async def test_a_connection_is_kept_for_the_next_probe_where_that_is_asked_for(keeps: bool) -> None:  # noqa: FBT001
+    """Also after a failure of the application; one that the application has ended is replaced."""
+    async with app(live=(200, "fine"), bad=(503, "bad"), end=(200, "", {"connection": "close"})) as one:
+        known = {
+            f"/app-health/{name}/livez": {"httpGet": {"port": one.port, "path": f"/{name}"}, "timeoutSeconds": 30}
+            for name in ("live", "bad", "end")
+        }
+        found = probes(Environment({"ISTIO_KUBE_APP_PROBERS": json.dumps(known)}))
+        prober = Probes(found, LOOPBACK, 15020, from_loopback=False, keeps=keeps)
+        live, bad, end = known
+        async with agent(Pages({}, prober.find)) as where:
+            for path, status in ((live, 200), (bad, 503), (live, 200), (end, 200), (live, 200)):
+                assert (await get(where, path)).status == status
+            if keeps:
+                one.end_connections()
+            assert (await get(where, live)).status == 200
+        prober.close()
+        connections = [id(each) for each in one.connections]
+        assert len(connections) == 6
+        first = connections[0]
+        assert (connections[:4] == [first] * 4) is keeps
+        assert len(set(connections)) == (3 if keeps else 6)
 
 
 async def test_a_probe_that_is_not_answered_fails() -> None:

@@ -1,8 +1,12 @@
-"""Asks one thing of one server over a connection of its own, which is closed afterwards."""
+"""Asks one thing of one server over a connection of its own, which is closed afterwards unless somebody keeps it.
+
+Over TLS whose context offers it, servers may choose HTTP/2.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +16,8 @@ import h11
 
 from controlplane.agent.addresses import TcpAddress
 
+HTTP2 = "h2"
+"""What a context of TLS offers for HTTP/2."""
 _AT_ONCE = 1 << 16
 Headers = Iterable[tuple[str, str]]
 
@@ -52,37 +58,100 @@ class Reply:
     url: str = ""
 
 
-async def ask(request: Request) -> Reply:
-    """Return the answer. Raises ``NoAnswerError``."""
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Kept:
+    """Connections of HTTP/1.1 that are kept for the next request to the same server, one for each."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[TcpAddress, bool, str | None], Connection] = {}
+
+    def take(self, request: Request) -> Connection | None:
+        """Return a connection that the server has not ended, which is no longer kept; ``None`` without one."""
+        found = self._held.pop(_server(request), None)
+        if found is not None and (found[0].at_eof() or found[1].is_closing()):
+            found[1].transport.abort()
+            return None
+        return found
+
+    def keep(self, request: Request, connection: Connection) -> None:
+        """Keep a connection; another one to the same server is closed."""
+        if (other := self._held.pop(_server(request), None)) is not None:
+            other[1].transport.abort()
+        self._held[_server(request)] = connection
+
+    def close(self) -> None:
+        """Close all of them."""
+        for _, writer in self._held.values():
+            writer.transport.abort()
+        self._held.clear()
+
+
+def _server(request: Request) -> tuple[TcpAddress, bool, str | None]:
+    return request.address, request.tls is not None, request.source
+
+
+async def ask(request: Request, kept: Kept | None = None) -> Reply:
+    """Return the answer, over a kept connection if there is one, and keep it again. Raises ``NoAnswerError``."""
     seconds = request.timeout.total_seconds() if request.timeout is not None else None
     try:
         async with asyncio.timeout(seconds):
-            return await _ask(request)
+            if kept is not None and (connection := kept.take(request)) is not None:
+                with contextlib.suppress(OSError, h11.RemoteProtocolError):  # the server has ended it meanwhile
+                    return await _over(connection, request, kept)
+            return await _over(await _connected(request), request, kept)
     except TimeoutError:
         raise NoAnswerError(f"{request.address} did not answer within {seconds:g} s") from None
     except (OSError, h11.RemoteProtocolError, ssl.SSLError) as error:
         raise NoAnswerError(f"{request.address}: {error}") from None
 
 
-async def _ask(request: Request) -> Reply:
-    reader, writer = await asyncio.open_connection(
+async def _connected(request: Request) -> Connection:
+    return await asyncio.open_connection(
         request.address.host,
         request.address.port,
         ssl=request.tls,
         server_hostname=(request.server_name or request.address.host) if request.tls is not None else None,
         local_addr=(request.source, 0) if request.source is not None else None,
     )
+
+
+async def _over(held: Connection, request: Request, kept: Kept | None) -> Reply:
+    reader, writer = held
+    done = False
     try:
+        tls: ssl.SSLObject | None = writer.get_extra_info("ssl_object")
+        if tls is not None and tls.selected_alpn_protocol() == HTTP2:
+            return await _by_http2(reader, writer, request)
         connection = h11.Connection(h11.CLIENT)
-        names = {name.lower() for name, _ in request.headers}
-        own = [("Host", str(request.address))] if "host" not in names else []
-        headers = [*own, *request.headers, ("Connection", "close")]
+        ends = [("Connection", "close")] if kept is None else []
+        headers = [*_host(request), *request.headers, *ends]
         writer.write(connection.send(h11.Request(method=request.method, target=request.target, headers=headers)) or b"")
         writer.write(connection.send(h11.EndOfMessage()) or b"")
         await writer.drain()
-        return await _reply(connection, reader, request.limit)
+        reply = await _reply(connection, reader, request.limit)
+        if kept is not None and connection.our_state is h11.DONE and connection.their_state is h11.DONE:
+            kept.keep(request, held)
+            done = True
+        return reply
     finally:
-        writer.transport.abort()
+        if not done:
+            writer.transport.abort()
+
+
+def _host(request: Request) -> list[tuple[str, str]]:
+    names = {name.lower() for name, _ in request.headers}
+    return [("Host", str(request.address))] if "host" not in names else []
+
+
+async def _by_http2(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: Request) -> Reply:
+    from controlplane.agent.http.http2 import asked  # noqa: PLC0415 - hardly any application speaks nothing else
+
+    stated = (*_host(request), *request.headers)
+    host = next(value for name, value in stated if name.lower() == "host")
+    first = ((":method", request.method), (":scheme", "https"), (":authority", host), (":path", request.target))
+    return Reply(*await asked(reader, writer, (*first, *stated), request.limit))
 
 
 async def _reply(connection: h11.Connection, reader: asyncio.StreamReader, limit: int) -> Reply:

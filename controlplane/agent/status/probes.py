@@ -19,7 +19,7 @@ import structlog
 from controlplane.agent.addresses import TcpAddress
 from controlplane.agent.environment import Environment, StartError
 from controlplane.agent.grpc_health import ask_health
-from controlplane.agent.http.client import NoAnswerError, Reply, ask
+from controlplane.agent.http.client import HTTP2, Kept, NoAnswerError, Reply, ask
 from controlplane.agent.http.client import Request as Question
 from controlplane.agent.http.server import Answer, Request, Response
 from controlplane.documents.json_reader import json_value
@@ -118,12 +118,31 @@ def _kind(name: str, handler: Mapping[str, object], port: int) -> Kind:
 class Probes:
     """Answers the kubelet with what the application said. ``host`` is the address that the application is asked at."""
 
-    def __init__(self, known: Mapping[str, Probe], host: str, agent_port: int, *, from_loopback: bool = True) -> None:
-        """``from_loopback`` asks from the address that is not led to Envoy."""
+    def __init__(  # noqa: PLR0913 - what there is, and how it is asked
+        self,
+        known: Mapping[str, Probe],
+        host: str,
+        agent_port: int,
+        *,
+        from_loopback: bool = True,
+        http2: bool = True,
+        keeps: bool = False,
+    ) -> None:
+        """``from_loopback`` asks from the address that is not led to Envoy.
+
+        ``http2`` lets applications with TLS choose it; ``keeps`` uses a connection for one probe after the other.
+        """
+        self._tls = unverified(http2=http2)
+        self._kept = Kept() if keeps else None
         self._known = known
         self._host = host
         self._agent_port = agent_port
         self._source = (SOURCE_V6 if ":" in host else SOURCE) if from_loopback else None
+
+    def close(self) -> None:
+        """Close connections that are kept."""
+        if self._kept is not None:
+            self._kept.close()
 
     def find(self, path: str) -> Answer | None:
         """Return the page of a path below those of probes, known or not; nothing for other paths."""
@@ -161,10 +180,10 @@ class Probes:
             headers=(("host", host or str(TcpAddress(self._host, kind.port))), *headers),
             timeout=probe.timeout,
             limit=_LARGEST_BODY,
-            tls=unverified() if kind.tls else None,
+            tls=self._tls if kind.tls else None,
             source=self._source,
         )
-        reply = await _followed(question)
+        reply = await _followed(question, self._kept)
         status = _OK if _REDIRECT <= reply.status < _CLIENT_ERROR else reply.status
         return Response(status, reply.body, reply.headers.get("content-type", "text/plain; charset=utf-8"))
 
@@ -172,10 +191,10 @@ class Probes:
         await connected(TcpAddress(self._host, port), timeout, self._source)
 
 
-async def _followed(question: Question) -> Reply:
+async def _followed(question: Question, kept: Kept | None) -> Reply:
     """Return the answer after redirects to the same host; one that leads elsewhere is an answer by itself."""
     for _ in range(_MOST_REDIRECTS):
-        reply = await ask(question)
+        reply = await ask(question, kept)
         location = reply.headers.get("location", "")
         if not (_REDIRECT <= reply.status < _CLIENT_ERROR) or not location:
             return reply
@@ -209,9 +228,11 @@ async def connected(where: TcpAddress, timeout: timedelta | None, source: str | 
     writer.transport.abort()
 
 
-def unverified() -> ssl.SSLContext:
-    """Return TLS that believes any certificate: a probe asks whether there is an answer."""
-    context = ssl.create_default_context()
+def unverified(*, http2: bool = False) -> ssl.SSLContext:
+    """Return TLS that believes any certificate: a probe asks whether there is an answer. ``http2`` offers that, too."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    if http2:
+        context.set_alpn_protocols([HTTP2, "http/1.1"])
     return context
