@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
@@ -29,6 +30,8 @@ from controlplane.agent.certificate_files import (
     signature,
 )
 from controlplane.agent.identity import WorkloadIdentity
+from controlplane.agent.metrics import CERTIFICATE_EXPIRY
+from controlplane.model.certificate_text import first
 
 CERTIFICATE = "default"
 ROOT = "ROOTCA"
@@ -152,11 +155,12 @@ class Secrets:
         before = self._read.get(name)
         state = signature(files)
         if before is None or before[0] != state:
+            held = before[1] if before is not None else None
             try:
-                secret = files.secret(name)
+                secret = self._better(name, files.secret(name), held)
             except UnusableFileError as error:
                 log.warning("agent.file_unusable", name=name, reason=str(error))
-                secret = before[1] if before is not None else None
+                secret = held
             self._read[name] = (state, secret)
         kept = self._read[name][1]
         if kept is None:
@@ -164,6 +168,18 @@ class Secrets:
         copy = Secret()
         copy.CopyFrom(kept)
         return copy
+
+    def _better(self, name: str, read: Secret, held: Secret | None) -> Secret:
+        """Return what was read, unless its certificate has ended and that of the former has not."""
+        ends = _end(read)
+        if ends is None:
+            return read
+        kept = held if ends <= utc_now() and held is not None and (_end(held) or ends) > utc_now() else None
+        if ends <= utc_now():
+            log.warning("agent.certificate_ended", name=name, ended=ends.isoformat(), former_kept=kept is not None)
+        if name == CERTIFICATE and kept is None:
+            CERTIFICATE_EXPIRY.set(ends.timestamp())
+        return kept or read
 
     def _certificate(self, name: str) -> Secret | None:
         if self._identity is None or "://" in name or name.startswith((CERTIFICATE_PREFIX, ROOT_PREFIX)):
@@ -184,3 +200,14 @@ class Secrets:
     def _tell(self) -> None:
         for listener in tuple(self._listeners):
             listener()
+
+
+def _end(secret: Secret) -> datetime | None:
+    """Return when a key pair's certificate ends, ``None`` for roots."""
+    chain = secret.tls_certificate.certificate_chain.inline_bytes
+    return first(chain).not_valid_after_utc if chain else None
+
+
+def utc_now() -> datetime:
+    """Return the time by which certificates end."""
+    return datetime.now(UTC)

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from controlplane.agent.certificate_files import PairFiles, RevokedFile, RootFile
 from controlplane.agent.environment import Environment, StartError
 from controlplane.agent.keys import KeyPolicy, encoded, new_key, signing_request
+from controlplane.agent.metrics import exposition
 from controlplane.agent.output_certificates import NAMES, OutputCertificates
 from controlplane.agent.secrets import Secrets
 from controlplane.agent.trust_bundle import roots
@@ -24,7 +25,7 @@ from controlplane.analysis.credentials import why_unusable
 from controlplane.model.credentials import UnusableError, trusted_roots
 from samples.authority import LocalAuthority, spiffe_id
 from tests.compiler import virtual
-from tests.feature.key_pairs import Issuer
+from tests.feature.key_pairs import DAY, Issuer, Pair
 from tests.patience import patience
 
 AUTHORITY, OTHER = LocalAuthority(), LocalAuthority("other")
@@ -107,6 +108,36 @@ def test_files_by_name(tmp_path: Path) -> None:
     root.write_bytes(garbage)
     assert trusted(secrets, trust) == OTHER.root_certificate
     assert trusted(secrets, "file-root:system").count(b"BEGIN") > 10
+
+
+def test_a_certificate_that_has_ended_takes_the_place_of_none_that_has_not(tmp_path: Path) -> None:
+    """It is told of, with the metric of when the workload's own ends; where there is nothing better, it is served."""
+    issuer = Issuer()
+    ended, good, later = issuer.pair("a", ago=3 * DAY, lasts=DAY), issuer.pair("a"), issuer.pair("a", lasts=20 * DAY)
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    secrets = Secrets(pair=PairFiles(chain, key))
+
+    def shown(pair: Pair) -> bytes:
+        replaced(chain, pair.certificate)
+        replaced(key, pair.key)
+        found = secrets.find("default")
+        assert found is not None
+        return bytes(found.tls_certificate.certificate_chain.inline_bytes)
+
+    with capture_logs() as logs:
+        assert shown(ended) == ended.certificate
+        assert shown(good) == good.certificate
+        expiry = (
+            f"expiry_timestamp_seconds {load_pem_x509_certificate(good.certificate).not_valid_after_utc.timestamp()}"
+        )
+        assert expiry in exposition()
+        assert shown(ended) == good.certificate
+        assert expiry in exposition()
+        assert shown(later) == later.certificate
+    assert [(each["event"], each["former_kept"]) for each in logs] == [
+        ("agent.certificate_ended", False),
+        ("agent.certificate_ended", True),
+    ]
 
 
 def test_files_are_read_once_all_of_them_are_written(tmp_path: Path) -> None:
