@@ -12,6 +12,8 @@ from controlplane.analysis.contested_servers import contested_servers
 from controlplane.analysis.nobody import ForNobody, for_nobody, selecting, workload_namespaces
 from controlplane.analysis.overruled import overruled
 from controlplane.analysis.superseded import superseded
+from controlplane.analysis.unasked_authorisers import PATH as UNASKED_PATH
+from controlplane.analysis.unasked_authorisers import unasked_authoriser
 from controlplane.analysis.unheeded_telemetry import unheeded_telemetry
 from controlplane.analysis.unserved_credentials import unserved_credentials
 from controlplane.apis.virtual_service import Destination
@@ -198,6 +200,9 @@ def _unused(view: View) -> Iterator[Finding]:
         yield Finding(rule.key, rule.path, reason, rule.winner, codes.OVERRULED.id)
     for credential in unserved_credentials(view, ()):
         yield Finding(*credential)
+    for key in view.index("policies_that_ask", ()):
+        if reason := unasked_authoriser(view, key):
+            yield Finding(key, UNASKED_PATH, reason)
     for key in view.keys(kinds.TELEMETRIES):
         yield from (Finding(*each) for each in unheeded_telemetry(view, key))
     for kind in (kinds.PEER_AUTHENTICATION, kinds.SIDECAR):
@@ -222,6 +227,7 @@ def prepared_findings(registry: Registry) -> Iterator[None]:
     parts: list[tuple[Query[Any, Any], Any]] = [
         *((part, key) for key in registry.keys(kinds.VIRTUAL_SERVICE) for part in _OF_VIRTUAL_SERVICES),
         *((for_nobody, key) for key in registry.indexed("selecting", ())),
+        *((unasked_authoriser, key) for key in registry.indexed("policies_that_ask", ())),
         *((unheeded_telemetry, key) for key in registry.keys(kinds.TELEMETRIES)),
         *((found, ()) for found in (contested_hosts, contested_servers, overruled, unserved_credentials)),
         *((superseded, kind) for kind in (kinds.PEER_AUTHENTICATION, kinds.SIDECAR)),

@@ -28,6 +28,8 @@ HTTP3 = "PILOT_ENABLE_QUIC_LISTENERS"
 """Gateways speak HTTP/3 too, where a service leads to them with a UDP port of the server's number."""
 SESSIONS = "PILOT_ENABLE_PERSISTENT_SESSION_FILTER"
 """Services may keep a client at one endpoint, by a cookie or a header that their labels name."""
+SEVERAL_AUTHORISERS = "PILOT_ENABLE_MULTIPLE_CUSTOM_AUTHZ_PROVIDERS"
+"""Policies with the action CUSTOM may name several providers for one workload."""
 SIDECAR_TLS = "ENABLE_TLS_ON_SIDECAR_INGRESS"
 """The ``tls`` of a Sidecar's ``ingress`` has effect."""
 ANY_TRUST_DOMAIN = "PILOT_SKIP_VALIDATE_TRUST_DOMAIN"
@@ -46,6 +48,7 @@ UNDERSTOOD = (
     HTTP10,
     HTTP3,
     SESSIONS,
+    SEVERAL_AUTHORISERS,
     SIDECAR_TLS,
     TRACE_SAMPLING,
 )

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import structlog
 from sortedcontainers import SortedSet
 
+from controlplane.apis.authorization_policy import Action
 from controlplane.engine.memo import Memo
 from controlplane.engine.recording import Query, Recorder
 from controlplane.model import kinds
@@ -85,7 +86,10 @@ INDEXES: dict[GroupKind, dict[str, IndexKeys]] = {
     kinds.SIDECAR: {"sidecars_in": _namespace},
     kinds.PEER_AUTHENTICATION: {"peer_authentications_in": _namespace},
     kinds.REQUEST_AUTHENTICATION: {"request_authentications_in": _namespace},
-    kinds.AUTHORIZATION_POLICY: {"authorization_policies_in": _namespace},
+    kinds.AUTHORIZATION_POLICY: {
+        "authorization_policies_in": _namespace,
+        "policies_that_ask": lambda obj: ((),) if obj.spec.action is Action.CUSTOM else (),
+    },
     kinds.ENVOY_FILTER: {"envoy_filters_in": _namespace},
     kinds.TELEMETRIES: {"telemetries_in": _namespace},
     kinds.PROXY_CONFIG: {"proxy_configs_in": _namespace},

@@ -10,6 +10,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 
 from controlplane.engine.recording import query
 from controlplane.model import kinds
+from controlplane.registry.environment import SEVERAL_AUTHORISERS, enabled
 from controlplane.registry.mesh import mesh_config
 from controlplane.registry.policies import WorkloadKey, attached
 from controlplane.registry.providers import authorisers
@@ -21,8 +22,6 @@ from controlplane.translate.policies.external import asked_clusters, external_fi
 from controlplane.translate.policies.rbac import Chain, rbac_filters
 from controlplane.translate.policies.tokens import keys_cluster, token_filter
 from controlplane.translate.policies.trust_domains import bundle
-
-_SEVERAL = "PILOT_ENABLE_MULTIPLE_CUSTOM_AUTHZ_PROVIDERS"
 
 
 class PolicyScope(NamedTuple):
@@ -62,7 +61,7 @@ def policy_filters(view: View, scope: PolicyScope) -> PolicyFilters:
     """Return the filters of the policies and extensions that apply to a workload."""
     domains = bundle(mesh_config(view))
     policies = attached(view, kinds.AUTHORIZATION_POLICY, scope.workload)
-    several = view.environment.get(_SEVERAL, "").lower() in {"1", "t", "true"}
+    several = enabled(view, SEVERAL_AUTHORISERS)
     asked = sound(authorisers(view, ()))
     placed: dict[bool, list[Placed[HttpFilter | Filter]]] = {}
     for http in (True, False):
