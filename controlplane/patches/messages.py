@@ -71,15 +71,31 @@ def message_of(made: type[Message], value: dict[str, Any]) -> Decoded:
         load_type(type_url)
     value = _with_structs(value)
     try:
-        return Decoded(ParseDict(value, made(), max_recursion_depth=_MOST_LEVELS))
+        return Decoded(_parsed(made, value))
     except ParseError as strict:
         if _ENUMERATION in str(strict):  # which would be passed over like a field that is unknown
             raise ValueError(_reason(strict)) from strict
         try:
-            read = ParseDict(value, made(), ignore_unknown_fields=True, max_recursion_depth=_MOST_LEVELS)
+            read = _parsed(made, value, ignore_unknown_fields=True)
         except ParseError as error:
             raise ValueError(_reason(error)) from error
         return Decoded(read, _reason(strict))
+
+
+def _parsed(made: type[Message], value: dict[str, Any], *, ignore_unknown_fields: bool = False) -> Message:
+    """Read a message from JSON.
+
+    Raises:
+        ParseError: it is no such message; protobuf itself raises other errors too, for what it does not look out for.
+    """
+    try:
+        return ParseDict(value, made(), ignore_unknown_fields=ignore_unknown_fields, max_recursion_depth=_MOST_LEVELS)
+    except KeyError as error:
+        raise ParseError(f"a packed message of a type of protobuf's own needs a field {error}") from error
+    except AttributeError as error:
+        raise ParseError("an @type is no text") from error
+    except OverflowError as error:
+        raise ParseError("an infinite number stands where none can be") from error
 
 
 def of_istio_proxy(type_url: str) -> bool:

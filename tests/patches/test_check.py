@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from typing import Any
@@ -110,6 +111,9 @@ def test_what_can_change_nothing_is_warned_of(apply_to: str, operation: str, mat
     assert all(each.startswith("spec.configPatches[0]: changes nothing: ") for each in found)
 
 
+STRUCT, ANY = (f"type.googleapis.com/google.protobuf.{name}" for name in ("Struct", "Any"))
+
+
 @pytest.mark.parametrize(
     ("apply_to", "value", "reason"),
     [
@@ -125,6 +129,17 @@ def test_what_can_change_nothing_is_warned_of(apply_to: str, operation: str, mat
         pytest.param(
             "HTTP_FILTER", {"name": "a", "typed_config": LUA | {"inlineCode": []}}, "inline", id="within-typed"
         ),
+        pytest.param(
+            "HTTP_FILTER", {"name": "a", "typed_config": {"@type": STRUCT}}, "'value'", id="struct-of-nothing"
+        ),
+        pytest.param("HTTP_FILTER", {"name": "a", "typed_config": {"@type": 1.5}}, "@type", id="type-no-text"),
+        pytest.param(
+            "HTTP_FILTER",
+            {"name": "a", "typed_config": {"@type": ANY, "value": {"@type": None}}},
+            "@type",
+            id="inner-type-no-text",
+        ),
+        pytest.param("CLUSTER", {"type": math.inf}, "infinite", id="infinite"),
     ],
 )
 def test_what_is_no_message_is_refused(apply_to: str, value: dict[str, Any], reason: str) -> None:
