@@ -88,8 +88,12 @@ packages: ## the Debian packages of the tests that need root; elsewhere those te
 ratelimit: $(READY) ## build Envoy's rate limit service into the user's cache, once
 	@$(BIN)/python -m tests.ratelimit.build
 
+.PHONY: collector
+collector: $(READY) ## build an OpenTelemetry collector into the user's cache, once
+	@$(BIN)/python -m tests.collector.build
+
 .PHONY: test-envoy
-test-envoy: $(READY) packages ratelimit ## tests with real Envoy processes, and the sample mesh once
+test-envoy: $(READY) packages ratelimit collector ## tests with real Envoy processes, and the sample mesh once
 	$(PYTEST) tests/envoy $(ARGS)
 	$(BIN)/python -m samples.run --once
 

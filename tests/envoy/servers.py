@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import grpc
@@ -15,9 +17,11 @@ from aiohttp import WSMsgType, web
 
 from controlplane.agent.identity import WorkloadIdentity
 from samples.control_plane import LOOPBACK
+from samples.process import ChildProcess
 
 SAY, CHAT = "/test.Echo/Say", "/test.Echo/Chat"
 _TIMEOUT = 30.0  # of one answer; those who wait for one that may not come ask again
+_LONGEST = timedelta(seconds=120)  # until a program listens
 
 
 @dataclass(slots=True)
@@ -166,3 +170,24 @@ class WebSocketServer:
             if message.type is WSMsgType.TEXT:
                 await socket.send_str(f"{self.name} {message.data}")
         return socket
+
+
+@asynccontextmanager
+async def started(name: str, command: Sequence[str], log: Path, port: int, **environment: str) -> AsyncIterator[None]:
+    """Run a program until it listens, and end it."""
+
+    async def listens() -> bool:
+        try:
+            _, writer = await asyncio.open_connection(LOOPBACK, port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    process = ChildProcess(name, command, log, environment, folder=log.parent)
+    await process.start()
+    try:
+        await process.wait_until(listens, _LONGEST)
+        yield
+    finally:
+        await process.stop()

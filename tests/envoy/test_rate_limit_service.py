@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
 from samples.control_plane import LOOPBACK, free_port
-from samples.process import ChildProcess
 from samples.traffic import Answer
 from tests.envoy.conftest import missing
 from tests.envoy.mesh import Mesh, eventually, eventually_all, istio, routes, service, to
+from tests.envoy.servers import started
 from tests.envoy.test_extensions import sample, statuses
 from tests.ratelimit.build import RATE_LIMIT
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-LONGEST = timedelta(seconds=120)
 ALLOWED, ASKED = 3, 8
 LIMITS = {
     "domain": "ratelimit",
@@ -42,27 +37,6 @@ def programs() -> tuple[str, str]:
     if not RATE_LIMIT.path.exists():
         missing("the rate limit service is not there: `make ratelimit` builds it")
     return str(redis), str(RATE_LIMIT.path)
-
-
-@asynccontextmanager
-async def started(name: str, command: Sequence[str], log: Path, port: int, **environment: str) -> AsyncIterator[None]:
-    """Run a program until it listens, and end it."""
-
-    async def listens() -> bool:
-        try:
-            _, writer = await asyncio.open_connection(LOOPBACK, port)
-        except OSError:
-            return False
-        writer.close()
-        return True
-
-    process = ChildProcess(name, command, log, environment, folder=log.parent)
-    await process.start()
-    try:
-        await process.wait_until(listens, LONGEST)
-        yield
-    finally:
-        await process.stop()
 
 
 def service_environment(folder: Path, redis: int, grpc: int) -> dict[str, str]:
