@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from validate import validate_pb2
 
+from controlplane.constraints.fields import own_tests
 from controlplane.constraints.loading import CHECKS
 from controlplane.constraints.remembered import MOST_BYTES_EACH, MOST_TRIES, Contents
 from controlplane.constraints.rules import Test, ignores_empty, is_required, rules_of, tests_of
@@ -40,6 +41,7 @@ _WRAPPERS = frozenset(
     f"google.protobuf.{name}Value"
     for name in ("Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes")
 )
+_NO_RULES = validate_pb2.FieldRules()
 _NEVER = {"envoy.config.core.v3.SocketAddress.named_port": "is no port that Envoy's resolver of addresses knows"}
 """Fields that may not be set at all, with the reason."""
 
@@ -140,10 +142,12 @@ class Checker:
             self._refuse(field, _NEVER[field.full_name])
             return
         rules = rules_of(field)
-        tests: tuple[Test, ...] = ()
-        if rules is not None:
-            tests = () if _is_wrapped(field) else tests_of(rules, field)
-            if field.containing_oneof is None and (missing := _missing(field, rules, tests)):
+        tests = own_tests(field)
+        if rules is not None and not _is_wrapped(field):
+            tests += tests_of(rules, field)
+        if (rules is not None or tests) and field.containing_oneof is None:
+            missing = _missing(field, rules or _NO_RULES, tests)
+            if missing:
                 (self._needed if field.has_presence else self._filled).append((field.name, Fault(field.name, missing)))
         below = _below(field, rules)
         if tests or below is not None:
@@ -289,7 +293,7 @@ def _states_rules(descriptor: Descriptor) -> bool:
         descriptor.full_name in {_ANY, _DURATION}
         or descriptor.full_name in CHECKS
         or any(each.GetOptions().Extensions[validate_pb2.required] for each in descriptor.oneofs)
-        or any(rules_of(field) is not None for field in descriptor.fields)
+        or any(rules_of(field) is not None or own_tests(field) for field in descriptor.fields)
     )
 
 

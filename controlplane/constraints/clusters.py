@@ -19,8 +19,14 @@ def cluster_faults(cluster: Any) -> Wrong:  # noqa: ANN401 - envoy.config.cluste
     if kind == cluster.EDS:
         if not (cluster.HasField("eds_cluster_config") and cluster.eds_cluster_config.HasField("eds_config")):
             yield "eds_cluster_config.eds_config", "is required where type is EDS"
+        elif cluster.eds_cluster_config.eds_config.HasField("self"):
+            yield "eds_cluster_config.eds_config.self", "is no source of endpoints"
     else:
         yield from _not_discovered(cluster, kind)
+    hashed = cluster.common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing
+    if hashed and kind != cluster.STRICT_DNS:
+        path = "common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing"
+        yield path, f"is not for type {cluster.DiscoveryType.Name(kind)}"
     for index, each in enumerate(cluster.circuit_breakers.per_host_thresholds):
         if any(field.name not in {"priority", "max_connections"} for field, _ in each.ListFields()):
             yield f"circuit_breakers.per_host_thresholds[{index}]", "may state max_connections alone"

@@ -26,7 +26,12 @@ from controlplane.constraints.extensions import (
     route_settings_faults,
     settings_faults,
 )
-from controlplane.constraints.last_filters import chain_faults, manager_faults
+from controlplane.constraints.fields import is_fixed
+from controlplane.constraints.http_filters import HTTP_FILTERS
+from controlplane.constraints.last_filters import chain_faults
+from controlplane.constraints.managers import http_manager_faults, route_source_faults, router_faults, zipkin_faults
+from controlplane.constraints.network_filters import NETWORK_FILTERS
+from controlplane.constraints.upstreams import upstream_faults
 from controlplane.documents.key_sets import key_set_problem
 
 Wrong = Iterator[tuple[str, str]]
@@ -51,6 +56,11 @@ def _path_template(config: Any) -> Wrong:  # noqa: ANN401
 def _header(header: Any) -> Wrong:  # noqa: ANN401
     if problem := header_format_problem(header.value):
         yield "value", problem
+
+
+def _added_header(option: Any) -> Wrong:  # noqa: ANN401
+    if is_fixed(option.header.key):
+        yield "header.key", "cannot be changed here: host, or a header that begins with a colon"
 
 
 def _format(stated: Any) -> Wrong:  # noqa: ANN401
@@ -108,6 +118,9 @@ def _weighted_clusters(message: Any) -> Wrong:  # noqa: ANN401
     total = sum(cluster.weight.value for cluster in message.clusters)
     if not 0 < total <= MAX_UINT32:
         yield "clusters", f"the sum of weights is {total}, and must be more than 0 and at most {MAX_UINT32}"
+    for index, cluster in enumerate(message.clusters):
+        if bool(cluster.name) == bool(cluster.cluster_header):
+            yield f"clusters[{index}].name", "must be given, or cluster_header, and not both"
 
 
 def _tcp_weighted_clusters(message: Any) -> Wrong:  # noqa: ANN401
@@ -169,8 +182,12 @@ def _mirror(policy: Any) -> Wrong:  # noqa: ANN401
 
 
 def _api_source(source: Any) -> Wrong:  # noqa: ANN401
-    if source.api_type == source.DEPRECATED_AND_UNAVAILABLE_DO_NOT_USE:
-        yield "api_type", "is required"
+    if source.api_type in {source.AGGREGATED_GRPC, source.AGGREGATED_DELTA_GRPC}:
+        yield "api_type", f"{source.ApiType.Name(source.api_type)} is for the bootstrap alone"
+    elif source.api_type == source.REST and not source.cluster_names:
+        yield "cluster_names", "is required for REST"
+    elif source.api_type in {source.GRPC, source.DELTA_GRPC} and not source.grpc_services:
+        yield "grpc_services", "is required for gRPC"
 
 
 def _cidr(message: Any) -> Wrong:  # noqa: ANN401
@@ -278,18 +295,29 @@ def _token_provider(provider: Any) -> Wrong:  # noqa: ANN401
 def _upstream_tls(context: Any) -> Wrong:  # noqa: ANN401
     if "\0" in context.sni:
         yield "sni", "must not have NUL characters"
+    common = context.common_tls_context
+    kind = common.WhichOneof("validation_context_type")
+    trusted = kind is not None and (kind != "validation_context" or common.validation_context.HasField("trusted_ca"))
+    if context.auto_sni_san_validation and not trusted:
+        yield "auto_sni_san_validation", "needs an authority that is trusted"
 
 
 def _endpoint_addresses(path: str, assignment: Any) -> Wrong:  # noqa: ANN401
     for index, locality in enumerate(assignment.endpoints):
         for position, each in enumerate(locality.lb_endpoints):
             where = f"{path}endpoints[{index}].lb_endpoints[{position}].endpoint.address"
-            yield from address_faults(where, each.endpoint.address)
+            if each.endpoint.address.WhichOneof("address") is None:
+                yield where, "is required"
+            else:
+                yield from address_faults(where, each.endpoint.address)
+        if locality.HasField("leds_cluster_locality_config"):
+            yield f"{path}endpoints[{index}].leds_cluster_locality_config", "is for clusters of the type EDS alone"
 
 
 def _cluster(cluster: Any) -> Wrong:  # noqa: ANN401
     yield from cluster_faults(cluster)
-    if cluster.type == cluster.STATIC and cluster.WhichOneof("cluster_discovery_type") == "type":
+    yield from upstream_faults(cluster)
+    if cluster.type == cluster.STATIC and not cluster.HasField("cluster_type"):
         yield from _endpoint_addresses("load_assignment.", cluster.load_assignment)
 
 
@@ -314,7 +342,7 @@ def _plugins(configuration: Any) -> Wrong:  # noqa: ANN401
     for index, host in enumerate(configuration.virtual_hosts):
         for position, route in enumerate(host.routes):
             named = route.route.cluster_specifier_plugin
-            if named and named not in stated:
+            if route.route.WhichOneof("cluster_specifier") == "cluster_specifier_plugin" and named not in stated:
                 path = f"virtual_hosts[{index}].routes[{position}].route.cluster_specifier_plugin"
                 yield path, f"{named!r} is none of cluster_specifier_plugins"
 
@@ -334,6 +362,7 @@ CHECKS: Mapping[str, Check] = {
     "envoy.type.matcher.v3.RegexMatcher": _regex,
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": _path_template,
     "envoy.config.core.v3.HeaderValue": _header,
+    "envoy.config.core.v3.HeaderValueOption": _added_header,
     "envoy.config.core.v3.SubstitutionFormatString": _format,
     "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig": _otel_log,
     "envoy.config.route.v3.WeightedCluster": _weighted_clusters,
@@ -359,7 +388,15 @@ CHECKS: Mapping[str, Check] = {
     "envoy.extensions.filters.http.lua.v3.Lua": lua_faults,
     "envoy.extensions.filters.http.lua.v3.LuaPerRoute": lua_per_route_faults,
     "envoy.config.listener.v3.FilterChain": chain_faults,
-    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": manager_faults,
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": http_manager_faults,
+    "envoy.extensions.filters.network.http_connection_manager.v3.Rds": route_source_faults,
+    "envoy.extensions.filters.http.router.v3.Router": router_faults,
+    "envoy.config.trace.v3.ZipkinConfig": zipkin_faults,
+    "envoy.config.accesslog.v3.ExtensionFilter": settings_faults,
+    "envoy.config.route.v3.RetryPolicy.RetryPriority": settings_faults,
+    "envoy.config.route.v3.RetryPolicy.RetryHostPredicate": settings_faults,
+    **HTTP_FILTERS,
+    **NETWORK_FILTERS,
     "envoy.config.listener.v3.FilterChainMatch": _chain_match,
     "envoy.config.core.v3.CidrRange": _cidr,
     "envoy.config.core.v3.Pipe": _pipe,

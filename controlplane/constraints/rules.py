@@ -35,7 +35,7 @@ _COMPARISONS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
     "lt": (operator.lt, "less than"),
     "lte": (operator.le, "at most"),
 }
-_NAME = validate_pb2.HTTP_HEADER_NAME
+NAME = validate_pb2.HTTP_HEADER_NAME
 HEADER_TEXTS = {
     (validate_pb2.HTTP_HEADER_NAME, True): r":?[0-9a-zA-Z!#$%&'*+-.^_|~`]+",
     (validate_pb2.HTTP_HEADER_NAME, False): r"[^\x00\n\r]*",
@@ -92,9 +92,7 @@ def _tests(kind: str, stated: Any, field: FieldDescriptor) -> Iterator[Test]:  #
             yield _measured(name, limit)
         elif kind == "string" and name == "well_known_regex":
             strict = stated.strict if stated.HasField("strict") else True
-            yield _pattern(
-                HEADER_TEXTS[limit, strict], _is_plain_name if limit == _NAME and strict else str.isprintable
-            )
+            yield _pattern(HEADER_TEXTS[limit, strict], _is_plain_name if limit == NAME and strict else str.isprintable)
         elif name in _SIMPLE:
             yield _SIMPLE[name](limit)
         elif name == "defined_only" and field.enum_type is not None:

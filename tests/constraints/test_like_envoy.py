@@ -100,9 +100,153 @@ GOOD_TEMPLATES = (
     "/{a=x/**}/y",
     "/{a}/{b=*}/**",
 )
+HTTP_URI = {"uri": "http://a.example.com/x", "cluster": "c", "timeout": "1s"}
+KEYS_AT = {"p": {"issuer": "a", "remote_jwks": {"http_uri": HTTP_URI}}}
+BUCKET = {"max_tokens": 4, "fill_interval": "60s"}
+SERVICE = {"envoy_grpc": {"cluster_name": "c"}}
+DUPLEX = {"request_body_mode": "FULL_DUPLEX_STREAMED"}
+ANYBODY = [{"any": True}]
+ZIPKIN = {"@type": "type.googleapis.com/envoy.config.trace.v3.ZipkinConfig", "collector_cluster": "c"}
+FILE_LOG = {"@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog", "path": "/dev/null"}
+EMPTY_FILTER: Json = {"extension_filter": {}}
+TCP = {"@type": f"{FILTERS}.network.tcp_proxy.v3.TcpProxy", "stat_prefix": "a", "cluster": "c"}
+
+
+def with_filter(name: str, kind: str, **settings: Any) -> Json:
+    return requests(name, [{"name": "f", "typed_config": {"@type": f"{FILTERS}.http.{kind}", **settings}}, ROUTER])
+
+
+def with_tokens(name: str, **settings: Any) -> Json:
+    return with_filter(name, "jwt_authn.v3.JwtAuthentication", **{"providers": KEYS_AT, **settings})
+
+
+def with_descriptors(name: str, *descriptors: Json, **settings: Any) -> Json:
+    stated = {"stat_prefix": "a", "token_bucket": BUCKET, "descriptors": descriptors, **settings}
+    return with_filter(name, "local_ratelimit.v3.LocalRateLimit", **stated)
+
+
+def descriptor(value: str, fill: str = "60s") -> Json:
+    return {"entries": [{"key": "a", "value": value}], "token_bucket": {**BUCKET, "fill_interval": fill}}
+
+
+def with_port_range(name: str, start: int, end: int) -> Json:
+    allowed = {"permissions": [{"destination_port_range": {"start": start, "end": end}}], "principals": ANYBODY}
+    return with_filter(name, "rbac.v3.RBAC", rules={"policies": {"a": allowed}})
+
+
+def with_log(name: str, log_filter: Json | None = None, **log: Any) -> Json:
+    filtered = {"filter": log_filter} if log_filter else {}
+    logs = [{"name": "f", "typed_config": {**FILE_LOG, **log}, **filtered}]
+    return http_listener(name, http_filters=[ROUTER], route_config={"name": "r"}, access_log=logs)
+
+
+def traced(name: str, **stated: Any) -> Json:
+    tracing = {"provider": {"name": "z", "typed_config": {**ZIPKIN, **stated}}}
+    return http_listener(name, http_filters=[ROUTER], route_config={"name": "r"}, tracing=tracing)
+
+
+def with_header(name: str, key: str, *, field: str = "request_headers_to_add") -> Json:
+    return routed(name, **{field: [{"header": {"key": key, "value": "x"}}] if field.endswith("_add") else [key]})
+
+
+def with_network(name: str, kind: str, **settings: Any) -> Json:
+    settings = {"@type": f"{FILTERS}.network.{kind}", "stat_prefix": "a", **settings}
+    return listener(name, [{"name": "f", "typed_config": settings}, ECHO])
+
+
+def with_users(name: str, users: str) -> Json:
+    return with_filter(name, "basic_auth.v3.BasicAuth", users={"inline_string": users})
+
+
+USER = "a:{SHA}tESsBmE/yNY3lb6a0L6vVQEZNqw="
+WEIGHED = {"weighted_clusters": {"clusters": [{"name": "c", "cluster_header": "x", "weight": 1}]}}
+RULES_OF_HEADERS = "header_to_metadata.v3.Config"
+PRESENT = {"on_header_present": {"metadata_namespace": "a", "key": "k"}}
+PROCESSOR = "ext_proc.v3.ExternalProcessor"
+
 BAD_LISTENERS: Mapping[str, Json] = {
     each["name"]: each
     for each in (
+        with_header("host is changed", "Host"),
+        with_header("path is changed", ":path"),
+        with_header("host is removed", "host", field="request_headers_to_remove"),
+        with_header("status is removed", ":status", field="response_headers_to_remove"),
+        with_filter(
+            "host is mutated",
+            "header_mutation.v3.HeaderMutation",
+            mutations={"request_mutations": [{"append": {"header": {"key": "host", "value": "x"}}}]},
+        ),
+        routed(
+            "host is copied", route={"cluster": "c", "internal_redirect_policy": {"response_headers_to_copy": ["host"]}}
+        ),
+        routed("command of a host", route={"cluster": "c", "host_rewrite": "%NOTHING%"}),
+        routed("command of a path", route={"cluster": "c", "path_rewrite": "50%"}),
+        routed("command of a span", tracing={"operation": "%NOTHING%"}),
+        routed("cluster by name and header", route=WEIGHED),
+        routed("plugin without name", route={"cluster_specifier_plugin": ""}),
+        routed("retries by name", route={"cluster": "c", "retry_policy": {"retry_host_predicate": [{"name": "a"}]}}),
+        with_descriptors("same descriptors", descriptor("b"), descriptor("b")),
+        with_descriptors("descriptor filled too fast", descriptor("b", "0.049s")),
+        with_descriptors("bucket filled too fast", token_bucket={**BUCKET, "fill_interval": "0.049s"}),
+        with_descriptors("stage of a local limit", rate_limits=[{"stage": 1, "actions": [{"remote_address": {}}]}]),
+        with_descriptors("cluster of the proxy", local_cluster_rate_limit={}),
+        with_filter(
+            "protocol of old",
+            "ext_authz.v3.ExtAuthz",
+            grpc_service=SERVICE,
+            transport_api_version="V2",
+        ),
+        with_filter(
+            "prefix without slash",
+            "ext_authz.v3.ExtAuthz",
+            http_service={"server_uri": HTTP_URI, "path_prefix": "a"},
+            transport_api_version="V3",
+        ),
+        with_filter("no processor", PROCESSOR),
+        with_filter("trailers of a duplex", PROCESSOR, grpc_service=SERVICE, processing_mode=DUPLEX),
+        with_filter("attribute", PROCESSOR, grpc_service=SERVICE, request_attributes=["1 +"]),
+        with_port_range("no ports", 80, 80),
+        with_filter(
+            "empty condition",
+            "rbac.v3.RBAC",
+            rules={"policies": {"a": {"permissions": ANYBODY, "principals": ANYBODY, "condition": {}}}},
+        ),
+        with_tokens("unknown provider", rules=[{"match": {"prefix": "/"}, "requires": {"provider_name": "q"}}]),
+        with_tokens("unknown requirement", rules=[{"match": {"prefix": "/"}, "requirement_name": "q"}]),
+        with_tokens(
+            "unknown in a map", requirement_map={"a": {"requires_any": {"requirements": 2 * [{"provider_name": "q"}]}}}
+        ),
+        with_tokens("keys nowhere", providers={"p": {"remote_jwks": {"http_uri": {**HTTP_URI, "uri": "nowhere"}}}}),
+        with_filter("header and cookie", RULES_OF_HEADERS, request_rules=[{"header": "a", "cookie": "b", **PRESENT}]),
+        with_filter("header without use", RULES_OF_HEADERS, request_rules=[{"header": "a"}]),
+        with_filter(
+            "missing without value",
+            RULES_OF_HEADERS,
+            request_rules=[{"header": "a", "on_header_missing": {"metadata_namespace": "a", "key": "k"}}],
+        ),
+        with_users("user without digest", "a:b"),
+        with_users("short digest", "a:{SHA}b"),
+        with_users("user twice", f"{USER}\n{USER}"),
+        with_filter("nowhere for a key", "api_key_auth.v3.ApiKeyAuth", key_sources=[{}]),
+        with_log("command in a log", format="%NOTHING%"),
+        with_log("command in JSON", json_format={"a": ["%NOTHING%"]}),
+        with_log("empty filter of a log", EMPTY_FILTER),
+        traced("no endpoint of spans", collector_endpoint_version="HTTP_JSON"),
+        traced("no version of spans", collector_endpoint="/"),
+        http_listener("filters of an upgrade", http_filters=[ROUTER], upgrade_configs=[{"filters": [{"name": "a"}]}]),
+        http_listener("routes from nowhere", http_filters=[ROUTER], rds={"route_config_name": "r"}),
+        http_listener(
+            "response headers of a listener",
+            http_filters=[ROUTER],
+            route_config={"name": "r"},
+            common_http_protocol_options={"max_response_headers_kb": 5},
+        ),
+        requests("end that is disabled", [{**ROUTER, "disabled": True}]),
+        with_network("limit of nothing", "connection_limit.v3.ConnectionLimit"),
+        listener(
+            "command of a tunnel", [{"name": "t", "typed_config": {**TCP, "tunneling_config": {"hostname": "50%"}}}]
+        ),
+        listener("empty TLV", [{"name": "t", "typed_config": {**TCP, "proxy_protocol_tlvs": [{"type": 1}]}}]),
         listener("filters after the end", [ECHO, LIMIT]),
         listener("no end", [LIMIT]),
         listener("found by name", [{"name": "envoy.filters.network.echo"}]),
@@ -126,6 +270,19 @@ BAD_LISTENERS: Mapping[str, Json] = {
     )
 }
 GOOD_LISTENERS = (
+    with_header("another header is changed", "x-host"),
+    with_header("another header is removed", "x-host", field="request_headers_to_remove"),
+    routed("host by a command", route={"cluster": "c", "host_rewrite": "%REQ(x)%.a.example.com"}),
+    with_descriptors("other descriptors", descriptor("b", "0.05s"), descriptor("c")),
+    with_descriptors("bucket filled all the time", token_bucket={**BUCKET, "fill_interval": "0.0001s"}),
+    with_filter("processor", PROCESSOR, grpc_service=SERVICE, request_attributes=["request.path"]),
+    with_filter("duplex", PROCESSOR, grpc_service=SERVICE, processing_mode={**DUPLEX, "request_trailer_mode": "SEND"}),
+    with_port_range("a port", 80, 81),
+    with_tokens("known provider", rules=[{"match": {"prefix": "/"}, "requires": {"provider_name": "p"}}]),
+    with_users("users", f"# who\n{USER}\n\nb{USER}"),
+    with_log("commands in a log", format="%REQ(x)% 100%%"),
+    traced("spans", collector_endpoint="/", collector_endpoint_version="HTTP_JSON"),
+    with_network("limit of connections", "connection_limit.v3.ConnectionLimit", max_connections=3),
     listener("limit first", [LIMIT, ECHO]),
     with_lua("Lua", "function envoy_on_request(h) end"),
     with_keys("one of many", *BAD_KEYS, POINT),
@@ -138,7 +295,64 @@ GOOD_LISTENERS = (
 TIMES = {"name": "c", "connect_timeout": "1s"}
 EDS = {"type": "EDS", "eds_cluster_config": {"eds_config": {"ads": {}, "resource_api_version": "V3"}}}
 KEYS_SUBSET = {"fallback_policy": "KEYS_SUBSET", "fallback_keys_subset": ["c"]}
+CHECK = {"timeout": "1s", "interval": "1s", "unhealthy_threshold": 1, "healthy_threshold": 1}
+STATIC = {"type": "STATIC"}
+UPSTREAMS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+HTTP3: Json = {"http3_protocol_options": {}}
+CODEC = {"name": "c", "typed_config": {"@type": f"{FILTERS}.http.upstream_codec.v3.UpstreamCodec"}}
+MUTATION = {"name": "m", "typed_config": {"@type": f"{FILTERS}.http.header_mutation.v3.HeaderMutation"}}
+UPSTREAM_TLS = {"@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"}
+BY_HOST_NAME = {"common_lb_config": {"consistent_hashing_lb_config": {"use_hostname_for_hashing": True}}}
+NOBODY, SOMEBODY = (
+    {"cluster_name": "c", "endpoints": [{"lb_endpoints": [endpoint]}]}
+    for endpoint in ({}, {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 1}}}})
+)
+
+
+def asked(**check: Any) -> Json:
+    return {**STATIC, "health_checks": [{**CHECK, "http_health_check": {"path": "/", **check}}]}
+
+
+def speaking(name: str = UPSTREAMS, **options: Any) -> Json:
+    options = {
+        "@type": f"type.googleapis.com/{UPSTREAMS}",
+        "explicit_http_config": {"http_protocol_options": {}},
+    } | options
+    return {**STATIC, "typed_extension_protocol_options": {name: options}}
+
+
 BAD_CLUSTERS: tuple[Json, ...] = (
+    {**asked(codec_client_type="HTTP3"), "load_assignment": SOMEBODY},
+    asked(expected_statuses=[{"start": 200, "end": 200}]),
+    asked(retriable_statuses=[{"start": 201, "end": 200}]),
+    asked(send={"text": "00"}),
+    asked(receive=[{"text": "zz"}]),
+    asked(request_headers_to_remove=["host"]),
+    {**STATIC, "health_checks": 2 * [{**CHECK, "tcp_health_check": {}}]},
+    {**STATIC, "health_checks": [{**CHECK, "custom_health_check": {"name": "a"}}]},
+    {**STATIC, "outlier_detection": {"max_ejection_time": "29s"}},
+    {**STATIC, "outlier_detection": {"max_ejection_time": "9s", "base_ejection_time": "10s"}},
+    speaking(explicit_http_config=HTTP3),
+    speaking("a"),
+    speaking(http_filters=[MUTATION]),
+    speaking(http_filters=[{"name": "a"}, CODEC]),
+    {**STATIC, "filters": [{"name": "a"}]},
+    {**STATIC, "transport_socket_matches": [{"name": "a"}]},
+    {**STATIC, "transport_socket": {"name": "t", "typed_config": {**UPSTREAM_TLS, "auto_sni_san_validation": True}}},
+    {**STATIC, "load_assignment": NOBODY},
+    {**STATIC, **BY_HOST_NAME},
+    {"cluster_type": {"name": "a"}},
+    {"type": "STRICT_DNS", "dns_resolvers": [{"pipe": {"path": "a"}}]},
+    {"type": "EDS", "eds_cluster_config": {"eds_config": {"self": {}, "resource_api_version": "V3"}}},
+    {
+        "type": "EDS",
+        "eds_cluster_config": {
+            "eds_config": {
+                "api_config_source": {"api_type": "GRPC", "transport_api_version": "V3"},
+                "resource_api_version": "V3",
+            }
+        },
+    },
     {"type": "EDS"},
     {"type": "STATIC", "eds_cluster_config": EDS["eds_cluster_config"]},
     {"type": "ORIGINAL_DST"},
@@ -154,7 +368,20 @@ BAD_CLUSTERS: tuple[Json, ...] = (
     {"type": "STATIC", "circuit_breakers": {"per_host_thresholds": [{"max_requests": 3}]}},
     {**EDS, "lrs_server": {"api_config_source": {}}},
 )
-GOOD_CLUSTERS: tuple[Json, ...] = (EDS, {"type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED"}, {"type": "STATIC"})
+GOOD_CLUSTERS: tuple[Json, ...] = (
+    EDS,
+    {"type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED"},
+    STATIC,
+    asked(expected_statuses=[{"start": 200, "end": 201}], send={"text": "00"}, method="POST"),
+    {**STATIC, "outlier_detection": {"max_ejection_time": "30s"}},
+    {**STATIC, "outlier_detection": {"base_ejection_time": "400s"}},
+    speaking(http_filters=[MUTATION, CODEC]),
+    {
+        "type": "STRICT_DNS",
+        **BY_HOST_NAME,
+        "dns_resolvers": [{"socket_address": {"address": "127.0.0.1", "port_value": 53}}],
+    },
+)
 
 
 def cluster(fields: Json) -> Resource:

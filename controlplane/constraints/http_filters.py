@@ -1,0 +1,201 @@
+"""What Envoy checks of the settings of HTTP filters that people insert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from controlplane.apis.validation import cel
+from controlplane.apis.validation.formats import format_problem
+
+Wrong = Iterator[tuple[str, str]]
+
+_LEAST_FILL_SECONDS = 0.05
+_SHA, _DIGEST_CHARACTERS = "{SHA}", 28  # twenty bytes in base64
+_DUPLEX = "FULL_DUPLEX_STREAMED"
+
+
+def rate_limit_faults(stated: Any) -> Wrong:  # noqa: ANN401 - a generated message, here and below
+    """Check a ``LocalRateLimit``: how fast its buckets are filled, and that its descriptors differ."""
+    if 0 < int(_seconds(stated.token_bucket.fill_interval) * 1000) < _LEAST_FILL_SECONDS * 1000:
+        yield "token_bucket.fill_interval", "must be at least 0.05s"
+    seen = set()
+    for index, each in enumerate(stated.descriptors):
+        if _seconds(each.token_bucket.fill_interval) < _LEAST_FILL_SECONDS:
+            yield f"descriptors[{index}].token_bucket.fill_interval", "must be at least 0.05s"
+        entries = tuple((entry.key, entry.value) for entry in each.entries)
+        if entries in seen:
+            yield f"descriptors[{index}].entries", "are those of an earlier descriptor"
+        seen.add(entries)
+    for index, each in enumerate(stated.rate_limits):
+        if each.HasField("stage") or each.disable_key:
+            yield f"rate_limits[{index}]", "may have neither stage nor disable_key here"
+        if each.HasField("hits_addend") and not each.hits_addend.HasField("number") and not each.hits_addend.format:
+            yield f"rate_limits[{index}].hits_addend", "must have a number or a format"
+        if problem := format_problem(each.hits_addend.format):
+            yield f"rate_limits[{index}].hits_addend.format", problem
+    if stated.HasField("local_cluster_rate_limit"):
+        yield "local_cluster_rate_limit", "needs a name of the proxy's own cluster, which its bootstrap does not have"
+
+
+def _seconds(duration: Any) -> float:  # noqa: ANN401
+    return float(duration.seconds) + float(duration.nanos) / 1e9
+
+
+def processor_faults(stated: Any) -> Wrong:  # noqa: ANN401
+    """Check an ``ExternalProcessor``: one service, and what goes with bodies that go both ways."""
+    if stated.HasField("grpc_service") == stated.HasField("http_service"):
+        yield "grpc_service", "must be given, or http_service, and not both"
+    mode = stated.processing_mode
+    for side in ("request", "response"):
+        kinds = mode.DESCRIPTOR.fields_by_name[f"{side}_body_mode"].enum_type.values_by_name
+        duplex = kinds.get(_DUPLEX)
+        if duplex is None or getattr(mode, f"{side}_body_mode") != duplex.number:
+            continue
+        if (
+            mode.DESCRIPTOR.fields_by_name[f"{side}_trailer_mode"]
+            .enum_type.values_by_number[getattr(mode, f"{side}_trailer_mode")]
+            .name
+            != "SEND"
+        ):
+            yield f"processing_mode.{side}_trailer_mode", f"must be SEND where {side}_body_mode is {_DUPLEX}"
+    for field in ("request_attributes", "response_attributes"):
+        for index, text in enumerate(getattr(stated, field)):
+            if problem := cel.envoy_problem(text):
+                yield f"{field}[{index}]", problem
+
+
+def port_range_faults(permission: Any) -> Wrong:  # noqa: ANN401
+    """Check the ports of a ``Permission``."""
+    ports = permission.destination_port_range
+    if permission.HasField("destination_port_range") and ports.start >= ports.end:
+        yield "destination_port_range", "must begin before it ends"
+
+
+def policy_faults(policy: Any) -> Wrong:  # noqa: ANN401
+    """Check the condition of a ``Policy``."""
+    if policy.HasField("condition") and policy.condition.WhichOneof("expr_kind") is None:
+        yield "condition", "is empty"
+
+
+def token_faults(stated: Any) -> Wrong:  # noqa: ANN401
+    """Check a ``JwtAuthentication``: requirements name providers and requirements that are there."""
+    for index, rule in enumerate(stated.rules):
+        path = f"rules[{index}]"
+        if (
+            rule.WhichOneof("requirement_type") == "requirement_name"
+            and rule.requirement_name not in stated.requirement_map
+        ):
+            yield f"{path}.requirement_name", f"{rule.requirement_name!r} is not in requirement_map"
+        yield from _requirement(f"{path}.requires", rule.requires, stated.providers)
+    for name, requirement in stated.requirement_map.items():
+        yield from _requirement(f"requirement_map[{name}]", requirement, stated.providers)
+    for name, requirement in stated.filter_state_rules.requires.items():
+        yield from _requirement(f"filter_state_rules.requires[{name}]", requirement, stated.providers)
+    for name, provider in stated.providers.items():
+        if provider.HasField("remote_jwks") and not _is_url(provider.remote_jwks.http_uri.uri):
+            yield f"providers[{name}].remote_jwks.http_uri.uri", "must be a URL with a scheme and a host"
+
+
+def _requirement(path: str, stated: Any, providers: Collection[str]) -> Wrong:  # noqa: ANN401
+    match stated.WhichOneof("requires_type"):
+        case "provider_name":
+            named = stated.provider_name
+        case "provider_and_audiences":
+            named = stated.provider_and_audiences.provider_name
+        case "requires_any" | "requires_all" as kind:
+            for index, each in enumerate(getattr(stated, kind).requirements):
+                yield from _requirement(f"{path}.{kind}.requirements[{index}]", each, providers)
+            return
+        case _:
+            return
+    if named not in providers:
+        yield path, f"{named!r} is none of providers"
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return bool(parts.scheme and parts.hostname) and " " not in text
+
+
+def header_rule_faults(stated: Any) -> Wrong:  # noqa: ANN401
+    """Check the rules of a ``header_to_metadata`` filter."""
+    for field in ("request_rules", "response_rules"):
+        for index, rule in enumerate(getattr(stated, field)):
+            path = f"{field}[{index}]"
+            if bool(rule.header) == bool(rule.cookie):
+                yield f"{path}.header", "must be given, or cookie, and not both"
+            if not rule.HasField("on_header_present") and not rule.HasField("on_header_missing"):
+                yield f"{path}.on_header_present", "must be given, or on_header_missing"
+            if rule.HasField("on_header_missing") and not rule.on_header_missing.value:
+                yield f"{path}.on_header_missing.value", "is required"
+
+
+def json_rule_faults(stated: Any) -> Wrong:  # noqa: ANN401
+    """Check the rules of a ``json_to_metadata`` filter."""
+    for field in ("request_rules", "response_rules"):
+        for index, rule in enumerate(getattr(stated, field).rules):
+            if not any(rule.HasField(name) for name in ("on_present", "on_missing", "on_error")):
+                yield f"{field}.rules[{index}].on_present", "must be given, or on_missing"
+
+
+def oauth_faults(stated: Any) -> Wrong:  # noqa: ANN401
+    """Check the URLs of an ``OAuth2Config``."""
+    if not _is_url(stated.authorization_endpoint):
+        yield "authorization_endpoint", "must be a URL with a scheme and a host"
+    if problem := format_problem(stated.redirect_uri):
+        yield "redirect_uri", problem
+    if stated.end_session_endpoint and "openid" not in stated.auth_scopes:
+        yield "end_session_endpoint", "is only for the scope openid"
+
+
+def users_faults(stated: Any) -> Wrong:  # noqa: ANN401
+    """Check the users of ``BasicAuth``, as far as they stand in it: lines of a name and a digest."""
+    kind = stated.users.WhichOneof("specifier")
+    if kind is None:
+        yield "users", "is required"
+    if kind not in {"inline_string", "inline_bytes"}:
+        return
+    given = getattr(stated.users, kind)
+    lines = (given if isinstance(given, str) else given.decode(errors="replace")).splitlines()
+    if not given:
+        yield f"users.{kind}", "must not be empty"
+    names = set()
+    for number, line in enumerate(lines, 1):
+        name, colon, digest = line.partition(":")
+        if not line or line.startswith("#"):
+            continue
+        if not colon or not name or not digest.startswith(_SHA) or len(digest) != len(_SHA) + _DIGEST_CHARACTERS:
+            yield f"users.{kind}", f"line {number} must be NAME:{{SHA}}DIGEST"
+        elif name in names:
+            yield f"users.{kind}", f"line {number} names a user a second time"
+        names.add(name)
+
+
+def api_key_faults(stated: Any) -> Wrong:  # noqa: ANN401
+    """Check where ``ApiKeyAuth`` finds keys, and that no key is there twice; a key is not told."""
+    for index, each in enumerate(stated.key_sources):
+        if not each.header and not each.query and not each.cookie:
+            yield f"key_sources[{index}]", "must name a header, a query parameter or a cookie"
+    keys = [each.key for each in stated.credentials]
+    if len(set(keys)) < len(keys):
+        yield "credentials", "has a key twice"
+
+
+_PACKAGE = "envoy.extensions.filters.http"
+HTTP_FILTERS: dict[str, Callable[[Any], Wrong]] = {
+    f"{_PACKAGE}.local_ratelimit.v3.LocalRateLimit": rate_limit_faults,
+    f"{_PACKAGE}.ext_proc.v3.ExternalProcessor": processor_faults,
+    f"{_PACKAGE}.jwt_authn.v3.JwtAuthentication": token_faults,
+    f"{_PACKAGE}.header_to_metadata.v3.Config": header_rule_faults,
+    f"{_PACKAGE}.json_to_metadata.v3.JsonToMetadata": json_rule_faults,
+    f"{_PACKAGE}.oauth2.v3.OAuth2Config": oauth_faults,
+    f"{_PACKAGE}.basic_auth.v3.BasicAuth": users_faults,
+    f"{_PACKAGE}.api_key_auth.v3.ApiKeyAuth": api_key_faults,
+    "envoy.config.rbac.v3.Permission": port_range_faults,
+    "envoy.config.rbac.v3.Policy": policy_faults,
+}
