@@ -22,7 +22,7 @@ _TRAFFIC = "traffic.sidecar.istio.io/"
 _READINESS = "readiness.status.sidecar.istio.io/"
 _MODES = ("REDIRECT", "TPROXY", "NONE")
 _MAX_PORT = 65535
-_MAX_UINT32 = 2**32 - 1
+_MAX_INT32 = 2**31 - 1  # of numbers in a pod
 _LONGEST_INTERFACE = 15  # what Linux allows
 _INTERFACE = re2.compile(r"[a-zA-Z][a-zA-Z0-9_.-]*")
 TRUE_WORDS = frozenset({"1", "t", "T", "TRUE", "true", "True"})
@@ -55,8 +55,8 @@ def _mode(value: str) -> str:
 
 
 def _unsigned(value: str) -> str:
-    good = value.isascii() and value.isdigit() and len(value) <= len(str(_MAX_UINT32)) and int(value) <= _MAX_UINT32
-    return "" if good else f"is not a whole number from 0 to {_MAX_UINT32}"
+    good = value.isascii() and value.isdigit() and len(value) <= len(str(_MAX_INT32)) and int(value) <= _MAX_INT32
+    return "" if good else f"is not a whole number from 0 to {_MAX_INT32}"
 
 
 def _port_problem(port: str) -> str:
@@ -125,7 +125,13 @@ def _bool(value: str) -> str:
 def _quantity(value: str) -> str:
     if any(ord(char) < ord(" ") or ord(char) == 0x7F for char in value):  # noqa: PLR2004 - DEL
         return "value contains control characters"
-    return "" if is_quantity(value) else "is not a quantity such as 100m or 128Mi"
+    if not is_quantity(value):
+        return "is not a quantity such as 100m or 128Mi"
+    return "must not be negative" if value.startswith("-") else ""
+
+
+def _filled(value: str) -> str:
+    return "" if value else "must not be empty"
 
 
 CHECKS: Mapping[str, Reason] = {
@@ -143,6 +149,7 @@ CHECKS: Mapping[str, Reason] = {
     f"{_TRAFFIC}kubevirtInterfaces": _interfaces,
     "istio.io/reroute-virtual-interfaces": _interfaces,
     "prometheus.istio.io/merge-metrics": _bool,
+    "sidecar.istio.io/bootstrapOverride": _filled,
     "sidecar.istio.io/proxyCPU": _quantity,
     "sidecar.istio.io/proxyMemory": _quantity,
     "sidecar.istio.io/proxyCPULimit": _quantity,

@@ -38,6 +38,7 @@ Pod = dict[str, Any]
 TEMPLATES = "inject.istio.io/templates"
 NETWORK = "topology.istio.io/network"
 CLUSTER_VARIABLE, NETWORK_VARIABLE = "ISTIO_META_CLUSTER_ID", "ISTIO_META_NETWORK"
+_LAST_VARIABLES = (prometheus.ENVIRONMENT, ENVIRONMENT)  # are there already where a pod is injected again
 _FAILED = "failed to run injection template: "
 
 
@@ -144,7 +145,8 @@ def _overlay(name: str, settings: Settings, data: TemplateData) -> dict[str, Any
     if name in BUILT_IN:
         return BUILT_IN[name](data)
     have = ", ".join(sorted({*templates, *BUILT_IN, *settings.config.aliases}))
-    raise InjectionError(f'requested template "{name}" not found; have {have}')
+    said_by = f" (annotation {TEMPLATES})" if TEMPLATES in data.annotations else ""
+    raise InjectionError(f'requested template "{name}" not found; have {have}{said_by}')
 
 
 def _laid(pod: Pod, overlays: Mapping[str, dict[str, Any]]) -> tuple[Pod, Pod]:
@@ -179,7 +181,8 @@ def _with_environment(pod: Pod, environment: Mapping[str, str]) -> Pod:
         return pod
     kept = [each for each in proxy.get("env") or () if each.get("name") not in environment]
     added = [{"name": name, "value": value} for name, value in sorted(environment.items())]
-    return _changed(pod, proxy, {"env": [*kept, *added]})
+    at = next((index for index, each in enumerate(kept) if each.get("name") in _LAST_VARIABLES), len(kept))
+    return _changed(pod, proxy, {"env": [*kept[:at], *added, *kept[at:]]})
 
 
 def _with_variable(pod: Pod, name: str, value: str) -> Pod:

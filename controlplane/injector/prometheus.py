@@ -51,7 +51,7 @@ def moved_annotations(
         return None
     told: dict[str, Any] = {name: words.get(name, "") for name in ("scrape", "path", "port")}
     if port:
-        _check_port(port, status_port)
+        _check_port(next(name for name in stated if _word(name) == "port"), port, status_port)
     if TARGETS in annotations:
         targets = _targets(annotations[TARGETS], status_port)
         told = {"scrape": told["scrape"] or "true", "path": targets[0]["path"], "port": targets[0]["port"]}
@@ -85,11 +85,12 @@ def _word(name: str) -> str:
     return word if word != plain and word in ("scrape", "port", "path") else ""
 
 
-def _check_port(text: str, status_port: int) -> None:
+def _check_port(name: str, text: str, status_port: int) -> None:
     try:
         _check_number(text, status_port)
     except InjectionError as error:
-        raise InjectionError(f"failed to process pod: invalid prometheus scrape configuration: {error}") from error
+        reason = f"failed to process pod: invalid prometheus scrape configuration: {error} (annotation {name})"
+        raise InjectionError(reason) from error
 
 
 def _check_number(text: str, status_port: int) -> None:
@@ -107,7 +108,8 @@ def _targets(text: str, status_port: int) -> list[dict[str, str]]:
     try:
         return [_target(each.strip(), status_port) for each in text.split(",")]
     except InjectionError as error:
-        raise InjectionError(f"failed to process pod: invalid prometheus scrape targets: {error}") from error
+        reason = f"failed to process pod: invalid prometheus scrape targets: {error} (annotation {TARGETS})"
+        raise InjectionError(reason) from error
 
 
 def _target(text: str, status_port: int) -> dict[str, str]:

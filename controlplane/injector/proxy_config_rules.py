@@ -32,6 +32,9 @@ def proxy_config_problems(config: ProxyConfig) -> Iterator[str]:
     for field, address in _addresses(config):
         if reason := _address_problem(address):
             yield f"{field}: {reason}"
+    for name in config.proxy_metadata:
+        if not name or "=" in name or not (name.isascii() and name.isprintable()):
+            yield f"proxyMetadata: {name[:100]!r} is no name of a variable"
     lightstep = config.tracing.lightstep if config.tracing is not None else None
     if lightstep is not None and not lightstep.access_token:
         yield "tracing.lightstep.accessToken: is required"

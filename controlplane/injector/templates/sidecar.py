@@ -6,6 +6,7 @@ from typing import Any
 
 from controlplane.documents.json_reader import json_value
 from controlplane.documents.limits import UnreadableError
+from controlplane.documents.words import is_label
 from controlplane.injector.errors import InjectionError
 from controlplane.injector.template_data import TemplateData
 from controlplane.injector.templates import environment, parts, volumes
@@ -270,6 +271,10 @@ def _user_items(data: TemplateData, annotation: str) -> list[Json]:
     found = []
     for name, each in sorted(_stated(data, annotation).items()):
         if not isinstance(each, dict):
-            raise InjectionError(f"invalid value for annotation '{annotation}': {name}: must be a map")
+            raise InjectionError(f"invalid value for annotation '{annotation}': {name[:100]}: must be a map")
+        if annotation == _VOLUMES and not is_label(name):
+            raise InjectionError(f"invalid value for annotation '{annotation}': {name[:100]!r} is no name of a volume")
+        if annotation == _MOUNTS and not each.get("mountPath"):
+            raise InjectionError(f"invalid value for annotation '{annotation}': {name[:100]}: mountPath is required")
         found.append({"name": name, **each})
     return found
