@@ -41,7 +41,8 @@ class AdminSources:
     when its API server was last heard of, in seconds since the epoch, ``None`` while it answers.
     ``objects`` yields Istio's objects that are in force, ``object`` gives one by its key, also of another kind.
     ``problems`` yields what is wrong with objects, one by one, where ``rejected`` has them by object; ``certificates``
-    those that are watched over; ``timeline`` remembers what happened lately. ``revision`` is the registry's.
+    those that are watched over; ``timeline`` remembers what happened lately. ``revision`` is the registry's,
+    ``settled`` the one up to which there is a snapshot for every connected proxy.
     ``explain`` answers a question of ``simulate.questions``, and raises what that raises. ``plan`` answers one of
     ``plan.question``, JSON to JSON, and raises ``WrongQuestionError`` likewise, and ``UnansweredError``; it reads the
     question with its first argument once there is a place for it, and gives the answer in pieces to its second.
@@ -78,6 +79,7 @@ class AdminSources:
     certificates: Callable[[], Iterable[Certificate]] = tuple
     timeline: Timeline = field(default_factory=Timeline)
     revision: Callable[[], int] = lambda: 0
+    settled: Callable[[], int] = lambda: 0
 
 
 def find_connection(proxies: Mapping[str, Proxy], proxy_id: str) -> str | None:

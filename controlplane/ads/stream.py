@@ -33,7 +33,7 @@ from controlplane.ads.watch import SDS, TYPES, Kind, Request, StreamState, Varia
 from controlplane.limits import Limits
 from controlplane.model.proxy import Proxy
 from controlplane.rope import Body
-from controlplane.snapshots import WHOLE, Snapshot
+from controlplane.snapshots import WHOLE, ResourceType, Snapshot
 
 log = structlog.get_logger()
 
@@ -365,7 +365,7 @@ class Stream:
 
     def _type_status(self, watch: Watch) -> TypeStatus:
         served, type_url = self._state.served, watch.type_url
-        current = watch.sent is served.of(watch.type) and not watch.due and not watch.owed
+        current = watch.sent is served.of(watch.type) and not watch.due and not watch.owed and not self._has_news(watch)
         acked = current and watch.flight is None and watch.refused is None
         sent_at = self._sent_at.get(type_url)
         failures = served.of(watch.type).failures
@@ -383,6 +383,14 @@ class Stream:
             rejection=_rejection(watch),
             failed={name: reason for name, reason in failures.reasons.items() if name == WHOLE or watch.covers(name)},
         )
+
+    def _has_news(self, watch: Watch) -> bool:
+        """Whether there is something of a type that waits for this stream's turn, or for room."""
+        newest, type_ = self._session.snapshot, watch.type
+        if newest is self._snapshot or type_ is None:
+            return False
+        made_of = ResourceType.ROUTE if type_ is ResourceType.VIRTUAL_HOST else type_
+        return newest.of(made_of) is not self._snapshot.of(made_of)
 
     @property
     def proxy_class(self) -> Hashable:

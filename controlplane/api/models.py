@@ -281,6 +281,7 @@ class Overview(Shown):
     istio_version: str
     cluster_id: str
     revision: int
+    settled_revision: int = Field(description="Up to which it is known for every proxy what it should have")
     ready: bool
     reason: str
     proxies: dict[str, int] = Field(description="How many there are, by state")

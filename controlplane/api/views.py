@@ -94,6 +94,7 @@ class Views:
             istio_version=ISTIO_VERSION,
             cluster_id=sources.cluster_id,
             revision=sources.revision(),
+            settled_revision=sources.settled(),
             ready=ready,
             reason=reason,
             proxies={state.value: states[state] for state in models.State if states[state]},

@@ -90,7 +90,7 @@ def wait(
     or nobody answers.
     """
     wanted, end = _object(kind, name, namespace), time.monotonic() + _seconds(timeout)
-    told = ""
+    told, taken = "", dict[str, int]()
     try:
         least = generation or (_newest(where, wanted) if what is What.DISTRIBUTION else 0)
         with where.replicas() as replicas:
@@ -98,7 +98,7 @@ def wait(
                 standing = (
                     _gone(replicas, wanted)
                     if what is What.DELETE
-                    else _distributed(replicas, wanted, least, proxy, threshold)
+                    else _distributed(replicas, wanted, least, proxy, threshold, taken)
                 )
                 if standing.refused:
                     print_aside(f"Error: {standing.refused}")
@@ -121,7 +121,15 @@ def _gone(replicas: Sequence[Replica], wanted: Named) -> Standing:
     return Standing(not held, f"{wanted} is still in force at {', '.join(held)}" if held else f"{wanted} is gone")
 
 
-def _distributed(replicas: Sequence[Replica], wanted: Named, generation: int, proxy: str, threshold: float) -> Standing:
+def _distributed(
+    replicas: Sequence[Replica],
+    wanted: Named,
+    generation: int,
+    proxy: str,
+    threshold: float,
+    taken: dict[str, int],
+) -> Standing:
+    """Return how far it is; ``taken`` is for the next call: the revision in which a replica was seen to have it."""
     refused = ""
     late = []
     for replica, rows in _rows(replicas, wanted):
@@ -133,6 +141,9 @@ def _distributed(replicas: Sequence[Replica], wanted: Named, generation: int, pr
     if refused or late:
         of = f" generation {generation} of" if generation else ""
         return Standing(False, f"{', '.join(late)} does not have{of} {wanted} yet", refused)
+    busy = [replica.name for replica, settled in of_all(replicas, lambda each: _is_settled(each, taken)) if not settled]
+    if busy:
+        return Standing(False, f"{', '.join(busy)} still works out what {wanted} means for the proxies")
     every = [each for _, held in of_all(replicas, _proxies) for each in held if proxy in {"", each.get("proxy")}]
     if proxy and not every:
         return Standing(False, f"{proxy} is not connected")
@@ -165,6 +176,13 @@ def _refusal(replica: Replica, wanted: Named) -> str:
     path = "/api/v1/objects/" + "/".join(wanted)
     problems = fetch_json(replica.address, path, "control plane")["problems"]
     return "; ".join(each["reason"] for each in problems if each["sort"] == "refused")
+
+
+def _is_settled(replica: Replica, taken: dict[str, int]) -> bool:
+    """Whether the proxies of a replica are known to be behind, or not, in what it has taken by now."""
+    overview = fetch_json(replica.address, "/api/v1/overview", "control plane")
+    revision = taken.setdefault(replica.name, overview["revision"])
+    return bool(overview.get("settledRevision", revision) >= revision)
 
 
 def _proxies(replica: Replica) -> list[Any]:

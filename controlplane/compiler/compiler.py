@@ -46,6 +46,8 @@ class Compiler:
         self._turn = 0.0
         self._theirs_until = 0.0  # new sessions go before changes until then
         self._broken = False  # an error of ours: what is derived cannot be trusted
+        self.settled = registry.revision
+        """The registry's revision up to which every snapshot is published; it is behind while a change is worked on."""
 
     @property
     def builds(self) -> int:
@@ -151,6 +153,7 @@ class Compiler:
             log.exception("compiler.update_failed", revision=self.registry.revision)
             self._broken = True
             await self._mend()
+        self.settled = self.registry.revision
         now = perf_counter()
         self._theirs_until = now + (now - began)
         if not done.done():

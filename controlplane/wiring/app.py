@@ -370,6 +370,7 @@ class ControlPlane:
             certificates=self._expiry.certificates,
             timeline=self._change_log.timeline,
             revision=lambda: self._registry.revision,
+            settled=lambda: self._compiler.settled,
             identity=identity(),
             version=__version__,
             cluster_id=self._settings.cluster_id,

@@ -109,6 +109,8 @@ async def test_a_push_is_out_when_every_stream_had_its_turn() -> None:
         await until(lambda: {s.types[C].sync for s in statuses(server)} == {Sync.SYNCED})
         source.publish(source.snapshot.replacing(2, [Resource.of(C, "a", b"2")]))
         assert {s.types[C].sent_revision for s in statuses(server)} == {1}
+        assert {s.types[C].sync for s in statuses(server)} == {Sync.STALE}, "who waits for its turn has not got it"
+        assert {s.types[C].acked_revision for s in statuses(server)} == {1}
         await server.pushed()
         assert {s.types[C].sent_revision for s in statuses(server)} == {2}
         for client in clients:

@@ -107,3 +107,17 @@ async def test_a_debug_page_is_printed() -> None:
     assert (listed.code, listed.out) == (0, names.out), listed.err
     assert wrong.code == 2
     assert "there is no page synz; there are" in wrong.err
+
+
+async def test_proxies_are_behind_while_it_is_worked_out_what_they_should_have() -> None:
+    """Until then each of them has acknowledged all that it was sent, and knows nothing of the object."""
+    reviews = parsed(virtual_service({"route": [to("")]}, name="reviews"))
+    held = replace(world.sources(), objects=lambda: [reviews], object={reviews.key: reviews}.get, revision=lambda: 8)
+    asked = ("wait", "vs", "reviews.shop", "--timeout", "0s", "--proxy", "web-1.shop", "--address")
+    async with world.serving(replace(held, settled=lambda: 7), parts=PARTS) as address:
+        early = await run(*asked, address)
+    async with world.serving(replace(held, settled=lambda: 8), parts=PARTS) as address:
+        there = await run(*asked, address)
+    assert early.code == 1
+    assert "still works out what VirtualService shop/reviews means for the proxies" in early.err
+    assert there.code == 0, there.err

@@ -299,3 +299,25 @@ def test_proxies_that_come_and_go_leave_nothing() -> None:
         await assert_nothing_left(compiler, [stays], KEEP_SECONDS)
 
     run(scene())
+
+
+def test_a_revision_is_settled_once_every_snapshot_is_of_it() -> None:
+    behind = 0
+
+    async def scene(count: int) -> bool:
+        nonlocal behind
+        compiler = await compiler_of()
+        session = await compiler.open(WEB, nobody)
+        before, first = session.snapshot, compiler.registry.revision
+        change = asyncio.create_task(compiler.apply(upserting(RULE)))
+        await turns(count)
+        between = not change.done()
+        behind += compiler.settled < compiler.registry.revision
+        assert session.snapshot is not before or compiler.settled == first
+        await change
+        assert session.snapshot is not before
+        assert compiler.settled == compiler.registry.revision > first
+        return between
+
+    at_each_turn(scene)
+    assert behind, "it is accepted before it is worked out"

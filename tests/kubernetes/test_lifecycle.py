@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.cluster.node import Node
-from tests.kubernetes import meshed
+from tests.kubernetes import meshed, operators
 from tests.kubernetes.meshed import Json, apply, is_ready, load, namespace, read, ready_again, rolled_out, said
 from tests.patience import wait_until
 
@@ -48,6 +49,13 @@ def completed(node: Node, name: str) -> None:
         return conditions.get("Complete") == "True"
 
     wait_until(holds, lambda: node.kubectl("-n", SHOP, "describe", "pods", "-l", f"app={name}"))
+
+
+def test_operators_reach_the_pods_through_the_api_server(node: Node, tmp_path: Path) -> None:
+    """What a command says of a change is true at once, in each pod, and a report has all that there is."""
+    operators.a_change_is_waited_for(node, SHOP)
+    operators.a_request_is_explained_by_what_its_envoy_holds(node, SHOP)
+    operators.a_report_has_what_the_cluster_knows(node, SHOP, tmp_path / "report.tar.gz")
 
 
 def test_no_request_is_lost_while_pods_begin_and_end(node: Node) -> None:
