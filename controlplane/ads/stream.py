@@ -385,9 +385,13 @@ class Stream:
         )
 
     def _has_news(self, watch: Watch) -> bool:
-        """Whether there is something of a type that waits for this stream's turn, or for room."""
+        """Whether there is something of a type that waits for this stream's turn, or for room.
+
+        In a copy of the process no stream has turns: there it stands as it stood when the copy was made.
+        """
         newest, type_ = self._session.snapshot, watch.type
-        if newest is self._snapshot or type_ is None:
+        waits = self._due_turn or not self._transport.writable
+        if not waits or newest is self._snapshot or type_ is None:
             return False
         made_of = ResourceType.ROUTE if type_ is ResourceType.VIRTUAL_HOST else type_
         return newest.of(made_of) is not self._snapshot.of(made_of)

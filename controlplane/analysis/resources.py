@@ -97,12 +97,16 @@ def resource(written: Mapping[str, Any], place: Place | None, *, namespace: str,
 
 
 class Message(NamedTuple):
-    """One finding: what, about which object, in which field (empty: the whole object)."""
+    """One finding: what, about which object, in which field (empty: the whole object).
+
+    ``written`` is where the object was written, ``file:line``, where its ``place`` is not known.
+    """
 
     code: Code
     resource: Resource
     text: str
     path: str = ""
+    written: str = ""
 
 
 def message(code: Code, about: Resource, path: str = "", **values: object) -> Message:

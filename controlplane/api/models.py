@@ -131,6 +131,15 @@ class ResourceName(Shown):
     size_bytes: int
 
 
+class ComparedResource(Shown):
+    """One resource that two proxies should not hold alike; a version is empty where the proxy has none of that name."""
+
+    type: str
+    name: str
+    one: str = Field(description="Its version at the one proxy")
+    other: str = Field(description="Its version at the other")
+
+
 class ResourceDetail(Shown):
     """One resource as Envoy would show it, keys redacted, and the objects that it was made from."""
 

@@ -102,6 +102,11 @@ async def _resources(request: web.Request, asked: queries.ResourcesQuery) -> web
     return problem(404, admin.NOT_CONNECTED) if part is None else await _list(request, part)
 
 
+async def _comparison(request: web.Request, asked: queries.ComparisonQuery) -> web.StreamResponse:
+    part = await request.app[VIEWS].comparison(asked)
+    return problem(404, admin.NOT_CONNECTED) if part is None else await _list(request, part)
+
+
 async def _resource(request: web.Request, asked: queries.ResourceQuery) -> web.StreamResponse:
     found = await request.app[VIEWS].resource(asked)
     if found is None:
@@ -255,6 +260,15 @@ def operations() -> tuple[Operation, ...]:
             q.ResourceQuery,
             m.ResourceDetail,
             _resource,
+            errors=missing,
+        ),
+        Operation(
+            "/api/v1/comparison",
+            "What two proxies should not hold alike",
+            q.ComparisonQuery,
+            m.ComparedResource,
+            _comparison,
+            listed=True,
             errors=missing,
         ),
         Operation(

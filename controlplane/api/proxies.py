@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 
 from controlplane.admin.pace import PAUSE, Pause
 from controlplane.admin.rejection import rejected_names
 from controlplane.admin.sources import AdminSources
 from controlplane.ads.sync_status import ProxyStatus, Rejection, TypeStatus
 from controlplane.api.models import (
+    ComparedResource,
     ObjectName,
     Proxy,
     ProxyDetail,
@@ -22,7 +23,7 @@ from controlplane.api.models import (
 )
 from controlplane.api.queries import ProxiesQuery
 from controlplane.model.objects import ObjectKey
-from controlplane.snapshots import SHORT, Resource, ResourceType
+from controlplane.snapshots import SHORT, Resource, ResourceType, Snapshot
 
 TYPES = {name: type_ for type_, name in SHORT.items()}
 MOST_OBJECTS = 20
@@ -191,3 +192,21 @@ def resource_rows(held: Iterable[Resource], name: str) -> Iterator[ResourceName 
                 version=resource.version,
                 size_bytes=len(resource.content),
             )
+
+
+def differing(one: Snapshot, other: Snapshot, type_: str) -> Iterator[ComparedResource | Pause]:
+    """Yield the resources that two snapshots do not have alike, of one type or, where it is empty, of all."""
+    for short, of in TYPES.items():
+        held, others = one.of(of), other.of(of)
+        if type_ not in {"", short} or held is others:
+            continue
+        for name in chain(held, (name for name in others if name not in held)):
+            yield PAUSE
+            mine, theirs = held.get(name), others.get(name)
+            if mine != theirs:
+                yield ComparedResource(
+                    type=short,
+                    name=name,
+                    one=mine.version if mine is not None else "",
+                    other=theirs.version if theirs is not None else "",
+                )

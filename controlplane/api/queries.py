@@ -117,6 +117,16 @@ class ResourcesQuery(Paged):
     name: Text = Field("", description="Only those whose name has this text in it")
 
 
+class ComparisonQuery(Paged):
+    """Which proxies are compared, and what of them."""
+
+    one: Word = Field(description="`POD.NAMESPACE`, or an id of a connection")
+    other: Word = Field(description="The same of the proxy that it is compared with")
+    type: str = Field(
+        "", pattern=f"^({'|'.join(_TYPES)}|)$", description="Only resources of this type, as `CDS`; of all without"
+    )
+
+
 class ResourceQuery(Query):
     """Which resource of a proxy."""
 

@@ -28,6 +28,7 @@ from controlplane.api.objects import (
 )
 from controlplane.api.proxies import (
     TYPES,
+    differing,
     objects_behind,
     proxies_found,
     proxy_detail,
@@ -44,6 +45,7 @@ from controlplane.model.kinds import GroupKind
 from controlplane.model.objects import ObjectKey
 from controlplane.snapshots import Resource
 
+_TYPE_ORDER = {name: f"{place:02}" for place, name in enumerate(TYPES)}
 T = TypeVar("T")
 S = TypeVar("S")
 
@@ -124,6 +126,16 @@ class Views:
             return None
         rows = resource_rows(snapshot.of(TYPES[asked.type]).values(), asked.name)
         return await self._part(rows, lambda row: (row.name,), asked.page, _same)
+
+    async def comparison(self, asked: queries.ComparisonQuery) -> Part[models.ComparedResource] | None:
+        """Return what two proxies should not hold alike, by type and name; ``None`` where one is not connected."""
+        connected = self._sources.proxies()
+        found = [find_connection(connected, each) for each in (asked.one, asked.other)]
+        one, other = (self._sources.snapshot(each) if each is not None else None for each in found)
+        if one is None or other is None:
+            return None
+        rows = differing(one, other, asked.type)
+        return await self._part(rows, lambda row: (_TYPE_ORDER[row.type], row.name), asked.page, _same)
 
     async def resource(self, asked: queries.ResourceQuery) -> tuple[Resource, list[models.ObjectName], int] | None:
         """Return one resource, the first of the objects that it was made from, and how many these are."""

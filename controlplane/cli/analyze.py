@@ -124,6 +124,15 @@ def analyze(
     istio_namespace: SystemOption = "istio-system",
     kubeconfig: KubeconfigOption = "",
     context: ContextOption = "",
+    address: Annotated[
+        str,
+        typer.Option(
+            "--control-plane",
+            "--address",
+            metavar="HOST:PORT",
+            help="Tell what the control plane with this monitoring port has found, and look at nothing else.",
+        ),
+    ] = "",
     remote_contexts: Annotated[
         list[str] | None,
         typer.Option("--remote-contexts", metavar="NAME", help="Look at the cluster of this context too; repeatable."),
@@ -131,7 +140,8 @@ def analyze(
 ) -> None:
     """Find mistakes between objects: references to nothing, conflicts, settings without effect.
 
-    With -f the files are taken for the whole mesh, so what they refer to must be in them too.
+    With -f the files are taken for the whole mesh, so what they refer to must be in them too. With --address nothing is
+    looked at anew: it is told what a running control plane has found in its objects, in a cluster or in files.
 
     An object is left in peace with the annotation galley.istio.io/analyze-suppress: "IST0102,IST0118", or "*".
 
@@ -150,6 +160,20 @@ def analyze(
             print(f"* {each.name}:\n    {each.about}")
         return
     chosen = _chosen(analyzer or [], analyzers)
+    if address:
+        if filename or files or use_kube or kubeconfig or context or remote_contexts or analyzer or mesh_config:
+            raise typer.BadParameter(
+                "a control plane has looked at its own objects, by all that it knows: leave files, clusters,"
+                " --analyzer and --meshConfigFile away",
+                param_hint="--address",
+            )
+        from controlplane.cli.analysis.asked import findings_of
+
+        selection = Selection.of(suppress or [], "" if all_namespaces else namespace, output_threshold.value)
+        found = selection.of_messages(findings_of(address))
+        print_found(found, output)
+        _end(Inputs("", istio_namespace), found, output, failure_threshold, f"the control plane at {address}")
+        return
     if with_cluster and not (namespace or all_namespaces):
         from controlplane.cli.analysis.cluster import current_namespace
 

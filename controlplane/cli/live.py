@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from controlplane.cli.asking.where import Where
@@ -20,13 +22,23 @@ def held_by(proxy: str, admin: str, where: Where) -> dict[str, Any]:
     Raises:
         Unanswered: it cannot be reached, or is another's.
     """
-    if admin or not where.is_a_cluster:
-        return _of(proxy, admin or ENVOY_ADMIN)
+    with admin_port(proxy, admin, where) as address:
+        return _of(proxy, address)
+
+
+@contextmanager
+def admin_port(proxy: str, admin: str, where: Where) -> Iterator[str]:
+    """Give the address of the admin port of a proxy's Envoy (``NAME.NAMESPACE``), until the end: see ``held_by``."""
+    if admin or not proxy or not where.is_a_cluster:
+        yield admin or ENVOY_ADMIN
+        return
     from controlplane.cli.asking.pods import forwarded_pod
 
     name, _, namespace = proxy.rpartition(".")
+    if not name:
+        raise Unanswered(f"{proxy!r} does not say whose Envoy is meant: name it as NAME.NAMESPACE")
     with forwarded_pod(where.kubeconfig, where.context, namespace, name, _ADMIN_PORT) as address:
-        return _of(proxy, address)
+        yield address
 
 
 def _of(proxy: str, address: str) -> dict[str, Any]:

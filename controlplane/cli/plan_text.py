@@ -8,6 +8,7 @@ from itertools import takewhile
 from typing import Any
 
 from controlplane.cli.plan_tests import AskedTest
+from controlplane.documents.places import pointer_path
 
 Json = Mapping[str, Any]
 _SIGNS = {"added": "+", "changed": "~", "removed": "-"}
@@ -84,7 +85,7 @@ def _object(answer: Json, obj: Json, told: set[int]) -> Iterator[str]:
 
 def fields(patch: Sequence[Json]) -> Iterator[str]:
     """Yield a line for each step of a patch: the field, and its values before and after."""
-    rows = [(_path(each.get("place", each["path"])), _step(each)) for each in patch]
+    rows = [(pointer_path(each.get("place", each["path"])), _step(each)) for each in patch]
     width = max((len(path) for path, _ in rows[:_MOST_FIELDS]), default=0)
     for path, step in rows[:_MOST_FIELDS]:
         yield f"{path:<{width}}   {step}"
@@ -98,16 +99,6 @@ def _step(edit: Json) -> str:
     if edit["op"] == "remove":
         return f"- {_value(edit['was'])}"
     return " -> ".join(_pair(edit["was"], edit["value"]))
-
-
-def _path(pointer: str) -> str:
-    """Return a JSON pointer as fields are named: ``spec.http[0].timeout``."""
-    found = ""
-    for step in pointer.split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
-        plain = name.replace("_", "").replace("-", "").isalnum()
-        found += f"[{name}]" if name.isdecimal() or not plain else f".{name}" if found else name
-    return found
 
 
 def _value(value: object) -> str:

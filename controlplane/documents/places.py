@@ -105,3 +105,13 @@ class Lines:
         if id(node) not in self._entries:
             self._entries[id(node)] = {str(pair[0].value): pair for pair in reversed(node.value)}
         return self._entries[id(node)]
+
+
+def pointer_path(pointer: str) -> str:
+    """Return a JSON pointer (RFC 6901) as fields are named: ``spec.http[0].timeout``."""
+    found = ""
+    for step in pointer.split("/")[1:]:
+        name = step.replace("~1", "/").replace("~0", "~")
+        plain = name.replace("_", "").replace("-", "").isalnum()
+        found += f"[{name}]" if name.isdecimal() or not plain else f".{name}" if found else name
+    return found

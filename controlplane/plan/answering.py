@@ -29,6 +29,8 @@ async def plan_answer(
     words = plan_words(plan, Patches() if question.patches else None, change.doubts)
     repeated = [each.words() for each in change.repeated]
     words["warnings"] += len(repeated)
+    if not question.classes:
+        words["classes"] = []
     return words | {
         "requests": request_words(before, after),
         "unused": list(change.unused),

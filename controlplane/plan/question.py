@@ -3,10 +3,12 @@
 | name | value |
 |---|---|
 | ``objects`` | a list of ``{"value": object, "source": "file:line"}``: new and changed objects, as in manifests |
+| ``manifests`` | such objects as one text, YAML or JSON: see ``pasted`` |
 | ``delete`` | a list of texts ``KIND/NAMESPACE/NAME``, of what belongs to no namespace ``KIND/NAME`` |
 | ``prune`` | whether objects of Istio's kinds go that are in the namespaces of ``objects``, and not among them |
 | ``requests`` | a list of ``{"pairs": [[name, value]]}``: see ``simulate.questions``; ``proxy`` may describe whose |
 | ``patches`` | whether the answer has the difference of each resource |
+| ``classes`` | whether it has the resources that proxies are sent; without, it is short where the mesh is large |
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from controlplane.model import kinds
 from controlplane.model.kinds import GroupKind
 from controlplane.model.objects import ChangeSet, Object, ObjectKey, Rejected
 from controlplane.model.parse import Parsed, inspect
+from controlplane.plan.pasted import pasted
 from controlplane.plan.written import as_stored
 from controlplane.registry.mesh import MESH_KEY
 from controlplane.registry.store import Registry
@@ -74,10 +77,12 @@ class Question(_Model):
     """What is asked: see above."""
 
     objects: list[Written] = []
+    manifests: str = ""
     delete: list[str] = []
     prune: bool = False
     requests: list[Asking] = []
     patches: bool = False
+    classes: bool = True
 
     @classmethod
     def of(cls, value: object) -> Question:
@@ -91,6 +96,9 @@ class Question(_Model):
         except ValidationError as error:
             first = problems_of(error)[0]
             raise WrongQuestionError(f"{first.path or 'the question'}: {first.reason}") from error
+        if asked.manifests:
+            read = [Written(value=value, source=source) for value, source in pasted(asked.manifests)]
+            asked = asked.model_copy(update={"objects": [*asked.objects, *read], "manifests": ""})
         if len(asked.objects) > MOST_OBJECTS or len(asked.requests) > MOST_REQUESTS:
             raise WrongQuestionError(f"more than {MOST_OBJECTS} objects or {MOST_REQUESTS} requests")
         return asked

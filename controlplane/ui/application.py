@@ -8,7 +8,8 @@ from importlib.resources import files
 from aiohttp import web
 
 from controlplane.admin.application import Respond
-from controlplane.ui.pages import SCREENS, failed, moved
+from controlplane.ui.pages import POSTED, SCREENS, moved
+from controlplane.ui.showing import failed
 
 ROOT = "/ui"
 HEADERS = {
@@ -40,6 +41,8 @@ def add(app: web.Application) -> None:
     app.router.add_get(f"{ROOT}/static/{{name}}", _file)
     for path, respond in SCREENS.items():
         app.router.add_get(path, respond)
+        if path in POSTED:
+            app.router.add_post(path, respond)
 
 
 async def _with_headers(request: web.Request, response: web.StreamResponse) -> None:

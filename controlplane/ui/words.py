@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -12,6 +13,7 @@ from markupsafe import Markup, escape
 
 from controlplane.api.models import ObjectName
 from controlplane.apis.kinds import KINDS
+from controlplane.documents.places import pointer_path
 from controlplane.printable import printable
 
 LONGEST = 2_000
@@ -20,12 +22,15 @@ _SIZES = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
 _TEMPLATES = (
     "certificates",
     "changes",
+    "compare",
+    "compare_resource",
     "error",
     "events_list",
     "explain",
     "home",
     "object",
     "objects",
+    "plan",
     "problems",
     "problems_list",
     "proxies",
@@ -107,6 +112,16 @@ def source_link(source: Mapping[str, str]) -> Markup:
     return object_link(ObjectName(kind=kind, group="", namespace=namespace, name=name))
 
 
+def written(value: object) -> str:
+    """Return a JSON value as people write it: a text without quotes."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def whole(text: str) -> Markup:
+    """Return a text of which nothing is cut, since a form sends it back; control characters are named."""
+    return Markup("{}").format(printable(text, keep="\n\r\t"))
+
+
 def part_of_path(text: str) -> Markup:
     """Quote a text that is one part of a path; no letter is left that means something in HTML."""
     return Markup(quote(text, safe=""))  # noqa: S704 - quoted
@@ -132,7 +147,8 @@ def environment() -> Environment:
         finalize=safe,
     )
     found.filters |= {"moment": moment, "object_link": object_link, "quoted": part_of_path, "size": size, "age": age}
-    found.filters |= {"object_text": object_text, "source_link": source_link}
+    found.filters |= {"object_text": object_text, "source_link": source_link, "written": written, "whole": whole}
+    found.filters |= {"pointer": pointer_path}
     found.globals |= {"address": lambda path, **asked: escape(address(path, **asked))}
     for name in _TEMPLATES:
         found.get_template(f"{name}.html")

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from controlplane.model import kinds
+from controlplane.model.objects import ObjectKey
+from controlplane.model.problems import Problem, Sort
+from tests.admin import world
+from tests.api.test_api import PARTS
 from tests.cli.command import run
 
 MESH = """\
@@ -225,3 +231,34 @@ async def test_standard_input_and_the_mesh_configuration(tmp_path: Path) -> None
         "data: {mesh: 'defaultProviders: {accessLogging: [envoy]}'}\n"
     )
     assert (await run("analyze", "-f", "-", text=f"{config_map}---\n{telemetry}")).out == ""
+
+
+async def test_a_control_plane_that_runs_tells_what_it_has_found() -> None:
+    """Of all of it, whatever it reads; what was suppressed or is of another namespace is not told."""
+    reviews = ObjectKey(kinds.VIRTUAL_SERVICE, "shop", "reviews")
+    problems = [
+        Problem(reviews, Sort.FINDING, "Error", "it loses", "spec.hosts[0]", "C201", source="shop.yaml:7"),
+        Problem(ObjectKey(kinds.VIRTUAL_SERVICE, "pay", "old"), Sort.REFUSED, "Error", "spec.http[0]: no destination"),
+        *(Problem(reviews, Sort.FINDING, "Info", f"odd {n}", "", "C302") for n in range(501)),
+    ]
+    async with world.serving(replace(world.sources(), problems=lambda: problems), parts=PARTS) as address:
+        both = f"{address},{address.replace('127.0.0.1', 'localhost')}"
+        found = await run("analyze", "--address", both, "--output-threshold", "Error")
+        every = await run("analyze", "--address", address)
+        shop = await run("analyze", "--address", address, "-n", "shop", "-S", "C302=*", "-o", "json")
+        wrong = await run("analyze", "--address", address, "-f", "mesh")
+    assert sorted(found.out.splitlines()) == [
+        "Error [C201] (VirtualService shop/reviews shop.yaml:7) it loses",
+        "Error [IST0106] (VirtualService pay/old) spec.http[0]: no destination",
+    ], "once, though two addresses tell it"
+    assert found.code == 79
+    assert "when analyzing the control plane at" in found.err
+    assert len(every.out.splitlines()) == len(problems), "all pages are asked for"
+    assert [(each["code"], each["reference"], each["path"]) for each in json.loads(shop.out)] == [
+        ("C201", "shop.yaml:7", "spec.hosts[0]")
+    ]
+    assert wrong.code == 64
+    assert "leave files, clusters" in wrong.err
+    nobody = await run("analyze", "--address", "127.0.0.1:1")
+    assert nobody.code == 1
+    assert "The control plane at 127.0.0.1:1 cannot be reached" in nobody.err

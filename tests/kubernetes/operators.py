@@ -64,7 +64,7 @@ def a_report_has_what_the_cluster_knows(node: Node, namespace: str, file: Path) 
     for kind in ("events", "deployments", "validatingwebhookconfigurations", "mutatingwebhookconfigurations"):
         assert json.loads(held[f"cluster/{kind}.json"])["items"], kind
     assert json.loads(held["cluster/version.json"])["gitVersion"]
-    assert "serve.ready" in held[f"cluster/logs/{replica}.discovery.log"]
+    assert f"VirtualService {namespace}/web" in held[f"cluster/logs/{replica}.discovery.log"]
     for app in ("web", "toolbox"):
         proxy = f"{pod(node, namespace, app)}.{namespace}"
         assert json.loads(held[f"{replica}.{SYSTEM}/proxies/{proxy}"])["configs"]

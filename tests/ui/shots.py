@@ -34,6 +34,7 @@ SHOTS = {
         DESKTOP,
         False,
     ),
+    "plan": ("/ui/plan?object=VirtualService/shop/reviews", DESKTOP, False),
     "phone": ("/ui", PHONE, True),
 }
 """Name -> address, size, and whether it is dark."""
@@ -149,6 +150,13 @@ async def main(images: Path) -> None:
                 async with browsing(server.monitoring, size, dark=dark) as context:
                     page = await context.new_page()
                     await page.goto(address)
+                    if name == "plan":
+                        text = page.get_by_label("New and changed objects, as YAML")
+                        await text.fill(
+                            (await text.input_value()).replace("weight: 90", "weight: 50", 1).replace("v2", "v3")
+                        )
+                        await page.get_by_role("button", name="Plan").click()
+                        await page.get_by_text("Nothing was applied.").wait_for()
                     await page.screenshot(path=images / f"{name}.png")
 
 

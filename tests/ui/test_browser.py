@@ -27,6 +27,9 @@ SCREENS = (
     "/ui/services/shop/cart.shop.svc.cluster.local",
     "/ui/topology",
     "/ui/explain?from=pod/shop/client-1&url=http%3A%2F%2Fcart%3A8000%2F",
+    "/ui/plan?object=VirtualService/shop/cart",
+    "/ui/compare?one=client-1.shop&other=client-1.shop",
+    "/ui/compare/resource?one=client-1.shop&other=client-1.shop&type=CDS&name=BlackHoleCluster",
     "/ui/changes",
     "/ui/certificates",
 )
@@ -157,6 +160,29 @@ async def test_a_copy_finds_out_who_uses_an_object(context: BrowserContext) -> N
     await page.get_by_text("1 of 1 proxies have something because of it: 1 sidecar.").wait_for()
     await page.get_by_text("RDS at these proxies: 1 SYNCED").wait_for()
     assert wrong == []
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
+async def test_a_change_is_planned_from_the_form(server: Server, *, scripts: bool) -> None:
+    """What is in force is put into the form, changed there, and planned; what is wrong is told, and the text stays."""
+    async with connected(server.xds, Variant.DELTA), browsing(server.monitoring, scripts=scripts) as context:
+        page, wrong = await opened(context, "/ui/objects/VirtualService/shop/cart")
+        await page.get_by_role("link", name="Plan a change of it").click()
+        text = page.get_by_label("New and changed objects, as YAML")
+        before = await text.input_value()
+        assert "kind: VirtualService" in before
+        await text.fill(before.replace("subset: v1", "subset: nobody"))
+        await page.get_by_role("button", name="Plan").click()
+        await page.get_by_text("Nothing was applied.").wait_for()
+        await page.get_by_text("1 of 1 proxies: 1 sidecar").wait_for()
+        await page.get_by_text("IST0101").first.wait_for()
+        assert "subset: nobody" in await text.input_value()
+        await text.fill("kind: [")
+        await page.get_by_role("button", name="Plan").click()
+        alert = page.get_by_role("alert")
+        await alert.wait_for()
+        assert "not readable" in (await alert.text_content() or "")
+        assert wrong == []
 
 
 async def test_filtering_while_one_types(context: BrowserContext) -> None:

@@ -27,6 +27,7 @@ PAGES = [
     "/api/v1/proxies/client-7",
     "/api/v1/proxies/client-7/resources?type=LDS&limit=500",
     "/api/v1/proxies/client-7/resource?type=RDS&name=80",
+    "/api/v1/comparison?one=client-7&other=client-8",
     "/api/v1/objects?limit=500",
     "/api/v1/objects/VirtualService/shop/vs-7",
     "/api/v1/findings?limit=500",
@@ -46,6 +47,9 @@ PAGES = [
     "/ui/services/shop/svc-7.shop.svc.cluster.local",
     "/ui/topology",
     "/ui/changes",
+    "/ui/plan?object=VirtualService/shop/vs-7",
+    "/ui/compare?one=client-7&other=client-8",
+    "/ui/compare/resource?one=client-7&other=client-8&type=RDS&name=80",
 ]
 
 

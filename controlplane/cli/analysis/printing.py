@@ -18,7 +18,7 @@ _PLAIN = "\x1b[0m"
 def reference(each: Message) -> str:
     """Return ``file:line``, empty where the object was written in no file."""
     place = each.resource.place
-    return f"{place.file}:{place.line(each.path)}" if place is not None else ""
+    return f"{place.file}:{place.line(each.path)}" if place is not None else each.written
 
 
 def line(each: Message, *, colours: bool = False) -> str:

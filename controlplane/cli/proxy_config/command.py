@@ -22,6 +22,7 @@ from controlplane.cli.fetch import (
     fetch_json,
     split_address,
 )
+from controlplane.cli.live import admin_port
 from controlplane.cli.output import print_aside, print_text, print_value, table
 from controlplane.cli.plain import PlainCommand, PlainGroup
 from controlplane.cli.proxy_config import clusters, endpoints, listeners, routes
@@ -75,7 +76,14 @@ ProxyName = Annotated[
     str, typer.Argument(metavar="PROXY", help="NAME.NAMESPACE; needed where the control plane is asked.")
 ]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How to print the answer.")]
-AdminOption = Annotated[str, typer.Option(envvar="CONTROLPLANE_ENVOY_ADMIN", help="Envoy's admin port, host:port.")]
+AdminOption = Annotated[
+    str,
+    typer.Option(
+        envvar="CONTROLPLANE_ENVOY_ADMIN",
+        metavar="HOST:PORT",
+        help=f"Envoy's admin port. Without, that of the proxy's pod where a cluster is named, or {ENVOY_ADMIN}.",
+    ),
+]
 FileOption = Annotated[
     Path | None,
     typer.Option("--file", "-f", help="Read Envoy's dump from a file, - for standard input."),
@@ -96,14 +104,15 @@ class Origin:
     where: Where
 
     def __post_init__(self) -> None:
-        split_address(self.admin)
+        if self.admin:
+            split_address(self.admin)
 
     def read(self, *, hosts: bool = False) -> Dump:
         """Return the dump that was asked for; with ``hosts`` Envoy's view of hosts instead where it can be had."""
         if self.source is Source.CONTROL_PLANE:
             return self.control_plane()
         if hosts and self.file is None:
-            return _dump(lambda: fetch_json(self.admin, "/clusters?format=json", "Envoy"), f"Envoy at {self.admin}")
+            return _dump(lambda: self._of_envoy("/clusters?format=json"), self._envoys_name())
         return self.envoy()
 
     def control_plane(self) -> Dump:
@@ -123,14 +132,22 @@ class Origin:
         file = self.file
         if file is not None:
             return _dump(lambda: _read(file), str(file))
-        dump = _dump(lambda: fetch_json(self.admin, "/config_dump?include_eds", "Envoy"), f"Envoy at {self.admin}")
+        dump = _dump(lambda: self._of_envoy("/config_dump?include_eds"), self._envoys_name())
         node = dump.node_id()
         if self.proxy and node and self.proxy not in node:
             fail(
-                f"the Envoy at {self.admin} calls itself {node}, not {self.proxy};"
+                f"{self._envoys_name()} calls itself {node}, not {self.proxy};"
                 " name that one's admin port with --admin, or use --source control-plane"
             )
         return dump
+
+    def _envoys_name(self) -> str:
+        return f"the Envoy at {self.admin or ENVOY_ADMIN}" if self.admin or not self.proxy else "the Envoy that answers"
+
+    def _of_envoy(self, path: str) -> Any:  # noqa: ANN401 - JSON
+        """Return a page of the proxy's Envoy, which is found through the API server where a cluster is named."""
+        with admin_port(self.proxy, self.admin, self.where) as address:
+            return fetch_json(address, path, "Envoy")
 
 
 def _dump(read: Callable[[], Any], where: str) -> Dump:
@@ -223,7 +240,7 @@ def listener(
     kind: TypeOption = None,
     verbose: VerboseOption = True,
     output: OutputOption = Output.SHORT,
-    admin: AdminOption = ENVOY_ADMIN,
+    admin: AdminOption = "",
     file: FileOption = None,
     source: SourceOption = Source.ENVOY,
     diff: DiffOption = False,
@@ -251,7 +268,7 @@ def route(
     name: NameOption = "",
     verbose: VerboseOption = True,
     output: OutputOption = Output.SHORT,
-    admin: AdminOption = ENVOY_ADMIN,
+    admin: AdminOption = "",
     file: FileOption = None,
     source: SourceOption = Source.ENVOY,
     diff: DiffOption = False,
@@ -279,7 +296,7 @@ def cluster(
     subset: SubsetOption = "",
     direction: DirectionOption = None,
     output: OutputOption = Output.SHORT,
-    admin: AdminOption = ENVOY_ADMIN,
+    admin: AdminOption = "",
     file: FileOption = None,
     source: SourceOption = Source.ENVOY,
     diff: DiffOption = False,
@@ -308,7 +325,7 @@ def endpoint(
     cluster_name: ClusterOption = "",
     status: StatusOption = None,
     output: OutputOption = Output.SHORT,
-    admin: AdminOption = ENVOY_ADMIN,
+    admin: AdminOption = "",
     file: FileOption = None,
     source: SourceOption = Source.ENVOY,
     diff: DiffOption = False,
@@ -332,7 +349,7 @@ def everything(
     proxy: ProxyName = "",
     *,
     output: OutputOption = Output.SHORT,
-    admin: AdminOption = ENVOY_ADMIN,
+    admin: AdminOption = "",
     file: FileOption = None,
     source: SourceOption = Source.ENVOY,
     diff: DiffOption = False,

@@ -1,4 +1,4 @@
-"""Who uses an object: what a copy of the control plane finds out by taking it away there."""
+"""What a copy of the control plane finds out: who uses an object, or what a change would do."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from controlplane.documents.json_reader import json_value
 LONGEST = 100_000
 """Bytes of an answer that is shown: it is read in one step, and more would hold the loop for too long."""
 
-Effect = Mapping[str, Any]
+Answer = Mapping[str, Any]
 
 
-async def effect_of(sources: AdminSources, name: str) -> tuple[Effect | None, str]:
-    """Return the answer about ``KIND/NAMESPACE/NAME``, see ``plan.of_object``; or why there is none."""
-    from controlplane.simulate.questions import UnansweredError, WrongQuestionError  # noqa: PLC0415 - see ``pages``
+async def answer_of_copy(sources: AdminSources, question: Mapping[str, Any]) -> tuple[Answer | None, str]:
+    """Return the answer to a question, see ``plan.question`` and ``plan.of_object``; or why there is none."""
+    from controlplane.simulate.questions import UnansweredError, WrongQuestionError  # noqa: PLC0415 - see ``forms``
 
     held = bytearray()
 
     async def read() -> bytes:
-        return json.dumps({"explain": name}).encode()
+        return json.dumps(question).encode()
 
     async def take(piece: bytes) -> None:
         if len(held) <= LONGEST:
@@ -38,6 +38,6 @@ async def effect_of(sources: AdminSources, name: str) -> tuple[Effect | None, st
     except UnansweredError as error:
         return None, f"The answer {error}."
     if len(held) > LONGEST:
-        return None, "It makes so much that the answer is not shown here; the API has it."
-    answer: Effect = json_value(bytes(held))
+        return None, "The answer is so long that it is not shown here; the API has it, and the command prints it."
+    answer: Answer = json_value(bytes(held))
     return answer, ""
