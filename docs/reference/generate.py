@@ -35,7 +35,7 @@ from controlplane.settings import Settings
 from controlplane.settings.durations import format_duration
 from controlplane.settings.options import environment_variable, flag, option
 from controlplane.wiring import look_alikes  # noqa: F401 - its metrics are there once it is imported
-from docs.reference.commands import commands_page
+from docs.reference.commands import command_pages, commands_page
 from docs.reference.log_events import events
 
 HERE = Path(__file__).parent
@@ -338,6 +338,7 @@ def _models(annotation: Any, mark: str) -> Iterator[tuple[type[ApiModel], str]]:
 
 PAGES = {
     "commands.md": commands_page,
+    **command_pages(),
     "settings.md": settings_page,
     "metrics.md": metrics_page,
     "debug.md": debug_page,
@@ -366,6 +367,7 @@ def main() -> int:
     for name, text in pages().items():
         path = HERE / name
         if "--check" not in sys.argv:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
             problems.append(f"docs/reference/{name} is not current: run `make reference`")

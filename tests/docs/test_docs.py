@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.reference.commands import blocks
 from docs.reference.generate import HERE, PAGES, WRITTEN, untold
 from docs.reference.log_events import events
 from tests.patience import PATIENCE_SECONDS
@@ -27,8 +28,7 @@ EXAMPLES = [
     (path.name, command, output)
     for path in BY_HAND
     if path != ON_A_NODE
-    for block in re.findall(r"^```console\n(.*?)^```$", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    for command, output in re.findall(r"^\$ (.+)\n((?:[^$].*\n)*)", block, re.MULTILINE)
+    for command, output in blocks(path.read_text(encoding="utf-8"))
 ]
 NODES = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (DOCS / "architecture.md").read_text(encoding="utf-8"))
 
@@ -72,6 +72,10 @@ def test_every_invariant_names_a_test() -> None:
 def test_the_reference_is_current(name: str) -> None:
     """``make reference`` writes it."""
     assert (HERE / name).read_text(encoding="utf-8") == WRITTEN + PAGES[name]()
+
+
+def test_the_reference_has_no_page_of_what_is_no_command() -> None:
+    assert {f"commands/{path.name}" for path in (HERE / "commands").iterdir()} <= PAGES.keys()
 
 
 def test_every_log_event_is_explained() -> None:
