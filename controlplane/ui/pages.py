@@ -16,6 +16,7 @@ from controlplane.api.operations import VIEWS
 from controlplane.api.views import Part
 from controlplane.snapshots import SHORT
 from controlplane.ui.answering import answer_of_copy
+from controlplane.ui.changes import changes
 from controlplane.ui.comparing import compare, compare_resource
 from controlplane.ui.forms import explain, plan
 from controlplane.ui.lines import lines
@@ -184,11 +185,6 @@ async def _topology(request: web.Request) -> web.StreamResponse:
     return await shown(request, "topology", asked=asked, topology=topology, drawn=drawn, json=api_of(request))
 
 
-async def _changes(request: web.Request) -> web.StreamResponse:
-    events = await request.app[VIEWS].events(queries.EventsQuery())
-    return await shown(request, "changes", events=events[::-1], json="/api/v1/events")
-
-
 async def _certificates(request: web.Request) -> web.StreamResponse:
     held = request.app[VIEWS].certificates()
     return await shown(
@@ -213,7 +209,7 @@ SCREENS: Mapping[str, Respond] = {
         "/ui/plan": plan,
         "/ui/compare": compare,
         "/ui/compare/resource": compare_resource,
-        "/ui/changes": _changes,
+        "/ui/changes": changes,
         "/ui/certificates": _certificates,
     }.items()
 }

@@ -51,6 +51,7 @@ ADDRESSES = [
     "/ui/compare?one=web-1.shop&other=api-1.prod",
     "/ui/compare/resource?one=web-1.shop&other=api-1.prod&type=LDS&name=0.0.0.0_9080",
     "/ui/changes",
+    "/ui/changes?from=1&to=2",
     "/ui/certificates",
 ]
 
@@ -125,6 +126,8 @@ async def test_every_answer_has_the_policy(address: str) -> None:
         ("/ui/proxies?limit=0", 400, "?limit="),
         ("/ui/proxies/web-1.shop?type=XDS", 400, "type"),
         ("/ui/proxies?after=x", 400, "?after="),
+        ("/ui/changes?from=5&to=4", 400, "Revision 4 comes before 5"),
+        ("/ui/changes?from=x", 400, "from"),
         ("/ui/plan?object=VirtualService/shop/none", 404, "There is no VirtualService shop/none in force"),
         (f"/ui/plan?object=VirtualService/shop/{'x' * 501}", 400, "name"),
         ("/ui/compare?one=web-1.shop&other=gone.shop", 404, "not connected"),
@@ -150,9 +153,12 @@ async def test_the_guards_of_the_debug_pages_stand_here_too() -> None:
 
 
 async def test_without_trouble_the_first_screen_is_one_sentence() -> None:
-    quiet = replace(world.sources(world.healthy()), revision=lambda: 7)
+    quiet = replace(world.sources(world.healthy()), revision=lambda: 7, settled=lambda: 7)
     shown = await page("/ui", quiet)
-    assert "All 1 proxies have revision 7." in shown.text
+    assert "The only proxy has revision 7." in shown.text
+    busy = replace(quiet, revision=lambda: 8)
+    assert "revision 7; what revision 8 means for them is being worked out." in (await page("/ui", busy)).text
+    assert "Nothing has changed since the control plane started." in shown.text
     assert "not in order" not in shown.text
     assert "Problems of objects" not in shown.text
 
@@ -367,3 +373,28 @@ def by_column(corners: set[tuple[int, int]]) -> Iterator[tuple[int, list[int]]]:
 def test_what_is_served_is_shipped() -> None:
     held = {each.name for each in (files("controlplane.ui") / "static").iterdir()}
     assert held == {"page.js", "style.css", "icon.svg"}
+
+
+async def test_what_lies_between_two_revisions_is_added_up() -> None:
+    known = sources()
+    for number in range(1, 5):
+        known.timeline.add(Event(Happened.ACCEPTED, 1, changed=(f"Pod shop/p{number}", "Pod shop/all")))
+        known.timeline.add(Event(Happened.REFUSED, 1, refused=(f"VirtualService shop/bad{number}",)))
+        known.timeline.add(Event(Happened.PUSHED, 1, revision=10 * number, targets=number, proxies=number))
+        known.timeline.add(Event(Happened.NACKED, number, refused=("Listener",)))
+    shown = await page("/ui/changes?from=10&to=35", known)
+    assert "2 pushes, 5 resources built, to 3 proxies at most; 3 refused responses" in shown.text
+    assert "Changed: Pod shop/p2, Pod shop/all, Pod shop/p3" in shown.text
+    assert "Refused: VirtualService shop/bad2, VirtualService shop/bad3" in shown.text
+    assert "Remembered are revisions 10 to 40." in shown.text
+    assert "p1" not in shown.text
+    assert "p4" not in shown.text
+    rest = await page("/ui/changes?from=30", known)
+    assert "1 push, 4 resources built" in rest.text
+    assert "Nothing has changed there." in (await page("/ui/changes?from=41&to=50", known)).text
+
+
+async def test_a_proxy_that_lags_says_which_revision_it_has() -> None:
+    shown = await page("/ui/proxies", sources())
+    stale = next(each for each in world.troubled().types.values() if each.sent_revision != each.acked_revision)
+    assert f"has revision {stale.acked_revision}, was sent {stale.sent_revision}" in shown.text
