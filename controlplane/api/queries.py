@@ -144,6 +144,11 @@ def _kind(text: str) -> str:
     return found
 
 
+def _whole_name(text: str) -> str:
+    """Return the name of a kind that may be written as kubectl takes it; there is no object of one that is unknown."""
+    return kind_names().get(text.lower(), text)
+
+
 class ObjectsQuery(Paged):
     """Which objects."""
 
@@ -158,7 +163,9 @@ class ObjectsQuery(Paged):
 class ObjectQuery(Query):
     """Which object; `kind` is one of Istio's."""
 
-    kind: Word = Field(description="As `VirtualService`")
+    kind: Annotated[Word, AfterValidator(_whole_name)] = Field(
+        description="As `VirtualService`, `virtualservices` or `vs`"
+    )
     namespace: Word
     name: Word
 

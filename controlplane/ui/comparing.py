@@ -7,10 +7,10 @@ from typing import Any
 
 from aiohttp import web
 
-from controlplane.admin.answers import PACE
-from controlplane.admin.application import NOT_CONNECTED
+from controlplane.admin.answers import PACE, SOURCES
 from controlplane.admin.config_dump import resource_json
 from controlplane.admin.json_text import pieces
+from controlplane.admin.sources import find_connection
 from controlplane.api import queries
 from controlplane.api.operations import VIEWS
 from controlplane.documents.json_reader import json_value
@@ -29,12 +29,17 @@ async def compare(request: web.Request) -> web.StreamResponse:
     asked = {name: request.query.get(name, "") for name in ("one", "other", "type")}
     types = tuple(SHORT.values())
     if not (asked["one"] and asked["other"]):
-        return await shown(request, "compare", asked=asked, types=types, part=None, next="")
+        return await shown(request, "compare", asked=asked, types=types, part=None, next="", wrong="")
     part = await request.app[VIEWS].comparison(asked_of(request, queries.ComparisonQuery))
     if part is None:
-        raise WrongError(404, NOT_CONNECTED)
+        connected = request.app[SOURCES].proxies()
+        gone = [each for each in (asked["one"], asked["other"]) if find_connection(connected, each) is None]
+        wrong = f"{' and '.join(gone or ['One of them'])}: not connected here, perhaps to another replica."
+        return await shown(request, "compare", asked=asked, types=types, part=None, next="", wrong=wrong)
     json = address("/api/v1/comparison", **asked)
-    return await shown(request, "compare", asked=asked, types=types, part=part, next=next_of(request, part), json=json)
+    return await shown(
+        request, "compare", asked=asked, types=types, part=part, next=next_of(request, part), json=json, wrong=""
+    )
 
 
 async def compare_resource(request: web.Request) -> web.StreamResponse:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aiohttp import web
-from multidict import MultiDict
 
 from controlplane.admin.answers import PACE, SOURCES
 from controlplane.admin.application import NOT_CONNECTED, Respond
@@ -122,7 +121,7 @@ async def _objects(request: web.Request) -> web.StreamResponse:
 
 
 async def _object(request: web.Request) -> web.StreamResponse:
-    plain = queries.ObjectQuery.of(MultiDict(), request.match_info)
+    plain = read_as(queries.ObjectQuery, request.match_info)
     detail = await request.app[VIEWS].object(plain)
     if detail is None:
         raise WrongError(404, f"There is no {plain.kind} {plain.namespace}/{plain.name}.")

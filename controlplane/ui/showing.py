@@ -87,13 +87,13 @@ def command(*words: str) -> str:
     return shlex.join(("controlplane", *words))
 
 
-def read_as(kind: type[Q], values: Mapping[str, object]) -> Q:
+def read_as(kind: type[Q], values: Mapping[str, str]) -> Q:
     """Read what is asked from values of any origin.
 
     Raises:
         WrongError: it cannot be read.
     """
     try:
-        return kind.model_validate(values)
-    except ValueError as error:
+        return kind.of(MultiDict(), values)
+    except queries.WrongQueryError as error:
         raise WrongError(400, str(error)) from error

@@ -145,6 +145,7 @@ async def test_objects_are_those_in_force_and_those_that_only_have_problems() ->
 
 async def test_an_object_has_its_manifest_problems_and_what_it_won_over() -> None:
     body = await good("objects/VirtualService/shop/reviews")
+    assert body == await good("objects/vs/shop/reviews"), "kinds as kubectl takes them"
     assert body["manifest"]["spec"]["hosts"] == ["reviews"]
     assert [each["reason"] for each in body["problems"]] == ["it is odd"]
     assert [(each["object"]["name"], each["code"]) for each in body["overrides"]] == [("old", "IST0109")]

@@ -214,6 +214,12 @@ async def test_two_proxies_are_compared_by_resource_and_then_by_field() -> None:
     ]
 
 
+async def test_a_proxy_that_is_not_connected_is_named_and_the_form_stays() -> None:
+    shown = await page("/ui/compare?one=web-1.shop&other=gone.shop", sources())
+    assert "gone.shop: not connected here" in shown.text
+    assert "web-1.shop" in {each.get("value") for each in shown.of("input")}
+
+
 def test_differences_are_of_fields_and_named_items_belong_together() -> None:
     one = {"same": 1, "gone": None, "hosts": [{"name": "a", "x": 1}, {"name": "b"}], "list": [1, 2], "t": 1}
     other = {"same": 1, "hosts": [{"name": "b"}, {"name": "a", "x": 2}, {"name": "c"}], "list": [1], "t": True}
