@@ -127,14 +127,15 @@ def explain(
 
 def _explain_object(name: str, where: Where, paths: list[Path] | None, *, verbose: bool, output: Output) -> None:
     from controlplane.cli.object_text import is_nothing, is_whole, object_text
-    from controlplane.cli.output import print_text, print_value
+    from controlplane.cli.output import print_text, print_value, told_if_slow
 
     patches = verbose or output is Output.JSON
     try:
-        if paths:
-            answer = _object_of_files(paths, {"explain": name, "patches": patches})
-        else:
-            answer = _object_of_server(where, {"object": name} | ({"patches": "1"} if patches else {}))
+        with told_if_slow("Building what the proxies get, with the object and without it ..."):
+            if paths:
+                answer = _object_of_files(paths, {"explain": name, "patches": patches})
+            else:
+                answer = _object_of_server(where, {"object": name} | ({"patches": "1"} if patches else {}))
     except Wrong as error:
         raise typer.BadParameter(str(error)) from error
     except Unanswered as error:

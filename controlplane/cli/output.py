@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from controlplane.printable import printable
@@ -16,6 +18,7 @@ from controlplane.printable import printable
 if TYPE_CHECKING:
     from rich.text import Text
 
+_SLOW_SECONDS = 2.0
 STYLES = {
     "ERROR": "bold red",
     "STALE": "yellow",
@@ -52,6 +55,21 @@ def print_text(text: str) -> None:
 def print_aside(text: str) -> None:
     """Print text on standard error, likewise."""
     print(printable(text, keep="\n"), file=sys.stderr)
+
+
+@contextmanager
+def told_if_slow(text: str, after: float = _SLOW_SECONDS) -> Iterator[None]:
+    """Tell who looks at a terminal what takes so long, once it has taken ``after`` seconds."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    timer = threading.Timer(after, print_aside, (text,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def coloured(text: str) -> Text:

@@ -16,6 +16,7 @@ from controlplane.cli.plain import PlainCommand
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 FAILED, CHANGES, ERRORS = 1, 2, 3
+_SLOW = "Building what the proxies get, before the change and after it; of a large mesh this takes a while ..."
 
 
 class Output(StrEnum):
@@ -92,7 +93,7 @@ def plan(
 
     Exit codes: 0 nothing changes, 2 something does, 3 something does and is wrong, 1 it cannot be told.
     """
-    from controlplane.cli.output import print_text, print_value
+    from controlplane.cli.output import print_text, print_value, told_if_slow
     from controlplane.cli.plan_tests import judged, question_of, tests_beside
     from controlplane.cli.plan_text import plan_text
 
@@ -100,7 +101,8 @@ def plan(
         raise typer.BadParameter("give -f or --delete: what changes", param_hint="-f")
     cases = tests_beside([*(filename or []), *(base or [])], tests or [])
     question = question_of(cases) | {"delete": delete or [], "prune": prune, "patches": verbose or output == "json"}
-    answer = _of_files(base, filename or [], question) if base else _of_server(where, filename or [], question)
+    with told_if_slow(_SLOW):
+        answer = _of_files(base, filename or [], question) if base else _of_server(where, filename or [], question)
     asked = judged(cases, answer["requests"])
     if output is Output.JSON:
         print_value(answer | {"requests": [each.words() for each in asked]}, "json")

@@ -50,6 +50,8 @@ def bug_report(
     """
     now = datetime.now(UTC)
     file = output or Path(f"bug-report-{now:%Y%m%d-%H%M%S}.tar.gz")
+    if file.exists():
+        fail(f"{file} is there already: name another file with -o")
     found: list[Part] = []
     try:
         with where.replicas() as replicas:
