@@ -115,6 +115,7 @@ async def test_a_change_is_planned_and_its_form_stays_as_it_was_sent() -> None:
         text.replace("\r\n", "\n").strip(),
     ):
         assert words in shown.text.replace("\r\n", "\n"), words
+    assert shown.wrong == []
     assert "checked" in next(each for each in shown.of("input") if each["name"] == "prune")
     assert any("data-asks" in attributes for _, attributes in shown.tags), "no event asks again"
 
@@ -201,6 +202,7 @@ async def test_two_proxies_are_compared_by_resource_and_then_by_field() -> None:
     assert "has none" in shown.text
     (fields,) = (each["href"] or "" for each in shown.of("a") if "/ui/compare/resource" in (each["href"] or ""))
     detail = await page(fields, known)
+    assert (shown.wrong, detail.wrong) == ([], [])
     assert "request_headers_to_remove" in detail.text
     assert '["x-a"]' in detail.text
     assert "virtual_hosts" not in detail.text, "what is the same is left out"

@@ -56,6 +56,20 @@ ADDRESSES = [
 ]
 
 
+VOID = frozenset({"meta", "link", "input", "br"})
+BLOCKS = ("div", "p", "ul", "ol", "dl", "table", "form", "pre", "blockquote", "section", "h1", "h2", "h3")
+WITHOUT = {
+    **dict.fromkeys(BLOCKS, frozenset({"p", "h1", "h2", "h3", "pre", "span", "label"})),
+    "a": frozenset({"a", "button", "label"}),
+}
+"""What may not be around a tag, at any depth."""
+WITHIN = {
+    "li": {"ul", "ol"}, "tr": {"thead", "tbody"}, "td": {"tr"}, "th": {"tr"}, "dt": {"dl"}, "dd": {"dl"},
+    "option": {"select"},
+}  # fmt: skip
+"""What has to be right around a tag. Reference: HTML Living Standard, content models."""
+
+
 class Document(HTMLParser):
     """What is in a page: its tags with attributes, and its text."""
 
@@ -63,11 +77,26 @@ class Document(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
+        self.wrong: list[str] = []
+        self._open: list[str] = []
         self.feed(text)
         self.close()
+        self.wrong += [f"<{tag}> is not closed" for tag in self._open]
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        if within := WITHOUT.get(tag, frozenset()) & set(self._open):
+            self.wrong.append(f"<{tag}> within {sorted(within)}")
+        if (only := WITHIN.get(tag)) is not None and self._open[-1:] not in [[each] for each in only]:
+            self.wrong.append(f"<{tag}> within {self._open[-1:]}")
+        if len({name for name, _ in attrs}) != len(attrs):
+            self.wrong.append(f"<{tag}> has an attribute twice")
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self._open or self._open.pop() != tag:
+            self.wrong.append(f"</{tag}> closes something else")
 
     def handle_data(self, data: str) -> None:
         self.text += data
@@ -83,6 +112,13 @@ async def page(address: str, asked: AdminSources | None = None, status: int = 20
     return Document(text)
 
 
+@pytest.mark.parametrize(
+    "text", ["<p><div></div></p>", "<ul><p></p></ul><li></li>", "<ul><li></ul>", "<b>", "</b>", '<a id="1" id="2"></a>']
+)
+def test_what_is_no_good_html_is_noticed(text: str) -> None:
+    assert Document(text).wrong
+
+
 def test_every_screen_is_tried_here() -> None:
     assert {len(address.partition("?")[0].split("/")) for address in ADDRESSES} >= {len(p.split("/")) for p in SCREENS}
     assert {address.partition("?")[0].split("/")[2:3][0] for address in ADDRESSES[1:]} == {
@@ -94,6 +130,7 @@ def test_every_screen_is_tried_here() -> None:
 async def test_a_screen_stands_by_itself(address: str) -> None:
     """Nothing of a screen comes from elsewhere, or would need a policy that allows what stands in the page."""
     shown = await page(address)
+    assert shown.wrong == []
     assert len(list(shown.of("h1"))) == 1
     assert [each["src"] for each in shown.of("script")] == ["/ui/static/page.js"]
     assert not list(shown.of("style"))
