@@ -268,3 +268,14 @@ async def test_a_difference_is_shown_and_exits_with_1(tmp_path: Path) -> None:
     assert '-                "name": "extra"' in lines
     assert not [line for line in lines[3:] if line.startswith("+")]
     assert (clusters.code, clusters.out) == (0, "Clusters Match\n")
+
+
+async def test_where_a_cluster_is_named_the_envoy_is_that_of_the_pod(tmp_path: Path) -> None:
+    """It is never the one that happens to be on this machine."""
+    cluster = ("--kubeconfig", str(tmp_path / "none"))
+    nameless = await run("proxy-config", "route", "web", *cluster)
+    assert (nameless.code, nameless.out) == (1, "")
+    assert "name it as NAME.NAMESPACE" in nameless.err
+    hosts = await run("proxy-config", "endpoint", "web.shop", *cluster)
+    assert (hosts.code, hosts.out) == (1, "")
+    assert str(tmp_path / "none") in hosts.err
