@@ -33,6 +33,17 @@ OTHER_KINDS = (
 _WORDS = {UNKNOWN: "there is no such parameter", "extra inputs are not permitted": "there is no such parameter"}
 
 
+_NO_CHOICE = "string should match pattern '^("
+
+
+def _in_words(reason: str) -> str:
+    """Return why a parameter cannot be used, without words of the library that has read it."""
+    if reason.startswith(_NO_CHOICE):
+        choices = reason.removeprefix(_NO_CHOICE).partition(")")[0].split("|")
+        return f"it is one of {', '.join(filter(None, choices))}"
+    return _WORDS.get(reason, reason)
+
+
 class WrongQueryError(ValueError):
     """A question that cannot be read; the message names the parameter and what it may be."""
 
@@ -62,7 +73,7 @@ class Query(BaseModel):
             return cls.model_validate({**values, **path})
         except ValidationError as error:
             first = problems_of(error)[0]
-            raise WrongQueryError(f"?{first.path}=: {_WORDS.get(first.reason, first.reason)}") from error
+            raise WrongQueryError(f"?{first.path}=: {_in_words(first.reason)}") from error
 
     @classmethod
     def lists(cls) -> frozenset[str]:
