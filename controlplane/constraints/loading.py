@@ -231,7 +231,11 @@ def _listener(listener: Any) -> Wrong:  # noqa: ANN401
     ):
         yield "filter_chains", "none is left"
     yield from _equal_matches(listener.filter_chains)
+    if listener.HasField("fcds_config") and not listener.HasField("filter_chain_matcher"):
+        yield "fcds_config", "needs a filter_chain_matcher"
     for index, each in enumerate(listener.additional_addresses):
+        if each.address.WhichOneof("address") is None:
+            yield f"additional_addresses[{index}].address", "is required: Envoy crashes without it"
         yield from address_faults(f"additional_addresses[{index}].address", each.address)
 
 
@@ -352,6 +356,11 @@ def _route_configuration(configuration: Any) -> Wrong:  # noqa: ANN401
     for index, host in enumerate(configuration.virtual_hosts):
         if host.name in repeated:
             yield f"virtual_hosts[{index}].domains", f"others have {', '.join(repeated[host.name])} already"
+        if host.HasField("matcher") and host.routes:
+            yield f"virtual_hosts[{index}].matcher", "may not stand beside routes"
+        for position, each in enumerate(host.virtual_clusters):
+            if not each.headers:
+                yield f"virtual_hosts[{index}].virtual_clusters[{position}].headers", "is required"
     if configuration.validate_clusters.value:
         yield "validate_clusters", "must not be true: clusters come and go"
     yield from _plugins(configuration)

@@ -149,6 +149,12 @@ def with_header(name: str, key: str, *, field: str = "request_headers_to_add") -
     return routed(name, **{field: [{"header": {"key": key, "value": "x"}}] if field.endswith("_add") else [key]})
 
 
+def served(name: str, **host: Any) -> Json:
+    routes = [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}]
+    stated = {"name": "v", "domains": ["*"], "routes": routes, **host}
+    return http_listener(name, http_filters=[ROUTER], route_config={"name": "r", "virtual_hosts": [stated]})
+
+
 def with_network(name: str, kind: str, **settings: Any) -> Json:
     settings = {"@type": f"{FILTERS}.network.{kind}", "stat_prefix": "a", **settings}
     return listener(name, [{"name": "f", "typed_config": settings}, ECHO])
@@ -242,6 +248,10 @@ BAD_LISTENERS: Mapping[str, Json] = {
             common_http_protocol_options={"max_response_headers_kb": 5},
         ),
         requests("end that is disabled", [{**ROUTER, "disabled": True}]),
+        listener("no other address", [ECHO], additional_addresses=[{}]),
+        listener("chains from nowhere", [ECHO], fcds_config={"name": "a"}),
+        served("matcher and routes", matcher={}),
+        served("virtual cluster without headers", virtual_clusters=[{"name": "a"}]),
         with_network("limit of nothing", "connection_limit.v3.ConnectionLimit"),
         listener(
             "command of a tunnel", [{"name": "t", "typed_config": {**TCP, "tunneling_config": {"hostname": "50%"}}}]
@@ -270,6 +280,7 @@ BAD_LISTENERS: Mapping[str, Json] = {
     )
 }
 GOOD_LISTENERS = (
+    served("virtual cluster", virtual_clusters=[{"name": "a", "headers": [{"name": "x"}]}]),
     with_header("another header is changed", "x-host"),
     with_header("another header is removed", "x-host", field="request_headers_to_remove"),
     routed("host by a command", route={"cluster": "c", "host_rewrite": "%REQ(x)%.a.example.com"}),
