@@ -42,7 +42,7 @@ def configuration(port: int, file: Path) -> Json:
 
 def records(file: Path, signal: str, records_of_scope: str) -> Iterator[Any]:
     """Yield the spans (``Spans``, ``spans``) or log records (``Logs``, ``logRecords``) of lines that are whole."""
-    for line in file.read_text().splitlines(keepends=True):
+    for line in file.read_text(encoding="utf-8").splitlines(keepends=True):
         if line.endswith("\n"):
             for of_resource in json.loads(line).get(f"resource{signal}", ()):
                 for of_scope in of_resource[f"scope{signal}"]:
