@@ -185,7 +185,7 @@ async def test_the_next_of_very_many_problems_is_found_without_a_look_at_all(mon
     cluster = Cluster()
     cluster.now(*(Problem(key, Sort.REFUSED, Level.ERROR, "x") for key in keys))
     async with running(cluster):
-        await eventually(lambda: len(cluster.held) == 20)
+        await eventually(lambda: len(cluster.held) >= 20)
     assert len(asked) <= len(spaces) * (cluster.asked + 1)
 
 
