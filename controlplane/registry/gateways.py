@@ -108,10 +108,10 @@ class MergedGateway:
     servers: Mapping[ServerPort, tuple[GatewayServer, ...]] = field(default_factory=dict)
     servers_by_route: Mapping[str, tuple[GatewayServer, ...]] = field(default_factory=dict)
     rejected: tuple[str, ...] = ()
-    places: Mapping[int, list[ServerPort]] = field(init=False, repr=False, compare=False)
+    places: Mapping[int, list[ServerPort]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Note which of ``servers`` there are at each port."""
+        """Note which of ``servers`` there are at each port, in their order, which makes a difference."""
         places: dict[int, list[ServerPort]] = {}
         for place in self.servers:
             places.setdefault(place.number, []).append(place)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
 
@@ -52,7 +52,7 @@ def virtual_host_keys(view: View, key: HostsKey) -> tuple[VirtualHostKey, ...]:
 
     No two have the same host and port.
     """
-    return tuple(claimed(view, key).completed(own_routes(view, key).items()).values())
+    return tuple(claimed(view, key).completed(own_routes(view, key)).values())
 
 
 class ServicesKey(NamedTuple):
@@ -62,12 +62,21 @@ class ServicesKey(NamedTuple):
     port: int
 
 
+@dataclass(frozen=True, slots=True)
+class ServicesByHost:
+    """The services of a port, of each host one, in their order, which makes a difference."""
+
+    services: tuple[Service, ...]
+    by_host: Mapping[str, Service] = field(compare=False, repr=False)
+
+
 @query
-def services_by_host(view: View, key: ServicesKey) -> Mapping[str, Service]:
+def services_by_host(view: View, key: ServicesKey) -> ServicesByHost:
     """Return the services of a port by host name."""
     services = listener_services(view, key.listener)
     here = services.by_port.get(key.port, ()) if key.port else services.every
-    return dict(zip(map(hostname_of, here), here, strict=True))
+    found = dict(zip(map(hostname_of, here), here, strict=True))
+    return ServicesByHost(here if len(found) == len(here) else tuple(found.values()), found)
 
 
 class HostsPortion(NamedTuple):
@@ -146,22 +155,23 @@ Place = tuple[str, int]
 
 
 @query
-def own_routes(view: View, key: HostsKey) -> Mapping[Place, VirtualHostKey]:
+def own_routes(view: View, key: HostsKey) -> tuple[tuple[Place, VirtualHostKey], ...]:
     """Return the virtual hosts that services have where no VirtualService routes them, by host and port.
 
-    A change to VirtualServices makes no difference to it. They are in the order of the services.
+    A change to VirtualServices makes no difference to it. They are in the order of the services, which counts: of two
+    with the same domain the first one has it. So it is no mapping, which equals one in another order.
     """
     services = ServicesKey(key.listener, key.port)
     found: dict[str, tuple[tuple[Place, VirtualHostKey], ...]] = {}
     for number in range(len(service_portions(view, services))):
         found.update(portion_of_routes(view, (key, number)))
-    return dict(chain.from_iterable(map(found.__getitem__, services_by_host(view, services))))
+    return tuple(chain.from_iterable(map(found.__getitem__, services_by_host(view, services).by_host)))
 
 
 @query
 def service_portions(view: View, key: ServicesKey) -> tuple[tuple[Service, ...], ...]:
     """Return the services of a port in portions."""
-    return portions(services_by_host(view, key).values(), hostname_of)
+    return portions(services_by_host(view, key).services, hostname_of)
 
 
 @query
@@ -199,7 +209,7 @@ def portion_of_routes(
 class Claimed:
     """The virtual hosts that VirtualServices have, in their order, and the services whose routes they are."""
 
-    keys: Mapping[Place, VirtualHostKey]
+    keys: tuple[tuple[Place, VirtualHostKey], ...]
     services: frozenset[str]
 
     def completed(self, own: Iterable[tuple[Place, VirtualHostKey]]) -> Mapping[Place, VirtualHostKey]:
@@ -217,27 +227,27 @@ def claimed(view: View, key: HostsKey) -> Claimed:
     selection = _Selection(view, key)
     for held in selection.virtual_services:
         selection.take(held)
-    return Claimed(selection.keys, frozenset(selection.taken))
+    return Claimed(tuple(selection.keys.items()), frozenset(selection.taken))
 
 
 @query
 def claimed_portions(view: View, key: HostsKey) -> tuple[Claimed, ...]:
     """Return the same by portion."""
     found, count = claimed(view, key), portion_count(view, key)
-    keys: list[dict[Place, VirtualHostKey]] = [{} for _ in range(count)]
+    keys: list[list[tuple[Place, VirtualHostKey]]] = [[] for _ in range(count)]
     services: list[set[str]] = [set() for _ in range(count)]
-    for place, each in found.keys.items():
-        keys[portion_of(each.host, count)][place] = each
+    for place, each in found.keys:
+        keys[portion_of(each.host, count)].append((place, each))
     for host in found.services:
         services[portion_of(host, count)].add(host)
-    return tuple(Claimed(held, frozenset(taken)) for held, taken in zip(keys, services, strict=True))
+    return tuple(Claimed(tuple(held), frozenset(taken)) for held, taken in zip(keys, services, strict=True))
 
 
 @query
 def claimed_portion(view: View, portion: HostsPortion) -> Claimed:
     """Return what they have of one portion; a change of others stops here."""
     found, number = claimed_portions(view, portion.key), portion.number
-    return found[number] if number < len(found) else Claimed({}, frozenset())
+    return found[number] if number < len(found) else Claimed((), frozenset())
 
 
 class _Selection:
@@ -246,7 +256,7 @@ class _Selection:
     def __init__(self, view: View, key: HostsKey) -> None:
         self._view = view
         self._key = key
-        self._by_host = services_by_host(view, ServicesKey(key.listener, key.port))
+        self._by_host = services_by_host(view, ServicesKey(key.listener, key.port)).by_host
         self._services = _ServiceKeys(view, key)
         self.taken: set[str] = set()
         self.virtual_services = virtual_service_hosts(view, key.listener)

@@ -123,6 +123,23 @@ def test_merged(yaml: str, routes: list[str], rejected: list[str]) -> None:
     assert list(found.rejected) == rejected
 
 
+def test_chains_of_a_gateway_that_is_made_anew_come_last() -> None:
+    """Servers of different protocols share a port in the order of age, also where that is all that changes."""
+
+    def aged(day: int) -> str:
+        made = gateway_resource(HTTPS_A)
+        return made.replace("metadata: {", f"metadata: {{creationTimestamp: '2026-01-0{day}T00:00:00Z', ")
+
+    through = server(443, "TLS", "hosts: [b.com]", name="b", more=tls("PASSTHROUGH", ""))
+    other = gateway_resource(through, name="gx").replace(
+        "metadata: {", "metadata: {creationTimestamp: '2026-01-02T00:00:00Z', "
+    )
+    world, key = World(aged(1) + other), GatewayKey("default", LABELS, ())
+    assert [place.protocol for place in world.registry.memo.get(merged_gateway, key).places[443]] == ["HTTPS", "TLS"]
+    world.apply(aged(3))
+    assert [place.protocol for place in world.registry.memo.get(merged_gateway, key).places[443]] == ["TLS", "HTTPS"]
+
+
 @pytest.mark.parametrize(
     ("hosts", "expected"),
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 
@@ -205,3 +205,45 @@ def test_the_version_of_a_route_configuration_covers_all_its_bytes(monkeypatch: 
     after = world_of_many().resource()
     assert before.body != after.body
     assert before.version != after.version
+
+
+DAYS = [f"2026-01-0{day}T00:00:00Z" for day in range(1, 5)]
+ROUTES = "http: [{route: [{destination: {host: s2}}]}]"
+YOUNG_SERVICE = service("s1", clusterIP="10.1.1.1").replace(
+    "metadata:\n", f"metadata:\n  creationTimestamp: '{DAYS[3]}'\n"
+)
+
+
+def entry(name: str, host: str, address: str, created: str) -> str:
+    ports = "[{number: 80, name: http, protocol: HTTP}]"
+    return istio("ServiceEntry", name, f"{{hosts: [{host}], addresses: [{address}], ports: {ports}}}", created=created)
+
+
+@pytest.mark.parametrize(
+    ("others", "again"),
+    [
+        pytest.param(
+            [service("s1"), service("s2"), virtual_service("v2", f"{{hosts: [s1], {ROUTES}}}", created=DAYS[1])],
+            lambda created: virtual_service("v1", f"{{hosts: [s1.default], {ROUTES}}}", created=created),
+            id="routes",
+        ),
+        pytest.param(
+            [entry("b", "b.com", "10.1.1.1", DAYS[1])],
+            lambda created: entry("a", "a.com", "10.1.1.1", created),
+            id="services",
+        ),
+        pytest.param(
+            [YOUNG_SERVICE, entry("b", "b.com", "10.1.1.1", DAYS[1])],
+            lambda created: entry("a", "s1.default.svc.cluster.local", "10.1.1.2", created),
+            id="the-place-of-a-service-alone",
+        ),
+    ],
+)
+def test_who_is_made_anew_gives_way_to_who_is_older(others: list[str], again: Callable[[str], str]) -> None:
+    """Of two that have the same domain the older one has it, also where the other was the older one before."""
+    world = World(again(DAYS[0]), *others)
+    before = world.resource("80").body
+    world.add(again(DAYS[2]))
+    after = world.resource("80").body
+    assert after == world.again().resource("80").body
+    assert after != before
