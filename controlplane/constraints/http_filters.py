@@ -119,7 +119,7 @@ def _is_url(text: str) -> bool:
         parts = urlsplit(text)
     except ValueError:
         return False
-    return bool(parts.scheme and parts.hostname) and " " not in text
+    return bool(parts.scheme and parts.hostname) and " " not in text and "_" not in parts.hostname
 
 
 def header_rule_faults(stated: Any) -> Wrong:  # noqa: ANN401
@@ -161,7 +161,7 @@ def users_faults(stated: Any) -> Wrong:  # noqa: ANN401
     if kind not in {"inline_string", "inline_bytes"}:
         return
     given = getattr(stated.users, kind)
-    lines = (given if isinstance(given, str) else given.decode(errors="replace")).splitlines()
+    lines = (given if isinstance(given, str) else given.decode(errors="replace")).split("\n")
     if not given:
         yield f"users.{kind}", "must not be empty"
     names = set()

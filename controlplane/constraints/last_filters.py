@@ -26,6 +26,7 @@ NETWORK = frozenset(
     )
 )
 HTTP = frozenset({f"{_PACKAGE}.http.router.v3.Router"})
+UPSTREAM = frozenset({f"{_PACKAGE}.http.upstream_codec.v3.UpstreamCodec"})
 
 
 def chain_faults(chain: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - envoy.config.listener.v3.FilterChain
@@ -38,6 +39,11 @@ def manager_faults(manager: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 -
     return _faults("http_filters", manager.http_filters, HTTP)
 
 
+def protocol_faults(options: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - an HttpProtocolOptions
+    """Check the filters of a chain of requests to a cluster."""
+    return _faults("http_filters", options.http_filters, UPSTREAM)
+
+
 def _faults(field: str, filters: Sequence[Any], last: Collection[str]) -> Iterator[tuple[str, str]]:
     end = len(filters) - 1
     for index, each in enumerate(filters):
@@ -48,6 +54,8 @@ def _faults(field: str, filters: Sequence[Any], last: Collection[str]) -> Iterat
             yield f"{field}[{index}]", f"{each.name} ends the chain, and filters follow it"
         elif kind.startswith(_PACKAGE) and kind not in last and index == end:
             yield f"{field}[{index}]", f"{each.name} does not end the chain, and nothing follows it"
+    if filters and getattr(filters[end], "disabled", False):  # which filters of bytes cannot be
+        yield f"{field}[{end}].disabled", "may not be true of the last one"
 
 
 def _type_of(each: Any) -> str:  # noqa: ANN401 - any kind of filter

@@ -15,8 +15,6 @@ _BY_NAME = "is required: {} is not found by its name alone"
 def http_manager_faults(manager: Any) -> Wrong:  # noqa: ANN401 - a generated message, here and below
     """Check a manager and the filters of requests that become something else."""
     yield from manager_faults(manager)
-    if manager.http_filters and manager.http_filters[-1].disabled:
-        yield f"http_filters[{len(manager.http_filters) - 1}].disabled", "may not be true of the last one"
     if manager.common_http_protocol_options.HasField("max_response_headers_kb"):
         yield "common_http_protocol_options.max_response_headers_kb", "is for clusters alone"
     for index, upgrade in enumerate(manager.upgrade_configs):

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from controlplane.constraints.last_filters import protocol_faults
+
 Wrong = Iterator[tuple[str, str]]
 
 _PROTOCOLS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_PROTOCOLS_TOO = "envoy.upstreams.http.http_protocol_options"  # Envoy reads what has this name, and heeds the other
 _QUIC = "envoy.extensions.transport_sockets.quic.v3.QuicUpstreamTransport"
-_CODEC = "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"
+_RAW = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
 _KIND_BY_NAME = "envoy.cluster"  # how the names begin of those that Envoy finds by them
 _BASE_EJECTION_SECONDS = 30
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "OPTIONS"})
@@ -79,17 +82,22 @@ def _is_quic(cluster: Any) -> bool:  # noqa: ANN401
     return str(cluster.transport_socket.typed_config.type_url).endswith(f"/{_QUIC}")
 
 
+def _is_plain(cluster: Any) -> bool:  # noqa: ANN401
+    kind = str(cluster.transport_socket.typed_config.type_url)
+    return not cluster.HasField("transport_socket") or kind.endswith(f"/{_RAW}")
+
+
 def _protocols(cluster: Any) -> Wrong:  # noqa: ANN401
     for name, packed in cluster.typed_extension_protocol_options.items():
         if not packed.type_url.endswith(f"/{_PROTOCOLS}"):
             continue
         path = f"typed_extension_protocol_options[{name}]"
-        if name != _PROTOCOLS:
+        if name not in {_PROTOCOLS, _PROTOCOLS_TOO}:
             yield path, f"must have the name {_PROTOCOLS}"
-        yield from ((f"{path}.{at}", reason) for at, reason in _http_protocols(packed, _is_quic(cluster)))
+        yield from ((f"{path}.{at}", reason) for at, reason in _http_protocols(packed, cluster))
 
 
-def _http_protocols(packed: Any, is_quic: bool) -> Wrong:  # noqa: ANN401, FBT001 - a fact
+def _http_protocols(packed: Any, cluster: Any) -> Wrong:  # noqa: ANN401
     from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import (  # noqa: PLC0415 - where one is met
         HttpProtocolOptions,
     )
@@ -98,15 +106,15 @@ def _http_protocols(packed: Any, is_quic: bool) -> Wrong:  # noqa: ANN401, FBT00
     if not packed.Unpack(stated):
         return
     for choice in ("explicit_http_config", "use_downstream_protocol_config"):
-        if stated.HasField(choice) and getattr(stated, choice).HasField("http3_protocol_options") and not is_quic:
+        if (
+            stated.HasField(choice)
+            and getattr(stated, choice).HasField("http3_protocol_options")
+            and not _is_quic(cluster)
+        ):
             yield f"{choice}.http3_protocol_options", "needs a transport socket of QUIC"
     auto = stated.auto_config
     if auto.HasField("http3_protocol_options") and not auto.HasField("alternate_protocols_cache_options"):
         yield "auto_config.alternate_protocols_cache_options", "is required for HTTP/3"
-    end = len(stated.http_filters) - 1
-    for index, each in enumerate(stated.http_filters):
-        kind = each.typed_config.type_url.rpartition("/")[2]
-        if not kind and not each.HasField("config_discovery"):
-            yield f"http_filters[{index}].typed_config", _BY_NAME.format(each.name)
-        elif (kind == _CODEC) != (index == end):
-            yield f"http_filters[{index}]", f"{_CODEC} ends the chain, and nothing else does"
+    if stated.HasField("auto_config") and _is_plain(cluster):
+        yield "auto_config", "needs a transport socket of TLS, which agrees on a protocol"
+    yield from protocol_faults(stated)

@@ -222,6 +222,10 @@ BAD_LISTENERS: Mapping[str, Json] = {
         with_tokens(
             "unknown in a map", requirement_map={"a": {"requires_any": {"requirements": 2 * [{"provider_name": "q"}]}}}
         ),
+        with_tokens(
+            "keys at a host of no name",
+            providers={"p": {"remote_jwks": {"http_uri": {**HTTP_URI, "uri": "http://a_b/c"}}}},
+        ),
         with_tokens("keys nowhere", providers={"p": {"remote_jwks": {"http_uri": {**HTTP_URI, "uri": "nowhere"}}}}),
         with_filter("header and cookie", RULES_OF_HEADERS, request_rules=[{"header": "a", "cookie": "b", **PRESENT}]),
         with_filter("header without use", RULES_OF_HEADERS, request_rules=[{"header": "a"}]),
@@ -233,6 +237,7 @@ BAD_LISTENERS: Mapping[str, Json] = {
         with_users("user without digest", "a:b"),
         with_users("short digest", "a:{SHA}b"),
         with_users("user twice", f"{USER}\n{USER}"),
+        with_users("users of another system", f"{USER}\r\nb{USER}\r\n"),
         with_filter("nowhere for a key", "api_key_auth.v3.ApiKeyAuth", key_sources=[{}]),
         with_log("command in a log", format="%NOTHING%"),
         with_log("command in JSON", json_format={"a": ["%NOTHING%"]}),
@@ -312,6 +317,16 @@ UPSTREAMS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 HTTP3: Json = {"http3_protocol_options": {}}
 CODEC = {"name": "c", "typed_config": {"@type": f"{FILTERS}.http.upstream_codec.v3.UpstreamCodec"}}
 MUTATION = {"name": "m", "typed_config": {"@type": f"{FILTERS}.http.header_mutation.v3.HeaderMutation"}}
+CODEC_IN_STRUCT = {
+    "name": "c",
+    "typed_config": {
+        "@type": "type.googleapis.com/xds.type.v3.TypedStruct",
+        "type_url": f"{FILTERS}.http.upstream_codec.v3.UpstreamCodec",
+        "value": {},
+    },
+}
+AUTOMATIC: Json = {"explicit_http_config": None, "auto_config": {}}
+RAW_BY_TYPE = {"name": "t", "typed_config": {"@type": f"{EXTENSIONS}.transport_sockets.raw_buffer.v3.RawBuffer"}}
 UPSTREAM_TLS = {"@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"}
 BY_HOST_NAME = {"common_lb_config": {"consistent_hashing_lb_config": {"use_hostname_for_hashing": True}}}
 NOBODY, SOMEBODY = (
@@ -347,6 +362,9 @@ BAD_CLUSTERS: tuple[Json, ...] = (
     speaking("a"),
     speaking(http_filters=[MUTATION]),
     speaking(http_filters=[{"name": "a"}, CODEC]),
+    speaking(http_filters=[{**CODEC, "disabled": True}]),
+    speaking(**AUTOMATIC),
+    {**speaking(**AUTOMATIC), "transport_socket": RAW_BY_TYPE},
     {**STATIC, "filters": [{"name": "a"}]},
     {**STATIC, "transport_socket_matches": [{"name": "a"}]},
     {**STATIC, "transport_socket": {"name": "t", "typed_config": {**UPSTREAM_TLS, "auto_sni_san_validation": True}}},
@@ -387,6 +405,9 @@ GOOD_CLUSTERS: tuple[Json, ...] = (
     {**STATIC, "outlier_detection": {"max_ejection_time": "30s"}},
     {**STATIC, "outlier_detection": {"base_ejection_time": "400s"}},
     speaking(http_filters=[MUTATION, CODEC]),
+    speaking(http_filters=[MUTATION, CODEC_IN_STRUCT]),
+    speaking("envoy.upstreams.http.http_protocol_options"),
+    {**speaking(**AUTOMATIC), "transport_socket": {"name": "t", "typed_config": UPSTREAM_TLS}},
     {
         "type": "STRICT_DNS",
         **BY_HOST_NAME,
