@@ -8,11 +8,13 @@ from urllib.parse import urlsplit
 
 from controlplane.apis.validation import cel
 from controlplane.apis.validation.formats import format_problem
+from controlplane.constraints.fields import is_fixed
 
 Wrong = Iterator[tuple[str, str]]
 
 _LEAST_FILL_SECONDS = 0.05
 _SHA, _DIGEST_CHARACTERS = "{SHA}", 28  # twenty bytes in base64
+_END_OF_PORTS = 65536
 _DUPLEX = "FULL_DUPLEX_STREAMED"
 
 
@@ -66,11 +68,22 @@ def processor_faults(stated: Any) -> Wrong:  # noqa: ANN401
                 yield f"{field}[{index}]", problem
 
 
+def authorisation_faults(stated: Any) -> Wrong:  # noqa: ANN401
+    """Check the headers that an ``AuthorizationRequest`` adds to what is asked."""
+    for index, each in enumerate(stated.headers_to_add):
+        if is_fixed(each.key):
+            yield f"headers_to_add[{index}].key", "cannot be changed here: host, or a header that begins with a colon"
+
+
 def port_range_faults(permission: Any) -> Wrong:  # noqa: ANN401
     """Check the ports of a ``Permission``."""
     ports = permission.destination_port_range
-    if permission.HasField("destination_port_range") and ports.start >= ports.end:
+    if not permission.HasField("destination_port_range"):
+        return
+    if ports.start >= ports.end:
         yield "destination_port_range", "must begin before it ends"
+    elif ports.start < 0 or ports.end > _END_OF_PORTS:
+        yield "destination_port_range", f"must lie within 0 and {_END_OF_PORTS}, which is not in it"
 
 
 def policy_faults(policy: Any) -> Wrong:  # noqa: ANN401
@@ -119,7 +132,8 @@ def _is_url(text: str) -> bool:
         parts = urlsplit(text)
     except ValueError:
         return False
-    return bool(parts.scheme and parts.hostname) and " " not in text and "_" not in parts.hostname
+    host = parts.hostname or ""
+    return bool(parts.scheme and host) and " " not in text and "_" not in host
 
 
 def header_rule_faults(stated: Any) -> Wrong:  # noqa: ANN401
@@ -196,6 +210,7 @@ HTTP_FILTERS: dict[str, Callable[[Any], Wrong]] = {
     f"{_PACKAGE}.oauth2.v3.OAuth2Config": oauth_faults,
     f"{_PACKAGE}.basic_auth.v3.BasicAuth": users_faults,
     f"{_PACKAGE}.api_key_auth.v3.ApiKeyAuth": api_key_faults,
+    f"{_PACKAGE}.ext_authz.v3.AuthorizationRequest": authorisation_faults,
     "envoy.config.rbac.v3.Permission": port_range_faults,
     "envoy.config.rbac.v3.Policy": policy_faults,
 }

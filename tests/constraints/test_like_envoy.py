@@ -129,6 +129,12 @@ def descriptor(value: str, fill: str = "60s") -> Json:
     return {"entries": [{"key": "a", "value": value}], "token_bucket": {**BUCKET, "fill_interval": fill}}
 
 
+def asking(name: str, *headers: Json) -> Json:
+    server = {"uri": "http://a", "cluster": "c", "timeout": "1s"}
+    service = {"server_uri": server, "authorization_request": {"headers_to_add": headers}}
+    return with_filter(name, "ext_authz.v3.ExtAuthz", http_service=service, transport_api_version="V3")
+
+
 def with_port_range(name: str, start: int, end: int) -> Json:
     allowed = {"permissions": [{"destination_port_range": {"start": start, "end": end}}], "principals": ANYBODY}
     return with_filter(name, "rbac.v3.RBAC", rules={"policies": {"a": allowed}})
@@ -212,6 +218,9 @@ BAD_LISTENERS: Mapping[str, Json] = {
         with_filter("trailers of a duplex", PROCESSOR, grpc_service=SERVICE, processing_mode=DUPLEX),
         with_filter("attribute", PROCESSOR, grpc_service=SERVICE, request_attributes=["1 +"]),
         with_port_range("no ports", 80, 80),
+        with_port_range("ports beyond all", 80, 65537),
+        with_port_range("ports before all", -1, 80),
+        asking("host of an authoriser", {"key": "Host", "value": "a"}),
         with_filter(
             "empty condition",
             "rbac.v3.RBAC",
@@ -294,6 +303,8 @@ GOOD_LISTENERS = (
     with_filter("processor", PROCESSOR, grpc_service=SERVICE, request_attributes=["request.path"]),
     with_filter("duplex", PROCESSOR, grpc_service=SERVICE, processing_mode={**DUPLEX, "request_trailer_mode": "SEND"}),
     with_port_range("a port", 80, 81),
+    with_port_range("all ports", 0, 65536),
+    asking("header for an authoriser", {"key": "x-a", "value": "a"}),
     with_tokens("known provider", rules=[{"match": {"prefix": "/"}, "requires": {"provider_name": "p"}}]),
     with_users("users", f"# who\n{USER}\n\nb{USER}"),
     with_log("commands in a log", format="%REQ(x)% 100%%"),

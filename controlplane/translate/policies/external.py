@@ -31,6 +31,7 @@ from controlplane.apis.mesh_providers import (
     EnvoyExternalAuthorizationGrpcProvider,
     EnvoyExternalAuthorizationHttpProvider,
 )
+from controlplane.constraints.fields import is_fixed
 from controlplane.model.cluster_names import outbound_name
 from controlplane.model.objects import Object
 from controlplane.registry.providers import Authoriser, provider_clusters
@@ -98,6 +99,8 @@ def _is_sound(authoriser: Authoriser) -> bool:
         authoriser.headers_to_downstream_on_deny,
         authoriser.headers_to_downstream_on_allow,
     )
+    if any(map(is_fixed, authoriser.include_additional_headers_in_check)):
+        return False
     return authoriser.path_prefix[:1] in {"", "/"} and not any("*" in names for names in lists)
 
 

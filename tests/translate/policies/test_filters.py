@@ -261,6 +261,7 @@ def test_where_nobody_can_be_asked_what_the_policy_matches_is_denied(name: str) 
         ("a", "port: 0"),
         ("a", "pathPrefix: check"),
         ("a", "headersToUpstreamOnAllow: ['*']"),
+        ("a", "includeAdditionalHeadersInCheck: {Host: a}"),
         ("a", "includeRequestHeadersInCheck: [x, '*']"),
     ],
 )
