@@ -225,7 +225,7 @@ async def _endpointz(request: web.Request) -> web.StreamResponse:
 
 
 async def _configz(request: web.Request) -> web.StreamResponse:
-    from controlplane.admin.published_manifest import published_manifest  # noqa: PLC0415 - as with ``config_dump``
+    from controlplane.patches.published_manifest import published_manifest  # noqa: PLC0415 - as with ``config_dump``
 
     objects, headers = await _paged(request, request.app[SOURCES].objects(), manifest_order)
     return await _json(request, Items(published_manifest(manifest(obj)) for obj in objects), headers)

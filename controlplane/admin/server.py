@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _MODULES = (
     "controlplane.admin.application",
     "controlplane.admin.config_dump",
-    "controlplane.admin.published_manifest",
+    "controlplane.patches.published_manifest",
 )
 _LINGER_SECONDS = 1.0
 """For a caller to read why its question is not taken."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from controlplane.admin.pace import PAUSE, Pause
-from controlplane.admin.published_manifest import published_manifest
 from controlplane.admin.sources import AdminSources
 from controlplane.api.models import ObjectDetail, ObjectName, ObjectRow, Problem
 from controlplane.api.proxies import cut
@@ -13,6 +12,7 @@ from controlplane.api.queries import FindingsQuery, ObjectsQuery
 from controlplane.model import problems
 from controlplane.model.manifest import manifest
 from controlplane.model.objects import Object, ObjectKey
+from controlplane.patches.published_manifest import published_manifest
 
 LEVELS = ("Error", "Warning", "Info")
 """The worst first."""

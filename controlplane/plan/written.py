@@ -44,12 +44,26 @@ class ObjectChange:
         return ChangeSet((self.after,)) if self.after is not None else ChangeSet((), (self.key,))
 
     def edits(self) -> tuple[Edit, ...]:
-        """Return what of an object that stays is another. What a Secret holds is not told."""
+        """Return what of an object that stays is another. What nobody may see is not told: Secrets, keys in patches."""
         if self.before is None or self.after is None:
             return ()
         if self.key.kind == kinds.SECRET:
-            return (Edit("replace", ("data",), ("data",), "...", "..."),)
-        return tuple(edits(written(self.before), written(self.after)))
+            return (_untold("data"),)
+        found = tuple(edits(_shown(self.before), _shown(self.after)))
+        return found or ((_untold("spec"),) if self.key.kind == kinds.ENVOY_FILTER else ())
+
+
+def _untold(field: str) -> Edit:
+    return Edit("replace", (field,), (field,), "...", "...")
+
+
+def _shown(obj: Object) -> dict[str, Any]:
+    """Return an object as it is written, without what Envoy's API marks as sensitive in patches."""
+    if obj.key.kind != kinds.ENVOY_FILTER:
+        return written(obj)
+    from controlplane.patches.published_manifest import published_manifest  # noqa: PLC0415 - loads Envoy's messages
+
+    return published_manifest({"kind": kinds.ENVOY_FILTER.name, **written(obj)})
 
 
 def object_changes(objects: Mapping[ObjectKey, Object], changes: ChangeSet) -> Iterator[ObjectChange]:

@@ -53,7 +53,13 @@ async def compare_resource(request: web.Request) -> web.StreamResponse:
     whole = all(each is not None for each in values)
     rows = differences(*values) if whole else iter(())
     return await shown(
-        request, "compare_resource", asked=asked, rows=list(islice(rows, _MOST_ROWS)), more=any(rows), whole=whole
+        request,
+        "compare_resource",
+        asked=asked,
+        alike=held[0] == held[1],
+        rows=list(islice(rows, _MOST_ROWS)),
+        more=any(rows),
+        whole=whole,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import chain
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import hdrs, web
 
@@ -14,6 +14,7 @@ from controlplane.admin.application import BODIES
 from controlplane.api import queries
 from controlplane.api.operations import VIEWS
 from controlplane.http1.bodies import BodyRefusedError
+from controlplane.published import REDACTED
 from controlplane.ui.answering import answer_of_copy
 from controlplane.ui.lines import lines
 from controlplane.ui.showing import WrongError, command, failed, read_as, shown
@@ -21,6 +22,7 @@ from controlplane.ui.showing import WrongError, command, failed, read_as, shown
 LONGEST_FORM = 65_536
 """Bytes of a form that is posted: it is read in one step. The command takes more."""
 _TOO_LARGE = f"The form takes {LONGEST_FORM} bytes; `controlplane plan -f FILE` takes more."
+_HIDDEN = f"Keys in it are not shown: put them in the place of {REDACTED}, or the plan is of an object without them."
 _MOST_FIELDS = 8
 _FORM = "application/x-www-form-urlencoded"
 
@@ -66,7 +68,8 @@ async def _explained(request: web.Request, asked: Mapping[str, str]) -> tuple[Ma
 async def plan(request: web.Request) -> web.StreamResponse:
     """Show the form of a change and, once it is posted, what the change would do."""
     if request.method != hdrs.METH_POST:
-        return await _plan_shown(request, await _prefilled(request), None, "")
+        asked = await _prefilled(request)
+        return await _plan_shown(request, asked, None, _HIDDEN if REDACTED in asked["manifests"] else "")
     try:
         asked = await _posted(request)
     except BodyRefusedError as error:
@@ -118,7 +121,7 @@ async def _prefilled(request: web.Request) -> dict[str, str]:
         if detail is None or detail.manifest is None:
             raise WrongError(404, f"There is no {kind} {namespace}/{name} in force.")
         text = "\n".join(each.text for each in await request.app[PACE].gathered(lines(detail.manifest)))
-        if len(text) > LONGEST_FORM:
+        if len(urlencode({"manifests": text.replace("\n", "\r\n")})) > LONGEST_FORM:  # as a browser sends it
             raise WrongError(413, _TOO_LARGE)
         found["manifests"] = text
     return found

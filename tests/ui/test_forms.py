@@ -12,9 +12,12 @@ import pytest
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 from controlplane.admin.sources import AdminSources, Read, Take
+from controlplane.apis.envoy_filter import EnvoyFilter
 from controlplane.documents.places import pointer_path
 from controlplane.documents.yaml_reader import yaml_documents
 from controlplane.limits import Limits
+from controlplane.model import kinds
+from controlplane.model.objects import Meta, Object
 from controlplane.simulate.questions import UnansweredError, WrongQuestionError
 from controlplane.snapshots import Resource, ResourceType, Snapshot
 from controlplane.ui.differences import Difference, differences
@@ -120,6 +123,13 @@ async def test_a_change_is_planned_and_its_form_stays_as_it_was_sent() -> None:
     assert any("data-asks" in attributes for _, attributes in shown.tags), "no event asks again"
 
 
+async def test_a_long_list_of_objects_that_go_stays_whole() -> None:
+    names = "\r\n".join(f"vs/shop/one-of-many-{number}" for number in range(200))
+    shown = await posted({"manifests": "\nkind: A", "delete": names}, planning(answered()))
+    assert f"\n{names}".replace("\r\n", "\n") in shown.text.replace("\r\n", "\n")
+    assert "\n\nkind: A" in shown.text, "browsers pass over the first line end of a field"
+
+
 async def test_a_hostile_answer_and_a_hostile_form_are_texts() -> None:
     fields = {"manifests": HOSTILE, "delete": HOSTILE.replace(" ", ""), "prune": HOSTILE}
     for known in (planning(answered(HOSTILE)), planning(WrongQuestionError(HOSTILE))):
@@ -176,6 +186,35 @@ async def test_an_object_is_put_into_the_form_as_it_is() -> None:
     assert "VirtualService/shop/reviews" in (await page(removal)).text
 
 
+def planned_filter(key: str, *, items: int = 0) -> AdminSources:
+    """Return a world with an EnvoyFilter that has a key, and a list."""
+    tls = {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "common_tls_context": {
+            "tls_certificates": [{"private_key": {"inline_string": key}}],
+            "alpn_protocols": ["a" for _ in range(items)],
+        },
+    }
+    patch = {"operation": "MERGE", "value": {"transport_socket": {"name": "tls", "typed_config": tls}}}
+    spec = EnvoyFilter.model_validate({"configPatches": [{"applyTo": "CLUSTER", "patch": patch}]})
+    held = Object(kinds.ENVOY_FILTER, Meta("shop", "keys"), spec)
+    return sources(object={held.key: held}.get)
+
+
+async def test_who_plans_a_change_of_an_object_with_keys_is_told_that_they_are_not_there() -> None:
+    shown = await page("/ui/plan?object=EnvoyFilter/shop/keys", planned_filter("the-key"))
+    assert "the-key" not in shown.text
+    assert "put them in the place of [redacted]" in shown.text
+    assert "put them" not in (await page("/ui/plan?object=VirtualService/shop/reviews")).text
+
+
+async def test_an_object_that_no_browser_could_send_back_is_not_put_into_the_form() -> None:
+    """What is sent is longer than what is shown: line ends, spaces and colons take three bytes."""
+    length = LONGEST_FORM // len("              - a\n") - 100
+    shown = await page("/ui/plan?object=EnvoyFilter/shop/keys", planned_filter("a", items=length), 413)
+    assert "The form takes 65536 bytes" in shown.text
+
+
 def two_proxies(**changed: bytes) -> AdminSources:
     """Return two proxies that have a route configuration each, which differ as it is said."""
     held = {}
@@ -214,6 +253,19 @@ async def test_two_proxies_are_compared_by_resource_and_then_by_field() -> None:
         ("CDS", "own", True, False),
         ("RDS", "80", True, True),
     ]
+
+
+async def test_two_resources_that_differ_in_a_key_alone_are_not_said_to_be_the_same() -> None:
+    known = two_proxies()
+    connections = list(known.proxies())
+    own = [Resource.of(ResourceType.CLUSTER, "own", b"") for _ in connections]
+    own[1] = replace(own[1], confidential=Resource.of(ResourceType.CLUSTER, "own", b"a"))
+    held = (Snapshot(7, {ResourceType.CLUSTER: {"own": each}}) for each in own)
+    known = replace(known, snapshot=dict(zip(connections, held, strict=True)).get)
+    shown = await page("/ui/compare/resource?one=web-1.shop&other=api-1.prod&type=CDS&name=own", known)
+    assert "They differ in what is redacted alone." in shown.text
+    same = await page("/ui/compare/resource?one=web-1.shop&other=web-1.shop&type=CDS&name=own", known)
+    assert "Both should hold the same." in same.text
 
 
 async def test_a_proxy_that_is_not_connected_is_named_and_the_form_stays() -> None:
