@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import hpack
 import pytest
@@ -90,13 +91,40 @@ async def test_answers(frames: list[bytes], expected: tuple[bytes, bool]) -> Non
         pytest.param([frame(RESET, 0, 1, bytes([0, 0, 0, 7]))], "reset the request: error 7", id="reset"),
         pytest.param([frame(GOAWAY, 0, 0, bytes(8) + b"busy")], "takes no request: busy", id="goaway"),
         pytest.param([frame(HEADERS, 5, 1, block(("a", "b")))], "no status", id="no-status"),
+        pytest.param([frame(DATA, 1, 1, b"fine")], "no status", id="no-headers"),
+        pytest.param([frame(HEADERS, 5, 1, block((":status", "5" * 5_000)))], "no status", id="endless-status"),
+        pytest.param([frame(HEADERS, 5, 1, block((":status", "\u0662\u0660\u0660")))], "no status", id="odd-digits"),
+        pytest.param([frame(HEADERS, 5, 1, block((":status", "200"), ("content-type", "a\r\nb: c")))], "a line end",
+                     id="line-end"),
         pytest.param(
             [frame(HEADERS, 5, 1, b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff")], "cannot be read", id="headers"
         ),
-        pytest.param([frame(DATA, 9, 1, b"\x05ab")], "more padding than content", id="padding"),
+        pytest.param([frame(HEADERS, 4, 1, OK), frame(DATA, 9, 1, b"\x05ab")], "more padding", id="padding"),
         pytest.param([frame(HEADERS, 0, 1, b"x" * 16384)] * 5, "too long", id="endless-headers"),
     ],
-)
+)  # fmt: skip
 async def test_peers_that_break_it(frames: list[bytes], reason: str) -> None:
     with pytest.raises(BrokenPeerError, match=reason):
         await answered(*frames)
+
+
+async def test_a_peer_that_asks_and_does_not_read_is_not_answered_without_end() -> None:
+    """What it is owed does not pile up: nothing more is read of it until it has taken that."""
+    ours, theirs = socket.socketpair()
+    (_, writer), (peer, other) = [await asyncio.open_connection(sock=each) for each in (ours, theirs)]
+    pings = asyncio.StreamReader()
+    pings.feed_data(frame(PING, 0, 0, bytes(16_000)) * 500)
+    pings.feed_eof()
+    waiting = []
+
+    async def take() -> None:
+        while await peer.read(1 << 16):
+            waiting.append(writer.transport.get_write_buffer_size())
+
+    taking = asyncio.create_task(take())
+    with pytest.raises(BrokenPeerError, match="the connection ended"):
+        await in_time(asked(pings, writer, QUESTION, 10))
+    writer.close()
+    await in_time(taking)
+    other.close()
+    assert max(waiting) < 1 << 20

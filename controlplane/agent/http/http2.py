@@ -18,6 +18,7 @@ _END_STREAM, _ACK, _END_HEADERS, _PADDED, _PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
 _HEAD, _LARGEST_FRAME, _LARGEST_HEADERS = 9, 1 << 14, 1 << 16
 _NO_PUSH = b"\x00\x02\x00\x00\x00\x00"
 _STREAM = 1
+_UNSPEAKABLE = frozenset("\r\n\0")
 _OF_HTTP1 = frozenset({"host", "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
 
 
@@ -56,6 +57,7 @@ async def asked(
         kind, flags, stream, payload = await _read(reader)
         if reply := _of_connection(kind, flags, payload):
             writer.write(reply)
+            await writer.drain()  # a peer that asks and does not read is not answered without end
         elif stream == _STREAM:
             _of_stream(answer, decoder, kind, flags, payload)
             if kind == _DATA and payload:
@@ -96,6 +98,8 @@ def _of_stream(answer: _Answer, decoder: hpack.Decoder, kind: int, flags: int, p
     if kind == _RESET:
         raise BrokenPeerError(f"the server reset the request: error {int.from_bytes(payload, 'big')}")
     if kind == _DATA:
+        if not answer.status:
+            raise BrokenPeerError("the answer has no status")
         answer.body += _content(flags, payload)
         answer.ended = bool(flags & _END_STREAM)
     elif kind in {_HEADERS, _CONTINUATION}:
@@ -118,13 +122,20 @@ def _take_headers(answer: _Answer, decoder: hpack.Decoder) -> None:
     except hpack.HPACKError as error:
         raise BrokenPeerError(f"the headers of the answer cannot be read: {error}") from error
     answer.block.clear()
+    if any(not _UNSPEAKABLE.isdisjoint(value) for _, value in held):
+        raise BrokenPeerError("a header of the answer has a line end or a zero in it")
     status = dict(held).get(":status", "")
-    if not answer.status and status.isdecimal() and not status.startswith("1"):
+    if not answer.status and _is_final(status):
         answer.status = int(status)
         answer.headers = {name: value for name, value in held if not name.startswith(":")}
     if answer.last and not answer.status:
         raise BrokenPeerError("the answer has no status")
     answer.ended = answer.last
+
+
+def _is_final(status: str) -> bool:
+    """Whether it is that of an answer, 200 to 999, and not of what comes before one."""
+    return len(status) == len("200") and status.isascii() and status.isdecimal() and status[0] >= "2"
 
 
 def _text(value: str | bytes) -> str:
