@@ -181,7 +181,10 @@ def _refusal(replica: Replica, wanted: Named) -> str:
 def _is_settled(replica: Replica, taken: dict[str, int]) -> bool:
     """Whether the proxies of a replica are known to be behind, or not, in what it has taken by now."""
     overview = fetch_json(replica.address, "/api/v1/overview", "control plane")
-    revision = taken.setdefault(replica.name, overview["revision"])
+    revision = min(
+        taken.get(replica.name, overview["revision"]), overview["revision"]
+    )  # it counts anew after a restart
+    taken[replica.name] = revision
     return bool(overview.get("settledRevision", revision) >= revision)
 
 

@@ -121,3 +121,17 @@ async def test_proxies_are_behind_while_it_is_worked_out_what_they_should_have()
     assert early.code == 1
     assert "still works out what VirtualService shop/reviews means for the proxies" in early.err
     assert there.code == 0, there.err
+
+
+async def test_a_replica_that_has_started_again_counts_anew() -> None:
+    """Its revisions begin at 1: that of before is never reached, and nobody would have anything."""
+    reviews = parsed(virtual_service({"route": [to("")]}, name="reviews"))
+    revisions = iter((8, 2))
+    held = replace(world.sources(), objects=lambda: [reviews], object={reviews.key: reviews}.get)
+    held = replace(held, revision=lambda: next(revisions, 2), settled=lambda: 2)
+    async with world.serving(held, parts=PARTS) as address:
+        done = await run(
+            "wait", "vs", "reviews.shop", "--timeout", "120s", "--proxy", "web-1.shop", "--address", address
+        )
+    assert (done.code, done.out) == (0, "VirtualService shop/reviews: 1 of 1 proxies have it\n"), done.err
+    assert "still works out" in done.err
