@@ -17,6 +17,7 @@ from docs.reference.commands import LIVE, blocks
 from tests.cli.command import Result, run
 from tests.feature.client import Variant, connected
 from tests.feature.server import serving
+from tests.patience import until
 
 pytestmark = pytest.mark.slow
 
@@ -57,6 +58,14 @@ async def test_an_example_beside_a_control_plane_says_what_the_command_says(
     found = []
     with serving(mesh) as server:
         async with connected(server.xds, Variant.DELTA, NODE):
+
+            async def rests() -> bool:
+                (_, overview), (_, findings) = [
+                    await server.get(f"/api/v1/{name}") for name in ("overview", "findings")
+                ]
+                return overview["proxies"] == {"SYNCED": 1} and bool(findings["items"])
+
+            await until(rests, "the proxy has everything, and what is wrong is known")
             for command, _ in examples:
                 program, *arguments = shlex.split(command)
                 assert program == "controlplane"
