@@ -264,6 +264,10 @@ def test_webhooks_select_what_the_injector_says(revision: str, *, automatic: boo
         ({}, ["istio-ca-root-cert", "istio-ca-crl"]),
         (ISTIOD["other ConfigMaps"], ["mesh-roots", "mesh-revoked"]),
         ({"pilot": {"env": {"PILOT_CA_CERT_CONFIGMAP": "own"}}}, ["own", "istio-ca-crl"]),
+        (
+            {"pilot": {"env": {"PILOT_CA_CERT_CONFIGMAP": "own"}}, "global": {"trustBundleName": "other"}},
+            ["own", "istio-ca-crl"],
+        ),
     ],
 )
 def test_the_names_of_roots_are_the_same_everywhere(values: dict[str, Any], expected: list[str]) -> None:
@@ -275,6 +279,7 @@ def test_the_names_of_roots_are_the_same_everywhere(values: dict[str, Any], expe
     ] == [expected]
     (container,) = made["Deployment", "istiod"]["spec"]["template"]["spec"]["containers"]
     said = {each["name"]: each.get("value") for each in container["env"]}
+    assert len(said) == len(container["env"]), "the API server takes no variable twice"
     told = [said.get("PILOT_CA_CERT_CONFIGMAP", "istio-ca-root-cert"), said.get("PILOT_CRL_CONFIGMAP", "istio-ca-crl")]
     assert told == expected
     settings = Settings(values=Values(made["ConfigMap", "istio-sidecar-injector"]["data"]["values"]))

@@ -52,7 +52,7 @@ def roots(data: TemplateData) -> Json:
     if data.values.get("pilot.env.ENABLE_CLUSTER_TRUST_BUNDLE_API") is True:
         bundle = {"name": "istio.io:istiod-ca:root-cert", "path": "root-cert.pem"}
         return volume("istiod-ca-cert", {"projected": {"sources": [{"clusterTrustBundle": bundle}]}})
-    stated = data.values.text("global.trustBundleName") or data.values.text("pilot.env.PILOT_CA_CERT_CONFIGMAP")
+    stated = data.values.text("pilot.env.PILOT_CA_CERT_CONFIGMAP") or data.values.text("global.trustBundleName")
     return volume("istiod-ca-cert", {"configMap": {"name": stated or "istio-ca-root-cert"}})
 
 
