@@ -143,7 +143,8 @@ def analyze(
     With -f the files are taken for the whole mesh, so what they refer to must be in them too. With --address nothing is
     looked at anew: it is told what a running control plane has found in its objects, in a cluster or in files.
 
-    An object is left in peace with the annotation galley.istio.io/analyze-suppress: "IST0102,IST0118", or "*".
+    An object is left in peace with the annotation galley.istio.io/analyze-suppress: "IST0102,IST0118", or "*"; with
+    --address only -S does that.
 
     Exit codes: 0 nothing found that is serious enough to fail, 79 something (as text only: JSON and YAML always end
     with 0), 65 a file cannot be read as YAML or JSON, 64 wrong usage, 1 anything else.
