@@ -239,6 +239,7 @@ async def test_a_control_plane_that_runs_tells_what_it_has_found() -> None:
     problems = [
         Problem(reviews, Sort.FINDING, "Error", "it loses", "spec.hosts[0]", "C201", source="shop.yaml:7"),
         Problem(ObjectKey(kinds.VIRTUAL_SERVICE, "pay", "old"), Sort.REFUSED, "Error", "spec.http[0]: no destination"),
+        Problem(ObjectKey(kinds.AUTHORIZATION_POLICY, "pay", "ext"), Sort.FINDING, "Error", "it is not asked", "spec"),
         *(Problem(reviews, Sort.FINDING, "Info", f"odd {n}", "", "C302") for n in range(501)),
     ]
     async with world.serving(replace(world.sources(), problems=lambda: problems), parts=PARTS) as address:
@@ -246,8 +247,10 @@ async def test_a_control_plane_that_runs_tells_what_it_has_found() -> None:
         found = await run("analyze", "--address", both, "--output-threshold", "Error")
         every = await run("analyze", "--address", address)
         shop = await run("analyze", "--address", address, "-n", "shop", "-S", "C302=*", "-o", "json")
+        pay = await run("analyze", "--address", address, "-n", "pay", "-o", "json")
         wrong = await run("analyze", "--address", address, "-f", "mesh")
     assert sorted(found.out.splitlines()) == [
+        "Error (AuthorizationPolicy pay/ext) it is not asked",
         "Error [C201] (VirtualService shop/reviews shop.yaml:7) it loses",
         "Error [IST0106] (VirtualService pay/old) spec.http[0]: no destination",
     ], "once, though two addresses tell it"
@@ -257,6 +260,9 @@ async def test_a_control_plane_that_runs_tells_what_it_has_found() -> None:
     assert [(each["code"], each["reference"], each["path"]) for each in json.loads(shop.out)] == [
         ("C201", "shop.yaml:7", "spec.hosts[0]")
     ]
+    assert {(each["code"], each["documentationUrl"]) for each in json.loads(pay.out)} == {
+        ("", ""), ("IST0106", "docs/reference/codes.md#ist0106"),
+    }, "a finding without a code has none; what is refused has that of istioctl"  # fmt: skip
     assert wrong.code == 64
     assert "leave files, clusters" in wrong.err
     nobody = await run("analyze", "--address", "127.0.0.1:1")

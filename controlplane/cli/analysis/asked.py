@@ -44,5 +44,7 @@ def _message(row: dict[str, Any]) -> Message:
     named = row["object"]
     kind = GroupKind(named["kind"], named["group"])
     about = Resource(kind, named["namespace"], named["name"], {}, {}, {}, cluster=named.get("cluster", ""))
-    code = Code(row["code"] or codes.SCHEMA_ERROR.id, Level(row["level"]), "", "")  # what is refused has no code there
-    return Message(code, about, row["reason"], row["path"], row["source"])
+    refused = codes.SCHEMA_ERROR.id if row["sort"] == "refused" else ""  # which has no code there, nor have some others
+    return Message(
+        Code(row["code"] or refused, Level(row["level"]), "", ""), about, row["reason"], row["path"], row["source"]
+    )

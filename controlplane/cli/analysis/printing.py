@@ -22,13 +22,14 @@ def reference(each: Message) -> str:
 
 
 def line(each: Message, *, colours: bool = False) -> str:
-    """Return a finding as istioctl's line: level, code, object with its place, and the sentence."""
+    """Return a finding as istioctl's line: level, code (if it has one), object with its place, and the sentence."""
     level = each.code.level.value
     if colours and (style := _STYLES[each.code.level]):
         level = f"{style}{level}{_PLAIN}"
     where = " ".join(part for part in (each.resource.origin.strip(), reference(each)) if part)
     cluster = f"[{each.resource.cluster}] " if each.resource.cluster else ""
-    return f"{cluster}{level} [{each.code.id}] ({printable(where)}) {printable(each.text)}"
+    code = f" [{each.code.id}]" if each.code.id else ""
+    return f"{cluster}{level}{code} ({printable(where)}) {printable(each.text)}"
 
 
 def print_lines(found: Iterable[Message]) -> None:
@@ -41,7 +42,7 @@ def print_lines(found: Iterable[Message]) -> None:
 def _value(each: Message) -> dict[str, Any]:
     stated = {
         "code": each.code.id,
-        "documentationUrl": f"docs/{each.code.documentation}",
+        "documentationUrl": f"docs/{each.code.documentation}" if each.code.id else "",
         "level": each.code.level.value,
         "message": each.text,
         "origin": each.resource.origin.strip(),

@@ -54,7 +54,7 @@ class Selection:
 
     def _is_suppressed(self, code: str, about: Resource) -> bool:
         annotated = {part.strip() for part in about.annotations.get(SUPPRESS, "").split(",")}
-        if code in annotated or "*" in annotated:
+        if (code and code in annotated) or "*" in annotated:
             return True
         names = (about.origin, f"{about.kind.name} {about.name}.{about.namespace}")
         return any(
