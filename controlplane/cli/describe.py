@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,7 @@ import typer
 from controlplane.cli.asking.where import ContextOption, KubeconfigOption, SystemOption
 from controlplane.cli.fetch import fail
 from controlplane.cli.plain import PlainCommand, PlainGroup
+from controlplane.documents.nearest import nearest_text
 from controlplane.printable import printable
 
 if TYPE_CHECKING:
@@ -113,8 +114,15 @@ def _named(resources: Resources, kind: GroupKind, name: str, namespace: str) -> 
     found = next(filter(None, (resources.find(kind, *place) for place in candidates)), None)
     if found is None:
         tried = (f"{short} in namespace {place}" for place, short in reversed(candidates))
-        fail(f"there is no {kind} {', nor '.join(tried)}")
+        fail(f"there is no {kind} {', nor '.join(tried)}{_near(resources, kind, candidates)}")
     return found
+
+
+def _near(resources: Resources, kind: GroupKind, candidates: Sequence[tuple[str, str]]) -> str:
+    """Return for the end of a sentence which objects may be meant by the first of these that has any like it."""
+    known = [(each.namespace, each.name) for each in resources.of(kind)]
+    texts = (nearest_text(name, (own for of, own in known if of == place)) for place, name in reversed(candidates))
+    return next(filter(None, texts), "")
 
 
 def _print(lines: Iterable[str]) -> None:

@@ -54,11 +54,12 @@ class Named(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """How far it is: whether it is ``done``, ``refused`` with the reason, and a line that says it."""
+    """How far it is: ``done``, ``refused`` with the reason, or ``absent`` at a replica; ``line`` says it."""
 
     done: bool
     line: str
     refused: str = ""
+    absent: bool = False
 
 
 @app.command(cls=PlainCommand)
@@ -107,7 +108,7 @@ def wait(
                     print(standing.line)
                     return
                 if time.monotonic() >= end:
-                    fail(f"not within {timeout}: {standing.line}")
+                    fail(f"not within {timeout}: {standing.line}{_near(replicas, wanted) if standing.absent else ''}")
                 if standing.line != told:
                     print_aside(standing.line)
                     told = standing.line
@@ -131,22 +132,25 @@ def _distributed(
 ) -> Standing:
     """Return how far it is; ``taken`` is for the next call: the revision in which a replica was seen to have it."""
     refused = ""
+    absent = False
     late = []
     for replica, rows in _rows(replicas, wanted):
         row = next(iter(rows), None)
         if row is not None and row["refused"]:
             refused = refused or f"{wanted} is refused: {row['refused']}"
+        absent = absent or row is None
         if row is None or not row["inForce"] or row["generation"] < generation:
             late.append(replica.name)
     if refused or late:
         of = f" generation {generation} of" if generation else ""
-        return Standing(False, f"{', '.join(late)} does not have{of} {wanted} yet", refused)
+        return Standing(False, f"{', '.join(late)} does not have{of} {wanted} yet", refused, absent)
     busy = [replica.name for replica, settled in of_all(replicas, lambda each: _is_settled(each, taken)) if not settled]
     if busy:
         return Standing(False, f"{', '.join(busy)} still works out what {wanted} means for the proxies")
     every = [each for _, held in of_all(replicas, _proxies) for each in held if proxy in {"", each.get("proxy")}]
     if proxy and not every:
-        return Standing(False, f"{proxy} is not connected")
+        names = (str(each.get("proxy")) for _, held in of_all(replicas, _proxies) for each in held)
+        return Standing(False, f"{proxy} is not connected{nearest_text(proxy, names)}")
     states = [{state_of(each, name)[0] for name in type_names(each)} for each in every]
     bad = [str(each.get("proxy")) for each, held in zip(every, states, strict=True) if "ERROR" in held]
     if bad:
@@ -170,6 +174,13 @@ def _rows(replicas: Sequence[Replica], wanted: Named) -> list[tuple[Replica, lis
         return found
 
     return of_all(replicas, row)
+
+
+def _near(replicas: Sequence[Replica], wanted: Named) -> str:
+    """Return for the end of a sentence which objects may be meant by one that is not there."""
+    path = f"/api/v1/objects?{urlencode({'kind': wanted.kind, 'namespace': wanted.namespace, 'limit': _MOST_ROWS})}"
+    held = of_all(replicas, lambda replica: fetch_json(replica.address, path, "control plane")["items"])
+    return nearest_text(wanted.name, (each["object"]["name"] for _, items in held for each in items))
 
 
 def _refusal(replica: Replica, wanted: Named) -> str:
@@ -219,7 +230,7 @@ def _object(kind: str, name: str, namespace: str) -> Named:
     stated, _, rest = kind.partition("/")
     found = kind_names().get(stated.lower())
     if found is None:
-        raise typer.BadParameter(f"there is no kind {stated}{nearest_text(stated, sorted(KINDS))}", param_hint="KIND")
+        raise typer.BadParameter(f"Istio has no kind {stated}{nearest_text(stated, sorted(KINDS))}", param_hint="KIND")
     if rest and not name:
         before, slash, after = rest.partition("/")
         wanted = Named(found, before if slash else namespace, after if slash else before)

@@ -13,7 +13,7 @@ from controlplane.model.objects import ChangeSet, ObjectKey, Rejected
 from controlplane.model.parse import Parsed
 from controlplane.model.proxy import Proxy
 from controlplane.plan.answering import plan_answer
-from controlplane.plan.question import Doubt, Meant, Question, Repeated, object_key
+from controlplane.plan.question import Doubt, Meant, Question, Repeated, near, object_key
 from controlplane.plan.written import as_stored
 from controlplane.registry.mesh import MESH_KEY
 from controlplane.registry.store import Registry
@@ -72,7 +72,9 @@ def laid_over(
     for text in delete:
         key = object_key(text)
         if merged.pop(key, None) is None:
-            raise WrongQuestionError(f"there is no {key}, which is to be deleted{_whose(before, key)}")
+            raise WrongQuestionError(
+                f"there is no {key}, which is to be deleted{_whose(before, key) or near(key, merged)}"
+            )
     after = Manifests.of(merged.values(), before)
     changes = _difference(before, after, refused)
     told = tuple(chain.from_iterable(doubts.values()))

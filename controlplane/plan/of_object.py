@@ -24,14 +24,13 @@ from controlplane.analysis.of_registry import is_serious
 from controlplane.analysis.untranslated import untranslated
 from controlplane.compiler.compiler import Compiler
 from controlplane.compiler.provenance import rules_in_use
-from controlplane.documents.nearest import nearest_text
 from controlplane.model import kinds
 from controlplane.model.objects import ChangeSet, Object, Rejected
 from controlplane.model.proxy import Proxy
 from controlplane.plan.patches import Patches
 from controlplane.plan.planning import Group, Planning
 from controlplane.plan.pushed import ResourceChange
-from controlplane.plan.question import object_key
+from controlplane.plan.question import near, object_key
 from controlplane.plan.reasons import reasons
 from controlplane.plan.words import class_words, effect_words, finding_words, left_out_words
 from controlplane.registry.store import Registry
@@ -71,8 +70,7 @@ async def object_answer(
     refused = [problem for each in rejected if each.key == key for problem in each.problems]
     obj = registry.objects.get(key)
     if obj is None and not refused:
-        names = (each.name for each in registry.keys(key.kind) if each.namespace == key.namespace)
-        raise WrongQuestionError(f"there is no {key}{nearest_text(key.name, names)}")
+        raise WrongQuestionError(f"there is no {key}{near(key, registry.keys(key.kind))}")
     planning = Planning(compiler, proxies, connected=delivery is not None)
     await planning.open()
     known = [each for each in planning.findings() if is_serious(each)]

@@ -219,8 +219,16 @@ def _named(text: str, registry: Registry) -> ObjectKey:
     key = object_key(text)
     if key not in registry.objects:
         hint = "; a control plane reads pods: name these (pod/NAMESPACE/NAME)" if key.kind.name in WORKLOADS else ""
-        raise WrongQuestionError(f"there is no {key}, which is to be deleted{hint}")
+        raise WrongQuestionError(
+            f"there is no {key}, which is to be deleted{hint or near(key, registry.keys(key.kind))}"
+        )
     return key
+
+
+def near(key: ObjectKey, known: Iterable[ObjectKey]) -> str:
+    """Return, for the end of a sentence, which objects of its kind and namespace may be meant by an absent one."""
+    names = (each.name for each in known if (each.kind, each.namespace) == (key.kind, key.namespace))
+    return nearest_text(key.name, names)
 
 
 def object_key(text: str) -> ObjectKey:
@@ -232,8 +240,10 @@ def object_key(text: str) -> ObjectKey:
     kind_text, *rest = text.split("/")
     kind = _kinds().get(kind_text.lower())
     if kind is None:
-        near = nearest_text(kind_text, sorted({each.name for each in _kinds().values()}))
-        raise WrongQuestionError(f"{text!r}: there is no kind {kind_text!r}{near}")
+        if not rest:
+            raise WrongQuestionError(f"{text!r} is not KIND/NAMESPACE/NAME")
+        known = sorted({each.name for each in _kinds().values()})
+        raise WrongQuestionError(f"{text!r}: there is no kind {kind_text!r}{nearest_text(kind_text, known)}")
     scoped = kind not in CLUSTER_SCOPED
     if len(rest) != (2 if scoped else 1) or not all(rest):
         raise WrongQuestionError(f"{text!r} is not {kind.name}/{'NAMESPACE/' if scoped else ''}NAME")
@@ -254,4 +264,4 @@ def _kinds() -> Mapping[str, GroupKind]:
     return found | {kind.qualified.lower(): kind for kind in map(kinds.istio_kind, KINDS)}
 
 
-__all__ = ["Asking", "Doubt", "Meant", "Question", "Repeated", "meant", "object_key"]
+__all__ = ["Asking", "Doubt", "Meant", "Question", "Repeated", "meant", "near", "object_key"]

@@ -58,8 +58,10 @@ class Mesh:
             return self._made_up(f"any.{namespace}", namespace, {})
         if kind in {"pod", "po", "gateway", "gw"} and namespace and own:
             return self._pod(namespace, own) if kind.startswith("po") else self._gateway(namespace, own)
+        known = next((each for each in self._connected.values() if each.id == name), None)
         raise UnknownProxyError(
             f"{name!r} is none of pod/NAMESPACE/NAME, gateway/NAMESPACE/NAME and namespace/NAMESPACE"
+            + (f"; write pod/{known.namespace}/{known.name}" if known is not None else "")
         )
 
     def is_connected(self, proxy: Proxy) -> bool:

@@ -105,6 +105,11 @@ async def test_of_several_policies_the_oldest_of_the_narrowest_counts(tmp_path: 
     ("arguments", "reason"),
     [
         (("pod", "none", "-n", "shop"), "there is no Pod none in namespace shop"),
+        (("service", "shop/revews"), "there is no Service revews in namespace shop; nearest: reviews"),
+        (
+            ("service", "revews.shop"),
+            "there is no Service revews in namespace shop, nor revews.shop in namespace default; nearest: reviews",
+        ),
         (("service", "other/reviews"), "there is no Service reviews in namespace other"),
         (
             ("service", "web.nowhere"),

@@ -317,6 +317,8 @@ def test_long_values_are_cut_where_they_differ() -> None:
         pytest.param([], "give -f or --delete", id="nothing"),
         pytest.param(["--delete", "vs/shop/none"], "there is no VirtualService shop/none", id="not-there"),
         pytest.param(["--delete", "vs/reviews"], "is not VirtualService/NAMESPACE/NAME", id="no-namespace"),
+        pytest.param(["--delete", "vs/shop/revews"], "which is to be deleted; nearest: reviews", id="misspelt"),
+        pytest.param(["--delete", "reviews"], "'reviews' is not KIND/NAMESPACE/NAME", id="no-kind-stated"),
         pytest.param(["--delete", "thing/a/b"], "there is no kind 'thing'", id="no-kind"),
         pytest.param(["--wrong"], "No such option", id="option"),
         pytest.param(["-f", "nowhere"], "No such file", id="no-file"),

@@ -37,6 +37,7 @@ async def test_an_object_is_waited_for_until_all_have_it_or_it_is_gone(tmp_path:
         absent = await run("x", "wait", "vs", "nobody.shop", *at)
         long = await run("wait", "vs", "nobody.shop", *at[:2], "--timeout", "1100ms")
         gone = await run("wait", "vs", "nobody.shop", "--for", "delete", *at)
+        misspelt = await run("wait", "gw", "ingres", *at)
         refused = await run("wait", "virtualservice", "bad.shop", *at)
         nobody = await run("wait", "gateway", "ingress", "--proxy", "web.default", *at)
     finally:
@@ -49,6 +50,8 @@ async def test_an_object_is_waited_for_until_all_have_it_or_it_is_gone(tmp_path:
     told = [each.partition(": ")[2] if each.startswith("Error: ") else each for each in long.err.splitlines()]
     assert len(told) == len(set(told)), "it is said once, and in the end"
     assert (gone.code, gone.out) == (0, "VirtualService shop/nobody is gone\n")
+    assert misspelt.code == 1
+    assert "does not have Gateway default/ingres yet; nearest: ingress\n" in misspelt.err
     assert refused.code == 3
     assert "VirtualService shop/bad is refused: spec.http[0].route[0].weight" in refused.err
     assert nobody.code == 1
@@ -79,7 +82,9 @@ async def test_an_object_is_found_among_many_whose_names_have_its_name_in_them()
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["vss", "a"], "there is no kind vss"),
+        (["vss", "a"], "Istio has no kind vss"),
+        (["svc", "a"], "Istio has no kind svc"),
+        (["gatewy", "a"], "Istio has no kind gatewy; nearest: Gateway"),
         (["vs"], "give KIND and NAME"),
         (["vs", "shop/a"], "give KIND and NAME"),
         (["vs/shop/a/b"], "give KIND and NAME"),

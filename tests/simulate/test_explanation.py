@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from controlplane.cli.mesh_files import completed
+from controlplane.compiler.compiler import Compiler
 from controlplane.model.proxy import Proxy
+from controlplane.registry.store import Registry
 from controlplane.simulate.built import mesh_of
+from controlplane.simulate.mesh import Mesh, UnknownProxyError
 from controlplane.simulate.questions import WrongQuestionError, explained_request
 from tests.cli.command import ROOT
 from tests.simulate.bookshop import explain
@@ -69,6 +72,14 @@ def proxied(namespace: str = "shop", **metadata: str) -> Proxy:
     """Return a sidecar that says this of itself."""
     domain = f"{namespace}.svc.cluster.local"
     return Proxy("sidecar", f"client.{namespace}", ("10.9.9.9",), namespace, domain, {}, metadata=metadata)
+
+
+def test_a_proxy_by_the_name_that_status_shows_is_told_how_it_is_written_here() -> None:
+    mesh = Mesh(Compiler(Registry()), {"client.default-1": proxied("default")})
+    with pytest.raises(UnknownProxyError, match=r"is none of pod/.*; write pod/default/client$"):
+        mesh.proxy("client.default")
+    with pytest.raises(UnknownProxyError, match=r"namespace/NAMESPACE$"):
+        mesh.proxy("other.default")
 
 
 def test_a_sidecar_that_intercepts_nothing_is_used_as_http_proxy() -> None:
