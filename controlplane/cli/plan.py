@@ -56,7 +56,7 @@ FilesOption = Annotated[
 ]
 DeleteOption = Annotated[
     list[str] | None,
-    typer.Option("--delete", metavar="KIND/NS/NAME", help="An object that goes: vs/shop/reviews; repeatable."),
+    typer.Option("--delete", metavar="KIND/NS/NAME", help="An object to delete: vs/shop/reviews; repeatable."),
 ]
 BaseOption = Annotated[
     list[Path] | None,
@@ -73,7 +73,7 @@ TestsOption = Annotated[
 def plan(
     filename: FilesOption = None,
     delete: DeleteOption = None,
-    prune: Annotated[bool, typer.Option("--prune", help="What the manifests do not have goes; see above.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Delete what the manifests do not have; see above.")] = False,
     base: BaseOption = None,
     tests: TestsOption = None,
     verbose: Annotated[

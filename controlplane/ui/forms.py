@@ -78,7 +78,7 @@ async def plan(request: web.Request) -> web.StreamResponse:
         return response
     deletes = asked["delete"].split()
     if not (asked["manifests"].strip() or deletes):
-        return await _plan_shown(request, asked, None, "Paste what is new or changed, or name an object that goes.")
+        return await _plan_shown(request, asked, None, "Paste what is new or changed, or name an object to delete.")
     question = {"manifests": asked["manifests"], "delete": deletes, "prune": bool(asked["prune"]), "classes": False}
     return await _plan_shown(request, asked, *await answer_of_copy(request.app[SOURCES], question))
 

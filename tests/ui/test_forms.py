@@ -177,7 +177,7 @@ async def test_an_object_is_put_into_the_form_as_it_is() -> None:
     links = {each["href"] or "" for each in shown.of("a")}
     (change,) = (each for each in links if each.startswith("/ui/plan?object="))
     (removal,) = (each for each in links if each.startswith("/ui/plan?delete="))
-    text = (await page(change)).text.partition("as YAML ")[2].partition("Objects that go")[0]
+    text = (await page(change)).text.partition("as YAML ")[2].partition("Objects to delete")[0]
     (document,) = yaml_documents(text)
     assert document.value["spec"] == {  # type: ignore[union-attr]
         "hosts": ["reviews"], "gateways": ["edge"], "http": [{"route": [{"destination": {"host": "reviews"}}]}],
