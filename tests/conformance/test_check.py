@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -83,6 +84,29 @@ def test_no_snapshot_may_be_refused(cases: Path, capsys: pytest.CaptureFixture[s
 def test_a_snapshot_that_is_taken_at_the_second_try_is_taken(cases: Path) -> None:
     (cases / "refused-at-first").write_text("c")
     assert run(cases, "a\n", ["a"]) == (0, "a\n")
+
+
+TAKEN = check.Results(exact=frozenset("a"), unjudged=frozenset("a"))
+REFUSED = check.Results(exact=frozenset(), failed=frozenset("a"), refused=frozenset("a"))
+CLOSED = "unable to open file '/var/log/access.log': Permission denied"
+
+
+@pytest.mark.parametrize(
+    ("user", "reason", "results"),
+    [
+        pytest.param(1000, CLOSED, TAKEN, id="ordinary-user"),
+        pytest.param(0, CLOSED, REFUSED, id="root-may-open-all"),
+        pytest.param(1000, "unknown cluster 'a'", REFUSED, id="another-reason"),
+    ],
+)
+def test_logs_that_only_root_may_write_to_are_judged_as_root_alone(
+    monkeypatch: pytest.MonkeyPatch, user: int, reason: str, results: check.Results
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    call = {"kind": "call", "optional": False, "reasons": [], "behaviour_reasons": []}
+    envoy = {"kind": "envoy", "optional": False, "reasons": [reason], "behaviour_reasons": [reason]}
+    case = {"case": "a", "optional": False, "error": None, "exact": False, "behaviour": False, "items": [call, envoy]}
+    assert check.Results.of([case]) == results
 
 
 @pytest.mark.parametrize(("ci", "status"), [("true", 1), ("", 0)])
