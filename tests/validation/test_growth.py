@@ -17,6 +17,8 @@ SIZE = 800
 SHORT = 0.05
 #: quadratic work would be 16 times as much; a busy machine and its caches make linear work look like up to 8
 TIMES = 11
+#: a busy machine makes one measurement long, or short; what grows too fast does so in each
+TRIES = 5
 
 
 @pytest.mark.slow
@@ -24,8 +26,13 @@ TIMES = 11
 def test_time_grows_with_size(row: str) -> None:
     work, make = ROWS[row]
     work(make(10))
-    once, four_times = spent(work, make(SIZE)), spent(work, make(4 * SIZE))
-    assert four_times < max(SHORT, TIMES * once), f"{once * 1e3:.1f} ms, {four_times * 1e3:.1f} ms"
+    found = []
+    for _ in range(TRIES):
+        once, four_times = spent(work, make(SIZE)), spent(work, make(4 * SIZE))
+        if four_times < max(SHORT, TIMES * once):
+            return
+        found.append(f"{once * 1e3:.1f} ms, {four_times * 1e3:.1f} ms")
+    pytest.fail("; ".join(found))
 
 
 def errors(obj: dict[str, Any]) -> list[str]:
