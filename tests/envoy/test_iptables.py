@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.envoy.pods import EXCLUDED, REDIRECTION, command, inside
+from tests.envoy.pods import EXCLUDED, REDIRECTION, as_proxy, command, inside
 from tests.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.usefixtures("pods")
@@ -65,8 +65,7 @@ def test_what_the_kernel_refuses_is_said_and_nothing_of_it_stays(namespace: str)
 def validated(namespace: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Check, as the proxy's user does in a pod, that traffic is led to it; no rule is made."""
     checking = ("--run-validation", "--skip-rule-apply", "--probe-timeout", "300ms")
-    asked = [*inside(namespace), "setpriv", "--reuid=1337", "--regid=1337", "--clear-groups", sys.executable]
-    asked += ["-m", "controlplane", "iptables", *options, *checking]
+    asked = [*as_proxy(namespace), sys.executable, "-m", "controlplane", "iptables", *options, *checking]
     return subprocess.run(asked, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
 
 
