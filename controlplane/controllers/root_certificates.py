@@ -113,6 +113,9 @@ class RootCertificates:
             self._queue.add(name)
 
     def _config_map_changed(self, namespace: str) -> None:
+        if not namespace:  # everything was read anew, and what was written before may have gone meanwhile
+            self._written.clear()
+            return
         self._written.pop(namespace, None)
         self._queue.add(namespace)
 

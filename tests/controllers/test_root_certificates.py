@@ -1,0 +1,87 @@
+"""A ConfigMap that goes while the watch is cut is written again; ``tests/kubernetes`` has a real API server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiohttp import web
+from kubernetes.aio.client import ApiClient, Configuration
+
+from controlplane.controllers.root_certificates import RootCertificates
+from tests.patience import patience
+
+SYSTEM = "istio-system"
+EXPIRED = b'{"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired"}}\n'
+KINDS = {"namespaces": "Namespace", "configmaps": "ConfigMap"}
+
+
+@dataclass
+class Cluster:
+    """An API server of one namespace, which takes ConfigMaps, forgets them, and tells no watch of anything."""
+
+    created: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+    cut: asyncio.Event = field(default_factory=asyncio.Event)
+    url: str = ""
+
+    async def objects(self, request: web.Request) -> web.StreamResponse:
+        name = request.path.rpartition("/")[2]
+        if "watch" in request.query:
+            answer = web.StreamResponse()
+            await answer.prepare(request)
+            await self.cut.wait()
+            await answer.write(EXPIRED)
+            return answer
+        items: list[dict[str, Any]] = []
+        if name == "namespaces":
+            items.append({"metadata": {"name": SYSTEM, "uid": "1", "resourceVersion": "1"}})
+        return web.json_response({"kind": "List", "metadata": {"resourceVersion": "5"}, "items": items})
+
+    async def create(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.created.put_nowait(body["metadata"]["name"])
+        return web.json_response(body, status=201)
+
+    async def about(self, request: web.Request) -> web.Response:
+        """Say what there is."""
+        common = {"singularName": "", "namespaced": False, "verbs": ["get", "list", "watch"]}
+        resources = [{"name": name, "kind": kind, **common} for name, kind in KINDS.items()]
+        answers: dict[str, dict[str, Any]] = {
+            "/api": {"versions": ["v1"]},
+            "/apis": {"groups": []},
+            "/api/v1": {"groupVersion": "v1", "resources": resources},
+        }
+        return web.json_response(answers.get(request.path, {}))
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    cluster = Cluster()
+    app = web.Application()
+    for name in KINDS:
+        app.router.add_get(f"/api/v1/{name}", cluster.objects)
+    app.router.add_post(f"/api/v1/namespaces/{SYSTEM}/configmaps", cluster.create)
+    app.router.add_get("/{path:.*}", cluster.about)
+    runner = web.AppRunner(app, shutdown_timeout=0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    cluster.url = "http://{}:{}".format(*runner.addresses[0][:2])
+    yield cluster
+    cluster.cut.set()
+    await runner.cleanup()
+
+
+async def test_one_that_went_before_the_watch_told_of_its_writing_is_written_again(cluster: Cluster) -> None:
+    """The second list is what counts, not what was written before it."""
+    async with ApiClient(Configuration(host=cluster.url)) as api:
+        writer = RootCertificates(api, SYSTEM, lambda: "roots", signals=lambda: None)
+        running = asyncio.create_task(writer.run())
+        async with patience():
+            assert await cluster.created.get() == writer.name
+            cluster.cut.set()
+            assert await cluster.created.get() == writer.name
+        running.cancel()
+        await asyncio.wait([running])
