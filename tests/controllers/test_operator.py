@@ -13,6 +13,7 @@ from aiohttp import web
 from kubernetes.aio.client import ApiClient, Configuration
 
 from controlplane.controllers.operator import Kind, Operator
+from tests.controllers.api_server import serving
 
 KINDS = {"namespaces": "Namespace", "nodes": "Node"}
 OBJECTS = 20
@@ -46,32 +47,13 @@ class Cluster:
         items = [{"apiVersion": "v1", "kind": KINDS[name], "metadata": meta} for meta in metas]
         return web.json_response({"kind": "List", "metadata": {"resourceVersion": "5"}, "items": items})
 
-    async def about(self, request: web.Request) -> web.Response:
-        """Say what there is."""
-        common = {"singularName": "", "namespaced": False, "verbs": ["get", "list", "watch"]}
-        resources = [{"name": name, "kind": kind, **common} for name, kind in KINDS.items()]
-        answers: dict[str, dict[str, Any]] = {
-            "/api": {"versions": ["v1"]},
-            "/apis": {"groups": []},
-            "/api/v1": {"groupVersion": "v1", "resources": resources},
-        }
-        return web.json_response(answers.get(request.path, {}))
-
 
 @pytest.fixture
 async def cluster() -> AsyncIterator[Cluster]:
     cluster = Cluster()
-    app = web.Application()
-    for name in KINDS:
-        app.router.add_get(f"/api/v1/{name}", cluster.objects)
-    app.router.add_get("/{path:.*}", cluster.about)
-    runner = web.AppRunner(app, shutdown_timeout=0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    cluster.url = "http://{}:{}".format(*runner.addresses[0][:2])
-    yield cluster
-    cluster.ends.set()
-    await runner.cleanup()
+    async with serving(cluster, KINDS) as cluster.url:
+        yield cluster
+        cluster.ends.set()
 
 
 @pytest.fixture

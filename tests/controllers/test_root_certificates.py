@@ -12,6 +12,7 @@ from aiohttp import web
 from kubernetes.aio.client import ApiClient, Configuration
 
 from controlplane.controllers.root_certificates import RootCertificates
+from tests.controllers.api_server import serving
 from tests.patience import patience
 
 SYSTEM = "istio-system"
@@ -45,33 +46,14 @@ class Cluster:
         self.created.put_nowait(body["metadata"]["name"])
         return web.json_response(body, status=201)
 
-    async def about(self, request: web.Request) -> web.Response:
-        """Say what there is."""
-        common = {"singularName": "", "namespaced": False, "verbs": ["get", "list", "watch"]}
-        resources = [{"name": name, "kind": kind, **common} for name, kind in KINDS.items()]
-        answers: dict[str, dict[str, Any]] = {
-            "/api": {"versions": ["v1"]},
-            "/apis": {"groups": []},
-            "/api/v1": {"groupVersion": "v1", "resources": resources},
-        }
-        return web.json_response(answers.get(request.path, {}))
-
 
 @pytest.fixture
 async def cluster() -> AsyncIterator[Cluster]:
     cluster = Cluster()
-    app = web.Application()
-    for name in KINDS:
-        app.router.add_get(f"/api/v1/{name}", cluster.objects)
-    app.router.add_post(f"/api/v1/namespaces/{SYSTEM}/configmaps", cluster.create)
-    app.router.add_get("/{path:.*}", cluster.about)
-    runner = web.AppRunner(app, shutdown_timeout=0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    cluster.url = "http://{}:{}".format(*runner.addresses[0][:2])
-    yield cluster
-    cluster.cut.set()
-    await runner.cleanup()
+    takes = web.post(f"/api/v1/namespaces/{SYSTEM}/configmaps", cluster.create)
+    async with serving(cluster, KINDS, takes) as cluster.url:
+        yield cluster
+        cluster.cut.set()
 
 
 async def test_one_that_went_before_the_watch_told_of_its_writing_is_written_again(cluster: Cluster) -> None:
