@@ -18,9 +18,8 @@ from samples.control_plane import LOOPBACK, free_port
 from samples.proxy import Pod, Proxy
 from tests.envoy.agents import SecureMesh, secure_mesh, started
 from tests.envoy.mesh import eventually, write
-from tests.envoy.test_gateway_secrets import ISSUER, asking_callers
+from tests.envoy.test_gateway_secrets import ISSUER, asking_callers, led_upstream
 from tests.feature.key_pairs import Issuer, Pair
-from tests.feature.objects import NETWORKING, manifest
 from tests.patience import in_time
 
 SOCKET = "var/run/secrets/credential-uds/socket"
@@ -58,22 +57,7 @@ def objects(port: int, upstream: int) -> list[dict[str, Any]]:
     """Return a gateway that asks callers for certificates and shows one itself to the server behind it."""
     https = {"port": {"number": port, "name": "https", "protocol": "HTTPS"}, "bind": LOOPBACK, "hosts": ["web.test"]}
     server = {**https, "tls": {"mode": "MUTUAL", "credentialName": "sds://web"}}
-    entry = {
-        "hosts": ["pay.test"],
-        "ports": [{"number": 443, "name": "http", "protocol": "HTTP"}],
-        "location": "MESH_EXTERNAL",
-        "resolution": "STATIC",
-        "endpoints": [{"address": LOOPBACK, "ports": {"http": upstream}}],
-    }
-    tls = {"mode": "MUTUAL", "credentialName": "sds://pay", "sni": "pay.test", "subjectAltNames": ["pay.test"]}
-    route = {"route": [{"destination": {"host": "pay.test", "port": {"number": 443}}}]}
-    specs: dict[str, dict[str, Any]] = {
-        "Gateway": {"selector": {"istio": "edge"}, "servers": [server]},
-        "VirtualService": {"hosts": ["web.test"], "gateways": ["edge"], "http": [route]},
-        "ServiceEntry": entry,
-        "DestinationRule": {"host": "pay.test", "trafficPolicy": {"tls": tls}},
-    }
-    return [manifest(NETWORKING, kind, "edge", EDGE.namespace, spec=spec) for kind, spec in specs.items()]
+    return led_upstream(server, upstream, "sds://pay", EDGE.namespace)
 
 
 class Client:

@@ -284,6 +284,11 @@ async def test_callers_are_asked_for_certificates(edge: Edge, tmp_path: Path) ->
 def upstream_mesh(port: int, upstream: int) -> list[dict[str, Any]]:
     """Return a Gateway in plain text that leads to one server, with a client certificate from the Secret ``client``."""
     listener = {"port": {"number": port, "name": "http", "protocol": "HTTP"}, "bind": LOOPBACK, "hosts": ["pay.test"]}
+    return led_upstream(listener, upstream, "client", "istio-system")
+
+
+def led_upstream(listener: dict[str, Any], upstream: int, credential: str, namespace: str) -> list[dict[str, Any]]:
+    """Return a Gateway of one server that leads to one outside, which it shows a client certificate."""
     entry = {
         "hosts": ["pay.test"],
         "ports": [{"number": 443, "name": "http", "protocol": "HTTP"}],
@@ -291,15 +296,15 @@ def upstream_mesh(port: int, upstream: int) -> list[dict[str, Any]]:
         "resolution": "STATIC",
         "endpoints": [{"address": LOOPBACK, "ports": {"http": upstream}}],
     }
-    tls = {"mode": "MUTUAL", "credentialName": "client", "sni": "pay.test", "subjectAltNames": ["pay.test"]}
+    tls = {"mode": "MUTUAL", "credentialName": credential, "sni": "pay.test", "subjectAltNames": ["pay.test"]}
     route = {"route": [{"destination": {"host": "pay.test", "port": {"number": 443}}}]}
     specs: dict[str, dict[str, Any]] = {
         "Gateway": {"selector": {"istio": "edge"}, "servers": [listener]},
-        "VirtualService": {"hosts": ["pay.test"], "gateways": ["edge"], "http": [route]},
+        "VirtualService": {"hosts": listener["hosts"], "gateways": ["edge"], "http": [route]},
         "ServiceEntry": entry,
         "DestinationRule": {"host": "pay.test", "trafficPolicy": {"tls": tls}},
     }
-    return [manifest(NETWORKING, kind, "edge", "istio-system", spec=spec) for kind, spec in specs.items()]
+    return [manifest(NETWORKING, kind, "edge", namespace, spec=spec) for kind, spec in specs.items()]
 
 
 @asynccontextmanager
