@@ -48,15 +48,6 @@ Address = TcpAddress | Path
 """Where something listens: TCP, or the path of a unix socket."""
 
 
-def is_ip(text: str) -> bool:
-    """Whether a host is an IP literal."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def interface_addresses() -> list[InterfaceAddress]:
     """Return every address of every interface, loopback too, in the kernel's order of interfaces."""
     return sorted(_addresses())

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from controlplane.agent.addresses import interface_addresses, is_ip, reachable
+from controlplane.agent.addresses import interface_addresses, reachable
 from controlplane.agent.environment import Environment, StartError, truth
 from controlplane.agent.proxy_config import ProxyConfig, annotation_lines, proxy_config
+from controlplane.documents.words import is_ip
 from controlplane.model.proxy import Locality
 
 KINDS = ("sidecar", "router")

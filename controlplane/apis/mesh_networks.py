@@ -8,7 +8,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from controlplane.apis.common import ApiModel, PortNumber, at_most_one
-from controlplane.apis.validation.primitives import is_fqdn, is_ip
+from controlplane.apis.validation.primitives import is_fqdn
+from controlplane.documents.words import is_ip
 
 
 def _range(text: str) -> str:

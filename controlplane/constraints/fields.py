@@ -5,7 +5,6 @@ A field is found by its full name, or by what its name ends with: headers are re
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from controlplane.apis.validation.formats import format_problem, log_format_problem
 from controlplane.constraints.rules import HEADER_TEXTS, NAME, Test
+from controlplane.documents.words import is_portable_ip
 
 _API_VERSION = "envoy.config.core.v3.ApiVersion"
 _LOG = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
@@ -80,16 +80,9 @@ def _formats(problem: Callable[[str], str]) -> Test:
 
 def _are_addresses(resolvers: Any) -> bool:  # noqa: ANN401 - a repeated field of envoy.config.core.v3.Address
     return all(
-        each.WhichOneof("address") == "socket_address" and _is_ip(each.socket_address.address) for each in resolvers
+        each.WhichOneof("address") == "socket_address" and is_portable_ip(each.socket_address.address)
+        for each in resolvers
     )
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 _RESOLVERS = Test(_are_addresses, "must be IP addresses with ports")

@@ -33,6 +33,7 @@ from controlplane.constraints.managers import http_manager_faults, route_source_
 from controlplane.constraints.network_filters import NETWORK_FILTERS
 from controlplane.constraints.upstreams import upstream_faults
 from controlplane.documents.key_sets import key_set_problem
+from controlplane.documents.words import is_portable_ip
 
 Wrong = Iterator[tuple[str, str]]
 Check = Callable[[Any], Wrong]
@@ -191,16 +192,8 @@ def _api_source(source: Any) -> Wrong:  # noqa: ANN401
 
 
 def _cidr(message: Any) -> Wrong:  # noqa: ANN401
-    if not _is_ip(message.address_prefix):
+    if not is_portable_ip(message.address_prefix):
         yield "address_prefix", f"{message.address_prefix!r} is not an IP address"
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return "%" not in text
 
 
 def address_faults(path: str, address: Any) -> Wrong:  # noqa: ANN401
@@ -208,7 +201,7 @@ def address_faults(path: str, address: Any) -> Wrong:  # noqa: ANN401
     kind = address.WhichOneof("address")
     if kind == "socket_address":
         text = address.socket_address.address
-        if not address.socket_address.resolver_name and not _is_ip(text):
+        if not address.socket_address.resolver_name and not is_portable_ip(text):
             yield f"{path}.socket_address.address", f"{text!r} is not an IP address"
 
 
@@ -282,7 +275,7 @@ def _masked(address: str, length: int) -> str:
 
 
 def _bind(config: Any) -> Wrong:  # noqa: ANN401
-    if config.HasField("source_address") and not _is_ip(config.source_address.address):
+    if config.HasField("source_address") and not is_portable_ip(config.source_address.address):
         yield "source_address.address", f"{config.source_address.address!r} is not an IP address"
 
 

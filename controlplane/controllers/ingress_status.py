@@ -9,7 +9,6 @@ Reference: Istio's controller of the same purpose.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import Callable, Iterable, Iterator
 
 from kubernetes.aio.client import ApiClient
@@ -18,6 +17,7 @@ from controlplane.controllers.ending import ended
 from controlplane.controllers.json_patch import add, lock
 from controlplane.controllers.operator import Body, Kind, Operator
 from controlplane.controllers.status_writer import Counts, Pace, StatusWriter, Write
+from controlplane.documents.words import is_ip
 from controlplane.frontends.ingress import gateway_addresses, gateway_nodes, served_ingresses
 from controlplane.model.objects import Object, ObjectKey
 from controlplane.model.status import Received
@@ -141,15 +141,7 @@ class _Plan:
 
 def balancer(addresses: Iterable[str]) -> Balancer:
     """Return the entries for addresses and names, each once: IP addresses first, each in the order of their text."""
-    return tuple(sorted(("", text) if _is_ip(text) else (text, "") for text in set(addresses)))
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return tuple(sorted(("", text) if is_ip(text) else (text, "") for text in set(addresses)))
 
 
 def _external(node: Body) -> tuple[str, tuple[str, ...]]:

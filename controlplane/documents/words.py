@@ -1,14 +1,11 @@
-"""Names as Kubernetes and DNS have them, read character by character: in linear time, whatever the text is."""
+"""Names as Kubernetes and DNS have them, and addresses: read in linear time, whatever the text is."""
 
 from __future__ import annotations
 
-from socket import AF_INET, inet_pton
+from socket import AF_INET, AF_INET6, inet_pton
 
 _LOWER = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 _IN_LABEL = _LOWER | {"-"}
-_OCTETS = 4
-_MAX_OCTET = 255
-_DIGITS = 3
 
 
 def is_label(text: str) -> bool:
@@ -21,20 +18,21 @@ def is_subdomain(text: str) -> bool:
     return is_label(text) if "." not in text else all(map(is_label, text.split(".")))
 
 
-def is_plain_ipv4(text: str) -> bool:
-    """Whether it is one as everybody writes it, without zeros in front; found out without a look at each character."""
+def is_ip(text: str) -> bool:
+    """Whether this is an IP address as Istio reads one; an IPv6 address may have a zone (``fe80::1%eth0``)."""
+    if is_portable_ip(text):
+        return True
+    address, _, zone = text.partition("%")
+    return bool(zone) and "%" not in zone and "/" not in zone and ":" in address and is_portable_ip(address)
+
+
+def is_portable_ip(text: str) -> bool:
+    """Whether this is an IP address that means the same on every machine: a zone is an interface of one of them.
+
+    Envoy refuses a zone that its machine does not have. Zeros in front of a number are none of an address.
+    """
     try:
-        inet_pton(AF_INET, text)
+        inet_pton(AF_INET6 if ":" in text else AF_INET, text)
     except (OSError, ValueError):
         return False
     return True
-
-
-def is_ipv4(text: str) -> bool:
-    """Whether this is an IPv4 address as four decimal numbers."""
-    if is_plain_ipv4(text):
-        return True
-    parts = text.split(".", _OCTETS)
-    return len(parts) == _OCTETS and all(
-        part.isascii() and part.isdigit() and len(part) <= _DIGITS and int(part) <= _MAX_OCTET for part in parts
-    )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from ipaddress import ip_address
 
 from controlplane.apis.mesh import ProxyConfig
-from controlplane.documents.words import is_subdomain
+from controlplane.documents.words import is_ip, is_subdomain
 
 _MAX_PORT = 65535
 _SECOND = timedelta(seconds=1)
@@ -67,14 +66,6 @@ def _address_problem(address: str) -> str:
         return f"{address[:100]!r} is not host:port"
     if not (port.isascii() and port.isdigit() and len(port) <= len(str(_MAX_PORT)) and 1 <= int(port) <= _MAX_PORT):
         return f"{port[:100]!r} is not a port from 1 to {_MAX_PORT}"
-    if is_subdomain(host.lower().removesuffix(".")) or _is_address(host.removeprefix("[").removesuffix("]")):
+    if is_subdomain(host.lower().removesuffix(".")) or is_ip(host.removeprefix("[").removesuffix("]")):
         return ""
     return f"{host[:100]!r} is neither a host name nor an address"
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 from controlplane.apis.destination_rule import ClientTLSMode, DestinationRule, SimpleLB, Subset, TrafficPolicy
 from controlplane.apis.mesh import MeshConfig
+from controlplane.documents.words import is_ip
 from controlplane.engine.recording import isolated, query
 from controlplane.model.objects import Labels, ObjectKey
 from controlplane.model.proxy_class import ClientScope
@@ -85,17 +85,9 @@ class Rules:
 
 def full_host(host: str, namespace: str, domain: str) -> str:
     """Return a host name with short names completed by the namespace and domain of the object that states it."""
-    if not host or "." in host or host.startswith("*") or _is_ip(host):
+    if not host or "." in host or host.startswith("*") or is_ip(host):
         return host.lower()
     return f"{host}.{namespace}.svc.{domain}".lower()
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 @query

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping
 
 from controlplane.apis.workload_entry import WorkloadEntry
+from controlplane.documents.words import is_portable_ip
 from controlplane.engine.recording import UnbuiltError, isolated, query
 from controlplane.model import kinds
 from controlplane.model.kubernetes import EndpointSlice, Pod, SliceEndpoint
@@ -92,7 +92,7 @@ def _selected_entries(view: View, service: Service) -> Iterable[Endpoint]:
         obj = view.get(key)
         if obj is None or not selects(service.selector or {}, entry_labels(obj)) or not _healthy(obj):
             continue
-        if not _is_ip(obj.spec.address or ""):
+        if not is_portable_ip(obj.spec.address or ""):
             continue
         for port in service.ports:
             number = entry_port(obj.spec, port)
@@ -262,7 +262,7 @@ def _selected(view: View, service: Service) -> Iterable[Endpoint]:
         obj = view.get(key)
         if obj is None or not selects(selector, entry_labels(obj)) or not _healthy(obj):
             continue
-        if not dns and not _is_ip(obj.spec.address or "") and not _only_in_network(obj.spec):
+        if not dns and not is_portable_ip(obj.spec.address or "") and not _only_in_network(obj.spec):
             continue
         for port in service.ports:
             yield _entry_endpoint(view, obj.spec, entry_labels(obj), obj.key, 0, port)
@@ -350,11 +350,3 @@ def _healthy(obj: Object) -> bool:
     if obj.meta.annotations.get(HEALTH_CHECKS, "").lower() not in {"true", "1", "t"}:
         return True
     return obj.meta.conditions.get("Healthy") == "True"
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -17,6 +17,7 @@ from controlplane.apis.mesh_fields import read
 from controlplane.apis.mesh_networks import MeshNetworks, Network, NetworkEndpoints
 from controlplane.documents.json_reader import json_value
 from controlplane.documents.limits import UnreadableError
+from controlplane.documents.words import is_ip, is_portable_ip
 from controlplane.engine.recording import query
 from controlplane.model import kinds
 from controlplane.model.kubernetes import KubeService
@@ -163,7 +164,7 @@ def unusable(address: str) -> str:
     """Say in a word why no proxy is sent to an IP address as to a gateway; empty where it is.
 
     Whoever may write a Service's status, or answers for a name, would lead all proxies to themselves or to the
-    machine's metadata with it. istiod and Envoy take each of them.
+    machine's metadata with it. istiod and Envoy take each of them, but for zones that the machine does not have.
     """
     found = ipaddress.ip_address(address)
     found = (found.ipv4_mapped or found) if isinstance(found, ipaddress.IPv6Address) else found
@@ -173,6 +174,7 @@ def unusable(address: str) -> str:
         "multicast": found.is_multicast,
         "link-local": found.is_link_local,
         "reserved": found.version == 4 and found.is_reserved,  # noqa: PLR2004 - those of IPv6 hold translated ones
+        "zoned": not is_portable_ip(address),
     }
     return next((word for word, holds in words.items() if holds), "")
 
@@ -181,7 +183,7 @@ def unusable(address: str) -> str:
 def unusable_gateways(view: View, _key: tuple[()]) -> Mapping[str, str]:
     """Return the gateways whose stated address is ``unusable``, and the word for it."""
     held = stated_gateways(view, ()).by_network.values()
-    addresses = sorted({each.address for gateways in held for each in gateways if _is_ip(each.address)})
+    addresses = sorted({each.address for gateways in held for each in gateways if is_ip(each.address)})
     return {address: word for address in addresses if (word := unusable(address))}
 
 
@@ -195,7 +197,7 @@ def several_networks(view: View, _key: tuple[()]) -> bool:
 def gateway_names(view: View, _key: tuple[()]) -> frozenset[str]:
     """Return the host names of gateways: what somebody has to resolve."""
     held = stated_gateways(view, ()).by_network.values()
-    return frozenset(each.address for gateways in held for each in gateways if not _is_ip(each.address))
+    return frozenset(each.address for gateways in held for each in gateways if not is_ip(each.address))
 
 
 def _gateways(view: View) -> Iterator[NetworkGateway]:
@@ -255,14 +257,6 @@ def _nodes(view: View, selector: str) -> Iterator[str]:
         node = view.get(key)
         if node is not None and selects(wanted, node.meta.labels):
             yield from node.spec.external_ips
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 __all__ = [

@@ -6,10 +6,10 @@ changes. Until then there is no object.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from controlplane.documents.words import is_ip
 from controlplane.model.kinds import GroupKind
 from controlplane.model.objects import Meta, Object, ObjectKey
 from controlplane.registry.store import View
@@ -37,9 +37,7 @@ def found_addresses(name: str, addresses: Iterable[str]) -> Object:
 
 def resolved(view: View, name: str) -> tuple[str, ...]:
     """Return the addresses of a host name, none where they are not known; an address is its own."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        obj = view.get(name_key(name))
-        return obj.spec.addresses if obj is not None and isinstance(obj.spec, ResolvedName) else ()
-    return (name,)
+    if is_ip(name):
+        return (name,)
+    obj = view.get(name_key(name))
+    return obj.spec.addresses if obj is not None and isinstance(obj.spec, ResolvedName) else ()

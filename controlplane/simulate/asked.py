@@ -5,9 +5,10 @@ from __future__ import annotations
 import re  # noqa: TID251 - texts of who asks
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Self
 from urllib.parse import SplitResult, urlsplit
+
+from controlplane.documents.words import is_ip
 
 _PORTS = {"http": 80, "https": 443, "tls": 443, "grpc": 80}
 
@@ -116,8 +117,5 @@ def checked_source(text: str) -> None:
     Raises:
         BadRequestError: it is none.
     """
-    try:
-        if text:
-            ip_address(text)
-    except ValueError as error:
-        raise BadRequestError(f"{text!r} is no IP address, such as 10.0.0.7") from error
+    if text and not is_ip(text):
+        raise BadRequestError(f"{text!r} is no IP address, such as 10.0.0.7")

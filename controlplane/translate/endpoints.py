@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import ip_address
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
 from controlplane.apis.common import MAX_PORT
 from controlplane.apis.destination_rule import ClientTLSMode
-from controlplane.documents.words import is_ipv4, is_plain_ipv4
+from controlplane.documents.words import is_portable_ip
 from controlplane.engine.recording import Query
 from controlplane.model.cluster_names import outbound_name, sni
 from controlplane.model.objects import Labels
@@ -146,21 +145,11 @@ def _is_plain(message: ClusterLoadAssignment) -> bool:
         total = 0
         for each in part.lb_endpoints:
             place, weight = each.endpoint.address.socket_address, each.load_balancing_weight.value
-            if not weight or not 0 < place.port_value <= MAX_PORT or not _is_address(place.address):
+            if not weight or not 0 < place.port_value <= MAX_PORT or not is_portable_ip(place.address):
                 return False
             total += weight
         if total > _PLAIN_WEIGHT or not 0 < part.load_balancing_weight.value <= _PLAIN_WEIGHT:
             return False
-    return True
-
-
-def _is_address(text: str) -> bool:
-    if is_plain_ipv4(text):
-        return True
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
     return True
 
 
@@ -187,7 +176,7 @@ def load_assignment(view: View, key: LoadKey) -> ClusterLoadAssignment:
         return endpoint.tls_mode == "istio" and mutual_tls(view, endpoint, service, stated)
 
     matching = matching_endpoints(view, key, policy, crossing)
-    held = [e for e in matching if dns or e.port == 0 or not e.address or _is_ip(e.address)]
+    held = [e for e in matching if dns or e.port == 0 or not e.address or is_portable_ip(e.address)]
     if key.forwards:
         held = [endpoint for endpoint in held if mutual(endpoint)]
     further: Mapping[tuple[str, int], Sequence[str]] = {}
@@ -323,7 +312,3 @@ def _first(labels: Labels, names: tuple[str, ...]) -> str:
         if value:
             return value
     return ""
-
-
-def _is_ip(text: str) -> bool:
-    return is_ipv4(text) or (":" in text and "/" not in text)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from controlplane.documents.words import is_portable_ip
 from controlplane.engine.recording import Query
 from controlplane.messages.name_table_pb2 import NameTable
 from controlplane.model.proxy_class import ClientScope
@@ -50,7 +50,7 @@ def _name_table(view: View, key: TableKey) -> Resource:
         if service.resolution is Resolution.ALIAS:
             continue
         found = addresses(service, options)
-        ips = list(dict.fromkeys(ip for ip in found if _is_ip(ip)))
+        ips = list(dict.fromkeys(ip for ip in found if is_portable_ip(ip)))
         if not found and service.resolution is Resolution.PASSTHROUGH and service.ports:
             pods = tuple(_reached(view, service, key.network))
             ips = list(dict.fromkeys(pod.address for pod in pods))
@@ -96,17 +96,9 @@ def _reached(view: View, service: Service, network: str) -> Iterator[Endpoint]:
     for endpoint in known_endpoints(view, service.hostname, service.namespace):
         same_network = not endpoint.network or not network or endpoint.network == network
         ready = endpoint.health is Health.HEALTHY or service.publish_not_ready
-        if endpoint.serves(service.ports[0]) and same_network and ready and _is_ip(endpoint.address):
+        if endpoint.serves(service.ports[0]) and same_network and ready and is_portable_ip(endpoint.address):
             yield endpoint
 
 
 def _registry(service: Service) -> str:
     return KUBERNETES if service.kubernetes else EXTERNAL
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -236,6 +236,7 @@ async def test_of_very_many_addresses_some_count(server: Served) -> None:
         ("::ffff:127.0.0.1", "a loopback"),
         ("ff02::1", "a multicast"),
         ("fe80::1", "a link-local"),
+        ("fd00::1%eth0", "a zoned"),
         ("::", "an unspecified"),
         ("240.0.0.1", "a reserved"),
         ("10.0.0.1", ""),

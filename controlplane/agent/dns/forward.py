@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from controlplane.agent.addresses import TcpAddress, is_ip
+from controlplane.agent.addresses import TcpAddress
 from controlplane.agent.environment import StartError
 from controlplane.agent.metrics import DNS_UPSTREAM_FAILURES, DNS_UPSTREAM_REQUESTS, DNS_UPSTREAM_SECONDS
+from controlplane.documents.words import is_ip
 
 RESOLVER = Path("/etc/resolv.conf")
 _PORT = 53

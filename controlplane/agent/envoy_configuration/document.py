@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from controlplane.agent.addresses import TcpAddress, is_ip
+from controlplane.agent.addresses import TcpAddress
 from controlplane.agent.environment import StartError
 from controlplane.agent.envoy_configuration.clusters import XDS, clusters
 from controlplane.agent.envoy_configuration.listeners import listeners
@@ -13,6 +13,7 @@ from controlplane.agent.envoy_configuration.places import Places, socket_address
 from controlplane.agent.envoy_configuration.stats import stats_config
 from controlplane.agent.options import Options
 from controlplane.agent.proxy_config import ProxyConfig
+from controlplane.documents.words import is_ip
 from controlplane.model.compliance import COMPLIANCE_POLICY, FIPS_140_2
 
 Json = dict[str, Any]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_address
 from itertools import product
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from controlplane.analysis import codes, raw
 from controlplane.analysis.mesh_members import INJECT, INJECTION, REVISION
 from controlplane.analysis.resources import Message, Resource, Resources, message
 from controlplane.analysis.selectors import label_selector
+from controlplane.documents.words import is_ip
 from controlplane.model import kinds
 from controlplane.model.label_selector import matches
 
@@ -89,7 +89,7 @@ def addresses(resources: Resources) -> Iterator[Message]:
                     yield _invalid(config, path, url, name, "is missing, and no Service is named")
             elif reason := _why_no_url(url):
                 yield _invalid(config, path, url, name, reason)
-            elif _is_address(urlsplit(url).hostname or ""):
+            elif is_ip(urlsplit(url).hostname or ""):
                 yield message(codes.ADDRESS_NOT_HOSTNAME, config, path, url=url, webhook=name)
 
 
@@ -103,11 +103,3 @@ def _why_no_url(url: str) -> str:
     except ValueError:
         host = None
     return "" if host else "is no URL"
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

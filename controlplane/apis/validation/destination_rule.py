@@ -9,6 +9,7 @@ from controlplane.apis.validation import primitives
 from controlplane.apis.validation.connection_pool import check_connection_pool, check_outlier_detection
 from controlplane.apis.validation.load_balancer import check_load_balancer
 from controlplane.apis.validation.report import Findings, Report, Subject
+from controlplane.documents.words import is_ip
 
 if TYPE_CHECKING:
     from controlplane.apis.destination_rule import (
@@ -107,6 +108,6 @@ def _check_tls(report: Report, path: str, tls: ClientTLSSettings, subject: Subje
 def _check_tunnel(report: Report, path: str, tunnel: TunnelSettings) -> None:
     if tunnel.protocol not in {"", "CONNECT", "POST"}:
         report.error(f"{path}.protocol", "must be CONNECT or POST")
-    if not (primitives.is_fqdn(tunnel.target_host) or primitives.is_ip(tunnel.target_host)):
+    if not (primitives.is_fqdn(tunnel.target_host) or is_ip(tunnel.target_host)):
         report.error(f"{path}.targetHost", f"{tunnel.target_host!r} is neither a host name nor an IP address")
     primitives.check_port(report, f"{path}.targetPort", tunnel.target_port)

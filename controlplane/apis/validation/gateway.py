@@ -9,6 +9,7 @@ from controlplane.apis.validation import primitives
 from controlplane.apis.validation.protocols import is_http, is_protocol, is_tls
 from controlplane.apis.validation.report import Findings, Report, Subject
 from controlplane.apis.validation.server_tls import check_server_tls
+from controlplane.documents.words import is_ip
 
 if TYPE_CHECKING:
     from controlplane.apis.gateway import Gateway, Server
@@ -50,7 +51,7 @@ def _check_host(report: Report, path: str, host: str) -> None:
         return
     if "." not in name:
         report.error(path, f"{name!r}: short names are not allowed")
-    elif primitives.is_partial_wildcard(name) or not (primitives.is_wildcard_domain(name) or primitives.is_ip(name)):
+    elif primitives.is_partial_wildcard(name) or not (primitives.is_wildcard_domain(name) or is_ip(name)):
         report.error(path, f"{name!r} is not a host name or wildcard")
 
 
@@ -70,7 +71,7 @@ def _check_port_and_bind(report: Report, path: str, server: Server) -> None:
             report.error(f"{path}.port.number", "must be 0 with a unix domain socket")
         return
     primitives.check_port(report, f"{path}.port.number", port.number)
-    if bind and not primitives.is_ip(bind):
+    if bind and not is_ip(bind):
         report.error(f"{path}.bind", f"{bind!r} is not an IP address")
 
 

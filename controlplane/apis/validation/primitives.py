@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from controlplane.apis.claims import claim_path
@@ -61,15 +61,6 @@ def is_wildcard_domain(text: str) -> bool:
     if not (first == "*" or is_dns_label(label) or (label != first and is_dns_label(label.removeprefix("-")))):
         return False
     return not dot or not rest or is_fqdn(rest)
-
-
-def is_ip(text: str) -> bool:
-    """Whether this is an IP address."""
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def is_subnet(text: str) -> bool:

@@ -11,6 +11,7 @@ from controlplane.apis.validation.connection_pool import check_connection_pool
 from controlplane.apis.validation.protocols import is_http, is_protocol, is_tls
 from controlplane.apis.validation.report import Findings, Report, Subject
 from controlplane.apis.validation.server_tls import check_server_tls
+from controlplane.documents.words import is_ip
 
 if TYPE_CHECKING:
     from controlplane.apis.sidecar import (
@@ -53,7 +54,7 @@ def _check_ingress(report: Report, path: str, listener: IstioIngressListener) ->
     port = listener.port
     primitives.check_port(report, f"{path}.port.number", port.number)
     _check_named_port(report, f"{path}.port", port)
-    if listener.bind and not primitives.is_ip(listener.bind):
+    if listener.bind and not is_ip(listener.bind):
         report.error(f"{path}.bind", f"{listener.bind!r} is not an IP address")
     _check_default_endpoint(report, f"{path}.defaultEndpoint", listener.default_endpoint)
     if listener.tls is not None:
@@ -143,7 +144,7 @@ def _check_egress_listener(report: Report, path: str, listener: IstioEgressListe
             primitives.check_port(report, f"{path}.port.number", port.number)
     if is_socket and port is None:
         report.error(f"{path}.port", "is required with a unix domain socket")
-    elif bind and not is_socket and not primitives.is_ip(bind):
+    elif bind and not is_socket and not is_ip(bind):
         report.error(f"{path}.bind", f"{bind!r} is neither an IP address nor a unix domain socket")
     if not listener.hosts:
         report.error(f"{path}.hosts", "at least one is required")

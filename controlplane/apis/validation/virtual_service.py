@@ -10,6 +10,7 @@ from controlplane.apis.validation.overlaps import CoveringHosts, overlapping_hos
 from controlplane.apis.validation.primitives import MESH_GATEWAY
 from controlplane.apis.validation.reachability import check_reachability
 from controlplane.apis.validation.report import Findings, Report, Subject
+from controlplane.documents.words import is_ip
 
 if TYPE_CHECKING:
     from controlplane.apis.virtual_service import (
@@ -58,7 +59,7 @@ def _check_binding(report: Report, spec: VirtualService, *, on_mesh: bool) -> No
         return
     for index, host in enumerate(spec.hosts):
         path = f"spec.hosts[{index}]"
-        if not (primitives.is_wildcard_domain(host) or primitives.is_ip(host) or _is_sni_route(spec, host)):
+        if not (primitives.is_wildcard_domain(host) or is_ip(host) or _is_sni_route(spec, host)):
             report.error(path, f"{host!r} is not a host name, wildcard or IP address")
         elif host == "*" and on_mesh:
             report.error(path, "'*' is not allowed for sidecars (gateway mesh)")
@@ -84,7 +85,7 @@ def _check_tls(report: Report, path: str, route: TLSRoute, spec: VirtualService,
         report.spend()
         for position, sni in enumerate(match.sni_hosts):
             at = f"{where}.sniHosts[{position}]"
-            if primitives.is_ip(sni):
+            if is_ip(sni):
                 report.warn(at, f"{sni!r}: clients send no IP address as server name")
                 continue
             if not (primitives.is_wildcard_domain(sni) or _is_sni_route(spec, sni)):

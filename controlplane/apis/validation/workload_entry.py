@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from controlplane.apis.validation import primitives
 from controlplane.apis.validation.report import Findings, Report, Subject
 from controlplane.apis.workload_entry import UNIX
+from controlplane.documents.words import is_ip
 
 if TYPE_CHECKING:
     from controlplane.apis.workload_entry import WorkloadEntry, WorkloadTemplate
@@ -27,7 +28,7 @@ def check_workload(report: Report, path: str, entry: WorkloadTemplate, *, names_
             report.warn(f"{path}.address", "is empty: only the gateway of the network can reach it")
         else:
             report.error(f"{path}.address", "is required")
-    elif not address.startswith(UNIX) and not primitives.is_ip(address):
+    elif not address.startswith(UNIX) and not is_ip(address):
         if not names_allowed:
             report.error(f"{path}.address", f"{address!r} is not an IP address")
         elif not primitives.is_fqdn(address):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from controlplane.cli.install.options import ContextOption, KubeconfigOption, refuse, say, stop, with_cluster
 from controlplane.cli.plain import PlainCommand, PlainGroup
+from controlplane.documents.words import is_ip
 
 if TYPE_CHECKING:
     from controlplane.install.cluster import Cluster
@@ -202,8 +202,5 @@ def _port(text: str) -> int:
 
 
 def _check_address(option: str, value: str) -> None:
-    try:
-        if value:
-            ip_address(value)
-    except ValueError:
-        raise typer.BadParameter(f"{value!r} is no IP address", param_hint=option) from None
+    if value and not is_ip(value):
+        raise typer.BadParameter(f"{value!r} is no IP address", param_hint=option)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re  # noqa: TID251 - an option of who runs it
 from enum import Enum
-from ipaddress import ip_address
 from typing import Annotated
 
 import typer
+
+from controlplane.documents.words import is_ip
 
 _ELSEWHERE = "unix://", "envoy://", "/"
 _HOST_NAME = re.compile(r"(?=.*[a-z])[a-z0-9_.-]+", re.IGNORECASE)
@@ -47,7 +48,7 @@ def listener_address(text: str) -> str:
     Raises:
         ValueError: it is neither an IP address nor the path of a socket.
     """
-    if text and not text.startswith(_ELSEWHERE) and not _is_ip(text):
+    if text and not text.startswith(_ELSEWHERE) and not is_ip(text):
         raise ValueError(f"{text!r} is no IP address; the control plane is named with --control-plane")
     return text
 
@@ -81,14 +82,6 @@ def part(text: str) -> str:
     if "|" in text:
         raise ValueError(f"{text!r} is more than one part of a cluster's name")
     return word(text)
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Only this port.", show_default=False)]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import NamedTuple
 
+from controlplane.documents.words import is_ip
 from controlplane.model.proxy_class import ClientScope
 from controlplane.model.service import Service
 
@@ -45,15 +45,6 @@ def service_places(service: Service, client: ClientScope, shared: tuple[str, ...
 def reachable(address: str, client: ClientScope) -> bool:
     """Whether an address is of a family that the client has."""
     return client.ipv6 if ":" in address else client.ipv4
-
-
-def is_ip(text: str) -> bool:
-    """Whether the text is an IP address."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def alternate_names(hostname: str, domain: str) -> list[str]:

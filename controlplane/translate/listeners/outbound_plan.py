@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from controlplane.apis.sidecar import CaptureMode, IstioEgressListener
+from controlplane.documents.words import is_portable_ip
 from controlplane.engine.recording import query
 from controlplane.model.cluster_names import BLACK_HOLE, PASSTHROUGH
 from controlplane.model.proxy import LISTENER_PORTS, OWN_PORTS
@@ -24,7 +25,7 @@ from controlplane.registry.reachable import resolves_by_request
 from controlplane.registry.scopes import EgressKey, EgressListener, EgressScope, OutboundPolicy, level4_scope
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import ResolvedVirtualService
-from controlplane.translate.listeners.addresses import UNSPECIFIED, alternate_names, is_ip, reachable, service_places
+from controlplane.translate.listeners.addresses import UNSPECIFIED, alternate_names, reachable, service_places
 from controlplane.translate.listeners.chains import Chain, HttpTarget, apart
 from controlplane.translate.listeners.conflicts import Kind, ListenerEntry, kind_of, settled
 from controlplane.translate.listeners.outbound_key import ListenerKey, ListenerScope
@@ -225,7 +226,7 @@ class _Plan:
 
     def _add_endpoints(self, wanted: _Wanted) -> None:
         for address in self._endpoint_addresses(wanted.service, wanted.port):
-            if is_ip(address):
+            if is_portable_ip(address):
                 if (address, wanted.port.number) not in self.entries:
                     self.endpoint_places.add((address, wanted.port.number))
                 self._settle(wanted._replace(bind=address))

@@ -6,11 +6,11 @@ A Kubernetes proxy's own DNS domain is ``<namespace>.svc.<domain>``; a service o
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
+from controlplane.documents.words import is_ip
 from controlplane.model.service import Service
 
 #: how a name can be shortened: not at all, within the proxy's namespace, from another one; else a DNS domain to compare
@@ -118,8 +118,7 @@ def service_domains(
 
     for hostname, shortened in ((service.hostname, how), *aliases):
         add(hostname)
-        is_ip = _is_ip(hostname)
-        if not is_ip:
+        if not is_ip(hostname):
             names.append(f"{hostname}.")
         if options.with_port:
             names.append(f"{hostname}.:{port}")
@@ -154,14 +153,3 @@ def addresses(service: Service, options: DomainOptions) -> tuple[str, ...]:
 def bracketed(host: str) -> str:
     """Return a host as it stands in a URL: IPv6 addresses and ranges in brackets."""
     return f"[{host}]" if ":" in host else host
-
-
-def _is_ip(text: str) -> bool:
-    last = text[-1:]
-    if not (last.isdigit() or ":" in text):
-        return False
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
