@@ -5,19 +5,14 @@ Each check yields (path from the message down, reason).
 
 from __future__ import annotations
 
-import base64
-import binascii
-import ipaddress
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import product
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
-
-import re2
 
 from controlplane.apis.common import MAX_UINT32
 from controlplane.apis.validation.formats import format_problem, header_format_problem, log_format_problem
 from controlplane.apis.validation.path_template import path_template_problem
 from controlplane.apis.validation.regex import envoy_regex_problem
+from controlplane.constraints.addresses import bind_faults, cidr_faults, endpoint_faults, pipe_faults
 from controlplane.constraints.clusters import cluster_faults, ring_faults, subset_selector_faults
 from controlplane.constraints.extensions import (
     listener_filter_faults,
@@ -29,18 +24,21 @@ from controlplane.constraints.extensions import (
 from controlplane.constraints.fields import is_fixed
 from controlplane.constraints.http_filters import HTTP_FILTERS
 from controlplane.constraints.last_filters import chain_faults
+from controlplane.constraints.listeners import chain_match_faults, listener_faults
 from controlplane.constraints.managers import http_manager_faults, route_source_faults, router_faults, zipkin_faults
 from controlplane.constraints.network_filters import NETWORK_FILTERS
+from controlplane.constraints.tls import (
+    common_tls_faults,
+    downstream_tls_faults,
+    upstream_tls_faults,
+    validation_faults,
+)
 from controlplane.constraints.upstreams import upstream_faults
 from controlplane.documents.key_sets import key_set_problem
-from controlplane.documents.words import is_portable_ip
 
 Wrong = Iterator[tuple[str, str]]
 Check = Callable[[Any], Wrong]
 
-_MAX_PIPE_BYTES = 107
-_SHA256 = re2.compile(r"[0-9a-fA-F]{64}|[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){31}")
-_SHA256_BYTES = 32
 _REQ_WITHOUT_QUERY = "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery"
 
 
@@ -130,53 +128,6 @@ def _tcp_weighted_clusters(message: Any) -> Wrong:  # noqa: ANN401
         yield "clusters", f"the sum of weights is {total}, and must be at most {MAX_UINT32}"
 
 
-def _tls_context(common: Any) -> Wrong:  # noqa: ANN401
-    stated = common.validation_context
-    trusted = stated.HasField("trusted_ca") or stated.HasField("ca_certificate_provider_instance")
-    names = stated.match_typed_subject_alt_names or stated.match_subject_alt_names
-    if names and not trusted and not stated.HasField("system_root_certs"):
-        yield "validation_context", "names of the peer are checked only beside an authority"
-    for index, name in enumerate(common.alpn_protocols):
-        if not 0 < len(name.encode()) <= 255:  # noqa: PLR2004 - one byte holds the length
-            yield f"alpn_protocols[{index}]", "must have 1 to 255 bytes"
-
-
-def _downstream_tls(context: Any) -> Wrong:  # noqa: ANN401
-    common = context.common_tls_context
-    if not (
-        common.tls_certificates
-        or common.tls_certificate_sds_secret_configs
-        or common.HasField("tls_certificate_provider_instance")
-        or common.HasField("custom_tls_certificate_selector")
-    ):
-        yield "common_tls_context", "has no certificate"
-
-
-def _validation(context: Any) -> Wrong:  # noqa: ANN401
-    for index, text in enumerate(context.verify_certificate_hash):
-        if _SHA256.fullmatch(text) is None:
-            yield f"verify_certificate_hash[{index}]", "is not a SHA-256 in hexadecimal digits"
-    for index, text in enumerate(context.verify_certificate_spki):
-        if not _is_pin(text):
-            yield f"verify_certificate_spki[{index}]", "is not a SHA-256 in base64"
-
-
-def _is_pin(text: str) -> bool:
-    try:
-        return len(base64.b64decode(text, validate=True)) == _SHA256_BYTES
-    except (binascii.Error, ValueError):
-        return False
-
-
-def _chain_match(match: Any) -> Wrong:  # noqa: ANN401
-    for index, name in enumerate(match.server_names):
-        if "*" in name and (not name.startswith("*.") or "*" in name[1:]):
-            yield f"server_names[{index}]", f"{name!r}: a server name is matched whole, or by its first parts (*.a.b)"
-    for name in ("address_suffix", "suffix_len"):
-        if match.HasField(name) if name == "suffix_len" else getattr(match, name):
-            yield name, "is a field that Envoy does not know yet"
-
-
 def _mirror(policy: Any) -> Wrong:  # noqa: ANN401
     if bool(policy.cluster) == bool(policy.cluster_header):
         yield "cluster", "must be given, or cluster_header, and not both"
@@ -191,94 +142,6 @@ def _api_source(source: Any) -> Wrong:  # noqa: ANN401
         yield "grpc_services", "is required for gRPC"
 
 
-def _cidr(message: Any) -> Wrong:  # noqa: ANN401
-    if not is_portable_ip(message.address_prefix):
-        yield "address_prefix", f"{message.address_prefix!r} is not an IP address"
-
-
-def address_faults(path: str, address: Any) -> Wrong:  # noqa: ANN401
-    """Check an address that must be one: an IP address, not a name, or a path that fits."""
-    kind = address.WhichOneof("address")
-    if kind == "socket_address":
-        text = address.socket_address.address
-        if not address.socket_address.resolver_name and not is_portable_ip(text):
-            yield f"{path}.socket_address.address", f"{text!r} is not an IP address"
-
-
-def _pipe(pipe: Any) -> Wrong:  # noqa: ANN401
-    if len(pipe.path.encode()) > _MAX_PIPE_BYTES:
-        yield "path", f"must have at most {_MAX_PIPE_BYTES} bytes"
-
-
-def _listener(listener: Any) -> Wrong:  # noqa: ANN401
-    yield from address_faults("address", listener.address)
-    if listener.HasField("internal_listener") and listener.HasField("address"):
-        yield "internal_listener", "has no address"
-    if listener.transparent.value and listener.HasField("bind_to_port") and not listener.bind_to_port.value:
-        yield "transparent", "may not be set of a listener that is bound to no port: Envoy crashes"
-    if not (
-        listener.filter_chains
-        or listener.HasField("default_filter_chain")
-        or listener.HasField("filter_chain_matcher")
-        or listener.HasField("udp_listener_config")
-    ):
-        yield "filter_chains", "none is left"
-    yield from _equal_matches(listener.filter_chains)
-    if listener.HasField("fcds_config") and not listener.HasField("filter_chain_matcher"):
-        yield "fcds_config", "needs a filter_chain_matcher"
-    for index, each in enumerate(listener.additional_addresses):
-        if each.address.WhichOneof("address") is None:
-            yield f"additional_addresses[{index}].address", "is required: Envoy crashes without it"
-        yield from address_faults(f"additional_addresses[{index}].address", each.address)
-
-
-def _equal_matches(chains: Iterable[Any]) -> Wrong:
-    """Find chains for connections that an earlier one is for, by every single combination of what they name.
-
-    One that names a thing twice is refused too: Envoy adds each combination and finds the second one taken.
-    """
-    taken: dict[tuple[Any, ...], int] = {}
-    for index, chain in enumerate(chains):
-        match = chain.filter_chain_match
-        stated = list(
-            product(
-                (match.destination_port.value,),
-                _ranges(match.prefix_ranges),
-                [name.lower() for name in match.server_names] or ("",),
-                (match.transport_protocol,),
-                tuple(match.application_protocols) or ("",),
-                _ranges(match.direct_source_prefix_ranges),
-                (match.source_type,),
-                _ranges(match.source_prefix_ranges),
-                tuple(match.source_ports) or (0,),
-            )
-        )
-        wanted = set(stated)
-        earlier = next((taken[each] for each in wanted if each in taken), None)
-        if len(wanted) < len(stated):
-            yield f"filter_chains[{index}]", "names something to match twice"
-        elif earlier is not None:
-            yield f"filter_chains[{index}]", f"is for connections that filter chain {earlier} is for"
-        else:
-            taken |= dict.fromkeys(wanted, index)
-
-
-def _ranges(stated: Sequence[Any]) -> tuple[str, ...]:
-    return tuple(_masked(each.address_prefix, each.prefix_len.value) for each in stated) or ("",)
-
-
-def _masked(address: str, length: int) -> str:
-    try:
-        return str(ipaddress.ip_network((address, length), strict=False))
-    except ValueError:  # a longer prefix than the address has, or none at all
-        return f"{address}/{length}"
-
-
-def _bind(config: Any) -> Wrong:  # noqa: ANN401
-    if config.HasField("source_address") and not is_portable_ip(config.source_address.address):
-        yield "source_address.address", f"{config.source_address.address!r} is not an IP address"
-
-
 def _token_provider(provider: Any) -> Wrong:  # noqa: ANN401
     """Check the keys that tokens are verified with; a file is the proxy's."""
     stated = provider.local_jwks.WhichOneof("specifier") if provider.HasField("local_jwks") else None
@@ -289,36 +152,14 @@ def _token_provider(provider: Any) -> Wrong:  # noqa: ANN401
             yield f"local_jwks.{stated}", problem
 
 
-def _upstream_tls(context: Any) -> Wrong:  # noqa: ANN401
-    if "\0" in context.sni:
-        yield "sni", "must not have NUL characters"
-    common = context.common_tls_context
-    kind = common.WhichOneof("validation_context_type")
-    trusted = kind is not None and (kind != "validation_context" or common.validation_context.HasField("trusted_ca"))
-    if context.auto_sni_san_validation and not trusted:
-        yield "auto_sni_san_validation", "needs an authority that is trusted"
-
-
-def _endpoint_addresses(path: str, assignment: Any) -> Wrong:  # noqa: ANN401
-    for index, locality in enumerate(assignment.endpoints):
-        for position, each in enumerate(locality.lb_endpoints):
-            where = f"{path}endpoints[{index}].lb_endpoints[{position}].endpoint.address"
-            if each.endpoint.address.WhichOneof("address") is None:
-                yield where, "is required"
-            else:
-                yield from address_faults(where, each.endpoint.address)
-        if locality.HasField("leds_cluster_locality_config"):
-            yield f"{path}endpoints[{index}].leds_cluster_locality_config", "is for clusters of the type EDS alone"
-
-
 def _cluster(cluster: Any) -> Wrong:  # noqa: ANN401
     yield from cluster_faults(cluster)
     yield from upstream_faults(cluster)
     if cluster.type == cluster.STATIC and not cluster.HasField("cluster_type"):
-        yield from _endpoint_addresses("load_assignment.", cluster.load_assignment)
+        yield from endpoint_faults("load_assignment.", cluster.load_assignment)
 
 
-def repeated_domains(hosts: Iterable[tuple[str, Iterable[str]]]) -> dict[str, list[str]]:
+def _repeated_domains(hosts: Iterable[tuple[str, Iterable[str]]]) -> dict[str, list[str]]:
     """Return the domains that an earlier virtual host has, by the name of the virtual host, in order.
 
     Letters of either case are the same to Envoy.
@@ -345,7 +186,7 @@ def _plugins(configuration: Any) -> Wrong:  # noqa: ANN401
 
 
 def _route_configuration(configuration: Any) -> Wrong:  # noqa: ANN401
-    repeated = repeated_domains((host.name, host.domains) for host in configuration.virtual_hosts)
+    repeated = _repeated_domains((host.name, host.domains) for host in configuration.virtual_hosts)
     for index, host in enumerate(configuration.virtual_hosts):
         if host.name in repeated:
             yield f"virtual_hosts[{index}].domains", f"others have {', '.join(repeated[host.name])} already"
@@ -369,11 +210,11 @@ CHECKS: Mapping[str, Check] = {
     "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig": _otel_log,
     "envoy.config.route.v3.WeightedCluster": _weighted_clusters,
     "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster": _tcp_weighted_clusters,
-    "envoy.extensions.transport_sockets.tls.v3.CommonTlsContext": _tls_context,
-    "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": _downstream_tls,
-    "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext": _validation,
-    "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": _upstream_tls,
-    "envoy.config.core.v3.BindConfig": _bind,
+    "envoy.extensions.transport_sockets.tls.v3.CommonTlsContext": common_tls_faults,
+    "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": downstream_tls_faults,
+    "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext": validation_faults,
+    "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": upstream_tls_faults,
+    "envoy.config.core.v3.BindConfig": bind_faults,
     "envoy.config.listener.v3.ListenerFilter": listener_filter_faults,
     "envoy.config.accesslog.v3.AccessLog": settings_faults,
     "envoy.config.cluster.v3.Cluster.LbSubsetConfig.LbSubsetSelector": subset_selector_faults,
@@ -399,10 +240,10 @@ CHECKS: Mapping[str, Check] = {
     "envoy.config.route.v3.RetryPolicy.RetryHostPredicate": settings_faults,
     **HTTP_FILTERS,
     **NETWORK_FILTERS,
-    "envoy.config.listener.v3.FilterChainMatch": _chain_match,
-    "envoy.config.core.v3.CidrRange": _cidr,
-    "envoy.config.core.v3.Pipe": _pipe,
-    "envoy.config.listener.v3.Listener": _listener,
+    "envoy.config.listener.v3.FilterChainMatch": chain_match_faults,
+    "envoy.config.core.v3.CidrRange": cidr_faults,
+    "envoy.config.core.v3.Pipe": pipe_faults,
+    "envoy.config.listener.v3.Listener": listener_faults,
     "envoy.config.cluster.v3.Cluster": _cluster,
     "envoy.config.route.v3.RouteConfiguration": _route_configuration,
 }
