@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 import uvloop
@@ -21,15 +21,13 @@ from controlplane.admin.server import AdminServer
 from controlplane.admin.sources import AdminSources
 from controlplane.ads.server import AdsServer, Environment
 from controlplane.analysis.problems import Problems
-from controlplane.backoff import Backoff
 from controlplane.compiler.compiler import Compiler
 from controlplane.compiler.holdoff import Holdoff
 from controlplane.frontends import FRONTENDS
 from controlplane.logs.levels import levels
-from controlplane.model import kinds
 from controlplane.model.feeds import Feed
 from controlplane.model.objects import ChangeSet, ObjectKey
-from controlplane.registry.mesh import MESH_KEY, SYSTEM_NAMESPACE, mesh
+from controlplane.registry.mesh import MESH_KEY, mesh
 from controlplane.registry.store import Registry
 from controlplane.settings import Settings
 from controlplane.snapshots import ResourceType
@@ -39,7 +37,7 @@ from controlplane.webhooks.injection import injection
 from controlplane.wiring.advice import planned
 from controlplane.wiring.analysis import Analysis
 from controlplane.wiring.change_log import ChangeLog
-from controlplane.wiring.counting import CountStreams, count_changes
+from controlplane.wiring.counting import CountStreams, count_changes, show_sizes
 from controlplane.wiring.debug import DebugAnswers
 from controlplane.wiring.expiry import ExpiryRadar
 from controlplane.wiring.from_settings import identity, limits, server_options, source, trust
@@ -47,10 +45,11 @@ from controlplane.wiring.gateway_names import GatewayNames
 from controlplane.wiring.injection import InjectionSettings
 from controlplane.wiring.jwks import JwksResolver
 from controlplane.wiring.look_alikes import LOOK_ALIKES
-from controlplane.wiring.machines import RegisteredMachines, entries, registration
+from controlplane.wiring.machines import RegisteredMachines, registration
 from controlplane.wiring.process import Process, probe_lag, settle_memory
 from controlplane.wiring.questions import Around, Questions
 from controlplane.wiring.secrets import Secrets
+from controlplane.wiring.secure_ports import SecurePorts
 from controlplane.wiring.shown import endpoints_of, objects_in_force, services
 from controlplane.wiring.tasks import (
     StartError,
@@ -62,9 +61,6 @@ from controlplane.wiring.tasks import (
     unless,
 )
 
-if TYPE_CHECKING:
-    from controlplane.wiring.identity import Trust
-
 log = structlog.get_logger(__name__)
 _NO_CLUSTER = (
     "this does not run in a Kubernetes cluster; name one with --kubeconfig or $KUBECONFIG,"
@@ -73,8 +69,6 @@ _NO_CLUSTER = (
 
 PARTS = ("controlplane.api.application", "controlplane.ui.application")
 """What the monitoring port has beside metrics, readiness and debug pages."""
-AUTHORITY_PAUSES = (0.5, 10.0)
-"""Seconds between attempts to open an authority that cannot sign: the first pause and the longest."""
 
 
 def run(settings: Settings) -> None:
@@ -151,6 +145,7 @@ class ControlPlane:
                 environment, identify=self._trust.identify, debug=self._debug.answer, services=self._trust.handlers
             )
         self._ads = AdsServer(self._compiler, server_options(settings), environment)
+        self._secure_ports = SecurePorts(settings, self._ads, self._ports)
         self._ads.connections.on_change = self._analysis.proxies_changed
         self._questions = Questions(
             self._compiler,
@@ -186,12 +181,7 @@ class ControlPlane:
             return
         log.info("app.serving", **self._ports)
         LOOK_ALIKES.loop = asyncio.get_running_loop()
-        metrics.VIRTUAL_SERVICES.set_function(lambda: len(self._registry.keys(kinds.VIRTUAL_SERVICE)))
-        metrics.LEFT_OUT.set_function(lambda: len(self._problems.left_out))
-        metrics.CLASSES.set_function(lambda: self._compiler.class_count)
-        metrics.CONNECTIONS.set_function(lambda: self._ads.server.connection_count)
-        metrics.PENDING_CONNECTIONS.set_function(lambda: self._ads.server.pending_count)
-        metrics.UNFINISHED.set_function(lambda: self._ads.server.held_bytes)
+        show_sizes(self._registry, self._problems, self._compiler, self._ads.server)
         self._start_work()
         essential = [asyncio.create_task(work) for work in (self._watch(), self._holdoff.run())]
         stopped = asyncio.create_task(stop.wait())
@@ -223,23 +213,15 @@ class ControlPlane:
         self._supervisor.start("findings", self._analysis.run)
         if self._trust is None:
             return
-        self._supervisor.start("authority", partial(self._keep_trust, self._trust))
+        self._supervisor.start("authority", partial(self._secure_ports.keep, self._trust))
         if self._cluster is not None:
-            from controlplane.controllers.leader import MACHINES, TAINTS  # noqa: PLC0415 - the Kubernetes client loads slowly
-            from controlplane.wiring.status_writers import status_writers  # noqa: PLC0415 - as above
+            from controlplane.wiring.status_writers import status_writers, taint_writers  # noqa: PLC0415 - the Kubernetes client loads slowly
 
-            broadcasts, signals, settings = self._analysis.broadcasts, self._take_signals, self._settings
-            for writer in status_writers(self._cluster, self._registry, self._problems, broadcasts, signals):
+            broadcasts, signals = self._analysis.broadcasts, self._take_signals
+            writers = status_writers(self._cluster, self._registry, self._problems, broadcasts, signals)
+            for writer in (*writers, *taint_writers(self._cluster, self._settings, signals)):
                 self._trust.lead(writer.name, writer.lease, writer.work)
-            if settings.untaint_nodes and self._cluster.client is not None:
-                from controlplane.controllers.untaint import Untaint  # noqa: PLC0415 - as above
-
-                untaint = Untaint(self._cluster.client, settings.cni_namespace or SYSTEM_NAMESPACE, signals=signals)
-                self._trust.lead("taints of nodes", TAINTS, untaint.run)
-            if (registering := self._machines.registration) is not None:
-                self._supervisor.start("registration of machines", registering.run)
-                sweep = partial(registering.sweep, partial(entries, self._registry))
-                self._trust.lead("removal of machines", MACHINES, sweep)
+            self._machines.start(self._registry, self._supervisor.start, self._trust.lead)
 
     async def _end(self, essential: Sequence[asyncio.Task[None]], stopped: asyncio.Task[Any]) -> None:
         """Stop in the order in which nobody misses what is gone."""
@@ -267,46 +249,18 @@ class ControlPlane:
         self._supervisor.start("certificates and the clock", self._secrets.run)
         await self._jwks.first()
         if self._cluster is not None and self._cluster.client is not None:
-            age = self._settings.max_connection_age or None
-            self._machines.registration = registration(self._cluster.client, self._registry, age, self._settings)
+            self._machines.registration = registration(self._cluster.client, self._registry, self._settings)
         self._waiting_for = ""
         await self._ads.start()
         if self._trust is not None:
             self._trust.connect(self._cluster.client if self._cluster is not None else None, self._away)
             try:
-                await self._secured(self._trust)
+                await self._secure_ports.open(self._trust)
             except StartError:
                 raise
             except Exception:  # it is tried again, beside what needs no authority
                 log.exception("app.authority_failed")
         return True
-
-    async def _secured(self, authority: Trust) -> bool:
-        """Open the ports that need the authority, if it can sign; return whether they are open.
-
-        Raises:
-            StartError: one of them cannot be opened.
-        """
-        serving, settings = await authority.open(), self._settings
-        if serving is None:
-            return False
-        if settings.tls_port is not None and "secure" not in self._ports:
-            adding = self._ads.add_port(settings.xds_host, settings.tls_port, serving.grpc_context())
-            self._ports["secure"] = f"{settings.xds_host}:{await opened('--secure-port', settings.tls_port, adding)}"
-            await self._ads.start()
-        if settings.https_port is not None and "webhooks" not in self._ports:
-            webhooks = await opened("--webhook-port", settings.https_port, authority.start_webhooks())
-            self._ports["webhooks"] = f"{settings.xds_host}:{webhooks}"
-        return True
-
-    async def _keep_trust(self, authority: Trust) -> None:
-        """Wait for an authority that can sign, open what needs it, and keep it right."""
-        backoff, late = Backoff(*AUTHORITY_PAUSES), authority.serving is None
-        while not await self._secured(authority):  # noqa: ASYNC110 - what changes there tells nobody
-            await asyncio.sleep(backoff.pause())
-        if late:
-            log.info("app.serving", **self._ports)
-        await authority.keep()
 
     async def _close(self) -> None:
         await self._probes.stop()

@@ -6,9 +6,13 @@ from collections.abc import Callable
 
 from controlplane import metrics
 from controlplane.ads.observer import Observer
+from controlplane.analysis.problems import Problems
 from controlplane.apis.kinds import KINDS
+from controlplane.compiler.compiler import Compiler
+from controlplane.http2.server import Server
 from controlplane.model import kinds
 from controlplane.model.objects import ChangeSet, ObjectKey
+from controlplane.registry.store import Registry
 from controlplane.security.observer import SecurityObserver
 from controlplane.webhooks.injection import SKIPPED
 from controlplane.webhooks.review import Request, Response, Reviewer
@@ -21,6 +25,16 @@ _OTHER = ("", "", "")
 def count_limit(limit: str) -> None:
     """Count that a peer ran into a limit, by its name."""
     metrics.LIMITS_REACHED.labels(limit).inc()
+
+
+def show_sizes(registry: Registry, problems: Problems, compiler: Compiler, server: Server) -> None:
+    """Have metrics tell how much is held by each of these, whenever somebody asks."""
+    metrics.VIRTUAL_SERVICES.set_function(lambda: len(registry.keys(kinds.VIRTUAL_SERVICE)))
+    metrics.LEFT_OUT.set_function(lambda: len(problems.left_out))
+    metrics.CLASSES.set_function(lambda: compiler.class_count)
+    metrics.CONNECTIONS.set_function(lambda: server.connection_count)
+    metrics.PENDING_CONNECTIONS.set_function(lambda: server.pending_count)
+    metrics.UNFINISHED.set_function(lambda: server.held_bytes)
 
 
 class CountStreams(Observer):

@@ -1,4 +1,4 @@
-"""Joins what is known of objects with the controllers that write it to their status."""
+"""Joins what is known of objects with the controllers that write it: to their status or, of nodes, to their taints."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from controlplane.controllers.addresses import Addresses
 from controlplane.controllers.conditions import Conditions, Inputs
 from controlplane.controllers.events import ObjectEvents, Told
 from controlplane.controllers.ingress_status import IngressStatus
-from controlplane.controllers.leader import ADDRESSES, EVENTS, INGRESS, STATUS
+from controlplane.controllers.leader import ADDRESSES, EVENTS, INGRESS, STATUS, TAINTS
+from controlplane.controllers.untaint import Untaint
+from controlplane.registry.mesh import SYSTEM_NAMESPACE
 from controlplane.registry.store import Registry
+from controlplane.settings import Settings
 from controlplane.watchers.kubernetes.broadcast import Broadcast
 from controlplane.watchers.kubernetes.source import KubernetesSource
 from controlplane.wiring.analysis import Broadcasts
@@ -52,6 +55,14 @@ def status_writers(
             "automatic addresses", ADDRESSES, partial(_write_addresses, source, registry, broadcasts.applied, client)
         ),
     )
+
+
+def taint_writers(source: KubernetesSource, settings: Settings, signals: Callable[[], None]) -> tuple[Writer, ...]:
+    """Return what takes the taint off nodes whose agent is ready, where that is wanted; else nothing."""
+    if source.client is None or not settings.untaint_nodes:
+        return ()
+    untaint = Untaint(source.client, settings.cni_namespace or SYSTEM_NAMESPACE, signals=signals)
+    return (Writer("taints of nodes", TAINTS, untaint.run),)
 
 
 async def _write_conditions(source: KubernetesSource, problems: Problems, judged: Broadcast, client: ApiClient) -> None:
