@@ -128,7 +128,7 @@ def outbound_listeners(view: View, client: ClientScope) -> Inventory:
 @query
 def inbound_listener_targets(view: View, inbound: InboundScope) -> Inventory:
     """Return the inbound listeners of a sidecar."""
-    names = [listener.name for listener in inbound_listeners(view, inbound)]
+    names = sorted(listener.name for listener in inbound_listeners(view, inbound))
     return Inventory({name: Target(_inbound_listener, (inbound, name)) for name in names})
 
 

@@ -21,7 +21,7 @@ _MOST_NAMED = 3
 
 
 class Inventory(NamedTuple):
-    """The targets of a part, by name.
+    """The targets of a part, by name. Their order follows from their names and keys: in another they are equal as well.
 
     ``lacking`` says which objects could never be read, and why: there may be more targets; empty where there are none.
     ``partial``: what these targets build to may lack something of such objects too.

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from envoy.config.listener.v3.listener_pb2 import Listener
+
 from controlplane.analysis.left_out import LeftOutParts
 from controlplane.compiler.compiler import Compiler, Session
 from controlplane.frontends import FRONTENDS
@@ -15,7 +17,7 @@ from controlplane.model.proxy import Proxy
 from controlplane.registry.store import Registry
 from controlplane.snapshots import ResourceType
 from tests.compiler.histories import manifest, parsed
-from tests.compiler.scratch import contents
+from tests.compiler.scratch import assert_as_from_scratch, contents
 from tests.compiler.test_laws import CLIENTS, _mesh, opened
 
 CLUSTER = "outbound|80||svc-7.ns-7.svc.cluster.local"
@@ -207,3 +209,29 @@ def test_routes_are_served_that_only_an_added_listener_asks_for() -> None:
         await compiler.apply(ChangeSet(upserts=(envoy_filter(patch("LISTENER", "ADD", value)),)))
         assert "mine" in sessions[0].snapshot.of(ResourceType.LISTENER)
         assert "81" in sessions[0].snapshot.of(ResourceType.ROUTE)
+
+
+def bound(*ports: int) -> Object:
+    """A Sidecar of all proxies of ns-0, which bind listeners of their own on these ports, in this order."""
+    ingress = [
+        {"port": {"number": port, "name": "tcp", "protocol": "TCP"}, "bind": "127.0.0.1", "captureMode": "NONE"}
+        for port in ports
+    ]
+    return parsed(manifest("networking.istio.io/v1", "Sidecar", "ns-0", "default", spec={"ingress": ingress}))
+
+
+def test_which_of_two_listeners_is_moved_to_a_place_is_what_a_fresh_replica_says() -> None:
+    to = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 7777}}}
+    moves = envoy_filter(
+        *(patch("LISTENER", "MERGE", to, listener={"name": f"127.0.0.1_{port}"}) for port in (1, 2)),
+    )
+
+    @with_mesh(CLIENTS[0])
+    async def moved(compiler: Compiler, sessions: list[Session]) -> None:
+        await compiler.apply(ChangeSet(upserts=(moves,)))
+        for ports in ((1, 2), (2, 1), (1, 2)):
+            await compiler.apply(ChangeSet(upserts=(bound(*ports),)))
+            held = sessions[0].snapshot.of(ResourceType.LISTENER)
+            places = [Listener.FromString(held[f"127.0.0.1_{port}"].body).address.socket_address for port in (1, 2)]
+            assert [place.port_value for place in places] == [7777, 2], ports
+            await assert_as_from_scratch(compiler, sessions, str(ports))
