@@ -7,7 +7,8 @@ Bytes of requests come in, bytes of responses go out. In reading order:
 * ``watch``, ``protocol``, ``responses``: the xDS protocol as pure values and steps, for state of the world and
   delta alike: what a request means, and what is sent next.
 * ``wire``: requests decoded, responses put together from encoded parts; streams in the same state get one object.
-* ``node``: who the proxy is. ``stream``: one proxy's core driven over an abstract byte transport, in its ``turns``.
+* ``node``: who the proxy is. ``stream``: one proxy's core driven over an abstract byte transport (``serving``), in its
+  ``turns``.
 * ``server``, ``admission``, ``connections``, ``credential``, ``refusal``: joined to gRPC, how many streams are let in,
   those that are open, who a caller has proved to be, and why one is not served.
 * ``debug``: streams of people's tools.

@@ -19,8 +19,9 @@ from controlplane.ads.fair import Gate
 from controlplane.ads.machines import Machines
 from controlplane.ads.observer import Observer
 from controlplane.ads.refusal import Refusal, StreamRefused
+from controlplane.ads.serving import Serving
 from controlplane.ads.source import SnapshotSource
-from controlplane.ads.stream import Serving, Stream
+from controlplane.ads.stream import Stream
 from controlplane.ads.watch import Variant
 from controlplane.http2.call import Call, CallEnded
 from controlplane.http2.connection import Handler

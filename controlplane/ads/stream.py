@@ -10,29 +10,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Hashable, Iterable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
-from typing import Protocol
 
 import structlog
 
-from controlplane.ads.contents import NO_NAMES, ServedSnapshot, SnapshotCache
+from controlplane.ads.contents import NO_NAMES, ServedSnapshot
 from controlplane.ads.credential import Credential, SecretAccess
-from controlplane.ads.fair import Gate
-from controlplane.ads.lockstep import Lockstep
-from controlplane.ads.machines import Machines
 from controlplane.ads.node import proxy_of
-from controlplane.ads.observer import Observer
 from controlplane.ads.refusal import Refusal, StreamRefused
-from controlplane.ads.source import Session, SnapshotSource
+from controlplane.ads.serving import Serving, Transport
+from controlplane.ads.source import Session
 from controlplane.ads.sync_status import ProxyStatus, Rejection, Sync, TypeStatus
-from controlplane.ads.turns import Turns
 from controlplane.ads.virtual_hosts import takes_virtual_hosts
 from controlplane.ads.watch import SDS, TYPES, Kind, Request, StreamState, Variant, Watch
-from controlplane.limits import Limits
 from controlplane.model.proxy import Proxy
-from controlplane.rope import Body
 from controlplane.snapshots import WHOLE, ResourceType, Snapshot
 
 log = structlog.get_logger()
@@ -40,64 +31,7 @@ log = structlog.get_logger()
 HEALTH_TYPE_URL = "type.googleapis.com/istio.v1.HealthInformation"
 _HEALTH_TYPE_URLS = frozenset({HEALTH_TYPE_URL, "istio.v1.HealthInformation"})
 _MOST_TYPES = 64
-_OPENED_AT_ONCE = 4
 _MOST_UNKNOWN_LOGGED = 100
-
-
-class Transport(Protocol):
-    """One proxy's connection, as a stream needs it."""
-
-    @property
-    def peer(self) -> str:
-        """Where the proxy connects from, for people to read."""
-        ...
-
-    @property
-    def address(self) -> str:
-        """Likewise without the port: what limits know it by."""
-        ...
-
-    @property
-    def writable(self) -> bool:
-        """Whether a response can be sent now."""
-        ...
-
-    def send(self, message: Body) -> None:
-        """Write one response; only when ``writable``."""
-        ...
-
-    def together(self, work: Callable[[], None]) -> None:
-        """Do something; all that it sends goes out at once."""
-        ...
-
-
-@dataclass(frozen=True)
-class Serving:
-    """What all streams of a server share. An unanswered response holds others up for ``answer_timeout`` seconds.
-
-    ``virtual_hosts``: proxies that can take virtual hosts one by one do, unless they say no.
-    """
-
-    source: SnapshotSource
-    answer_timeout: float
-    observer: Observer
-    limits: Limits = field(default_factory=Limits)
-    cache: SnapshotCache = field(default_factory=SnapshotCache)
-    turns: Turns = field(default_factory=Turns)
-    unknown_types: set[str] = field(default_factory=set)
-    machines: Machines = field(default_factory=Machines)
-    virtual_hosts: bool = False
-
-    @cached_property
-    def lockstep(self) -> Lockstep:
-        """The states of all streams."""
-        return Lockstep(self.limits, self.observer.limit_reached)
-
-    @cached_property
-    def opening(self) -> Gate:
-        """Where streams wait for their first snapshot, those of each address in their turn."""
-        most = self.limits.max_waiting_calls
-        return Gate(_OPENED_AT_ONCE, ("max_waiting_calls", most), self.observer.limit_reached)
 
 
 class Stream:
@@ -149,34 +83,41 @@ class Stream:
         decoder = self._lockstep.decoder(self._variant)
         while body is not None:
             node, type_url = decoder.introduction(body)
-            if type_url in _HEALTH_TYPE_URLS:
-                log.warning("ads.health_before_first_request", peer=self._transport.peer)
-                body = await read()
-                continue
-            self.proxy = proxy_of(node)
-            self._credential.check(self.proxy)
-            await self._serving.machines.joined(self.proxy, self._credential)  # may take long: others do not wait
-            try:
-                async with self._serving.opening.entered(self._transport.address):
-                    self._session = await self._serving.source.open(self.proxy, self._changed)
-            except BaseException:
-                self._serving.machines.left(self.proxy)
-                raise
-            self._snapshot = self._session.snapshot
-            if self._variant is Variant.DELTA:
-                self._split = takes_virtual_hosts(self.proxy, offered=self._serving.virtual_hosts)
-            self._serve()
-            self._state = self._lockstep.begin(self._variant, self._served, self._session.missing)
-            try:
-                self._receive(body)
-            except BaseException:
-                self._session.close()
-                self._serving.machines.left(self.proxy)
-                raise
-            self._begun = True
-            self.wake()
-            return
+            if type_url not in _HEALTH_TYPE_URLS:
+                await self._admit(proxy_of(node))
+                self._begin(body)
+                return
+            log.warning("ads.health_before_first_request", peer=self._transport.peer)
+            body = await read()
         raise EOFError("the stream ended before its first request")
+
+    async def _admit(self, proxy: Proxy) -> None:
+        """Open a session for a proxy, in its turn, if the caller may be that proxy."""
+        self.proxy = proxy
+        self._credential.check(proxy)
+        await self._serving.machines.joined(proxy, self._credential)  # may take long: others do not wait
+        try:
+            async with self._serving.opening.entered(self._transport.address):
+                self._session = await self._serving.source.open(proxy, self._changed)
+        except BaseException:
+            self._serving.machines.left(proxy)
+            raise
+
+    def _begin(self, body: bytes) -> None:
+        """Take up the session with the first request."""
+        self._snapshot = self._session.snapshot
+        if self._variant is Variant.DELTA:
+            self._split = takes_virtual_hosts(self.proxy, offered=self._serving.virtual_hosts)
+        self._serve()
+        self._state = self._lockstep.begin(self._variant, self._served, self._session.missing)
+        try:
+            self._receive(body)
+        except BaseException:
+            self._session.close()
+            self._serving.machines.left(self.proxy)
+            raise
+        self._begun = True
+        self.wake()
 
     def _serve(self) -> None:
         """Note the snapshot in the form in which this proxy gets it."""
