@@ -32,12 +32,12 @@ def admin_port(proxy: str, admin: str, where: Where) -> Iterator[str]:
     if admin or not proxy or not where.is_a_cluster:
         yield admin or ENVOY_ADMIN
         return
-    from controlplane.cli.asking.pods import forwarded_pod
+    from controlplane.cli.asking.pods import forwarded
 
     name, _, namespace = proxy.rpartition(".")
     if not name:
         raise Unanswered(f"{proxy!r} does not say whose Envoy is meant: name it as NAME.NAMESPACE")
-    with forwarded_pod(where.kubeconfig, where.context, namespace, name, _ADMIN_PORT) as address:
+    with forwarded(where.kubeconfig, where.context, namespace, _ADMIN_PORT, name) as ((_, address),):
         yield address
 
 

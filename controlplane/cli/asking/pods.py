@@ -1,4 +1,4 @@
-"""Ways to the pods of the control plane, through the API server, as ``kubectl port-forward`` makes them."""
+"""Ways to pods, the control plane's or others, through the API server, as ``kubectl port-forward`` makes them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,12 @@ T = TypeVar("T")
 
 
 @contextmanager
-def forwarded(kubeconfig: str, context: str, namespace: str, port: int) -> Iterator[list[tuple[str, str]]]:
-    """Give name and local address of each pod of the control plane that is ready, until the end.
+def forwarded(
+    kubeconfig: str, context: str, namespace: str, port: int, pod: str = ""
+) -> Iterator[list[tuple[str, str]]]:
+    """Give name and local address of each pod of the control plane that is ready, or of the pod that is named.
+
+    They last until the end.
 
     Raises:
         Unanswered: the cluster does not answer, or has no such pod.
@@ -33,22 +37,7 @@ def forwarded(kubeconfig: str, context: str, namespace: str, port: int) -> Itera
     with _loop() as wait:
         pods = _Pods(namespace, port)
         try:
-            yield _opened(lambda: wait(pods.open(kubeconfig or usual_kubeconfig(context), context)))
-        finally:
-            wait(pods.close())
-
-
-@contextmanager
-def forwarded_pod(kubeconfig: str, context: str, namespace: str, pod: str, port: int) -> Iterator[str]:
-    """Give the local address of a port of one pod, until the end.
-
-    Raises:
-        Unanswered: the cluster does not answer, or has no such pod.
-    """
-    with _loop() as wait:
-        pods = _Pods(namespace, port)
-        try:
-            yield _opened(lambda: wait(pods.open_one(kubeconfig or usual_kubeconfig(context), context, pod)))
+            yield _opened(lambda: wait(pods.open(kubeconfig or usual_kubeconfig(context), context, pod)))
         finally:
             wait(pods.close())
 
@@ -90,28 +79,29 @@ class _Pods:
         self._api: Api | None = None
         self._forwards: list[PortForward] = []
 
-    async def open(self, kubeconfig: str, context: str) -> list[tuple[str, str]]:
+    async def open(self, kubeconfig: str, context: str, pod: str) -> list[tuple[str, str]]:
         self._api = await connect(kubeconfig, context, Timing())
-        path = f"/api/v1/namespaces/{self._namespace}/pods"
-        listed = json_value(await self._api.get(path, {"labelSelector": LABEL}, JSON))
-        ready = sorted(pod["metadata"]["name"] for pod in listed.get("items") or () if _is_ready(pod))
-        if not ready:
-            count = len(listed.get("items") or ())
-            reason = f"none of its {count} pods is ready" if count else f"it has no pod with the label {LABEL}"
-            raise Unanswered(f"There is no control plane in namespace {self._namespace}: {reason}")
         found = []
-        for name in ready:
+        for name in await (self._named(self._api, pod) if pod else self._ready(self._api)):
             forward = PortForward(self._api, self._namespace, name, self._port)
             self._forwards.append(forward)
             found.append((f"{name}.{self._namespace}", await forward.open()))
         return found
 
-    async def open_one(self, kubeconfig: str, context: str, pod: str) -> str:
-        self._api = await connect(kubeconfig, context, Timing())
-        path = f"/api/v1/namespaces/{self._namespace}/pods/{pod}"
-        await self._api.get(path, {}, JSON)
-        self._forwards.append(forward := PortForward(self._api, self._namespace, pod, self._port))
-        return await forward.open()
+    async def _named(self, api: Api, pod: str) -> list[str]:
+        """Return a pod's name, once it is certain that it is there."""
+        await api.get(f"/api/v1/namespaces/{self._namespace}/pods/{pod}", {}, JSON)
+        return [pod]
+
+    async def _ready(self, api: Api) -> list[str]:
+        path = f"/api/v1/namespaces/{self._namespace}/pods"
+        listed = json_value(await api.get(path, {"labelSelector": LABEL}, JSON))
+        ready = sorted(pod["metadata"]["name"] for pod in listed.get("items") or () if _is_ready(pod))
+        if not ready:
+            count = len(listed.get("items") or ())
+            reason = f"none of its {count} pods is ready" if count else f"it has no pod with the label {LABEL}"
+            raise Unanswered(f"There is no control plane in namespace {self._namespace}: {reason}")
+        return ready
 
     async def close(self) -> None:
         for forward in self._forwards:
