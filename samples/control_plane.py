@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import os
 import random
 import socket
 import sys
@@ -22,17 +23,20 @@ LOOPBACK = "127.0.0.1"
 READY_TIMEOUT = timedelta(seconds=120)
 """For one that hangs: a machine that is busy elsewhere takes long for what is done in a second otherwise."""
 _NOT_EPHEMERAL = (20_000, 32_768)  # below what Linux takes for connections
+_PROCESSES = 16
 _returned: set[int] = set()
 
 
 def free_port(preferred: int = 0, *hosts: str) -> int:
     """Return ``preferred`` if nothing listens there, else a port that is free now, on every host (loopback if none).
 
-    The system gives it to no outgoing connection before it is opened, and it is returned only once.
+    The system gives it to no outgoing connection before it is opened, and it is returned only once. Processes that look
+    at the same time look in different places, by their numbers: whoever finds a port opens it some time later.
 
     Raises ``OSError`` when no port is, or a host is no address of this machine.
     """
-    others = (random.randrange(*_NOT_EPHEMERAL) for _ in range(200))
+    first, end = _NOT_EPHEMERAL
+    others = (random.randrange(first + os.getpid() % _PROCESSES, end, _PROCESSES) for _ in range(200))
     for port in itertools.chain((preferred,) if preferred else (), others):
         if port in _returned and port != preferred:
             continue
