@@ -86,10 +86,6 @@ def _logs(view: View, key: ObjectKey, spec: Telemetry) -> Iterator[tuple[str, st
             yield f"{path}.disabled", "there is no provider to disable; accessLogFile of the mesh stays in force"
 
 
-def _takes_metrics(provider: ExtensionProvider) -> bool:
-    return provider.prometheus is not None
-
-
 def _takes_logs(provider: ExtensionProvider) -> bool:
     kinds = (provider.envoy_file_access_log, provider.envoy_http_als, provider.envoy_tcp_als, provider.envoy_otel_als)
     return any(kind is not None for kind in kinds)

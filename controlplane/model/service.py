@@ -184,10 +184,6 @@ class Service:
         """Return the port with this number, or ``None``; one for UDP may have the same number and does not count."""
         return self._numbered.get(number)
 
-    def visible_in(self, namespace: str) -> bool:
-        """Whether clients of this namespace may see the service. Source: ``exportTo``."""
-        return "*" in self.export_to or ("~" not in self.export_to and namespace in self.export_to)
-
 
 _NO_LABELS: Labels = MappingProxyType({})
 _NOWHERE = Locality()
