@@ -10,13 +10,14 @@ from aiohttp import hdrs, web
 from controlplane.admin.answers import JSON_HEADERS, PACE, SOURCES
 from controlplane.api.operations import STREAMS, VIEWS, Operation, answered, operations
 from controlplane.api.problems import in_one_shape
+from controlplane.api.streams import Streams
 from controlplane.api.views import Views
 
 
 def add(app: web.Application) -> None:
     """Serve the API in an application of ``admin``."""
     app[VIEWS] = Views(app[SOURCES], app[PACE])
-    app[STREAMS] = set()
+    app[STREAMS] = Streams()
     app.middlewares.insert(0, in_one_shape)
     app.router.add_get("/api/v1/openapi.json", _described)
     for each in operations():

@@ -19,13 +19,12 @@ from controlplane.admin.config_dump import resource_json
 from controlplane.admin.json_text import Items, Members
 from controlplane.api import models, queries
 from controlplane.api.problems import problem
+from controlplane.api.streams import MOST_STREAMS, Streams
 from controlplane.api.views import Part, Views, event_row
 from controlplane.snapshots import SHORT
 
 VIEWS = web.AppKey("views", Views)
-STREAMS = web.AppKey("streams", set[object])
-MOST_STREAMS = 64
-"""Of events, at a time: each keeps a connection of the port."""
+STREAMS = web.AppKey("streams", Streams)
 ALIVE_SECONDS = 15.0
 """How often a stream of events says something when nothing happens."""
 _INSTANCE = secrets.token_hex(4)
@@ -160,15 +159,10 @@ async def _events(request: web.Request, asked: queries.EventsQuery) -> web.Strea
 
 async def _stream(request: web.Request, asked: queries.EventsQuery) -> web.StreamResponse:
     """Send events as they happen; see "Server-sent events" of the HTML standard."""
-    streams = request.app[STREAMS]
-    if len(streams) >= MOST_STREAMS:
-        return problem(503, f"{MOST_STREAMS} streams of events are open already; close one, or ask for /api/v1/events")
-    token = object()
-    streams.add(token)
-    try:
-        return await _streamed(request, asked)
-    finally:
-        streams.discard(token)
+    with request.app[STREAMS].place(request) as there_is:
+        if there_is:
+            return await _streamed(request, asked)
+    return problem(503, f"{MOST_STREAMS} streams of events are open already; close one, or ask for /api/v1/events")
 
 
 async def _streamed(request: web.Request, asked: queries.EventsQuery) -> web.StreamResponse:

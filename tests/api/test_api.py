@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 
 from controlplane.admin.sources import AdminSources
 from controlplane.ads.sync_status import Sync
-from controlplane.api import operations as api
+from controlplane.api import streams
 from controlplane.api.openapi import document
 from controlplane.api.operations import operations
 from controlplane.apis.envoy_filter import EnvoyFilter
@@ -204,7 +204,7 @@ async def test_a_stream_goes_on_after_what_was_seen_and_begins_anew_with_another
 
 
 async def test_streams_are_bounded_and_one_that_ends_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "MOST_STREAMS", 1)
+    monkeypatch.setattr(streams, "MOST_STREAMS", 1)
     async with serving() as session:
         async with session.get("/api/v1/events/stream") as first:
             assert first.status == 200
@@ -216,6 +216,26 @@ async def test_streams_are_bounded_and_one_that_ends_makes_room(monkeypatch: pyt
                 return third.status == 200
 
         await until(again)
+
+
+async def test_an_address_with_many_streams_keeps_no_other_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "MOST_STREAMS", 3)
+    path = "/api/v1/events/stream"
+    async with world.serving(sources(), parts=PARTS) as address, AsyncExitStack() as stack:
+        greedy, other = [
+            await stack.enter_async_context(
+                aiohttp.ClientSession(f"http://{address}", connector=aiohttp.TCPConnector(local_addr=(source, 0)))
+            )
+            for source in ("127.0.0.2", "127.0.0.3")
+        ]
+        first, *_ = [await stack.enter_async_context(greedy.get(path)) for _ in range(3)]
+        async with greedy.get(path) as fourth:
+            assert fourth.status == 503
+        assert (await stack.enter_async_context(other.get(path))).status == 200
+        with pytest.raises(aiohttp.ClientError):
+            await first.read()  # the oldest has made room
+        async with other.get(path) as second:
+            assert second.status == 503  # two of theirs and one of ours: nobody has more than that would give
 
 
 async def test_no_key_of_an_envoy_filter_is_shown() -> None:
