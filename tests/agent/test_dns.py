@@ -30,7 +30,7 @@ from controlplane.agent.environment import StartError
 from controlplane.agent.options import options
 from controlplane.messages.name_table_pb2 import NameTable
 from samples.control_plane import free_port
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, patience
 
 SEARCH = "shop.svc.cluster.local"
 PLACE = Place("shop", SEARCH, SEARCH)
@@ -292,6 +292,54 @@ def test_on_port_53_the_resolver_that_was_kept_counts(
     assert server.place == Place("shop", "shop.svc.cluster.local", search)
     assert server.early is (address == "127.0.0.1:53" and user == 0)
     assert where.port == (53 if server.early else 15053)
+
+
+async def test_names_of_the_mesh_are_found_however_many_wait_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controlplane.agent.dns.server._MOST_WAITING", 2)
+    monkeypatch.setattr("controlplane.agent.dns.server._MOST_CONNECTIONS", 2)
+    silent = socket.socket(type=socket.SOCK_DGRAM)
+    silent.bind(("127.0.0.1", 0))
+    where = TcpAddress(*silent.getsockname())
+    server, port = NameServer(Forwarder([where], timedelta(hours=1), at_once=False), PLACE), free_port()
+    await server.start([TcpAddress("127.0.0.1", port)])
+    server.take(table())
+    try:
+        async with upstream() as behind:
+            client = Client(server, port, behind)
+            with socket.socket(type=socket.SOCK_DGRAM) as asks:
+                for _ in range(9):
+                    asks.sendto(dns.message.make_query("outside.test.", "A").to_wire(), ("127.0.0.1", port))
+            idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+            assert await client.addresses("web.") == {"10.1.0.1"}
+            assert await client.addresses("web.", tcp=True) == {"10.1.0.1"}
+            async with patience():
+                assert await idle[0][0].read() == b"", "who has not asked for the longest time makes room"
+            for _, writer in idle:
+                writer.close()
+    finally:
+        silent.close()
+        await server.stop()
+
+
+async def test_who_asks_over_tcp_and_takes_no_answer_is_let_go(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controlplane.agent.dns.server._IDLE_SECONDS", 0.3)
+    question = dns.message.make_query("web.", "A").to_wire()
+    for listening_socket in client.server._servers[0].sockets:  # noqa: SLF001 - what is accepted has its small buffer
+        listening_socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    slow = socket.socket()
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    slow.connect(("127.0.0.1", client.port))
+    _, writer = await asyncio.open_connection(sock=slow, limit=1)
+
+    async def asks_without_end() -> None:
+        while True:
+            writer.write((len(question).to_bytes(2) + question) * 1000)
+            await writer.drain()
+
+    async with patience():
+        with pytest.raises(ConnectionError):
+            await asks_without_end()
+    writer.close()
 
 
 async def test_nobody_behind_is_a_failure_and_garbage_is_nothing(client: Client) -> None:

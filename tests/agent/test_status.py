@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -18,7 +20,7 @@ from aiohttp import web
 
 from controlplane.agent.addresses import TcpAddress
 from controlplane.agent.environment import Environment, StartError
-from controlplane.agent.http.client import NoAnswerError, Reply, ask
+from controlplane.agent.http.client import Kept, NoAnswerError, Reply, ask
 from controlplane.agent.http.client import Request as Question
 from controlplane.agent.http.server import Answer, HttpServer, Request, Response
 from controlplane.agent.proxy_config import ProxyConfig
@@ -106,7 +108,7 @@ async def test_metrics_of_agent_envoy_and_application_are_one_page() -> None:
 
 
 async def test_more_scrapes_than_a_few_at_a_time_are_refused() -> None:
-    """Each holds what Envoy and the application answer, up to eleven megabytes."""
+    """Each holds what Envoy and the application answer, up to eleven megabytes. No address takes all places."""
     asked, go = asyncio.Semaphore(0), asyncio.Event()
 
     async def slow(_request: web.Request) -> web.Response:
@@ -122,14 +124,19 @@ async def test_more_scrapes_than_a_few_at_a_time_are_refused() -> None:
     try:
         merged = MergedMetrics(LOOPBACK, None, [Target(runner.addresses[0][1])])
         async with agent(Pages({"/stats/prometheus": merged.page})) as where:
-            page = Question(where, "/stats/prometheus", timeout=None)
-            waiting = [asyncio.create_task(ask(page)) for _ in range(MOST_AT_ONCE)]
-            for _ in waiting:
-                await asked.acquire()
-            assert (await ask(page)).status == 503
+            one, other, third = [
+                Question(where, "/stats/prometheus", timeout=None, source=f"127.0.0.{host}") for host in (2, 3, 4)
+            ]
+            waiting = []
+            for page in (one, other):
+                waiting += [asyncio.create_task(ask(page)) for _ in range(MOST_AT_ONCE // 2)]
+                for _ in range(MOST_AT_ONCE // 2):
+                    await asked.acquire()
+                assert (await ask(page)).status == 503
+            assert (await ask(third)).status == 503
             go.set()
             assert [reply.status for reply in await asyncio.gather(*waiting)] == [200] * MOST_AT_ONCE
-            assert (await ask(page)).status == 200
+            assert (await ask(one)).status == 200
     finally:
         await runner.cleanup()
 
@@ -207,6 +214,111 @@ async def test_a_page_that_nobody_reads_is_let_go(monkeypatch: pytest.MonkeyPatc
             size += len(piece)
         assert size < 32 << 20
         writer.close()
+
+
+async def slow_reader(
+    where: TcpAddress, path: str, source: str, headers: str = ""
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Ask for a page and take next to nothing of it."""
+    slow = socket.socket()
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    slow.setblocking(False)
+    slow.bind((source, 0))
+    await asyncio.get_running_loop().sock_connect(slow, where)
+    reader, writer = await asyncio.open_connection(sock=slow, limit=1)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\n{headers}\r\n".encode())
+    return reader, writer
+
+
+async def taken(reader: asyncio.StreamReader) -> int:
+    """Return how many bytes come until the connection ends."""
+    size = 0
+    with contextlib.suppress(ConnectionResetError):
+        while piece := await reader.read(1 << 16):
+            size += len(piece)
+    return size
+
+
+async def test_an_address_with_most_connections_makes_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where each of them is being answered, so that none waits for a request; it gets no further one itself."""
+    monkeypatch.setattr("controlplane.agent.http.server._MOST_CONNECTIONS", 3)
+    asked, go = asyncio.Semaphore(0), asyncio.Event()
+
+    async def slow(_request: Request) -> Response:
+        asked.release()
+        await go.wait()
+        return Response()
+
+    async with agent(Pages({"/slow": slow, "/a": page_of(b"a")})) as where:
+        waiting = []
+        for _ in range(3):
+            waiting.append(asyncio.create_task(ask(Question(where, "/slow", timeout=None, source="127.0.0.2"))))
+            await asked.acquire()
+        with pytest.raises(NoAnswerError):
+            await ask(Question(where, "/a", source="127.0.0.2"))
+        assert (await ask(Question(where, "/a", source="127.0.0.3"))).body == b"a"
+        go.set()
+        ends = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [isinstance(each, NoAnswerError) for each in ends] == [True, False, False]
+
+
+async def test_answers_that_nobody_reads_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address that has most of them gives way, and not one that reads slowly beside it."""
+    size = 16 << 20
+    monkeypatch.setattr("controlplane.agent.http.server._MOST_UNREAD", 3 * size + (1 << 20))
+    asked = asyncio.Semaphore(0)
+
+    async def long(_request: Request) -> Response:
+        asked.release()
+        return Response(body=b"a" * size)
+
+    async with agent(Pages({"/long": long})) as where:
+        readers = []
+        for source in ("127.0.0.3", "127.0.0.2", "127.0.0.2", "127.0.0.2"):
+            readers.append(await slow_reader(where, "/long", source))
+            async with patience():
+                await asked.acquire()
+        assert await taken(readers[1][0]) < size
+        for reader, writer in (readers[0], *readers[2:]):
+            writer.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            writer.write_eof()
+            assert await taken(reader) > size
+        for _, writer in readers:
+            writer.close()
+
+
+async def test_a_connection_that_is_to_end_ends_although_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where all that is left of the answer fits into what a transport writes without waiting."""
+    monkeypatch.setattr("controlplane.agent.http.server._IDLE_SECONDS", 0.3)
+    body, asked = b"a" * (48 << 10), asyncio.Event()
+
+    async def long(_request: Request) -> Response:
+        asked.set()
+        return Response(body=body)
+
+    server = HttpServer(Pages({"/long": long}).answer)
+    where = await server.start(TcpAddress(LOOPBACK, 0))
+    listening = server._server  # noqa: SLF001 - what it accepts has the small buffer of this, too
+    assert listening is not None
+    listening.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    try:
+        before = open_files()
+        reader, writer = await slow_reader(where, "/long", "127.0.0.2", "Connection: close\r\n")
+        async with patience():
+            await asked.wait()
+
+        async def ended() -> bool:
+            return open_files() == before + 1  # ours
+
+        await until(ended)
+        assert await taken(reader) < len(body)
+        writer.close()
+    finally:
+        await server.stop()
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def page_of(body: bytes) -> Answer:
@@ -339,6 +451,64 @@ async def test_a_connection_is_kept_for_the_next_probe_where_that_is_asked_for(k
         first = connections[0]
         assert (connections[:4] == [first] * 4) is keeps
         assert len(set(connections)) == (3 if keeps else 6)
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_what_nobody_asked_for_is_not_the_answer_of_the_next_probe(late: bool) -> None:  # noqa: FBT001
+    """Neither where it comes with the answer nor where it comes behind it, as the late answer of one given up does."""
+    more = b"HTTP/1.1 500 Late\r\nContent-Length: 0\r\n\r\n"
+    writers: list[asyncio.StreamWriter] = []
+
+    async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" + (b"" if late else more))
+        writer.close()
+
+    server = await asyncio.start_server(answers, LOOPBACK, 0)
+    kept, where = Kept(), TcpAddress(LOOPBACK, server.sockets[0].getsockname()[1])
+    try:
+        assert (await ask(Question(where, "/"), kept)).status == 200
+        if late:
+            writers[0].write(more)
+            assert (await ask(Question(where, "/"))).status == 200  # by then it has come
+        assert (await ask(Question(where, "/"), kept)).status == 200
+        assert len(writers) == 2 + late
+    finally:
+        kept.close()
+        await let_go(server, writers)
+
+
+async def test_a_probe_whose_answer_was_given_up_leaves_no_connection_to_the_next() -> None:
+    connections = []
+
+    async def silent_at_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                if len(connections) > 1:
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(silent_at_first, LOOPBACK, 0)
+    kept, where = Kept(), TcpAddress(LOOPBACK, server.sockets[0].getsockname()[1])
+    try:
+        with pytest.raises(NoAnswerError, match="did not answer within"):
+            await ask(Question(where, "/", timeout=timedelta(milliseconds=100)), kept)
+        assert (await ask(Question(where, "/"), kept)).status == 200
+        assert len(connections) == 2
+    finally:
+        kept.close()
+        await let_go(server, connections)
+
+
+async def let_go(server: asyncio.Server, connections: list[asyncio.StreamWriter]) -> None:
+    server.close()
+    for each in connections:
+        each.transport.abort()
+        with contextlib.suppress(OSError):
+            await each.wait_closed()
 
 
 async def test_a_probe_that_is_not_answered_fails() -> None:

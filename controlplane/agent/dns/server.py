@@ -1,4 +1,8 @@
-"""Listens for questions on UDP and TCP."""
+"""Listens for questions on UDP and TCP.
+
+What the table answers is answered at once. What others have to be asked, and connections, are bounded each by itself:
+names of the mesh are found however many wait for names outside it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
+import dns.message
 import structlog
 
 from controlplane.agent.addresses import TcpAddress
@@ -16,7 +21,9 @@ from controlplane.agent.dns.table import Names, names
 from controlplane.agent.metrics import DNS_REQUESTS
 
 _LENGTH_BYTES = 2
-_MOST_AT_ONCE = 1000
+_MOST_WAITING = 1000
+"""Questions over UDP that others are asked."""
+_MOST_CONNECTIONS = 500
 _IDLE_SECONDS = 30.0
 
 log = structlog.get_logger(__name__)
@@ -41,7 +48,8 @@ class NameServer:
         self._names: Names | None = None
         self._transports: list[asyncio.BaseTransport] = []
         self._servers: list[asyncio.Server] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], None] = {}  # who has not asked for the longest time comes first
 
     @property
     def ready(self) -> bool:
@@ -73,64 +81,93 @@ class NameServer:
             transport.close()
         for server in self._servers:
             server.close()
-        for task in self._tasks:
+        tasks = [*self._waiting, *self._connections]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def received(self, wire: bytes, transport: asyncio.DatagramTransport, peer: tuple[str, int]) -> None:
-        """Answer a datagram; when too many wait already, the client asks again."""
-        if len(self._tasks) >= _MOST_AT_ONCE:
+        """Answer a datagram; when too many wait for others already, the client asks again."""
+        asked = self._question(wire, tcp=False)
+        if asked is None:
+            return
+        if asked.answer is not None:
+            transport.sendto(asked.answer, peer)
+            return
+        if len(self._waiting) >= _MOST_WAITING:
             return
 
-        async def answered() -> None:
-            answer = await self._answer(wire, tcp=False)
-            if answer and not transport.is_closing():
+        async def forwarded() -> None:
+            answer = await self._forwarded(wire, asked, tcp=False)
+            if not transport.is_closing():
                 transport.sendto(answer, peer)
 
-        self._keep(asyncio.create_task(answered()))
+        task = asyncio.create_task(forwarded())
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        if task is None or len(self._tasks) >= _MOST_AT_ONCE:
-            writer.transport.abort()
+        if task is None:
             return
-        self._keep(task)
+        if len(self._connections) >= _MOST_CONNECTIONS:
+            oldest = next(iter(self._connections))
+            del self._connections[oldest]
+            oldest.cancel()
+        self._connections[task] = None
         try:
-            while True:
-                async with asyncio.timeout(_IDLE_SECONDS):
-                    length = int.from_bytes(await reader.readexactly(_LENGTH_BYTES))
-                    wire = await reader.readexactly(length)
-                answer = await self._answer(wire, tcp=True)
-                if not answer:
-                    return
-                writer.write(len(answer).to_bytes(_LENGTH_BYTES) + answer)
-                await writer.drain()
+            await self._serve(task, reader, writer)
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            pass  # the client is gone, or has no more questions
+            pass  # the client is gone, has no more questions, or takes no answers
         except asyncio.CancelledError:
-            pass  # the server stops; the stream's callback must not see it
+            pass  # it makes room, or the server stops; the stream's callback must not see it
         finally:
-            writer.close()
+            self._connections.pop(task, None)
+            writer.transport.abort()
 
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    async def _serve(
+        self, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        while True:
+            async with asyncio.timeout(_IDLE_SECONDS):
+                length = int.from_bytes(await reader.readexactly(_LENGTH_BYTES))
+                wire = await reader.readexactly(length)
+            if self._connections.pop(task, self) is self:
+                return  # it has had to make room
+            self._connections[task] = None
+            asked = self._question(wire, tcp=True)
+            if asked is None:
+                return
+            answer = asked.answer or await self._forwarded(wire, asked, tcp=True)
+            writer.write(len(answer).to_bytes(_LENGTH_BYTES) + answer)
+            async with asyncio.timeout(_IDLE_SECONDS):
+                await writer.drain()
 
-    async def _answer(self, wire: bytes, *, tcp: bool) -> bytes:
-        """Return an answer, nothing where the bytes are no question."""
+    def _question(self, wire: bytes, *, tcp: bool) -> _Asked | None:
+        """Return a question, with its answer unless others have to be asked; nothing where the bytes are none."""
         DNS_REQUESTS.inc()
         try:
             question = parsed(wire)
         except NotAQuestionError as error:
             log.debug("agent.dns_unreadable", reason=str(error))
-            return b""
+            return None
         size = size_of(question, tcp=tcp)
         if not question.question or (self._names is None and not self.early):
-            return failure(question, size)
-        found = local_answer(question, self._names, size) if self._names is not None else None
-        if found is None:
-            found = await self._forwarder.ask(wire, tcp=tcp)
-        return failure(question, size) if found is None else found
+            return _Asked(question, size, failure(question, size))
+        return _Asked(question, size, local_answer(question, self._names, size) if self._names is not None else None)
+
+    async def _forwarded(self, wire: bytes, asked: _Asked, *, tcp: bool) -> bytes:
+        """Return what others answer, or that nobody does."""
+        found = await self._forwarder.ask(wire, tcp=tcp)
+        return failure(asked.question, asked.size) if found is None else found
+
+
+class _Asked(NamedTuple):
+    """A question, how large its answer may be, and the answer if it is known here."""
+
+    question: dns.message.Message
+    size: int
+    answer: bytes | None
 
 
 class _Datagrams(asyncio.DatagramProtocol):

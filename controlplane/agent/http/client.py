@@ -62,15 +62,18 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Kept:
-    """Connections of HTTP/1.1 that are kept for the next request to the same server, one for each."""
+    """Connections of HTTP/1.1 that are kept for the next request to the same server, one for each.
+
+    One over which something came that was not asked for is not used again: it would be taken for the next answer.
+    """
 
     def __init__(self) -> None:
         self._held: dict[tuple[TcpAddress, bool, str | None], Connection] = {}
 
-    def take(self, request: Request) -> Connection | None:
+    async def take(self, request: Request) -> Connection | None:
         """Return a connection that the server has not ended, which is no longer kept; ``None`` without one."""
         found = self._held.pop(_server(request), None)
-        if found is not None and (found[0].at_eof() or found[1].is_closing()):
+        if found is not None and (found[1].is_closing() or await _has_come(found[0])):
             found[1].transport.abort()
             return None
         return found
@@ -92,12 +95,22 @@ def _server(request: Request) -> tuple[TcpAddress, bool, str | None]:
     return request.address, request.tls is not None, request.source
 
 
+async def _has_come(reader: asyncio.StreamReader) -> bool:
+    """Whether there is something to read already, the end too."""
+    try:
+        async with asyncio.timeout(0):
+            await reader.read(1)
+    except TimeoutError:
+        return False
+    return True
+
+
 async def ask(request: Request, kept: Kept | None = None) -> Reply:
     """Return the answer, over a kept connection if there is one, and keep it again. Raises ``NoAnswerError``."""
     seconds = request.timeout.total_seconds() if request.timeout is not None else None
     try:
         async with asyncio.timeout(seconds):
-            if kept is not None and (connection := kept.take(request)) is not None:
+            if kept is not None and (connection := await kept.take(request)) is not None:
                 with contextlib.suppress(OSError, h11.RemoteProtocolError):  # the server has ended it meanwhile
                     return await _over(connection, request, kept)
             return await _over(await _connected(request), request, kept)
@@ -125,13 +138,14 @@ async def _over(held: Connection, request: Request, kept: Kept | None) -> Reply:
         if tls is not None and tls.selected_alpn_protocol() == HTTP2:
             return await _by_http2(reader, writer, request)
         connection = h11.Connection(h11.CLIENT)
-        ends = [("Connection", "close")] if kept is None else []
-        headers = [*_host(request), *request.headers, *ends]
+        once = [("Connection", "close")] if kept is None else []
+        headers = [*_host(request), *request.headers, *once]
         writer.write(connection.send(h11.Request(method=request.method, target=request.target, headers=headers)) or b"")
         writer.write(connection.send(h11.EndOfMessage()) or b"")
         await writer.drain()
         reply = await _reply(connection, reader, request.limit)
-        if kept is not None and connection.our_state is h11.DONE and connection.their_state is h11.DONE:
+        ends = {connection.our_state, connection.their_state}
+        if kept is not None and ends == {h11.DONE} and connection.trailing_data == (b"", False):
             kept.keep(request, held)
             done = True
         return reply

@@ -7,6 +7,7 @@ Prometheus' text and OpenMetrics as the scraper allows; Envoy speaks text only, 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,6 +31,10 @@ _PLAIN = "text/plain;version=0.0.4"
 _LARGEST_APPLICATION = 10 << 20
 MOST_AT_ONCE = 8
 """Scrapes, each of which holds the answers of Envoy and the application; Prometheus comes one at a time."""
+_MOST_OF_ONE = MOST_AT_ONCE // 2
+"""Of one address, so that another one has a place."""
+_LONGEST = timedelta(minutes=1)
+"""What the parts may take, and what a scraper may say that they may."""
 _TOO_MANY = b"too many scrapes at a time\n"
 _TIMEOUT_HEADER = "x-prometheus-scrape-timeout-seconds"
 _END = b"# EOF"
@@ -91,19 +96,20 @@ class MergedMetrics:
         self._host = host
         self._envoy_port = envoy_port
         self._applications = tuple(applications)
-        self._asking = 0
+        self._asking: Counter[str] = Counter()
 
     async def page(self, request: Request) -> Response:
-        """Ask all at once, and put the answers together; 503 while ``MOST_AT_ONCE`` others do."""
+        """Ask all at once, and put the answers together; 503 while ``MOST_AT_ONCE`` others do, half of them of one."""
         if self._local_only and not request.local:
             return Response(HTTPStatus.FORBIDDEN)
-        if self._asking >= MOST_AT_ONCE:
+        if self._asking.total() >= MOST_AT_ONCE or self._asking[request.peer] >= _MOST_OF_ONE:
             return Response(HTTPStatus.SERVICE_UNAVAILABLE, _TOO_MANY)
-        self._asking += 1
+        self._asking[request.peer] += 1
         try:
             return await self._merged(request)
         finally:
-            self._asking -= 1
+            self._asking[request.peer] -= 1
+            self._asking = +self._asking  # no address is kept that asks nothing
 
     async def _merged(self, request: Request) -> Response:
         SCRAPES.inc()
@@ -128,7 +134,7 @@ class MergedMetrics:
             parts.append(_END + b"\n")
         return Response(body=b"".join(map(_ended, parts)), content_type=kind)
 
-    async def _envoy(self, query: str, headers: tuple[tuple[str, str], ...], timeout: timedelta | None) -> Reply | None:  # noqa: ASYNC109
+    async def _envoy(self, query: str, headers: tuple[tuple[str, str], ...], timeout: timedelta) -> Reply | None:  # noqa: ASYNC109
         if self._envoy_port is None:
             return None
         target = "/stats/prometheus" + (f"?{query}" if query else "")
@@ -139,7 +145,7 @@ class MergedMetrics:
         self,
         target: Target,
         headers: tuple[tuple[str, str], ...],
-        timeout: timedelta | None,  # noqa: ASYNC109
+        timeout: timedelta,  # noqa: ASYNC109
     ) -> Reply | None:
         where = TcpAddress(self._host, target.port)
         question = Question(where, target.path, headers=headers, timeout=timeout, limit=_LARGEST_APPLICATION)
@@ -205,11 +211,11 @@ def _listed(accept: str) -> Iterator[str]:
     yield from (each.strip() for each in accept.split(",") if each.strip())
 
 
-def _timeout(text: str) -> timedelta | None:
+def _timeout(text: str) -> timedelta:
     try:
-        return duration(f"{text}s", _TIMEOUT_HEADER) or None
+        return min(duration(f"{text}s", _TIMEOUT_HEADER) or _LONGEST, _LONGEST)
     except StartError:
-        return None
+        return _LONGEST
 
 
 def _without_end(body: bytes) -> bytes:
