@@ -173,6 +173,36 @@ def _delegates(n: int) -> list[Obj]:
     return [_routes(roots), *parts]
 
 
+INGRESS = "networking.k8s.io/v1"
+_OURS = {"annotations": {"kubernetes.io/ingress.class": "istio"}}
+
+
+def _ingress(rules: list[Obj]) -> Obj:
+    made = obj("Ingress", {"rules": rules}, api_version=INGRESS)
+    return made | {"metadata": made["metadata"] | _OURS}
+
+
+def _ingress_paths(n: int) -> list[Obj]:
+    backend = {"service": {"name": "web", "port": {"number": 80}}}
+    return [{"path": f"/p{i}", "pathType": "Prefix", "backend": backend} for i in range(n)]
+
+
+def _ingress_hosts(n: int) -> list[Obj]:
+    return [{"host": f"h{i}.example", "http": {"paths": _ingress_paths(1)}} for i in range(n)]
+
+
+def _ingresses(n: int) -> list[Obj]:
+    backend = {"paths": _ingress_paths(1)}
+    made = [obj("Ingress", {"rules": [{"host": f"h{i}.example", "http": backend}]}, f"x{i}", INGRESS) for i in range(n)]
+    return [each | {"metadata": each["metadata"] | _OURS} for each in made]
+
+
+def _tcp_routes(n: int, **of: object) -> list[Obj]:
+    return [
+        obj("VirtualService", {"hosts": [f"h{i}.example"], "tcp": [{"route": ROUTE}], **of}, f"v{i}") for i in range(n)
+    ]
+
+
 ROWS: dict[str, Callable[[int], Sequence[Obj]]] = {
     "routes": lambda n: _matches(n, lambda i: {"uri": {"prefix": f"/p{i}"}}),
     "routes-exact": lambda n: _matches(n, lambda i: {"uri": {"exact": f"/p{i}"}, "headers": {"a": {"exact": "b"}}}),
@@ -363,6 +393,38 @@ ROWS: dict[str, Callable[[int], Sequence[Obj]]] = {
     "service-ports": lambda n: [_service("web", ports=n), _slice(1, n)],
     "services": lambda n: [_service(f"s{i}", i + 1) for i in range(n)],
     "providers": _providers,
+    "tcp-routes": lambda n: [*_entries("hosts", n), *_tcp_routes(n)],
+    "tcp-routes-of-others": lambda n: [
+        *_entries("hosts", n),
+        *(each | {"spec": each["spec"] | {"hosts": ["*.other"]}} for each in _tcp_routes(n)),
+    ],
+    "servers-passthrough": lambda n: [
+        _gateway(
+            [
+                {
+                    "port": {"number": 443, "name": f"h{i}", "protocol": "TLS"},
+                    "hosts": [f"h{i}.example"],
+                    "tls": {"mode": "PASSTHROUGH"},
+                }
+                for i in range(n)
+            ]
+        ),
+        *(
+            obj(
+                "VirtualService",
+                {
+                    "hosts": [f"h{i}.example"],
+                    "gateways": ["x"],
+                    "tls": [{"match": [{"sniHosts": [f"h{i}.example"]}], "route": ROUTE}],
+                },
+                f"v{i}",
+            )
+            for i in range(n)
+        ),
+    ],
+    "ingress-paths": lambda n: [_ingress([{"http": {"paths": _ingress_paths(n)}}])],
+    "ingress-hosts": lambda n: [_ingress(_ingress_hosts(n))],
+    "ingresses": _ingresses,
 }
 """By what grows: the objects of a mesh with about this many of it."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from controlplane.apis.tls import ServerTLSMode, ServerTLSSettings
@@ -15,8 +15,9 @@ from controlplane.registry.gateways import GatewayServer, ServerPort
 from controlplane.registry.reachable import resolves_by_request
 from controlplane.registry.scopes import EgressKey, covers, router_scope
 from controlplane.registry.store import View
-from controlplane.registry.virtual_services import ResolvedVirtualService, gateway_virtual_services
+from controlplane.registry.virtual_services import Ordered, ResolvedVirtualService, gateway_virtual_services
 from controlplane.translate.listeners.chains import ALL_ISTIO_ALPN, Chain, HttpTarget, TcpTarget
+from controlplane.translate.listeners.overlaps import Overlaps
 from controlplane.translate.listeners.tcp_routes import Client, Port, route_target
 
 
@@ -39,6 +40,14 @@ class GatewayClient:
 
     view: View
     scope: ClientScope
+    _overlaps: dict[str, Overlaps] = field(default_factory=dict, compare=False, repr=False)
+
+    def bound(self, gateway: str) -> tuple[Ordered, Overlaps]:
+        """Return the VirtualServices bound to a Gateway (``namespace/name``), in order, and by their hosts."""
+        bound = gateway_virtual_services(self.view, (self.scope.namespace, gateway))
+        if gateway not in self._overlaps:
+            self._overlaps[gateway] = Overlaps(bound)
+        return bound, self._overlaps[gateway]
 
     def routing(self, gateway: str) -> Client:
         """Return the client of TCP routing, bound to one Gateway (``namespace/name``)."""
@@ -124,20 +133,14 @@ def _service_chains(client: GatewayClient, service: Service) -> Iterator[ServerC
 
 def _routing(client: GatewayClient, server: GatewayServer) -> Iterator[ResolvedVirtualService]:
     """Yield the VirtualServices bound to the server's Gateway whose hosts overlap the server's."""
-    for held in gateway_virtual_services(client.view, (client.scope.namespace, server.name)):
-        hosts = [host.lower() for host in hosts_for(server, held.key.namespace)]
-        if any(covers(ours, theirs) or covers(theirs, ours) for ours in hosts for theirs in held.hosts):
-            yield held
-
-
-def hosts_for(server: GatewayServer, namespace: str) -> Iterator[str]:
-    """Yield the server's hosts that VirtualServices of a namespace may use, without the namespace."""
+    bound, overlaps = client.bound(server.name)
+    places: set[int] = set()
     for text in server.hosts:
-        part, slash, host = text.partition("/")
-        if not slash:
-            yield text
-        elif part == namespace:
-            yield host
+        namespace, slash, host = text.partition("/")
+        found = overlaps.places((host if slash else text).lower())
+        places.update(place for place in found if not slash or bound[place].key.namespace == namespace)
+    for place in sorted(places):
+        yield bound[place]
 
 
 def _accepts(server: GatewayServer, match: Any) -> bool:  # noqa: ANN401 - L4MatchAttributes or TLSMatchAttributes

@@ -6,7 +6,7 @@ Services are taken in the order of the client's egress listeners; who comes firs
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -29,7 +29,8 @@ from controlplane.translate.listeners.addresses import UNSPECIFIED, alternate_na
 from controlplane.translate.listeners.chains import Chain, HttpTarget, apart
 from controlplane.translate.listeners.conflicts import Kind, ListenerEntry, kind_of, settled
 from controlplane.translate.listeners.outbound_key import ListenerKey, ListenerScope
-from controlplane.translate.listeners.tcp_routes import Client, Port, routing, service_chains
+from controlplane.translate.listeners.overlaps import Overlaps
+from controlplane.translate.listeners.tcp_routes import Client, Port, service_chains
 
 UNIX = "unix://"
 HTTP_PROXY_ROUTES = "http_proxy"
@@ -107,6 +108,7 @@ class _Plan:
         )
         self.reserved = LISTENER_PORTS | {places.outbound, places.inbound}
         self._allocated = self._allocated_by_host() if client.dns_capture else {}
+        self._overlapping: tuple[Sequence[ResolvedVirtualService], Overlaps] | None = None  # of one egress listener
 
     def service_listeners(self) -> Iterator[ListenerKey]:
         for listener in self.egress.listeners:
@@ -284,7 +286,11 @@ class _Plan:
 
     def _level4(self, listener: EgressListener, service: Service) -> list[ResolvedVirtualService]:
         held = listener.virtual_services
-        return routing(held, service.hostname) if held else []
+        if not held:
+            return []
+        if self._overlapping is None or self._overlapping[0] is not held:
+            self._overlapping = held, Overlaps(held)
+        return self._overlapping[1].of(service.hostname)
 
     def _server_names(self, wanted: _Wanted) -> tuple[str, ...]:
         """Return the names that tell TLS services apart where they share an address."""

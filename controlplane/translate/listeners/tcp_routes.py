@@ -14,7 +14,6 @@ from controlplane.model.service import Protocol, Service, ServicePort
 from controlplane.registry.aliases import AliasEnd, alias_ends
 from controlplane.registry.destination_rules import Rule, destination_rules, rule_for
 from controlplane.registry.mesh import outbound_stat_name, root_namespace
-from controlplane.registry.scopes import covers
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import MESH_GATEWAY, ResolvedVirtualService
 from controlplane.translate.clusters.stat_names import stat_name
@@ -63,24 +62,17 @@ class Port:
     prefixes: tuple[str, ...] = ()
 
 
-def routing(virtual_services: Iterable[ResolvedVirtualService], hostname: str) -> list[ResolvedVirtualService]:
-    """Return those whose hosts overlap a host name, in either direction."""
-    return [
-        held
-        for held in virtual_services
-        if any(covers(host, hostname) or covers(hostname, host) for host in held.hosts)
-    ]
-
-
 def service_chains(
     client: Client,
     service: Service,
     port: Port,
-    virtual_services: Iterable[ResolvedVirtualService],
+    found: list[ResolvedVirtualService],
     server_names: tuple[str, ...],
 ) -> tuple[Chain, ...]:
-    """Return the chains of one service port that is not HTTP. ``server_names`` are those of the service's own chain."""
-    found = routing(virtual_services, service.hostname)
+    """Return the chains of one service port that is not HTTP. ``server_names`` are those of the service's own chain.
+
+    ``found`` are the VirtualServices whose hosts overlap the service's.
+    """
     if port.protocol.is_tls:
         chains = _tls_chains(client, port, found)
         return chains or (_default_chain(client, service, port, server_names),)
