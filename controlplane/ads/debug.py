@@ -22,9 +22,11 @@ from controlplane.ads.fields import sized, sized_rope
 from controlplane.ads.refusal import Refusal, StreamRefused
 from controlplane.ads.watch import Variant
 from controlplane.http2.call import Call
+from controlplane.limits import Limits, Reached
 from controlplane.rope import Body, Rope, tied
 
 PREFIX = "istio.io/debug"
+_LONGEST_TYPE_URL = 256
 _LARGEST_JOINED = 64 << 10
 _REQUESTS: Mapping[Variant, Any] = {Variant.SOTW: DiscoveryRequest, Variant.DELTA: DeltaDiscoveryRequest}
 
@@ -38,6 +40,21 @@ class DebugAnswer(NamedTuple):
 
 Debug = Callable[[str, Sequence[str], Credential], Awaitable[DebugAnswer]]
 """Answers a request: type URL, names, who asks. Raises ``StreamRefused`` for those who may not."""
+
+
+def check(type_url: str, names: Sequence[str], limits: Limits, reached: Reached) -> None:
+    """Refuse a request that is longer than any that makes sense. Raises ``StreamRefused``."""
+    if len(type_url) > _LONGEST_TYPE_URL:
+        raise StreamRefused(Refusal.INVALID, f"type_url: longer than {_LONGEST_TYPE_URL} characters")
+    if len(names) > limits.max_resource_names:
+        reached("max_resource_names")
+        text = f"{len(names)} names are over the limit of {limits.max_resource_names}"
+        raise StreamRefused(Refusal.TOO_MANY, text)
+    length = max((len(name.encode()) for name in names), default=0)
+    if length > limits.max_name_length:
+        reached("max_name_length")
+        text = f"a name of {length} bytes is over the limit of {limits.max_name_length}"
+        raise StreamRefused(Refusal.TOO_MANY, text)
 
 
 def is_debug(variant: Variant, request: bytes) -> bool:

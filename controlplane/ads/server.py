@@ -14,7 +14,7 @@ from controlplane.ads.admission import Admission
 from controlplane.ads.class_places import ClassPlaces
 from controlplane.ads.connections import Connections
 from controlplane.ads.credential import Credential
-from controlplane.ads.debug import Debug, DebugAnswer, answer_debug, is_debug
+from controlplane.ads.debug import Debug, DebugAnswer, answer_debug, check, is_debug
 from controlplane.ads.fair import Gate
 from controlplane.ads.machines import Machines
 from controlplane.ads.observer import Observer
@@ -118,6 +118,7 @@ class AdsServer:
         observer, limits = environment.observer, options.limits
         timeout, split, machines = options.answer_timeout.total_seconds(), options.virtual_hosts, environment.machines
         self._serving = Serving(source, timeout, observer, limits, machines=machines, virtual_hosts=split)
+        self._limits = limits
         self._admission = Admission(options.new_streams_per_second, limits.max_waiting_calls, observer.limit_reached)
         waiting = ("max_debug_requests", limits.max_debug_requests)
         self._debugging = Gate(_DEBUGGED_AT_ONCE, waiting, observer.limit_reached)
@@ -231,9 +232,10 @@ class AdsServer:
             raise StreamRefused(Refusal.INVALID, reason) from error
 
     def _gated(self, debug: Debug, address: str) -> Debug:
-        """Return the same, one request at a time, and each address in its turn."""
+        """Return the same, one request at a time, and each address in its turn; none that is too long."""
 
         async def answer(type_url: str, names: Sequence[str], credential: Credential) -> DebugAnswer:
+            check(type_url, names, self._limits, self._environment.observer.limit_reached)
             async with self._debugging.entered(address):
                 return await debug(type_url, names, credential)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import grpc
@@ -14,6 +14,8 @@ from envoy.config.core.v3.base_pb2 import Node
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
 
 from controlplane.ads.contents import SnapshotCache
+from controlplane.ads.credential import Credential
+from controlplane.ads.debug import DebugAnswer
 from controlplane.ads.lockstep import Lockstep
 from controlplane.ads.observer import Observer
 from controlplane.ads.refusal import StreamRefused
@@ -89,6 +91,45 @@ def test_a_large_description_of_itself(variant: Variant) -> None:
 def test_a_type_url_without_end(variant: Variant) -> None:
     with pytest.raises(StreamRefused, match="type_url: longer than 256 characters"):
         Decoder(variant).request(asking(variant, "x" * 257), SnapshotCache().served(Snapshot()))
+
+
+@both
+@pytest.mark.parametrize(
+    ("type_url", "names", "reason"),
+    [
+        ("istio.io/debug", ["config_dump?" + "a=b&" * 100_000], "a name of 400012 bytes is over the limit of 1024"),
+        ("istio.io/debug/config_dump", ["x" * 1025], "a name of 1025 bytes is over the limit of 1024"),
+        ("istio.io/debug/syncz", [""] * 50_001, "50001 names are over the limit of 50000"),
+        ("istio.io/debug/" + "x" * 100_000, [], "type_url: longer than 256 characters"),
+    ],
+    ids=["page", "proxy", "names", "type"],
+)
+async def test_what_a_tool_asks_for_has_bounds_too(
+    variant: Variant, type_url: str, names: list[str], reason: str
+) -> None:
+    """It never reaches who would answer it."""
+    asked: list[str] = []
+
+    async def answer(asked_type: str, _names: Sequence[str], _credential: Credential) -> DebugAnswer:
+        asked.append(asked_type)
+        return DebugAnswer([], "")
+
+    source = OneSnapshot(Snapshot())
+    server = AdsServer(source, ServerOptions(new_streams_per_second=0), Environment(debug=answer))
+    port = await server.add_port("127.0.0.1", 0)
+    await server.start()
+    try:
+        for each, refused in ((["x" * 1024], False), (names, True)):
+            client = Client(port, variant)
+            await client.ask(type_url if refused else "istio.io/debug", *each)
+            if refused:
+                assert (await client.ended())[1].endswith(reason)
+            else:
+                await client.read()
+            await client.close()
+    finally:
+        await server.stop()
+    assert asked == ["istio.io/debug"]
 
 
 class Reached(Observer):
