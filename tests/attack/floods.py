@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from functools import cache
 
 from envoy.config.core.v3.base_pb2 import Node
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
@@ -188,6 +189,24 @@ async def names_by_the_thousand(attacker: Attacker) -> None:
     writer.close()
 
 
+@cache
+def _long_refusal() -> bytes:
+    refusal = DiscoveryRequest(type_url=CDS)
+    refusal.error_detail.message = "no\x1b" * (1 << 20)
+    said = message(refusal.SerializeToString())
+    return b"".join(frame(Kind.DATA, said[start : start + 16_384]) for start in range(0, len(said), 16_384))
+
+
+async def long_refusals(attacker: Attacker) -> None:
+    refusal = _long_refusal()
+    writer = await attacker.connect()
+    first = DiscoveryRequest(node=node(), type_url=CDS)
+    await attacker.say(writer, opened(1) + frame(Kind.DATA, message(first.SerializeToString())))
+    await asyncio.sleep(0.1)  # one that nobody knows yet may not say so much
+    while attacker.goes_on:
+        await attacker.say(writer, refusal)
+
+
 _NUMBERS = iter(range(1 << 30))
 
 
@@ -229,6 +248,7 @@ FLOODS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
     "reconnects": reconnects,
     "names-one-by-one": names_one_by_one,
     "names-by-the-thousand": names_by_the_thousand,
+    "long-refusals": long_refusals,
     "ever-new-kinds-of-proxies": ever_new_kinds_of_proxies,
 }
 
