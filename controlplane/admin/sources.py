@@ -11,6 +11,7 @@ from controlplane.ads.sync_status import ProxyStatus
 from controlplane.limits import Limits, Reached, unheard
 from controlplane.model.certificates import Certificate
 from controlplane.model.feeds import Feed
+from controlplane.model.leads import Lead
 from controlplane.model.objects import Object, ObjectKey, Rejected
 from controlplane.model.problems import Problem
 from controlplane.model.proxy import Proxy
@@ -50,6 +51,7 @@ class AdminSources:
     ``log_levels`` are the least severe events that are logged, by scope; ``set_log_level`` takes a scope and a level,
     and raises ``ValueError`` with a sentence for who asked.
     ``tasks`` are those that are begun again when they fail; ``troubles`` are sentences on what else does not work.
+    ``leads`` says of what one replica does for all whether this one does it.
     """
 
     ready: Callable[[], tuple[bool, str]]
@@ -69,6 +71,7 @@ class AdminSources:
     away_since: Callable[[], float | None] = lambda: None
     tasks: Callable[[], Iterable[TaskState]] = tuple
     troubles: Callable[[], Iterable[str]] = tuple
+    leads: Callable[[], Iterable[Lead]] = tuple
     objects: Callable[[], Iterable[Object]] = tuple
     limits: Limits = field(default_factory=Limits)
     reached: Reached = unheard

@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
+
+
+class Pushed(NamedTuple):
+    """A response that brings a change: its type, and the revision of what is in it.
+
+    ``changed_at`` is when the oldest change came that is in it, by ``time.perf_counter``.
+    """
+
+    type_url: str
+    changed_at: float
+    revision: int
+    size_bytes: int
 
 
 class Observer:
@@ -21,8 +34,14 @@ class Observer:
     def sent(self, type_url: str, size_bytes: int) -> None:
         """A response of this type goes out."""
 
-    def pushed(self, type_url: str, seconds: float) -> None:
-        """A response of this type with a change goes out, so long after it."""
+    def pushed(self, pushed: Pushed) -> None:
+        """A response with a change goes out."""
+
+    def acknowledged(self, pushed: Pushed) -> None:
+        """A proxy has accepted a response with a change."""
+
+    def not_taken(self, pushed: Pushed) -> None:
+        """A proxy has refused a response with a change; ``refused`` is called, too."""
 
     def refused(self, type_url: str) -> None:
         """A proxy refused a response."""

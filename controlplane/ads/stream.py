@@ -17,6 +17,7 @@ import structlog
 from controlplane.ads.contents import NO_NAMES, ServedSnapshot
 from controlplane.ads.credential import Credential, SecretAccess
 from controlplane.ads.node import proxy_of
+from controlplane.ads.observer import Pushed
 from controlplane.ads.refusal import Refusal, StreamRefused
 from controlplane.ads.serving import Serving, Transport
 from controlplane.ads.source import Session
@@ -49,6 +50,7 @@ class Stream:
         self._sent_at: dict[str, float] = {}  # of the last response of each type, by the event loop's clock
         self._sent_revisions: dict[str, int] = {}  # likewise; not in the state, which streams of any age share
         self._acked_revisions: dict[str, int] = {}  # of the last response of each type that was acknowledged
+        self._pushed: dict[str, Pushed] = {}  # responses with changes that have no answer yet
         self._overdue = NO_NAMES  # types whose answers are not waited for any longer
         self._timer: asyncio.TimerHandle | None = None
         self._begun = False
@@ -211,7 +213,7 @@ class Stream:
                 self._transport.send(response.body)
                 self._serving.observer.sent(response.type_url, len(response.body))
                 if self._changed_at is not None:
-                    self._serving.observer.pushed(response.type_url, time.perf_counter() - self._changed_at)
+                    self._note_pushed(response.type_url, self._changed_at, len(response.body))
                 self._sent = True
                 continue
             self._wait(move.waits_for)
@@ -223,6 +225,11 @@ class Stream:
                 self._over = True
                 self._end.set_result(None)
             return
+
+    def _note_pushed(self, type_url: str, changed_at: float, size_bytes: int) -> None:
+        pushed = Pushed(type_url, changed_at, self._served.revision, size_bytes)
+        self._pushed[type_url] = pushed
+        self._serving.observer.pushed(pushed)
 
     def _wait(self, types: Iterable[str]) -> None:
         """Come back when the time for an answer to one of these types ends."""
@@ -255,6 +262,8 @@ class Stream:
                 self._check_names(self._state.watches[request.type_url])
         if kind is Kind.ACK:
             self._acked_revisions[request.type_url] = self._sent_revisions[request.type_url]
+            if (pushed := self._pushed.pop(request.type_url, None)) is not None:
+                self._serving.observer.acknowledged(pushed)
         elif kind is Kind.NACK:
             self._log_nack(self._state.watches[request.type_url], request)
         elif kind is Kind.STALE:
@@ -290,6 +299,8 @@ class Stream:
 
     def _log_nack(self, watch: Watch, request: Request) -> None:
         self._serving.observer.refused(watch.type_url)
+        if request.nonce == watch.nonce and (pushed := self._pushed.pop(watch.type_url, None)) is not None:
+            self._serving.observer.not_taken(pushed)
         log.warning(
             "ads.nack",
             proxy=self.proxy.id,

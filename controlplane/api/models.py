@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from controlplane.model.events import Happened
+from controlplane.model.feeds import Standing
 from controlplane.model.objects import ObjectKey
 from controlplane.model.problems import Sort
 
@@ -183,6 +184,7 @@ class ObjectDetail(Shown):
     object: ObjectName
     in_force: bool
     source: str
+    author: str = Field(description="The program that wrote it last (`managedFields`), empty where it is not known")
     manifest: dict[str, Any] | None
     problems: list[Problem]
     overrides: list[Problem] = Field(description="Problems of other objects, in whose place this one is used")
@@ -236,6 +238,21 @@ class ServiceDetail(Shown):
     endpoints: list[Endpoint]
 
 
+class ChangeDelivery(Shown):
+    """How a change went out to proxies, so far. A response that brings several changes counts for each of them.
+
+    Times are from the change to the acknowledgement of a response, null while there is none.
+    """
+
+    responses: int
+    size_bytes: int = Field(description="Of these responses together")
+    acknowledged: int = Field(description="How many of them proxies have accepted")
+    refused: int
+    last_milliseconds: float | None = Field(description="To the last acknowledgement")
+    p50_milliseconds: float | None = Field(description="In which half of them came, to two digits")
+    p99_milliseconds: float | None = Field(description="In which 99 of 100 of them came, to two digits")
+
+
 class Event(Shown):
     """Something that happened to the configuration: see `happened`; `objects` counts what it is about."""
 
@@ -244,6 +261,9 @@ class Event(Shown):
     happened: Happened
     objects: int
     changed: list[str]
+    authors: list[str] = Field(
+        description="Of `changed`, in its order: the program that wrote it (`managedFields`), empty where not known"
+    )
     removed: list[str]
     refused: list[str]
     revision: int
@@ -251,6 +271,7 @@ class Event(Shown):
     classes: int
     proxies: int
     milliseconds: float
+    delivery: ChangeDelivery | None = Field(description="Of what was pushed since the start; null of other events")
 
 
 class Certificate(Shown):
@@ -273,13 +294,40 @@ class Task(Shown):
     problem: str
 
 
+class Lead(Shown):
+    """Some work that one replica does for all of them; `holder` is the one that does, empty while it is not known."""
+
+    work: str
+    here: bool
+    holder: str
+
+
+class Watch(Shown):
+    """One resource of the cluster that is read, of one namespace or of all (empty)."""
+
+    resource: str
+    namespace: str
+    standing: Standing
+    objects: int
+    events: int
+    last_event: datetime | None = Field(description="When the API server last said something about it")
+    lag_seconds: float = Field(description="For how long it has not been known to be current, 0 while its watch stands")
+    problem: str
+
+
 class Health(Shown):
-    """What of the control plane itself does not work."""
+    """How the control plane itself is doing: what does not work, who leads, and how what it reads of a cluster stands.
+
+    Where files are read there are no leads and no watches.
+    """
 
     ready: bool
     reason: str
     problems: list[str]
     tasks: list[Task]
+    leads: list[Lead]
+    watches: list[Watch]
+    away_since: datetime | None = Field(description="Since when the API server does not answer; null while it does")
 
 
 class Overview(Shown):

@@ -137,6 +137,7 @@ def object_detail(
         object=ObjectName.of(key),
         in_force=obj is not None,
         source=obj.meta.source if obj is not None else about[0].source,
+        author=obj.meta.author if obj is not None else "",
         manifest=published_manifest(manifest(obj))
         if obj is not None and obj.kind in {each.kind for each in istio}
         else None,

@@ -18,9 +18,10 @@ from controlplane.admin.answers import SOURCES, json_answer
 from controlplane.admin.config_dump import resource_json
 from controlplane.admin.json_text import Items, Members
 from controlplane.api import models, queries
+from controlplane.api.events import event_row
 from controlplane.api.problems import problem
 from controlplane.api.streams import MOST_STREAMS, Streams
-from controlplane.api.views import Part, Views, event_row
+from controlplane.api.views import Part, Views
 from controlplane.snapshots import SHORT
 
 VIEWS = web.AppKey("views", Views)
@@ -340,7 +341,13 @@ def operations() -> tuple[Operation, ...]:
             _certificates,
             listed=True,
         ),
-        Operation("/api/v1/tasks", "What of the control plane itself does not work", q.NoQuery, m.Health, _health),
+        Operation(
+            "/api/v1/tasks",
+            "How the control plane itself is doing: tasks, leads, watches",
+            q.NoQuery,
+            m.Health,
+            _health,
+        ),
         Operation(
             "/api/v1/explain",
             "What becomes of a request, and which object decides each step",

@@ -16,8 +16,9 @@ from controlplane.admin.pace import PAUSE, Pace, Pause, in_order
 from controlplane.admin.paging import Order, Page
 from controlplane.admin.registry_view import service_order
 from controlplane.admin.sources import AdminSources, find_connection
-from controlplane.admin.tasks_view import tasks_view
 from controlplane.api import models, queries
+from controlplane.api.events import event_row
+from controlplane.api.health import health
 from controlplane.api.objects import (
     ObjectRows,
     object_detail,
@@ -40,7 +41,6 @@ from controlplane.api.proxies import (
 from controlplane.api.services import service_detail, service_row, services_found
 from controlplane.api.topology import Picture
 from controlplane.apis.kinds import KINDS
-from controlplane.model.events import Event
 from controlplane.model.kinds import GroupKind
 from controlplane.model.objects import ObjectKey
 from controlplane.snapshots import Resource
@@ -197,8 +197,8 @@ class Views:
         ]
 
     def health(self) -> models.Health:
-        """Return what of the control plane itself does not work."""
-        return models.Health.model_validate(tasks_view(self._sources))
+        """Return how the control plane itself is doing."""
+        return health(self._sources)
 
     async def topology(self, asked: queries.TopologyQuery) -> models.Topology:
         """Return the picture of the mesh."""
@@ -218,24 +218,6 @@ class Views:
 
     async def _last(self, steps: Iterable[T | Pause]) -> T:
         return (await self._pace.gathered(steps))[-1]
-
-
-def event_row(event: Event) -> models.Event:
-    """Return one event."""
-    return models.Event(
-        number=event.number,
-        at=event.at,
-        happened=event.happened,
-        objects=event.objects,
-        changed=list(event.changed),
-        removed=list(event.removed),
-        refused=list(event.refused),
-        revision=event.revision,
-        targets=event.targets,
-        classes=event.classes,
-        proxies=event.proxies,
-        milliseconds=event.milliseconds,
-    )
 
 
 def _same(row: T) -> T:

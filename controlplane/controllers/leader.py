@@ -73,6 +73,8 @@ class Leadership:
         self._claimed = False  # whether the lease may have this one's name
         self.leads = False
         """Whether this one has the lease."""
+        self.holder = ""
+        """Who had the lease when it was looked at last; empty while that is not known, or nobody has it."""
 
     async def run(self) -> None:
         """Compete until cancelled, or until work fails, also as it is ended: then with its failure."""
@@ -115,7 +117,8 @@ class Leadership:
 
     async def _end(self, work: asyncio.Future[None] | None) -> None:
         """End work; raise what it fails with."""
-        self.leads = False
+        if self.leads:
+            self.leads, self.holder = False, ""
         if work is not None:
             await ended(work)
 
@@ -145,16 +148,18 @@ class Leadership:
             body = V1Lease(metadata=V1ObjectMeta(name=self._name), spec=spec)
             self._claimed = True
             await self._api.create_namespaced_lease(self._namespace, body)
+            self.holder = self._identity
             return True
         spec = lease.spec or V1LeaseSpec()
         mine = spec.holder_identity == self._identity
         if spec.holder_identity and not mine and not self._run_out(spec):
-            self._claimed = False
+            self._claimed, self.holder = False, spec.holder_identity
             return False
         transitions = (spec.lease_transitions or 0) + (not mine)
         lease.spec = self._spec(spec.acquire_time if mine and spec.acquire_time else now, now, transitions)
         self._claimed = True
         await self._api.replace_namespaced_lease(self._name, self._namespace, lease)
+        self.holder = self._identity
         return True
 
     def _run_out(self, spec: V1LeaseSpec) -> bool:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from controlplane.model.delivery import Delivery
+
 _NEVER = datetime.fromtimestamp(0, UTC)
 
 
@@ -28,8 +30,9 @@ class Event:
 
     ``number`` counts from 1 since the program started. ``objects`` is how many objects it is about, or, of ``NACKED``,
     how many answers of proxies; ``changed``, ``removed`` and ``refused`` are the first of them by name (types of
-    resources, of ``NACKED``). Of ``PUSHED``: ``targets`` resources were built in ``milliseconds``, for ``proxies``
-    proxies of ``classes`` kinds, at ``revision``.
+    resources, of ``NACKED``). ``authors`` are those who wrote ``changed``, in its order, empty where it is not known.
+    Of ``PUSHED``: ``targets`` resources were built in ``milliseconds``, for ``proxies`` proxies of ``classes`` kinds,
+    at ``revision``; ``delivery`` counts what became of that, and goes on with it; there is none at the start.
     """
 
     happened: Happened
@@ -37,6 +40,7 @@ class Event:
     number: int = 0
     at: datetime = _NEVER
     changed: tuple[str, ...] = ()
+    authors: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     revision: int = 0
@@ -44,3 +48,4 @@ class Event:
     classes: int = 0
     proxies: int = 0
     milliseconds: float = 0.0
+    delivery: Delivery | None = None

@@ -41,8 +41,8 @@ class Meta:
     ``conditions`` is the status of conditions by type, kept only for those that something decides by;
     ``allocated`` likewise: the pairs of host name and address in ``status.addresses`` of a ServiceEntry.
     ``resource_version`` is kept only where proxies are told it, of extensions; a status that is written is no new one.
-    ``source`` says where the object was read (``path:line``) and takes no part in comparison, nor does
-    ``generation``: a change of either alone is no change.
+    ``source`` says where the object was read (``path:line``) and takes no part in comparison, nor do ``generation``
+    and ``author``, the program that wrote it last: a change of these alone is no change.
     """
 
     namespace: str
@@ -56,6 +56,7 @@ class Meta:
     cluster: str = ""
     generation: int = field(default=0, compare=False)
     source: str = field(default="", compare=False)
+    author: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from controlplane.apis.validation.report import Report, Subject
 from controlplane.documents.extent import extent
 from controlplane.documents.limits import MAX_DEPTH, too_deep
 from controlplane.documents.words import is_subdomain
+from controlplane.model.author import author
 from controlplane.model.kinds import GroupKind
 from controlplane.model.objects import Labels, Meta, Object, ObjectKey, Rejected
 from controlplane.model.status import allocated
@@ -215,6 +216,7 @@ class _Metadata:
             annotations=self._texts("annotations"),
             generation=self._generation(),
             source=source,
+            author=author(self._raw),
         )
 
     def _note(self, field: str, reason: str) -> None:

@@ -11,6 +11,7 @@ from controlplane.apis.kind_names import no_such_kind
 from controlplane.apis.kinds import KINDS
 from controlplane.documents.words import is_subdomain
 from controlplane.model import kinds
+from controlplane.model.author import author
 from controlplane.model.kinds import GroupKind
 from controlplane.model.objects import Meta, Object, ObjectKey, Rejected
 from controlplane.model.parse import Parsed
@@ -145,6 +146,7 @@ def _metadata(fields: Fields, kind: GroupKind, source: str) -> Meta:
         annotations=annotations,
         generation=raw.number("generation", high=2**63 - 1) or 0,
         source=source,
+        author=author(raw.raw_object),
     )
 
 

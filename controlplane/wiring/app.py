@@ -39,6 +39,7 @@ from controlplane.wiring.analysis import Analysis
 from controlplane.wiring.change_log import ChangeLog
 from controlplane.wiring.counting import CountStreams, count_changes, show_sizes
 from controlplane.wiring.debug import DebugAnswers
+from controlplane.wiring.deliveries import Deliveries
 from controlplane.wiring.expiry import ExpiryRadar
 from controlplane.wiring.from_settings import identity, limits, server_options, source, trust
 from controlplane.wiring.gateway_names import GatewayNames
@@ -127,7 +128,11 @@ class ControlPlane:
         self._jwks = JwksResolver(self._registry, self._holdoff.add, os.environ)
         self._gateway_names = GatewayNames(self._registry, self._holdoff.add, os.environ)
         self._secrets = Secrets(self._registry, self._holdoff.add, self._cluster)
-        self._observer = CountStreams(lambda type_url: self._change_log.nacked(type_url))  # noqa: PLW0108 - made below
+        self._deliveries = Deliveries()
+        self._change_log = ChangeLog(
+            lambda: (held.snapshot for held in self._ads.connections.streams.values()), self._deliveries
+        )
+        self._observer = CountStreams(self._change_log.nacked, self._deliveries)
         self._injection = InjectionSettings(self._registry, settings.revision, os.environ)
         self._trust = trust(
             settings,
@@ -158,7 +163,6 @@ class ControlPlane:
         )
         if self._trust is not None:
             self._trust.advise = partial(planned, self._questions.plan)
-        self._change_log = ChangeLog(lambda: (held.snapshot for held in self._ads.connections.streams.values()))
         self._admin = AdminServer(self._sources(), parts=PARTS)
         self._probes = AdminServer(self._sources(), ready_only=True)
 
@@ -281,6 +285,7 @@ class ControlPlane:
         waited = asyncio.get_running_loop().time() - self._holdoff.changed_at
         metrics.DEBOUNCE_TIME.observe(waited)
         self._observer.changed_at = perf_counter() - waited
+        self._deliveries.begin(self._observer.changed_at, self._registry.revision)
         await self._apply(changes)
 
     async def _apply(self, changes: ChangeSet) -> None:
@@ -330,6 +335,7 @@ class ControlPlane:
             cluster_id=self._settings.cluster_id,
             feeds=self._feeds,
             tasks=lambda: self._supervisor.states,
+            leads=lambda: self._trust.leads if self._trust is not None else (),
             troubles=self._troubles,
             log_levels=levels.all,
             set_log_level=levels.set,

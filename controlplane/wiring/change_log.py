@@ -27,6 +27,7 @@ from controlplane.admin.timeline import Timeline
 from controlplane.model.events import Event, Happened
 from controlplane.model.objects import ChangeSet
 from controlplane.snapshots import Snapshot
+from controlplane.wiring.deliveries import Deliveries
 
 log = structlog.get_logger(__name__)
 
@@ -62,23 +63,54 @@ class _Pace:
         self.due()
 
 
+class _Names:
+    """Counts the objects of changes, and remembers the first of them by name, with who wrote them."""
+
+    def __init__(self) -> None:
+        self.objects = 0
+        self._changed: dict[str, str] = {}
+        self._removed: dict[str, None] = {}
+
+    def add(self, changes: ChangeSet) -> None:
+        """Take one more."""
+        self.objects += len(changes.upserts) + len(changes.deletes)
+        for obj in changes.upserts[:MOST_NAMES]:
+            self._changed[str(obj.key)] = obj.meta.author
+        for key in changes.deletes[:MOST_NAMES]:
+            self._removed[str(key)] = None
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """Objects that were written."""
+        return tuple(self._changed)[:MOST_NAMES]
+
+    @property
+    def authors(self) -> tuple[str, ...]:
+        """Who wrote each of them."""
+        return tuple(self._changed.values())[:MOST_NAMES]
+
+    @property
+    def removed(self) -> tuple[str, ...]:
+        """Objects that are gone."""
+        return tuple(self._removed)[:MOST_NAMES]
+
+
 class ChangeLog:
     """Writes both events; ``snapshots`` gives what each connected proxy has to be served now."""
 
     timeline: Timeline
 
-    def __init__(self, snapshots: Callable[[], Iterable[Snapshot]]) -> None:
+    def __init__(self, snapshots: Callable[[], Iterable[Snapshot]], deliveries: Deliveries) -> None:
         self._snapshots = snapshots
+        self._deliveries = deliveries
         self.timeline = Timeline()
         self._accepting, self._pushing = _Pace(self._tell_accepted), _Pace(self._tell_pushed)
         self._refusing, self._nacking = _Pace(self._tell_refused), _Pace(self._tell_nacked)
         self._refused: dict[str, None] = {}
         self._refusals = 0
         self._nacks: Counter[str] = Counter()
-        self._changed: dict[str, None] = {}
-        self._removed: dict[str, None] = {}
-        self._changes = self._accepted = 0
-        self._pushes = self._objects = self._targets = 0
+        self._accepted, self._compiled = _Names(), _Names()
+        self._changes = self._pushes = self._targets = 0
         self._seconds = 0.0
         self._since = self._revision = 0
 
@@ -92,11 +124,7 @@ class ChangeLog:
         if not (changes.upserts or changes.deletes):
             return
         self._changes += 1
-        self._accepted += len(changes.upserts) + len(changes.deletes)
-        for obj in changes.upserts[:MOST_NAMES]:
-            self._changed[str(obj.key)] = None
-        for key in changes.deletes[:MOST_NAMES]:
-            self._removed[str(key)] = None
+        self._accepted.add(changes)
         self._accepting.due()
 
     def nacked(self, type_url: str) -> None:
@@ -109,35 +137,42 @@ class ChangeLog:
         if not self._pushes:
             self._since = self._revision
         self._pushes += 1
-        self._objects += len(changes.upserts) + len(changes.deletes)
+        self._compiled.add(changes)
+        self._deliveries.compiled()
         self._targets += targets
         self._seconds = max(self._seconds, seconds)
         self._revision = revision
         self._pushing.due()
 
     def _tell_accepted(self) -> None:
+        names, self._accepted = self._accepted, _Names()
         log.info(
             "registry.accepted",
-            objects=self._accepted,
-            changed=list(self._changed)[:MOST_NAMES],
-            removed=list(self._removed)[:MOST_NAMES],
+            objects=names.objects,
+            changed=list(names.changed),
+            removed=list(names.removed),
             changes=self._changes,
         )
-        changed, removed = tuple(self._changed)[:MOST_NAMES], tuple(self._removed)[:MOST_NAMES]
-        self.timeline.add(Event(Happened.ACCEPTED, self._accepted, changed=changed, removed=removed))
-        self._changed, self._removed = {}, {}
-        self._changes = self._accepted = 0
+        self.timeline.add(
+            Event(Happened.ACCEPTED, names.objects, changed=names.changed, authors=names.authors, removed=names.removed)
+        )
+        self._changes = 0
 
     def _tell_pushed(self) -> None:
         new = [each for each in self._snapshots() if each.revision > self._since]
+        names, self._compiled = self._compiled, _Names()
         event = Event(
             Happened.PUSHED,
-            self._objects,
+            names.objects,
+            changed=names.changed,
+            authors=names.authors,
+            removed=names.removed,
             targets=self._targets,
             classes=len({id(each) for each in new}),
             proxies=len(new),
             milliseconds=round(1000 * self._seconds, 1),
             revision=self._revision,
+            delivery=self._deliveries.told(),
         )
         log.info(
             "compiler.pushed",
@@ -150,7 +185,7 @@ class ChangeLog:
             pushes=self._pushes,
         )
         self.timeline.add(event)
-        self._pushes = self._objects = self._targets = 0
+        self._pushes = self._targets = 0
         self._seconds = 0.0
 
     def _tell_refused(self) -> None:

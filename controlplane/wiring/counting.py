@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from controlplane import metrics
-from controlplane.ads.observer import Observer
+from controlplane.ads.observer import Observer, Pushed
 from controlplane.analysis.problems import Problems
 from controlplane.apis.kinds import KINDS
 from controlplane.compiler.compiler import Compiler
@@ -16,6 +17,7 @@ from controlplane.registry.store import Registry
 from controlplane.security.observer import SecurityObserver
 from controlplane.webhooks.injection import SKIPPED
 from controlplane.webhooks.review import Request, Response, Reviewer
+from controlplane.wiring.deliveries import Deliveries
 
 _UPDATES = {kinds.SERVICE: "svc", kinds.ENDPOINT_SLICE: "eds"}
 _RESOURCES = frozenset((kind.group, version, kind.plural) for kind in KINDS.values() for version in kind.versions)
@@ -40,8 +42,9 @@ def show_sizes(registry: Registry, problems: Problems, compiler: Compiler, serve
 class CountStreams(Observer):
     """Counts what happens on streams of proxies; ``nacked`` is told the type of each response that one refused."""
 
-    def __init__(self, nacked: Callable[[str], None]) -> None:
+    def __init__(self, nacked: Callable[[str], None], deliveries: Deliveries) -> None:
         super().__init__()
+        self._deliveries = deliveries
         self._nacked = nacked
 
     def sent(self, type_url: str, size_bytes: int) -> None:
@@ -52,10 +55,19 @@ class CountStreams(Observer):
         """Count how long a change took."""
         metrics.CONVERGENCE_TIME.observe(seconds)
 
-    def pushed(self, type_url: str, seconds: float) -> None:
+    def pushed(self, pushed: Pushed) -> None:
         """Count how long a response took."""
-        if type_url in metrics.PUSH_TIMES:
-            metrics.PUSH_TIMES[type_url].observe(seconds)
+        if pushed.type_url in metrics.PUSH_TIMES:
+            metrics.PUSH_TIMES[pushed.type_url].observe(time.perf_counter() - pushed.changed_at)
+        self._deliveries.sent(pushed)
+
+    def acknowledged(self, pushed: Pushed) -> None:
+        """Count it for the changes that it brought."""
+        self._deliveries.acknowledged(pushed)
+
+    def not_taken(self, pushed: Pushed) -> None:
+        """Count it for the changes that it brought."""
+        self._deliveries.refused(pushed)
 
     def refused(self, type_url: str) -> None:
         """Count a response that a proxy refused."""

@@ -21,6 +21,7 @@ from controlplane.http2.unary import unary
 from controlplane.model.certificate_text import decode
 from controlplane.model.certificates import Certificate
 from controlplane.model.label_selector import any_matches
+from controlplane.model.leads import Lead
 from controlplane.model.proxy import Proxy
 from controlplane.registry.environment import is_false
 from controlplane.registry.mesh import SYSTEM_NAMESPACE
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from kubernetes.aio.client import ApiClient
 
     from controlplane.controllers.injection_config import InjectionConfiguration
+    from controlplane.controllers.leader import Leadership
     from controlplane.controllers.root_certificates import RootCertificates
     from controlplane.controllers.webhook_config import WebhookConfiguration
     from controlplane.security.secret_reviews import SecretReviews
@@ -124,6 +126,7 @@ class Trust:
         self._configuration: WebhookConfiguration | None = None
         self._injectors: InjectionConfiguration | None = None
         self._published: tuple[RootCertificates, ...] = ()
+        self._led: dict[str, Leadership] = {}
         self._working = self._telling = False
         self.told = TrustBundle(mesh, lambda: self.bundle, process.add, os.environ)
         """The roots that agents are told of."""
@@ -299,7 +302,13 @@ class Trust:
 
         supervised = partial(self._supervisor.keep, name, led)
         leadership = Leadership(self._client, (SYSTEM_NAMESPACE, lease), self._identity, supervised)
+        self._led[name] = leadership
         self._supervisor.start(f"election for {name}", leadership.run)
+
+    @property
+    def leads(self) -> tuple[Lead, ...]:
+        """What one replica does for all, and who that is, by name; none where files are read."""
+        return tuple(Lead(name, held.leads, held.holder) for name, held in sorted(self._led.items()))
 
     async def stop(self) -> None:
         """Close the webhooks' port."""

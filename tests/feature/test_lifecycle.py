@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -215,3 +216,38 @@ def test_who_can_reach_the_port_of_proxies_can_ask_the_monitoring_port(tmp_path:
                 assert process.poll() is None
         finally:
             process.kill()
+
+
+async def test_the_timeline_tells_who_changed_what_and_when_the_last_proxy_had_it(server: Server) -> None:
+    new = manifest(
+        "networking.istio.io/v1",
+        "DestinationRule",
+        "reviews",
+        "shop",
+        spec={"host": "reviews", "trafficPolicy": {"connectionPool": {"tcp": {"connectTimeout": "7s"}}}},
+    )
+    new["metadata"]["managedFields"] = [{"manager": "argocd-controller", "time": "2026-03-01T10:00:00Z"}]
+    async with connected(server.xds) as one, connected(server.xds, Variant.SOTW) as other:
+        server.write("rule.yaml", new)
+        for client in (one, other):
+            await client.until(partial(_times_out_after, client, 7), "the new timeout")
+        async with patience():
+            while not (pushed := await _delivered(server)):
+                await asyncio.sleep(0.05)
+    name = "DestinationRule shop/reviews"
+    assert (pushed["changed"], pushed["authors"]) == ([name], ["argocd-controller"])
+    sent = pushed["delivery"]
+    assert sent["acknowledged"] == sent["responses"] >= 2
+    assert sent["sizeBytes"] > 0
+    assert 0 < sent["p50Milliseconds"] <= 1.06 * sent["lastMilliseconds"], "as much as two digits are off"
+
+
+def _times_out_after(client: Client, seconds: float) -> bool:
+    return connect_timeout(client) == seconds
+
+
+async def _delivered(server: Server) -> Json | None:
+    """Return the last push that has reached everybody it was for."""
+    events = (await server.get("/api/v1/events"))[1]["items"]
+    pushes = [each for each in events if each["delivery"] is not None and each["delivery"]["responses"] > 1]
+    return next((each for each in pushes if each["delivery"]["acknowledged"] == each["delivery"]["responses"]), None)

@@ -13,6 +13,7 @@ from bench.turns import Turns
 from controlplane.admin.sources import AdminSources
 from controlplane.apis.virtual_service import VirtualService
 from controlplane.model import kinds
+from controlplane.model.delivery import Delivery
 from controlplane.model.events import Event, Happened
 from controlplane.model.objects import Meta, Object
 from controlplane.model.problems import Problem, Sort
@@ -35,6 +36,7 @@ PAGES = [
     "/api/v1/services/shop/svc-7.shop.svc.cluster.local",
     "/api/v1/topology",
     "/api/v1/events",
+    "/api/v1/tasks",
     "/api/v1/openapi.json",
     "/ui",
     "/ui/proxies?limit=500",
@@ -72,10 +74,13 @@ def asked() -> Iterator[AdminSources]:
     by_key = {each.key: each for each in held}
     problems = [Problem(each.key, Sort.FINDING, "Warning", "it is lost", "spec.hosts[0]") for each in held]
     known = replace(large(), objects=lambda: iter(held), object=by_key.get, problems=lambda: iter(problems))
+    sent = Delivery()
+    for number in range(4_000):
+        sent.sent(1000)
+        sent.answered(number / 1000)
+    names, authors = tuple(f"VirtualService shop/vs-{n}" for n in range(10)), ("kubectl-client-side-apply",) * 10
     for number in range(500):
-        known.timeline.add(
-            Event(Happened.ACCEPTED, 10, changed=tuple(f"VirtualService shop/vs-{n}" for n in range(10)))
-        )
+        known.timeline.add(Event(Happened.PUSHED, 10, changed=names, authors=authors, delivery=sent))
         assert known.timeline.last == number + 1
     gc.collect()
     gc.freeze()

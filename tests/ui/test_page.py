@@ -18,7 +18,10 @@ from controlplane.admin.sources import AdminSources, Read, Take
 from controlplane.ads.sync_status import Rejection
 from controlplane.api.models import Edge, Node, ObjectName, Topology
 from controlplane.model import kinds
+from controlplane.model.delivery import Delivery
 from controlplane.model.events import Event, Happened
+from controlplane.model.feeds import Feed, Standing
+from controlplane.model.leads import Lead
 from controlplane.model.objects import ObjectKey, Rejected
 from controlplane.model.problems import Problem, Sort
 from controlplane.model.service import ServiceKey
@@ -438,3 +441,40 @@ async def test_a_proxy_that_lags_says_which_revision_it_has() -> None:
     shown = await page("/ui/proxies", sources())
     stale = next(each for each in world.troubled().types.values() if each.sent_revision != each.acked_revision)
     assert f"has revision {stale.acked_revision}, was sent {stale.sent_revision}" in shown.text
+
+
+async def test_a_change_says_who_made_it_and_when_the_last_proxy_had_it() -> None:
+    known, sent = sources(), Delivery()
+    changed = ("VirtualService shop/reviews", "Service shop/reviews")
+    event = Event(Happened.PUSHED, 2, revision=7, changed=changed, authors=("argocd", ""), delivery=sent)
+    known.timeline.add(event)
+    assert "response" not in (await page("/ui/changes", known)).text, "nothing has gone out yet"
+    for seconds in (0.02, 0.04):
+        sent.sent(1024)
+        sent.answered(seconds)
+    shown = (await page("/ui", known)).text
+    assert "VirtualService shop/reviews by argocd, Service shop/reviews\n" in shown
+    told = "2.0 KiB in 2 responses, all acknowledged: the last 40.0 ms after the change (p50 20.0 ms, p99 40.0 ms)"
+    assert told in shown
+    sent.sent(1024)
+    sent.refused += 1
+    assert "3 responses, 2 acknowledged, 1 refused: the last" in (await page("/ui/changes", known)).text
+
+
+def feed(resource: str, standing: Standing, problem: str = "") -> Feed:
+    return Feed(resource, "", standing, 3, 0, 1, 0, 0.0, 7.0 if problem else 0.0, problem)
+
+
+async def test_home_tells_who_leads_and_how_the_watches_stand() -> None:
+    good = (feed("pods", Standing.CURRENT), feed("gateways.networking.istio.io", Standing.ABSENT))
+    leads = (Lead("status", here=True, holder="istiod-0"), Lead("events", here=False, holder="istiod-1"))
+    shown = (await page("/ui", sources(feeds=lambda: good, leads=lambda: leads))).text
+    assert "All 2 watches are current, with 6 objects." in shown
+    assert "This replica leads: status." in shown
+    assert "istiod-1 leads: events." in shown
+    bad = (*good, feed("secrets", Standing.BEHIND, "403 Forbidden"))
+    away = (await page("/ui", sources(feeds=lambda: bad, away_since=lambda: 1.0))).text
+    assert "1 of 3 watches are not current" in away
+    assert "secrets: behind for 7 s: 403 Forbidden" in away
+    assert "The API server has not answered since" in away
+    assert "watches" not in (await page("/ui", sources())).text, "where files are read there are none"

@@ -15,6 +15,7 @@ from controlplane.model.objects import ChangeSet, ObjectKey, Rejected
 from controlplane.snapshots import Snapshot
 from controlplane.wiring import change_log
 from controlplane.wiring.change_log import BURST, MOST_NAMES, ChangeLog
+from controlplane.wiring.deliveries import Deliveries
 from tests.patience import patience
 
 
@@ -32,7 +33,7 @@ def of(events: list[Any], name: str) -> list[Any]:
 
 async def test_a_change_and_its_push_are_two_events() -> None:
     old, new = Snapshot(3), Snapshot(7)
-    told = ChangeLog(lambda: [old, new, new])
+    told = ChangeLog(lambda: [old, new, new], Deliveries())
     with capture_logs() as events:
         told.pushed(ChangeSet(), 0, 0.0, 6)
         told.accepted(removal("cart"))
@@ -54,7 +55,7 @@ async def test_a_change_and_its_push_are_two_events() -> None:
 
 
 async def test_what_is_told_is_remembered_for_those_who_look() -> None:
-    told = ChangeLog(lambda: [Snapshot(7)])
+    told = ChangeLog(lambda: [Snapshot(7)], Deliveries())
     told.accepted(removal("cart"))
     told.accepted(
         ChangeSet(rejections=(Rejected(KEY, ("spec: bad",), "a.yaml:1"), Rejected(NOBODY, ("no YAML",), "b.yaml")))
@@ -77,7 +78,7 @@ async def test_what_is_told_is_remembered_for_those_who_look() -> None:
 
 
 async def test_refusals_without_end_are_few_events() -> None:
-    told = ChangeLog(list)
+    told = ChangeLog(list, Deliveries())
     for number in range(10_000):
         told.nacked(f"type.googleapis.com/envoy.T{number}")
     assert 1 <= len(told.timeline.after(0)) <= BURST + 1, "the rest is told later, in one"
@@ -85,13 +86,13 @@ async def test_refusals_without_end_are_few_events() -> None:
 
 async def test_nothing_is_not_told() -> None:
     with capture_logs() as events:
-        ChangeLog(list).accepted(ChangeSet())
+        ChangeLog(list, Deliveries()).accepted(ChangeSet())
     assert events == []
 
 
 async def test_a_burst_is_a_few_lines_and_its_end_is_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(change_log, "PER_SECOND", 20.0)
-    told = ChangeLog(list)
+    told = ChangeLog(list, Deliveries())
     begun = time.monotonic()
     with capture_logs() as events:
         for number in range(1000):
