@@ -9,6 +9,7 @@ from typing import Any
 from controlplane.analysis import codes
 from controlplane.analysis.contested_hosts import contested_hosts
 from controlplane.analysis.contested_servers import contested_servers
+from controlplane.analysis.missing import destinations, gateway_of_nobody, missing_destinations, missing_gateways
 from controlplane.analysis.nobody import ForNobody, for_nobody, selecting, workload_namespaces
 from controlplane.analysis.overruled import overruled
 from controlplane.analysis.superseded import superseded
@@ -60,7 +61,7 @@ def missing_subsets(view: View, key: ObjectKey) -> tuple[Finding, ...]:
             f' "{destination.subset}"; what is sent there is answered with 503',
             code=codes.NOT_FOUND.id,
         )
-        for path, destination in _destinations(held)
+        for path, destination in destinations(held)
         if destination.subset and not _named(view, key.namespace, destination)
     )
 
@@ -81,24 +82,6 @@ def missing_delegates(view: View, key: ObjectKey) -> tuple[tuple[str, str], ...]
         for path, namespace, name in named
         if view.object(kinds.VIRTUAL_SERVICE, namespace, name) is None
     )
-
-
-def _destinations(held: ResolvedVirtualService) -> Iterator[tuple[str, Destination]]:
-    """Yield every destination with its path; resolving names moves none of them."""
-    for index, http in enumerate(held.http):
-        rule = f"spec.http[{index}]"
-        for at, weighted in enumerate(http.route):
-            yield f"{rule}.route[{at}].destination", weighted.destination
-        if http.mirror is not None:
-            yield f"{rule}.mirror", http.mirror
-        for at, mirror in enumerate(http.mirrors):
-            yield f"{rule}.mirrors[{at}].destination", mirror.destination
-    for index, tls in enumerate(held.tls):
-        for at, choice in enumerate(tls.route):
-            yield f"spec.tls[{index}].route[{at}].destination", choice.destination
-    for index, tcp in enumerate(held.tcp):
-        for at, choice in enumerate(tcp.route):
-            yield f"spec.tcp[{index}].route[{at}].destination", choice.destination
 
 
 def _named(view: View, namespace: str, destination: Destination) -> bool:
@@ -152,13 +135,23 @@ def _of_nothing(view: View) -> Iterator[Finding]:
         for path, delegate in large_delegates(view, key):
             reason = codes.DELEGATE_TOO_LARGE.sentence.format(delegate=delegate)
             yield Finding(key, path, reason, code=codes.DELEGATE_TOO_LARGE.id)
-    for key in selecting(view) if workload_namespaces(view, ()) else ():
+        for each in (*missing_destinations(view, key), *missing_gateways(view, key)):
+            yield Finding(key, each.path, each.reason, code=each.code)
+    if not workload_namespaces(view, ()):
+        return
+    for key in selecting(view):
         if (nobody := for_nobody(view, key)) is not None:
+            yield of_nobody(nobody)
+    for key in view.keys(kinds.GATEWAY):
+        if (nobody := gateway_of_nobody(view, key)) is not None:
             yield of_nobody(nobody)
 
 
 def of_nobody(nobody: ForNobody) -> Finding:
-    """Return the finding that an object is for nobody."""
+    """Return the finding that an object is for nobody; that of a Gateway has Istio's own code."""
+    if nobody.key.kind == kinds.GATEWAY:
+        reason = codes.NOT_FOUND.sentence.format(kind="selector", value=nobody.text)
+        return Finding(nobody.key, nobody.path, reason, code=codes.NOT_FOUND.id)
     reason = codes.SELECTS_NOBODY.sentence.format(where=nobody.where, labels=nobody.text)
     return Finding(nobody.key, nobody.path, reason, code=codes.SELECTS_NOBODY.id)
 
@@ -166,15 +159,22 @@ def of_nobody(nobody: ForNobody) -> Finding:
 def without_connected(registry: Registry, found: Iterable[Finding], connected: Iterable[Proxy]) -> tuple[Finding, ...]:
     """Return findings but for those of nobody where a proxy is connected that has the labels: it needs no Pod."""
     held = tuple(found)
-    if not any(each.code == codes.SELECTS_NOBODY.id for each in held):
+    if not any(map(is_about_proxies, held)):
         return held
     proxies = [(proxy.namespace, dict(proxy.labels).items()) for proxy in connected]
 
     def is_for_a_proxy(each: Finding) -> bool:
-        nobody = registry.memo.outcome(for_nobody, each.key).value
+        asked = gateway_of_nobody if each.key.kind == kinds.GATEWAY else for_nobody
+        nobody = registry.memo.outcome(asked, each.key).value
         return nobody is not None and any(nobody.is_for(*proxy) for proxy in proxies)
 
-    return tuple(each for each in held if each.code != codes.SELECTS_NOBODY.id or not is_for_a_proxy(each))
+    return tuple(each for each in held if not is_about_proxies(each) or not is_for_a_proxy(each))
+
+
+def is_about_proxies(finding: Finding) -> bool:
+    """Whether a finding holds only as long as no proxy is connected that an object is for."""
+    of_gateway = finding.key.kind == kinds.GATEWAY and finding.path == "spec.selector"
+    return finding.code == codes.SELECTS_NOBODY.id or of_gateway
 
 
 def _lost(view: View) -> Iterator[Finding]:
@@ -216,7 +216,7 @@ findings: Query[tuple[()], tuple[Finding, ...]] = Query(_findings, isolated=True
 findings.name = "findings"
 
 
-_OF_VIRTUAL_SERVICES = (missing_subsets, missing_delegates, large_delegates)
+_OF_VIRTUAL_SERVICES = (missing_subsets, missing_delegates, large_delegates, missing_destinations, missing_gateways)
 
 
 def prepared_findings(registry: Registry) -> Iterator[None]:
@@ -227,6 +227,7 @@ def prepared_findings(registry: Registry) -> Iterator[None]:
     parts: list[tuple[Query[Any, Any], Any]] = [
         *((part, key) for key in registry.keys(kinds.VIRTUAL_SERVICE) for part in _OF_VIRTUAL_SERVICES),
         *((for_nobody, key) for key in registry.indexed("selecting", ())),
+        *((gateway_of_nobody, key) for key in registry.keys(kinds.GATEWAY)),
         *((unasked_authoriser, key) for key in registry.indexed("policies_that_ask", ())),
         *((unheeded_telemetry, key) for key in registry.keys(kinds.TELEMETRIES)),
         *((found, ()) for found in (contested_hosts, contested_servers, overruled, unserved_credentials)),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import structlog
 
 from controlplane.analysis import codes
-from controlplane.analysis.findings import Finding, findings, prepared_findings, without_connected
+from controlplane.analysis.findings import Finding, findings, is_about_proxies, prepared_findings, without_connected
 from controlplane.analysis.left_out import LeftOutParts
 from controlplane.apis.mesh import InvalidMeshConfigError, MeshConfig
 from controlplane.apis.mesh_fields import read
@@ -139,7 +139,7 @@ class Problems:
         if self._registry.memo.is_stale(findings, ()):
             yield from prepared_findings(self._registry)
         between: tuple[Finding, ...] = self._registry.memo.outcome(findings, ()).value or ()
-        self.is_about_proxies = any(each.code == codes.SELECTS_NOBODY.id for each in between)
+        self.is_about_proxies = any(map(is_about_proxies, between))
         found = _Found(
             without_connected(self._registry, between, self._connected()),
             tuple(_idle(ref) for ref in self.left_out.idle_patches()),

@@ -160,7 +160,8 @@ class Planning:
         found: tuple[Finding, ...] = registry.memo.outcome(findings, ()).value or ()
         proxies = self._proxies.values()
         found = without_connected(registry, found, proxies)
-        return (*found, *between_objects(registry, proxies if self._connected else None))
+        more = between_objects(registry, proxies if self._connected else None)
+        return tuple(dict.fromkeys((*found, *more)))
 
     def _groups(self, before: Mapping[str, Snapshot], after: Mapping[str, Snapshot]) -> tuple[Group, ...]:
         """Return the proxies whose snapshots differ, those that differ in the same together."""
