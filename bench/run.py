@@ -19,6 +19,7 @@ import json
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
@@ -180,6 +181,12 @@ class Bench:
         self._options, self._work, self._binary = options, work, binary
         work.mkdir()
 
+    def _tell(self, what: str, proxies: int) -> None:
+        """Say what is measured now: it takes minutes, and nothing else is printed before the end."""
+        print(
+            f"{time.strftime('%H:%M:%S')} {self._work.name}: {what}, {proxies} proxies ...", file=sys.stderr, flush=True
+        )
+
     def beside_floor(self, plan: Plan) -> tuple[Results, Results]:
         """Measure the control plane, and then the floor with what it sent."""
         services, recordings = self._options.services, self._work / "recordings"
@@ -188,6 +195,7 @@ class Bench:
 
     def control_plane(self, services: int, plan: Plan, recordings: Path | None = None) -> Results:
         """Measure the real server on a fresh mesh of this many services."""
+        self._tell(f"the control plane with {services} services", self._options.proxies)
         mesh = self._mesh(services)
         mesh.directory.mkdir()
         mesh.write()
@@ -202,6 +210,7 @@ class Bench:
         return {"connect": come["connect"], "reconnect": come["reconnect"], "headless": changed["headless"]}
 
     def _crowded(self, proxies: int, plan: Plan) -> Results:
+        self._tell(f"a crowd on {CROWD_SERVICES} services", proxies)
         mesh = replace(self._mesh(CROWD_SERVICES), directory=self._work / f"mesh-of-{proxies}", headless=True)
         mesh.directory.mkdir()
         mesh.write()
@@ -211,6 +220,7 @@ class Bench:
 
     def storm(self) -> Storm:
         """Measure many proxies that lose the server twice, while the configuration changes."""
+        self._tell(f"a storm on {CROWD_SERVICES} services", STORMING)
         mesh = replace(self._mesh(CROWD_SERVICES), directory=self._work / "mesh-of-a-storm")
         mesh.directory.mkdir()
         mesh.write()
@@ -219,6 +229,7 @@ class Bench:
 
     def admin(self) -> list[PageFigures]:
         """Measure the pages of the monitoring port, while every proxy refuses a listener."""
+        self._tell(f"pages beside {self._options.services} services", self._options.proxies)
         mesh = self._mesh(self._options.services)
         mesh.directory.mkdir()
         mesh.write()
@@ -229,6 +240,7 @@ class Bench:
 
     def floor(self, services: int, plan: Plan, recordings: Path) -> Results:
         """Measure the bare server with what the real one sent."""
+        self._tell("the bare server, with what the control plane sent", self._options.proxies)
         with Floor(recordings, self._work / "floor.log") as subject, self._client() as client:
             return Phases(subject, client, self._mesh(services)).run(plan)
 

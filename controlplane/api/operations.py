@@ -20,6 +20,7 @@ from controlplane.admin.json_text import Items, Members
 from controlplane.api import models, queries
 from controlplane.api.events import event_row
 from controlplane.api.problems import problem
+from controlplane.api.proxies import why_absent
 from controlplane.api.streams import MOST_STREAMS, Streams
 from controlplane.api.views import Part, Views
 from controlplane.snapshots import SHORT
@@ -93,18 +94,22 @@ async def _proxies(request: web.Request, asked: queries.ProxiesQuery) -> web.Str
     return await _list(request, await request.app[VIEWS].proxies(asked))
 
 
+def _absent(request: web.Request, *ids: str) -> str:
+    return why_absent(request.app[SOURCES], *ids)
+
+
 async def _proxy(request: web.Request, asked: queries.ProxyQuery) -> web.StreamResponse:
-    return await _one(request, await request.app[VIEWS].proxy(asked), admin.NOT_CONNECTED)
+    return await _one(request, await request.app[VIEWS].proxy(asked), _absent(request, asked.id))
 
 
 async def _resources(request: web.Request, asked: queries.ResourcesQuery) -> web.StreamResponse:
     part = await request.app[VIEWS].resources(asked)
-    return problem(404, admin.NOT_CONNECTED) if part is None else await _list(request, part)
+    return problem(404, _absent(request, asked.id)) if part is None else await _list(request, part)
 
 
 async def _comparison(request: web.Request, asked: queries.ComparisonQuery) -> web.StreamResponse:
     part = await request.app[VIEWS].comparison(asked)
-    return problem(404, admin.NOT_CONNECTED) if part is None else await _list(request, part)
+    return problem(404, _absent(request, asked.one, asked.other)) if part is None else await _list(request, part)
 
 
 async def _resource(request: web.Request, asked: queries.ResourceQuery) -> web.StreamResponse:

@@ -7,7 +7,7 @@ from itertools import chain, islice
 
 from controlplane.admin.pace import PAUSE, Pause
 from controlplane.admin.rejection import rejected_names
-from controlplane.admin.sources import AdminSources
+from controlplane.admin.sources import AdminSources, find_connection
 from controlplane.ads.sync_status import ProxyStatus, Rejection, TypeStatus
 from controlplane.api.models import (
     ComparedResource,
@@ -34,6 +34,14 @@ LONGEST_MESSAGE = 16_384
 """Characters of what a proxy says: it may be a megabyte."""
 _MOST_RESOURCES = 100
 _RANK = {state: rank for rank, state in enumerate(State)}
+
+
+def why_absent(sources: AdminSources, *ids: str) -> str:
+    """Return a sentence that says which of these proxies there is nothing of."""
+    connected = sources.proxies()
+    if gone := [each for each in dict.fromkeys(ids) if find_connection(connected, each) is None]:
+        return f"{' and '.join(gone)}: not connected here, perhaps to another replica."
+    return f"{' or '.join(dict.fromkeys(ids))}: nothing has been compiled for it yet."
 
 
 def cut(text: str, longest: int) -> str:

@@ -174,17 +174,41 @@ def _query(words: list[str], origin: str, headers: list[str], identity: str, sou
         typer.BadParameter: it is neither a request nor an object.
     """
     if len(words) > 2 or "://" not in words[-1]:  # noqa: PLR2004 - method and URL
-        raise typer.BadParameter("give METHOD and URL (GET http://reviews:9080/), or an object (vs/shop/reviews)")
+        bare = words[-1] if len(words) <= 2 and (origin or ":" in words[-1]) else ""  # noqa: PLR2004 - as above
+        meant = f"; perhaps http://{bare}" if bare and bare.strip("/") and "=" not in bare else ""
+        form = "give METHOD and URL (GET http://reviews:9080/), or an object (vs/shop/reviews)"
+        raise typer.BadParameter(form + meant)
     if not origin:
         raise typer.BadParameter("--from is needed: whose request it is")
     for each in headers:
         if not each.partition(":")[0].strip() or ":" not in each:
             raise typer.BadParameter(f"{each!r} is not NAME: VALUE", param_hint="-H")
     _check(identity, source)
-    method = words[0].upper() if len(words) > 1 else "GET"
+    method = _method(words[0]) if len(words) > 1 else "GET"
     found = [("from", origin), ("method", method), ("url", words[-1])]
     found += [("header", each) for each in headers]
     return [*found, *((name, value) for name, value in (("as", identity), ("source", source)) if value)]
+
+
+def _method(word: str) -> str:
+    """Return a method, the usual ones in whatever letters they come.
+
+    Any word is a method to HTTP, so one that is not usual is taken for what it says only where it is written as methods
+    are, and is like none that is usual.
+
+    Raises:
+        typer.BadParameter: it is not, or looks like a URL.
+    """
+    from controlplane.documents.nearest import nearest_text
+    from controlplane.simulate.asked import METHODS
+
+    if word.upper() in METHODS:
+        return word.upper()
+    near = nearest_text(word, METHODS)
+    if near or not word.isupper() or not word.replace("-", "").replace("_", "").isalnum():
+        hint = near or "; a method of your own is written in capital letters"
+        raise typer.BadParameter(f"{word!r} is no method of HTTP's{hint}")
+    return word
 
 
 def _check(identity: str, source: str) -> None:

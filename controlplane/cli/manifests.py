@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -69,7 +70,7 @@ class Checked:
         if document.value is None:
             return
         for within, obj in objects(document.value):
-            self._enter(verdict(obj), obj, Place(piece, within, obj))
+            self._enter(verdict(obj), obj, Place(piece, document.line, within, obj))
         begun = piece.first + document.line - 1
         self.errors += [Finding(piece.file, begun, NOWHERE, Problem("", each)) for each in document.warnings]
 
@@ -100,7 +101,9 @@ def _files(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    for file in sorted(path.rglob("*")):
-        hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
-        if file.suffix in SUFFIXES and file.is_file() and not hidden:
-            yield file
+    for folder, below, names in os.walk(path):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        for name in sorted(names):
+            file = Path(folder, name)
+            if not name.startswith(".") and file.suffix in SUFFIXES and file.is_file():
+                yield file

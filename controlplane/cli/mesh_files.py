@@ -38,7 +38,7 @@ def read_manifests(paths: Iterable[Path], *, whole: bool = False, hint: str = "-
                     tell(problem)
                 elif document.value is not None:
                     for within, obj in objects(document.value):
-                        found.append(Manifest(obj, f"{piece.file}:{Place(piece, within, obj).line('')}"))
+                        found.append(Manifest(obj, f"{piece.file}:{Place(piece, document.line, within, obj).line('')}"))
         except OSError as error:
             raise typer.BadParameter(f"{path}: {error.strerror or error}", param_hint=hint) from error
     if not found:

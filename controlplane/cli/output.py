@@ -9,16 +9,16 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from controlplane.printable import printable
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-_SLOW_SECONDS = 2.0
 STYLES = {
     "ERROR": "bold red",
     "STALE": "yellow",
@@ -57,19 +57,38 @@ def print_aside(text: str) -> None:
     print(printable(text, keep="\n"), file=sys.stderr)
 
 
+class Slowness(NamedTuple):
+    """When it is told what takes so long: after so many seconds for the first time, then each so many seconds."""
+
+    first: float
+    then: float
+
+
+ON_TERMINAL = Slowness(2.0, 10.0)
+IN_CI = Slowness(60.0, 60.0)
+"""Where nobody looks on: a log that says nothing for minutes looks as if nothing went on."""
+
+
 @contextmanager
-def told_if_slow(text: str, after: float = _SLOW_SECONDS) -> Iterator[None]:
-    """Tell who looks at a terminal what takes so long, once it has taken ``after`` seconds."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    timer = threading.Timer(after, print_aside, (text,))
-    timer.daemon = True
-    timer.start()
+def told_if_slow(doing: str | Callable[[], str], slowness: Slowness | None = None) -> Iterator[None]:
+    """Tell on standard error what takes so long, again and again while it lasts."""
+    first, then = slowness or (ON_TERMINAL if sys.stderr.isatty() else IN_CI)
+    done, begun = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        pause = first
+        while not done.wait(pause):
+            text = doing if isinstance(doing, str) else doing()
+            print_aside(f"{text} ({time.monotonic() - begun:.0f} s)")
+            pause = then
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
     try:
         yield
     finally:
-        timer.cancel()
+        done.set()
+        teller.join()
 
 
 def coloured(text: str) -> Text:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,12 +42,13 @@ def validate(
     Exit codes: 0 no errors (there may be warnings), 1 errors, 2 wrong usage, or nothing there to check.
     """
     from controlplane.cli.manifests import STDIN, SUFFIXES, Checked
-    from controlplane.cli.output import print_value
+    from controlplane.cli.output import print_value, told_if_slow
 
     checked = Checked()
     for path in filename:
         try:
-            checked.read(path)
+            with told_if_slow(partial(_progress, checked, path)):
+                checked.read(path)
         except OSError as error:
             raise typer.BadParameter(f"{path}: {error.strerror or error}", param_hint="-f") from error
     if checked.nothing:
@@ -59,6 +61,10 @@ def validate(
     else:
         _print(checked)
     raise typer.Exit(1 if checked.errors else 0)
+
+
+def _progress(checked: Checked, path: Path) -> str:
+    return f"Checking {path}: {checked.objects} objects so far, {len(checked.errors)} errors ..."
 
 
 def _print(checked: Checked) -> None:

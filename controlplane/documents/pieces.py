@@ -26,10 +26,11 @@ class Piece:
 
 
 class Place:
-    """Where an object was written: ``within`` is the way to it from the beginning of its document."""
+    """Where an object was written: ``within`` is the way to it from its document, which begins on a line (from 1)."""
 
-    def __init__(self, piece: Piece, within: Steps, obj: Any) -> None:  # noqa: ANN401 - unread YAML
+    def __init__(self, piece: Piece, line: int, within: Steps, obj: Any) -> None:  # noqa: ANN401 - unread YAML
         self._piece = piece
+        self._begins = line
         self._within = within
         self._object = obj
 
@@ -40,7 +41,8 @@ class Place:
 
     def line(self, path: str) -> int:
         """Return the line (from 1) of what a path leads to; of the nearest thing around it where it leads nowhere."""
-        return self._piece.line((*self._within, *steps(self._object, path)[0]))
+        way = (*self._within, *steps(self._object, path)[0])
+        return self._piece.line(way) if way else self._piece.first + self._begins - 1
 
 
 def pieces(content: bytes, file: str, *, is_json: bool) -> Iterator[tuple[Document | Unreadable, Piece]]:

@@ -25,4 +25,4 @@ def pasted(text: str) -> Iterator[tuple[Any, str]]:
             raise WrongQuestionError(f"{NAME}, line {line}: not readable: {document.reason}")
         if document.value is not None:
             for within, obj in objects(document.value):
-                yield obj, f"{NAME}:{Place(piece, within, obj).line('')}"
+                yield obj, f"{NAME}:{Place(piece, document.line, within, obj).line('')}"

@@ -41,6 +41,8 @@ class Asked:
         """
         found = cls(origin, method, url, {name.lower(): value for name, value in headers.items()}, **rest)
         found.parts()
+        if not _METHOD.fullmatch(method):
+            raise BadRequestError(f"{method!r} is no method, such as GET")
         checked_identity(found.identity)
         checked_source(found.source)
         return found
@@ -98,6 +100,12 @@ class Asked:
         return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
+METHODS = (
+    *("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"),
+    *("PURGE", "QUERY", "SEARCH", "REPORT", "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK"),
+)
+"""Those that are usual: of RFC 9110 and 5789, caches and WebDAV; HTTP takes any word."""
+_METHOD = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _IDENTITY = re.compile(r"sa/[a-z0-9][-a-z0-9]*/[a-z0-9][-.a-z0-9]*|spiffe://[^/\s]+/\S+")
 
 

@@ -10,9 +10,9 @@ from aiohttp import web
 from controlplane.admin.answers import PACE, SOURCES
 from controlplane.admin.config_dump import resource_json
 from controlplane.admin.json_text import pieces
-from controlplane.admin.sources import find_connection
 from controlplane.api import queries
 from controlplane.api.operations import VIEWS
+from controlplane.api.proxies import why_absent
 from controlplane.documents.json_reader import json_value
 from controlplane.snapshots import SHORT, Resource
 from controlplane.ui.differences import differences
@@ -32,9 +32,7 @@ async def compare(request: web.Request) -> web.StreamResponse:
         return await shown(request, "compare", asked=asked, types=types, part=None, next="", wrong="")
     part = await request.app[VIEWS].comparison(asked_of(request, queries.ComparisonQuery))
     if part is None:
-        connected = request.app[SOURCES].proxies()
-        gone = [each for each in (asked["one"], asked["other"]) if find_connection(connected, each) is None]
-        wrong = f"{' and '.join(gone or ['One of them'])}: not connected here, perhaps to another replica."
+        wrong = why_absent(request.app[SOURCES], asked["one"], asked["other"])
         return await shown(request, "compare", asked=asked, types=types, part=None, next="", wrong=wrong)
     json = address("/api/v1/comparison", **asked)
     return await shown(

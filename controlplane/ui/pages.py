@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from controlplane.admin.answers import PACE, SOURCES
-from controlplane.admin.application import NOT_CONNECTED, Respond
+from controlplane.admin.application import Respond
 from controlplane.admin.config_dump import resource_json
 from controlplane.admin.json_text import pieces
 from controlplane.api import queries
 from controlplane.api.operations import VIEWS
+from controlplane.api.proxies import why_absent
 from controlplane.api.views import Part
 from controlplane.snapshots import SHORT
 from controlplane.ui.answering import answer_of_copy
@@ -70,7 +71,7 @@ async def _proxy(request: web.Request) -> web.StreamResponse:
     id_ = request.match_info["id"]
     detail = await request.app[VIEWS].proxy(queries.ProxyQuery(id=id_))
     if detail is None:
-        raise WrongError(404, NOT_CONNECTED)
+        raise WrongError(404, why_absent(request.app[SOURCES], id_))
     type_ = request.query.get("type", "") or next(iter(detail.resources), "LDS")
     given = {name: request.query[name] for name in ("name", "after", "limit") if request.query.get(name)}
     asked = read_as(queries.ResourcesQuery, {"id": detail.proxy.connection_id, "type": type_, **given})

@@ -74,6 +74,11 @@ async def test_a_failure_has_its_exit_code_and_last_line() -> None:
         (["--from", "namespace/shop", "--source-ip", "10.0.0.999", "GET", REVIEWS], "for --source-ip: '10.0.0.999' is"),
         (["--from", "namespace/shop", "GET", REVIEWS, "-H", "nothing"], "'nothing' is not NAME: VALUE"),
         (["--from", "namespace/shop", "reviews"], "give METHOD and URL"),
+        (["--from", "namespace/shop", "reviews:9080"], "or an object (vs/shop/reviews); perhaps http://reviews:9080"),
+        (["--from", "namespace/shop", "GETT", REVIEWS], "'GETT' is no method of HTTP's; nearest: GET"),
+        (["--from", "namespace/shop", "reviews", REVIEWS], "a method of your own is written in capital letters"),
+        (["--from", "namespace/shop", REVIEWS, REVIEWS], "is no method of HTTP's"),
+        (["--from", "namespace/shop", "vs/shop/a", REVIEWS], "is no method of HTTP's"),
         (["--from", "namespace/shop", "GET", REVIEWS, "--admin", "127.0.0.1:9"], "is asked with --live alone"),
         (["vs/reviews.shop", "--admin", "127.0.0.1:9"], "an object is no request"),
     ],
@@ -82,6 +87,15 @@ async def test_a_wrong_question_is_told_of(arguments: list[str], said: str) -> N
     result = await explain(*arguments)
     assert result.code == 2
     assert said in result.err
+
+
+async def test_usual_methods_come_in_any_letters_and_others_in_capitals() -> None:
+    plain, small, own = [
+        await explain("--from", "pod/shop/productpage", *method, f"{REVIEWS}/", "-o", "json")
+        for method in (["GET"], ["get"], ["MY-METHOD"])
+    ]
+    assert (small.code, small.out) == (plain.code, plain.out)
+    assert "MY-METHOD" in own.out, own.err
 
 
 async def test_an_admin_port_that_is_set_for_all_commands_counts_with_live_alone() -> None:

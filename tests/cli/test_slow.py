@@ -1,4 +1,4 @@
-"""What takes long is told of on a terminal, and nowhere else."""
+"""What takes long is told of while it lasts, soon on a terminal and seldom elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from controlplane.cli.output import told_if_slow
+from controlplane.cli import output
+from controlplane.cli.output import Slowness, told_if_slow
 from tests.patience import wait_until
 
 
@@ -18,19 +19,20 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_what_is_slow_is_told_while_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = Terminal()
-    monkeypatch.setattr(sys, "stderr", screen)
-    with told_if_slow("at work", after=0.0):
-        wait_until(lambda: screen.getvalue() == "at work\n")
+@pytest.mark.parametrize(("stream", "name"), [(Terminal(), "ON_TERMINAL"), (io.StringIO(), "IN_CI")])
+def test_what_is_slow_is_told_again_and_again(stream: io.StringIO, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(output, name, Slowness(0.0, 0.01))
+    done = iter(range(1000))
+    with told_if_slow(lambda: f"{next(done)} done"):
+        wait_until(lambda: stream.getvalue().count("\n") > 1)
+    first, second, *_ = stream.getvalue().splitlines()
+    assert (first.partition(" (")[0], second.partition(" (")[0]) == ("0 done", "1 done")
 
 
 def test_what_is_done_before_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen, file = Terminal(), io.StringIO()
-    monkeypatch.setattr(sys, "stderr", screen)
-    with told_if_slow("at work", after=3_600.0):
-        pass
-    monkeypatch.setattr(sys, "stderr", file)
-    with told_if_slow("at work", after=0.0):
-        pass
-    assert (screen.getvalue(), file.getvalue()) == ("", "")
+    for stream in (Terminal(), io.StringIO()):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with told_if_slow("at work", Slowness(3_600.0, 3_600.0)):
+            pass
+        assert stream.getvalue() == ""

@@ -65,7 +65,7 @@ class Inputs:
                 continue
             for within, obj in objects(document.value) if document.value is not None else ():
                 made = (
-                    resource(obj, Place(piece, within, obj), namespace=self._namespace)
+                    resource(obj, Place(piece, document.line, within, obj), namespace=self._namespace)
                     if isinstance(obj, dict)
                     else None
                 )
