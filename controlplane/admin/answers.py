@@ -13,12 +13,17 @@ from controlplane.admin.json_text import Value, pieces
 from controlplane.admin.pace import Pace, Pause, in_order
 from controlplane.admin.paging import Order, Page, link
 from controlplane.admin.sources import AdminSources
+from controlplane.http1.bodies import Bodies
 
 log = structlog.get_logger()
 
 SOURCES = web.AppKey("sources", AdminSources)
 PACE = web.AppKey("pace", Pace)
+BODIES = web.AppKey("bodies", Bodies)
 JSON_HEADERS = {"Content-Type": "application/json; charset=utf-8", "X-Content-Type-Options": "nosniff"}
+
+NOT_CONNECTED = "Proxy not connected to this Pilot instance. It may be connected to another instance.\n"
+NOT_COMPILED = "Nothing has been compiled for this proxy yet.\n"
 
 T = TypeVar("T")
 
@@ -62,6 +67,12 @@ async def streamed(request: web.Request, text: Iterable[str | Pause], headers: d
         log.exception("admin.failed", path=request.path)
         raise ConnectionAbortedError from error
     await response.write_eof()
+    return response
+
+
+def closing(response: web.Response) -> web.Response:
+    """Close the connection after an answer: the rest of the question is of no use."""
+    response.force_close()
     return response
 
 

@@ -19,26 +19,25 @@ Answers that may be long are made and sent in slices, see ``pace``.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack
-from typing import TypeVar
 
 import structlog
 from aiohttp import web
 
 from controlplane import ISTIO_VERSION, metrics
 from controlplane.admin.access import is_loopback, is_of_another_site, names_this_machine
-from controlplane.admin.answers import JSON_HEADERS, PACE, SOURCES
+from controlplane.admin.answers import BODIES, NOT_CONNECTED, PACE, SOURCES
 from controlplane.admin.answers import json_answer as _json
 from controlplane.admin.answers import paged as _paged
 from controlplane.admin.answers import streamed as _streamed
 from controlplane.admin.connections_view import connections_view, watches_view
+from controlplane.admin.dumps import config_dump, ecdsz, edsz
 from controlplane.admin.feeds_view import feeds_view
 from controlplane.admin.json_text import Items, Members, Value
 from controlplane.admin.metrics_page import metrics_page
 from controlplane.admin.pace import Pace, Pause
 from controlplane.admin.paging import BadPageError
+from controlplane.admin.questions import explain, plan
 from controlplane.admin.registry_view import (
     endpoint_view,
     registry_view,
@@ -46,40 +45,23 @@ from controlplane.admin.registry_view import (
     rejected_view,
     service_order,
 )
-from controlplane.admin.sources import AdminSources, Read, find_connection
+from controlplane.admin.scopes import scopes, set_level
+from controlplane.admin.sources import AdminSources, find_connection
 from controlplane.admin.sync_view import SyncView, sync_order
 from controlplane.admin.tasks_view import tasks_view
-from controlplane.documents.json_reader import json_value
-from controlplane.http1.bodies import Bodies, BodyRefusedError, room_of_questions
+from controlplane.http1.bodies import Bodies, room_of_questions
 from controlplane.model.manifest import manifest, manifest_order
-from controlplane.snapshots import ResourceType
 
 log = structlog.get_logger()
-
-BODIES = web.AppKey("bodies", Bodies)
 
 PROGRAM = "controlplane"
 GUARDED = ("/debug/", "/api/", "/ui")
 """Beginnings of the paths that tell of the mesh."""
 NO_PAGE = "404 page not found\n"
-NO_PROXY_ID = "You must provide a proxyID in the query string\n"
-NOT_CONNECTED = "Proxy not connected to this Pilot instance. It may be connected to another instance.\n"
-NOT_COMPILED = "Nothing has been compiled for this proxy yet.\n"
 NOT_LOOPBACK = "Debug endpoints answer callers on loopback only.\n"
 OTHER_HOST = "Debug endpoints answer requests for localhost or a loopback address only; this one's Host is another.\n"
 OTHER_SITE = "Debug endpoints do not answer on behalf of other sites; open the address by itself.\n"
 
-DUMPED = {
-    "CDS": ResourceType.CLUSTER,
-    "EDS": ResourceType.ENDPOINT,
-    "LDS": ResourceType.LISTENER,
-    "RDS": ResourceType.ROUTE,
-    "SDS": ResourceType.SECRET,
-    "ECDS": ResourceType.EXTENSION,
-}
-"""What ``?types=`` of a configuration dump may name."""
-
-T = TypeVar("T")
 Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -99,7 +81,7 @@ def application(sources: AdminSources) -> web.Application:
         add = app.router.add_post if path == PLAN else app.router.add_get
         add(path, respond)
     app.router.add_post(EXPLAIN, plan)  # by what an Envoy holds, which is posted as a change of objects is
-    app.router.add_put(SCOPES + "/{scope}", _set_level)
+    app.router.add_put(SCOPES + "/{scope}", set_level)
     return app
 
 
@@ -244,129 +226,6 @@ async def _taskz(request: web.Request) -> web.StreamResponse:
     return await _json(request, tasks_view(request.app[SOURCES]))
 
 
-async def _config_dump(request: web.Request) -> web.StreamResponse:
-    asked = {name for name in request.query.get("types", "").upper().split(",") if name}
-    return await _dumped(request, asked)
-
-
-async def explain(request: web.Request) -> web.StreamResponse:
-    """Answer what becomes of a request, or, with ``?object=``, what an object makes."""
-    from controlplane.simulate.questions import WrongQuestionError  # noqa: PLC0415 - loaded for the first question
-
-    if not request.app[SOURCES].ready()[0]:
-        return web.Response(status=503, text=f"{request.app[SOURCES].ready()[1]}\n")
-    if "object" in request.query:
-        question = {"explain": request.query["object"], "patches": "patches" in request.query}
-
-        async def written() -> bytes:
-            return json.dumps(question).encode()
-
-        return await _of_copy(request, written)
-    asked = [(name, value) for name, value in request.query.items() if name not in {"pretty", "limit"}]
-    try:
-        answer = await request.app[SOURCES].explain(asked)
-    except WrongQuestionError as error:
-        return web.Response(status=400, text=f"{error}\n")
-    return await _json(request, answer)
-
-
-async def plan(request: web.Request) -> web.StreamResponse:
-    """Answer what a change would do."""
-    if not request.app[SOURCES].ready()[0]:
-        return web.Response(status=503, text=f"{request.app[SOURCES].ready()[1]}\n")
-    if request.content_type != "application/json":  # a web page of elsewhere cannot send that without asking first
-        return web.Response(status=415, text="The question must be application/json.\n")
-    async with AsyncExitStack() as held:
-        return await _of_copy(request, lambda: held.enter_async_context(request.app[BODIES].of(request)))
-
-
-async def _of_copy(request: web.Request, read: Read) -> web.StreamResponse:
-    """Have a copy of the process answer the question that is read, and send what it says as fast as it is taken."""
-    from controlplane.simulate.questions import UnansweredError, WrongQuestionError  # noqa: PLC0415 - see above
-
-    response = web.StreamResponse(headers=JSON_HEADERS)
-
-    async def take(piece: bytes) -> None:
-        if not response.prepared:
-            await response.prepare(request)
-        await response.write(piece)
-
-    try:
-        await request.app[SOURCES].plan(read, take)
-    except WrongQuestionError as error:
-        return web.Response(status=400, text=f"{error}\n")
-    except BodyRefusedError as error:
-        return _closing(web.Response(status=error.status, text=f"{error}\n"))
-    except UnansweredError as error:
-        if response.prepared:  # half an answer must not be taken for a whole
-            raise ConnectionAbortedError from error
-        return _closing(web.Response(status=503, text=f"The answer {error}.\n"))
-    await response.write_eof()
-    return response
-
-
-def _closing(response: web.Response) -> web.Response:
-    """Close the connection: the rest of the question is of no use."""
-    response.force_close()
-    return response
-
-
-async def _scopes(request: web.Request) -> web.StreamResponse:
-    levels = request.app[SOURCES].log_levels()
-    return await _json(request, [{"name": name, "output_level": level} for name, level in levels.items()])
-
-
-async def _set_level(request: web.Request) -> web.StreamResponse:
-    """Set the level of a scope, as istiod's ``/scopej`` is asked to."""
-    if request.content_type != "application/json":  # a web page of elsewhere cannot send that without asking first
-        return web.Response(status=415, text="The level must be application/json.\n")
-    scope = request.match_info["scope"]
-    try:
-        async with request.app[BODIES].of(request) as body:
-            level = str(json_value(body)["output_level"])
-        log.warning("admin.log_level_asked_for", scope=scope, output_level=level)  # before it may be hushed by that
-        request.app[SOURCES].set_log_level(scope, level)
-    except BodyRefusedError as error:
-        return _closing(web.Response(status=error.status, text=f"{error}\n"))
-    except (KeyError, TypeError):
-        return web.Response(status=400, text='The level is asked for as {"output_level": "debug"}.\n')
-    except ValueError as error:
-        return web.Response(status=400, text=f"{error}\n")
-    return web.Response(status=202)
-
-
-async def _edsz(request: web.Request) -> web.StreamResponse:
-    return await _dumped(request, {"EDS"})
-
-
-async def _ecdsz(request: web.Request) -> web.StreamResponse:
-    return await _dumped(request, {"ECDS"})
-
-
-async def _dumped(request: web.Request, asked: set[str]) -> web.StreamResponse:
-    """Answer with what a proxy should hold of these types, of all without any."""
-    from controlplane.admin.config_dump import config_dump  # noqa: PLC0415 - loaded by ``server``, in a thread
-
-    sources = request.app[SOURCES]
-    proxy_id = request.query.get("proxyID", "")
-    if not proxy_id:
-        return web.Response(status=400, text=NO_PROXY_ID)
-    if asked - DUMPED.keys():
-        return web.Response(
-            status=400, text=f"?types= may name {', '.join(DUMPED)}, and not {', '.join(sorted(asked))}\n"
-        )
-    connection_id = find_connection(sources.proxies(), proxy_id)
-    if connection_id is None:
-        return web.Response(status=404, text=NOT_CONNECTED)
-    snapshot = sources.snapshot(connection_id)
-    if snapshot is None:
-        return web.Response(status=404, text=NOT_COMPILED)
-    types = {DUMPED[name] for name in asked} or set(DUMPED.values()) - {ResourceType.ENDPOINT}
-    if "include_eds" in request.query:
-        types.add(ResourceType.ENDPOINT)
-    return await _json(request, config_dump(snapshot, types))
-
-
 LIST, PLAN, SCOPES = "/debug/list", "/debug/plan", "/debug/scopej"
 EXPLAIN = "/debug/explain"
 DEBUG_ENDPOINTS: dict[str, tuple[Respond, str]] = {
@@ -383,9 +242,9 @@ DEBUG_ENDPOINTS: dict[str, tuple[Respond, str]] = {
         "How what is read of a cluster stands, kind by kind, and since when its API server is away",
     ),
     "/debug/taskz": (_taskz, "What does not work, and how the tasks are doing that are begun again when they fail"),
-    "/debug/config_dump": (_config_dump, "What a proxy should hold; ?proxyID=, &types=CDS,LDS, &include_eds"),
-    "/debug/edsz": (_edsz, "The endpoints that a proxy should hold; ?proxyID="),
-    "/debug/ecdsz": (_ecdsz, "The extensions that a proxy should hold; ?proxyID="),
+    "/debug/config_dump": (config_dump, "What a proxy should hold; ?proxyID=, &types=CDS,LDS, &include_eds"),
+    "/debug/edsz": (edsz, "The endpoints that a proxy should hold; ?proxyID="),
+    "/debug/ecdsz": (ecdsz, "The extensions that a proxy should hold; ?proxyID="),
     EXPLAIN: (
         explain,
         (
@@ -395,7 +254,7 @@ DEBUG_ENDPOINTS: dict[str, tuple[Respond, str]] = {
     ),
     PLAN: (plan, "What a change of objects would do; POST of JSON, as `controlplane plan` sends it"),
     "/debug/clusterz": (_clusterz, "The Kubernetes clusters that are read: one, and whether it has been read"),
-    SCOPES: (_scopes, "The levels of the log, by scope; PUT of a level to .../SCOPE, as `controlplane admin log` does"),
+    SCOPES: (scopes, "The levels of the log, by scope; PUT of a level to .../SCOPE, as `controlplane admin log` does"),
     LIST: (_list, "The names of all these"),
 }
 """Path -> what answers it and what it shows."""

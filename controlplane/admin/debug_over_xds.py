@@ -18,7 +18,9 @@ from urllib.parse import parse_qsl, urlencode
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from controlplane import ISTIO_VERSION
-from controlplane.admin.application import DUMPED, NOT_COMPILED, NOT_CONNECTED, PROGRAM
+from controlplane.admin.answers import NOT_COMPILED, NOT_CONNECTED
+from controlplane.admin.application import PROGRAM
+from controlplane.admin.dumps import DUMPED
 from controlplane.admin.pace import Pace, Pause, in_order
 from controlplane.admin.sources import AdminSources, find_connection
 from controlplane.ads.credential import Credential

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from aiohttp import hdrs, web
 from pydantic import BaseModel
 
-from controlplane.admin import application as admin
+from controlplane.admin import questions
 from controlplane.admin.answers import SOURCES, json_answer
 from controlplane.admin.config_dump import resource_json
 from controlplane.admin.json_text import Items, Members
@@ -211,15 +211,15 @@ async def _health(request: web.Request, _: queries.NoQuery) -> web.StreamRespons
 
 
 async def _explain(request: web.Request, _: queries.ExplainQuery) -> web.StreamResponse:
-    return await admin.explain(request)
+    return await questions.explain(request)
 
 
 async def _effect(request: web.Request, _: queries.EffectQuery) -> web.StreamResponse:
-    return await admin.explain(request)
+    return await questions.explain(request)
 
 
 async def _plan(request: web.Request, _: queries.NoQuery) -> web.StreamResponse:
-    return await admin.plan(request)
+    return await questions.plan(request)
 
 
 def _question() -> type[BaseModel]:

@@ -9,8 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import hdrs, web
 
-from controlplane.admin.answers import PACE, SOURCES
-from controlplane.admin.application import BODIES
+from controlplane.admin.answers import BODIES, PACE, SOURCES
 from controlplane.api import queries
 from controlplane.api.operations import VIEWS
 from controlplane.http1.bodies import BodyRefusedError

@@ -15,14 +15,9 @@ from yarl import URL
 
 from controlplane import ISTIO_VERSION
 from controlplane.admin.access import is_loopback, names_this_machine
-from controlplane.admin.application import (
-    DEBUG_ENDPOINTS,
-    NO_PAGE,
-    NO_PROXY_ID,
-    NOT_CONNECTED,
-    OTHER_HOST,
-    application,
-)
+from controlplane.admin.answers import NOT_CONNECTED
+from controlplane.admin.application import DEBUG_ENDPOINTS, NO_PAGE, OTHER_HOST, application
+from controlplane.admin.dumps import NO_PROXY_ID
 from controlplane.admin.sources import AdminSources
 from controlplane.ads.sync_status import ProxyStatus
 from controlplane.model import kinds

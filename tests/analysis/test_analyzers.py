@@ -49,7 +49,7 @@ def _resources(text: str, cluster: str = "") -> Iterator[Resource]:
     for document, piece in pieces(text.encode(), "test.yaml", is_json=False):
         assert isinstance(document, Document)
         for within, obj in objects(document.value):
-            made = resource(obj, Place(piece, within, obj), namespace="default", cluster=cluster)
+            made = resource(obj, Place(piece, document.line, within, obj), namespace="default", cluster=cluster)
             assert made is not None
             yield made
 
