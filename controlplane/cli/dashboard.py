@@ -11,6 +11,7 @@ import typer
 
 from controlplane.cli.asking.where import Where, asks_control_plane
 from controlplane.cli.fetch import Unanswered, fail, fetch_text
+from controlplane.cli.habits import elsewhere
 from controlplane.cli.output import print_aside
 from controlplane.cli.plain import PlainCommand
 
@@ -20,6 +21,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 @app.command(cls=PlainCommand)
 @asks_control_plane()
 def dashboard(
+    what: Annotated[str, typer.Argument(hidden=True)] = "",
     *,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open it; else its address is printed.")
@@ -31,6 +33,10 @@ def dashboard(
     Of several replicas the first one that is found is shown. In a cluster its port is forwarded to this machine until
     Ctrl-C. Exits with 1 if it does not answer.
     """
+    if what not in {"", "controlplane", "istiod"}:
+        raise typer.BadParameter(
+            elsewhere("dashboard", what) or f"only the control plane's own page is opened, no {what!r}"
+        )
     try:
         with where.replicas() as replicas:
             shown = replicas[0]

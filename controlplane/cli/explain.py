@@ -13,6 +13,7 @@ import typer
 
 from controlplane.cli.asking.where import Where, asks_control_plane
 from controlplane.cli.fetch import Unanswered, Wrong, fail, fetch_json, post_json, split_address
+from controlplane.cli.habits import method_meant, object_meant, proxy_meant
 from controlplane.cli.plain import PlainCommand
 
 _ADMIN = "CONTROLPLANE_ENVOY_ADMIN"
@@ -59,6 +60,9 @@ def explain(
     ] = "",
     source: Annotated[str, typer.Option("--source-ip", metavar="IP", help="The address that it comes from.")] = "",
     filename: FilesOption = None,
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", metavar="NAME", help="That of an object or a proxy whose name has none.")
+    ] = "",
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="Of an object: what it adds to each resource.")
     ] = False,
@@ -98,16 +102,16 @@ def explain(
     from controlplane.cli.output import print_text, print_value
 
     asked_for_admin = admin != os.environ.get(_ADMIN, "")  # the variable may be there for other commands
-    if len(words) == 1 and "://" not in words[0] and "/" in words[0]:
+    if (named := object_meant(words, namespace)) is not None:
         if live or asked_for_admin:
             raise typer.BadParameter("an object is no request, which --live and --admin are for", param_hint="--live")
-        _explain_object(words[0], where, filename, verbose=verbose, output=output)
+        _explain_object(named, where, filename, verbose=verbose, output=output)
         return
     if asked_for_admin and not live:
         raise typer.BadParameter("the admin port is asked with --live alone", param_hint="--admin")
     if live and admin:
         split_address(admin)
-    asked = _query(words, origin, header or [], identity, source)
+    asked = _query(words, proxy_meant(origin, namespace), header or [], identity, source)
     try:
         if live:
             answer = _live(where, filename, asked, admin)
@@ -184,31 +188,10 @@ def _query(words: list[str], origin: str, headers: list[str], identity: str, sou
         if not each.partition(":")[0].strip() or ":" not in each:
             raise typer.BadParameter(f"{each!r} is not NAME: VALUE", param_hint="-H")
     _check(identity, source)
-    method = _method(words[0]) if len(words) > 1 else "GET"
+    method = method_meant(words[0]) if len(words) > 1 else "GET"
     found = [("from", origin), ("method", method), ("url", words[-1])]
     found += [("header", each) for each in headers]
     return [*found, *((name, value) for name, value in (("as", identity), ("source", source)) if value)]
-
-
-def _method(word: str) -> str:
-    """Return a method, the usual ones in whatever letters they come.
-
-    Any word is a method to HTTP, so one that is not usual is taken for what it says only where it is written as methods
-    are, and is like none that is usual.
-
-    Raises:
-        typer.BadParameter: it is not, or looks like a URL.
-    """
-    from controlplane.documents.nearest import nearest_text
-    from controlplane.simulate.asked import METHODS
-
-    if word.upper() in METHODS:
-        return word.upper()
-    near = nearest_text(word, METHODS)
-    if near or not word.isupper() or not word.replace("-", "").replace("_", "").isalnum():
-        hint = near or "; a method of your own is written in capital letters"
-        raise typer.BadParameter(f"{word!r} is no method of HTTP's{hint}")
-    return word
 
 
 def _check(identity: str, source: str) -> None:

@@ -6,6 +6,8 @@ import gc
 import io
 import sys
 
+from controlplane import __version__
+
 COMMANDS = {
     "serve": ("controlplane.cli.serve", "Run the control plane."),
     "status": ("controlplane.cli.status", "Show what each proxy was sent, acknowledged and refused."),
@@ -39,7 +41,14 @@ COMMANDS = {
 }
 """Name -> the module whose ``app`` is the command, and its line in the overview. A new command adds one entry."""
 
-ALIASES = {"proxy-status": "status", "ps": "status", "pc": "proxy-config", "upgrade": "install"}
+ALIASES = {
+    "proxy-status": "status",
+    "ps": "status",
+    "pc": "proxy-config",
+    "upgrade": "install",
+    "dash": "dashboard",
+    "d": "dashboard",
+}
 PREFIXES = ("x", "experimental")
 """Words before a command that istioctl has for its younger ones, and that mean nothing here."""
 
@@ -55,7 +64,8 @@ def overview() -> str:
         "  An Istio-compatible service-mesh control plane for Envoy.\n\n"
         f"Commands:\n{commands}\n"
         "Options:\n"
-        "  -h, --help  Show this message and exit.\n\n"
+        "  -h, --help  Show this message and exit.\n"
+        "  --version   Show the version of this program and exit.\n\n"
         "'controlplane COMMAND --help' tells more of one.\n"
     )
 
@@ -71,8 +81,13 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # a letter that the user's locale lacks is no reason to fail
     if len(sys.argv) > 2 and sys.argv[1] in PREFIXES:  # noqa: PLR2004 - a word and a command
         del sys.argv[1]
+    if sys.argv[1:2] == ["help"]:
+        sys.argv[1:] = [*sys.argv[2:], HELP_FLAGS[0]]
     if len(sys.argv) > 1 and sys.argv[1] in HELP_FLAGS:
         print(overview(), end="")
+        return
+    if sys.argv[1:] == ["--version"]:
+        print(__version__)
         return
     if sys.argv[1:2] == ["agent"]:  # every pod runs one: it must not wait and pay for what reads the others' options
         from controlplane.cli.agent import main as agent

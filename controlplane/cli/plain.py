@@ -88,7 +88,11 @@ def _choice(kind: type[Enum], value: Any) -> Enum:  # noqa: ANN401 - a member or
     for member in kind:
         if str(member.value).lower() == str(value).lower():
             return member
-    raise ValueError(f"{value!r} is none of {', '.join(str(member.value) for member in kind)}")
+    try:
+        return kind(value)  # another word that the type knows
+    except ValueError:
+        known = ", ".join(str(member.value) for member in kind)
+        raise ValueError(f"{value!r} is none of {known}") from None
 
 
 def _name_variables(parameter: Any) -> None:  # noqa: ANN401 - typer's own
@@ -163,7 +167,16 @@ class PlainCommand(TyperCommand):
 
 
 class PlainGroup(TyperGroup):
-    """A group that starts fast and whose help is plain text."""
+    """A group that starts fast and whose help is plain text; it knows where other programs' commands are."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer's own context
+        """Find the command that is meant; of one that other programs have it is told where that is."""
+        if args and self.get_command(ctx, args[0]) is None:
+            from controlplane.cli.habits import elsewhere
+
+            if said := elsewhere(self.name or ctx.command_path, args[0]):
+                ctx.fail(said)
+        return super().resolve_command(ctx, args)
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer's own context
         """Return the parameters, made to be read here."""

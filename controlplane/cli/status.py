@@ -21,6 +21,7 @@ from controlplane.cli.age import age
 from controlplane.cli.asking.answers import of_all, texts_of_all
 from controlplane.cli.asking.where import Replica, Where, asks_control_plane
 from controlplane.cli.fetch import Unanswered, fail, fetch_json
+from controlplane.cli.habits import proxy_named
 from controlplane.cli.output import coloured, has_colours, print_aside, print_text, print_value, table
 from controlplane.cli.plain import PlainCommand
 from controlplane.cli.refusals import object_name, refusals
@@ -60,6 +61,10 @@ class Output(Enum):
     JSON = "json"
     YAML = "yaml"
 
+    @classmethod
+    def _missing_(cls, value: object) -> Output | None:
+        return cls.TABLE if value == "short" else None  # istioctl's word
+
 
 def _namespace_name(text: str) -> str:
     if text and not _NAMESPACE.fullmatch(text):
@@ -80,6 +85,7 @@ def status(
         ),
     ] = "",
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print the answer.")] = Output.TABLE,
+    all_namespaces: Annotated[bool, typer.Option("-A", "--all-namespaces", hidden=True)] = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again each second, until Ctrl-C.")] = False,
     *,
     where: Where,
@@ -97,6 +103,9 @@ def status(
 
     Exits with 1 if a proxy has refused something, or the control plane does not answer.
     """
+    if all_namespaces and namespace:
+        raise typer.BadParameter("give either -n or -A, which is so without any")
+    proxy = proxy_named(proxy, "")
     if watch and output is not Output.TABLE:
         raise typer.BadParameter("--watch shows a table; leave --output away")
     try:

@@ -29,10 +29,11 @@ class Output(StrEnum):
 
 @app.command(cls=PlainCommand)
 def validate(
+    paths: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="As -f.", hidden=True)] = None,
     filename: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Option("-f", "--filename", metavar="FILE", help="A file, a directory, or - for standard input."),
-    ],
+    ] = None,
     output: Annotated[Output, typer.Option("-o", "--output", help="How the result is printed.")] = Output.TEXT,
 ) -> None:
     """Check manifests of Istio's kinds, strictly: unknown fields are errors too.
@@ -44,17 +45,19 @@ def validate(
     from controlplane.cli.manifests import STDIN, SUFFIXES, Checked
     from controlplane.cli.output import print_value, told_if_slow
 
-    checked = Checked()
-    for path in filename:
+    checked, given = Checked(), [*(filename or []), *(paths or [])]
+    if not given:
+        raise typer.BadParameter("give -f: what is checked", param_hint="-f")
+    for path in given:
         try:
             with told_if_slow(partial(_progress, checked, path)):
                 checked.read(path)
         except OSError as error:
             raise typer.BadParameter(f"{path}: {error.strerror or error}", param_hint="-f") from error
     if checked.nothing:
-        given = ", ".join("standard input" if path == STDIN else str(path) for path in filename)
+        names = ", ".join("standard input" if path == STDIN else str(path) for path in given)
         looked_at = f"; of a directory, files named *{', *'.join(SUFFIXES)} are read"
-        where = f"{given}{looked_at if any(path.is_dir() for path in filename) else ''}"
+        where = f"{names}{looked_at if any(path.is_dir() for path in given) else ''}"
         raise typer.BadParameter(f"no object in {where}", param_hint="-f")
     if output is Output.JSON:
         print_value(_value(checked), "json")

@@ -35,6 +35,7 @@ def version(
     *,
     remote: Annotated[bool, typer.Option("--remote/--no-remote", help="Ask the control plane too.")] = True,
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print the answer.")] = Output.SHORT,
+    short: Annotated[bool, typer.Option("-s", "--short", hidden=True)] = False,
     where: Where,
 ) -> None:
     """Show the version of this program, of the control plane and of the proxies that are connected to it.
@@ -49,7 +50,7 @@ def version(
                 found |= _joined([answer for _, answer in of_all(replicas, lambda each: _remote(each.address))])
         except Unanswered as error:
             problem = str(error)
-    if output is Output.SHORT:
+    if short or output is Output.SHORT:
         print(printable(_lines(found), keep="\n"))
     else:
         print_value(found, output.value)

@@ -30,6 +30,8 @@ PAGES = {
 """Where there is more about a command."""
 LIVE = Path(__file__).parent / "live.txt"
 """Commands beside a control plane that runs, and what they print; ``tests/docs/test_live.py`` runs them."""
+ALONE = Path(__file__).parent / "alone.txt"
+"""Commands that need nothing beside them, likewise; ``tests/docs/test_alone.py`` runs them in ``docs/examples``."""
 _HEAD = """\
 # Commands
 
@@ -98,8 +100,10 @@ def _examples(name: str) -> Iterator[str]:
     """Yield what the command prints: of the examples of all pages, which tests run, and beside a control plane."""
     documents = sorted(Path(__file__).parents[1].glob("*.md"))
     of_pages = {path.name: _of(name, blocks(path.read_text(encoding="utf-8"))) for path in documents}
-    if any(of_pages.values()):
+    alone = _of(name, blocks(f"```console\n{ALONE.read_text(encoding='utf-8')}```\n"))
+    if alone or any(of_pages.values()):
         yield "\n## Examples\n\nOf files, in `docs/examples`.\n"
+    yield from alone
     for page, found in of_pages.items():
         if found:
             yield f"\nFrom [{page}](../../{page}):\n"

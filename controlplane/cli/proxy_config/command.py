@@ -22,6 +22,7 @@ from controlplane.cli.fetch import (
     fetch_json,
     split_address,
 )
+from controlplane.cli.habits import proxy_named
 from controlplane.cli.live import admin_port
 from controlplane.cli.output import print_aside, print_text, print_value, table
 from controlplane.cli.plain import PlainCommand, PlainGroup
@@ -74,6 +75,9 @@ class Source(Enum):
 
 ProxyName = Annotated[
     str, typer.Argument(metavar="PROXY", help="NAME.NAMESPACE; needed where the control plane is asked.")
+]
+NamespaceOption = Annotated[
+    str, typer.Option("-n", "--namespace", metavar="NAME", help="The namespace of a bare NAME.")
 ]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How to print the answer.")]
 AdminOption = Annotated[
@@ -235,6 +239,7 @@ def _named(prefix: str, name: str | None) -> list[str]:
 def listener(
     proxy: ProxyName = "",
     *,
+    namespace: NamespaceOption = "",
     port: PortOption = 0,
     address: ListenerAddressOption = "",
     kind: TypeOption = None,
@@ -247,7 +252,7 @@ def listener(
     where: Where,
 ) -> None:
     """Show the listeners, a line for each filter chain: what it takes and where that goes."""
-    origin = Origin(proxy, admin, file, source, where)
+    origin = Origin(proxy_named(proxy, namespace), admin, file, source, where)
     if diff:
         return _differ(origin, ["Listeners"], port, address, kind)
     selected = listeners.selected_listeners(
@@ -265,6 +270,7 @@ def listener(
 def route(
     proxy: ProxyName = "",
     *,
+    namespace: NamespaceOption = "",
     name: NameOption = "",
     verbose: VerboseOption = True,
     output: OutputOption = Output.SHORT,
@@ -275,7 +281,7 @@ def route(
     where: Where,
 ) -> None:
     """Show the routes: domains, the path that is matched, and the VirtualService behind it."""
-    origin = Origin(proxy, admin, file, source, where)
+    origin = Origin(proxy_named(proxy, namespace), admin, file, source, where)
     if diff:
         return _differ(origin, ["Routes"], name)
     selected = routes.selected_routes(origin.read().routes(), name)
@@ -291,6 +297,7 @@ def route(
 def cluster(
     proxy: ProxyName = "",
     *,
+    namespace: NamespaceOption = "",
     fqdn: FqdnOption = "",
     port: PortOption = 0,
     subset: SubsetOption = "",
@@ -303,7 +310,7 @@ def cluster(
     where: Where,
 ) -> None:
     """Show the clusters: service, port, subset, how endpoints are found, and the DestinationRule behind it."""
-    origin = Origin(proxy, admin, file, source, where)
+    origin = Origin(proxy_named(proxy, namespace), admin, file, source, where)
     if diff:
         return _differ(origin, ["Clusters"], fqdn, port, subset, direction)
     wanted = clusters.ClusterFilter(fqdn=fqdn, port=port, subset=subset, direction=_chosen(direction))
@@ -320,6 +327,7 @@ def cluster(
 def endpoint(
     proxy: ProxyName = "",
     *,
+    namespace: NamespaceOption = "",
     port: PortOption = 0,
     address: EndpointAddressOption = "",
     cluster_name: ClusterOption = "",
@@ -332,7 +340,7 @@ def endpoint(
     where: Where,
 ) -> None:
     """Show the endpoints: address, health, outlier ejection and cluster."""
-    origin = Origin(proxy, admin, file, source, where)
+    origin = Origin(proxy_named(proxy, namespace), admin, file, source, where)
     if diff:
         return _differ(origin, ["Endpoints"], port, address, cluster_name, status)
     wanted = endpoints.EndpointFilter(address=address, port=port, cluster=cluster_name, status=_chosen(status))
@@ -348,6 +356,7 @@ def endpoint(
 def everything(
     proxy: ProxyName = "",
     *,
+    namespace: NamespaceOption = "",
     output: OutputOption = Output.SHORT,
     admin: AdminOption = "",
     file: FileOption = None,
@@ -356,7 +365,7 @@ def everything(
     where: Where,
 ) -> None:
     """Show clusters, listeners, routes and endpoints, one after the other."""
-    origin = Origin(proxy, admin, file, source, where)
+    origin = Origin(proxy_named(proxy, namespace), admin, file, source, where)
     if diff:
         return _differ(origin, ["Clusters", "Listeners", "Routes", "Endpoints"])
     dump = origin.read()
