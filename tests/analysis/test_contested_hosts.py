@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from controlplane.analysis.contested_hosts import ContestedHost, contested_hosts
-from controlplane.analysis.findings import findings
+from controlplane.analysis.findings import Finding, findings
 from controlplane.model import kinds
 from controlplane.model.objects import ChangeSet, ObjectKey
 from controlplane.registry.store import Registry
@@ -68,14 +68,16 @@ def test_who_has_a_host(first: dict[str, Any], second: dict[str, Any], lost: lis
     assert contested(virtual_service("second", 2, **second), virtual_service("first", 1, **first)) == lost
 
 
+def lost(held: Registry) -> list[Finding]:
+    """Return the findings about hosts that others have; that there is no service to lead to is another."""
+    return [each for each in held.memo.get(findings, ()) or () if each.winner is not None]
+
+
 def test_the_winner_is_the_first_of_all_and_leaves_the_host_when_it_goes() -> None:
     held = registry(*(virtual_service(name, minute) for minute, name in enumerate(("first", "second", "third"))))
     held.memo.keep(findings, ())
-    assert [(each.key.name, each.winner) for each in held.memo.get(findings, ()) or ()] == [
-        ("second", FIRST),
-        ("third", FIRST),
-    ]
+    assert [(each.key.name, each.winner) for each in lost(held)] == [("second", FIRST), ("third", FIRST)]
     held.memo.invalidate(held.apply(ChangeSet(deletes=(FIRST,))))
-    (left,) = held.memo.get(findings, ()) or ()
+    (left,) = lost(held)
     assert (left.key.name, left.path, left.winner) == ("third", "spec.hosts[0]", SECOND)
     assert left.reason.startswith(f"{SECOND} has {HOST} too")
