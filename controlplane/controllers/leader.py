@@ -117,8 +117,9 @@ class Leadership:
 
     async def _end(self, work: asyncio.Future[None] | None) -> None:
         """End work; raise what it fails with."""
-        if self.leads:
-            self.leads, self.holder = False, ""
+        self.leads = False
+        if self.holder == self._identity:
+            self.holder = ""
         if work is not None:
             await ended(work)
 

@@ -106,8 +106,10 @@ async def test_it_is_given_back_although_a_renewal_came_in_between(leases: Lease
         leadership = candidate(api)
         running = asyncio.create_task(leadership.run())
         await until_leading(leadership)
+        assert leadership.holder == "me"
         leases.meanwhile = [held("me", 30)]
         await ended(running)
+        assert leadership.holder == ""
     assert leases.holders == ["me", ""]
     assert leases.meanwhile == []
 
@@ -139,6 +141,7 @@ async def test_that_of_another_stays(leases: Leases) -> None:
         async with patience():  # the deadline is later
             while leadership.leads:
                 await asyncio.sleep(0.01)
+        assert leadership.holder == "other"
         await ended(running)
     assert leases.holder == "other"
     assert "" not in leases.holders

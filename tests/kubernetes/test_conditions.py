@@ -66,6 +66,8 @@ async def shop(cluster: ApiServer) -> AsyncIterator[Shop]:
     async with await config.new_client_from_config(str(cluster.kubeconfig)) as client:
         namespaces = CoreV1Api(client)
         await namespaces.create_namespace({"metadata": {"name": name}})
+        ports = [{"name": "http", "port": 80}]  # routes lead there; one that leads nowhere has another condition
+        await namespaces.create_namespaced_service(name, {"metadata": {"name": "cart"}, "spec": {"ports": ports}})
         yield Shop(client, name)
         await namespaces.delete_namespace(name)
 
