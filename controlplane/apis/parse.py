@@ -35,8 +35,9 @@ class ParsedSpec:
 def parse_spec(kind: str, raw: object, subject: Subject, *, strict: bool = False) -> ParsedSpec:
     """Read the ``spec`` of an object of this kind (a key of ``KINDS``; ``KeyError`` otherwise).
 
-    Unknown fields are dropped with a warning each, or with ``strict`` are problems. ``subject`` is whose spec it is:
-    some rules depend on the name and namespace.
+    Unknown fields are dropped with a warning each, or with ``strict`` are problems; so they are in what an
+    AuthorizationPolicy allows, which would be more without them. ``subject`` is whose spec it is: some rules depend on
+    the name and namespace.
     """
     model_type = KINDS[kind].load()
     raw = {} if raw is None else raw
@@ -69,10 +70,12 @@ def _second_look(kind: str, raw: object, subject: Subject, error: ValidationErro
     found = problems_of(error, ROOT)
     details = error.errors(include_url=False, include_context=False, include_input=False)
     is_unknown = [each["type"] == UNKNOWN_FIELD for each in details]
-    unknown = list(compress(found, is_unknown))
-    broken = [each["loc"] for each in details if each["type"] != UNKNOWN_FIELD]
-    schema = found if strict else [problem for problem, is_new in zip(found, is_unknown, strict=True) if not is_new]
-    ignored = [] if strict else [Problem(each.path, IGNORED) for each in unknown]
+    broken = [each["loc"] for each, is_new in zip(details, is_unknown, strict=True) if not is_new]
+    is_ignored = [
+        is_new and not (strict or _widens(kind, raw, each.path)) for each, is_new in zip(found, is_unknown, strict=True)
+    ]
+    schema = [problem for problem, passed in zip(found, is_ignored, strict=True) if not passed]
+    ignored = [Problem(each.path, IGNORED) for each in compress(found, is_ignored)]
     rest = _without(raw, broken)
     try:
         model = KINDS[kind].load().model_validate(rest, extra="ignore") if rest is not None else None
@@ -84,6 +87,13 @@ def _second_look(kind: str, raw: object, subject: Subject, error: ValidationErro
     rules = [each for each in report.errors if not consequences.touch(each.path)]
     problems = (*schema, *rules)
     return ParsedSpec(None if problems else model, problems, (*ignored, *report.warnings))
+
+
+def _widens(kind: str, raw: object, path: str) -> bool:
+    """Whether a policy lets in more without a field that is not known: a condition of what it allows, or for whom."""
+    action = raw.get("action") if isinstance(raw, dict) else None
+    conditions = (f"{ROOT}.rules", f"{ROOT}.selector")
+    return kind == "AuthorizationPolicy" and action in (None, "ALLOW") and path.startswith(conditions)
 
 
 def _without(raw: object, locations: Sequence[tuple[int | str, ...]]) -> Any:  # noqa: ANN401 - unread YAML

@@ -82,12 +82,14 @@ class Object:
 class Rejected:
     """An object that cannot be used, and every reason why; the last good version of it stays in force.
 
-    Each problem is ``path: reason``. ``key`` has empty parts where even they could not be read.
+    Each problem is ``path: reason``. ``key`` has empty parts where even they could not be read. ``stand_in`` is in
+    force where there is no good version: ``None`` but for policies, without which everybody would be let in.
     """
 
     key: ObjectKey
     problems: tuple[str, ...]
     source: str = ""
+    stand_in: Object | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from controlplane.apis import closing
 from controlplane.apis.kinds import KINDS
 from controlplane.apis.parse import ROOT, parse_spec
 from controlplane.apis.problems import UNKNOWN, Problem
@@ -134,9 +135,12 @@ def parse(kind: str, obj: Mapping[str, Any], *, strict: bool = False, source: st
     seen = inspect(kind, obj, strict=strict, source=source)
     group_kind = GroupKind(kind, KINDS[kind].group if kind in KINDS else "")
     if seen.spec is None:
-        return Rejected(
-            ObjectKey(group_kind, seen.meta.namespace, seen.meta.name), tuple(map(str, seen.problems)), source
-        )
+        key = ObjectKey(group_kind, seen.meta.namespace, seen.meta.name)
+        instead = None
+        if kind == closing.KIND and seen.meta.name:
+            spec = closing.stand_in(None if _excess(obj) else obj.get(ROOT))
+            instead = Object(group_kind, seen.meta, spec)
+        return Rejected(key, tuple(map(str, seen.problems)), source, instead)
     return Parsed(Object(group_kind, seen.meta, seen.spec), tuple(map(str, seen.warnings)))
 
 

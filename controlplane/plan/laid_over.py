@@ -60,6 +60,8 @@ def laid_over(
             refused.append(result)
             if key in held:
                 merged[key] = held[key]
+            elif result.stand_in is not None:
+                merged[key] = each
             continue
         if isinstance(result, Unused) and key.kind.name not in WORKLOADS:
             unused.add(result.kind)

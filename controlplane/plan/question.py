@@ -172,6 +172,8 @@ def meant(question: Question, registry: Registry) -> Meant:
             doubts[key] = Doubt.of(result, each.value)
         elif isinstance(result, Rejected):
             rejections.append(result)
+            if result.stand_in is not None and result.key not in registry.objects:
+                upserts.setdefault(result.key, result.stand_in)
         elif isinstance(result, Unused):
             unused.add(result.kind)
     stated = upserts.get(MESH_KEY)

@@ -75,6 +75,9 @@ class Manifests:
                     found.objects.append(result.object)
                 else:
                     workloads[key] = each
+        for key, instead in {each.key: each.stand_in for each in reversed(found.rejected)}.items():
+            if instead is not None and key not in taken:
+                found.objects.append(instead)
         found._complete(list(workloads.values()), before.addresses if before is not None else {})
         return found
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from controlplane.apis.closing import NOTE
 from controlplane.apis.envoy_filter import EnvoyFilter
 from controlplane.apis.kind_names import no_such_kind
 from controlplane.apis.kinds import KINDS
@@ -83,13 +84,22 @@ def _istio(fields: Fields, group: str, version: str, source: str) -> Result:
     kind = KINDS.get(name)
     if kind is None or kind.group != group:
         return Rejected(_key_of(obj), (f"kind: {no_such_kind(group, name)}",), source)
-    if version not in kind.versions:
-        return Rejected(_key_of(obj), (f"apiVersion: {name} is served as {_join(group, kind.versions)}",), source)
     result = parse_istio(name, obj, source=source)
     if isinstance(result, Rejected):
-        return Rejected(_key_of(obj), result.problems, source)
+        return _refused(result, _key_of(obj), kind.group, () if version in kind.versions else kind.versions)
     parsed = replace(result, object=_without_copy(result.object))
     return _judged(parsed, source) if isinstance(parsed.object.spec, EnvoyFilter) else parsed
+
+
+def _refused(result: Rejected, key: ObjectKey, group: str, served: tuple[str, ...]) -> Rejected:
+    """Return a refusal by the key of the object; ``served`` are the versions to be used in place of its own."""
+    instead = result.stand_in
+    if instead is not None:
+        meta = replace(instead.meta, namespace=key.namespace, name=key.name)
+        instead = replace(instead, meta=meta) if key.name else None
+    version = (f"apiVersion: {key.kind.name} is served as {_join(group, served)}",)
+    note = (NOTE,) if instead is not None else ()
+    return replace(result, key=key, problems=(*(version if served else result.problems), *note), stand_in=instead)
 
 
 def _judged(parsed: Parsed, source: str) -> Result:

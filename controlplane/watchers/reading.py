@@ -38,10 +38,12 @@ class Reading:
 
     ``pieces`` remembers the documents by a hash of their text, so that a changed file is parsed only where it
     changed. ``unreadable`` are those that hold an object nobody can name: one that seems to be gone may be there.
+    ``stand_ins`` are in force in the place of refused objects of which there is no good version.
     """
 
     objects: dict[ObjectKey, Object] = field(default_factory=dict)
     rejections: list[Rejected] = field(default_factory=list)
+    stand_ins: dict[ObjectKey, Object] = field(default_factory=dict)
     warnings: list[Warned] = field(default_factory=list)
     unused: Counter[tuple[str, str]] = field(default_factory=Counter)
     unreadable: frozenset[bytes] = frozenset()
@@ -116,8 +118,9 @@ def _at(result: Result, source: str) -> Result:
     match result:
         case Parsed(object=obj):
             return replace(result, object=replace(obj, meta=replace(obj.meta, source=source)))
-        case Rejected():
-            return replace(result, source=source)
+        case Rejected(stand_in=instead):
+            moved = replace(instead, meta=replace(instead.meta, source=source)) if instead is not None else None
+            return replace(result, source=source, stand_in=moved)
         case Unused():
             return result
 
@@ -133,6 +136,8 @@ def _add(reading: Reading, item: _Item, source: str) -> None:
             reading.warnings += [Warned(obj.key, text) for text in (*item.warnings, *warnings)]
         case Rejected() as rejected:
             reading.rejections.append(rejected)
+            if rejected.stand_in is not None:
+                reading.stand_ins.setdefault(rejected.key, rejected.stand_in)
         case Unused(kind=kind, reason=reason):
             reading.unused[kind, reason] += 1
 

@@ -16,6 +16,8 @@ from typing import Self
 import pytest
 from structlog.testing import capture_logs
 
+from controlplane.apis.authorization_policy import Rule
+from controlplane.apis.closing import NOTE
 from controlplane.model import kinds
 from controlplane.model.objects import ChangeSet, ObjectKey
 from controlplane.registry.endpoints import endpoints
@@ -205,6 +207,49 @@ def test_bad_edit_keeps_the_last_good_version(tmp_path: Path) -> None:
     put(path, service("b", 81))
     assert source.load() == ChangeSet(deletes=(key("a"),))
     assert source.rejected == {}
+
+
+def policy(action: str = "DENY", port: str = "80") -> str:
+    """Return the manifest of an AuthorizationPolicy; ports of more than one number are refused."""
+    return (
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: a, namespace: shop}\n"
+        f"spec: {{action: {action}, rules: [{{to: [{{operation: {{ports: ['{port}']}}}}]}}]}}\n"
+    )
+
+
+def test_a_policy_that_is_refused_is_not_as_if_it_were_not_there(tmp_path: Path) -> None:
+    """Its last good version stays, whatever file it is in then; without one it closes, and goes with its file."""
+    one, two = tmp_path / "1.yaml", tmp_path / "2.yaml"
+    one.write_text(policy(port="80-90"))
+    source = FileSource(tmp_path)
+    (stands,) = source.load().upserts
+    assert stands.spec.rules == (Rule(),)
+    assert source.rejected[f"{one}:1"].problems[-1] == NOTE
+    put(one, policy(port="90-80", action="ALLOW"))
+    (stands,) = source.load().upserts
+    assert stands.spec.rules == ()
+    put(one, policy())
+    (good,) = source.load().upserts
+    assert good.spec.rules[0].to[0].operation.ports == ("80",)
+    put(one, policy(port="80-90"))
+    assert source.load().upserts == ()
+    one.unlink()
+    two.write_text(policy(port="80-91"))
+    change = source.load()
+    assert (change.upserts, change.deletes) == ((), ())
+    put(one, policy(port="80-90"))
+    source.load()
+    two.unlink()
+    assert source.load().deletes == ()
+    one.unlink()
+    assert source.load().deletes == (good.key,)
+
+
+def test_a_good_policy_in_another_file_comes_before_what_stands_for_a_bad_one(tmp_path: Path) -> None:
+    (tmp_path / "1.yaml").write_text(policy(port="80-90"))
+    (tmp_path / "2.yaml").write_text(policy())
+    (found,) = FileSource(tmp_path).load().upserts
+    assert found.meta.source == f"{tmp_path / '2.yaml'}:1"
 
 
 def test_broken_document_keeps_its_object_through_other_edits(tmp_path: Path) -> None:

@@ -64,10 +64,15 @@ def is_wildcard_domain(text: str) -> bool:
 
 
 def is_subnet(text: str) -> bool:
-    """Whether this is an IP address or a block of them (``10.0.0.0/8``; host bits are allowed)."""
+    """Whether this is an IP address or a block of them (``10.0.0.0/8``; host bits are allowed).
+
+    Istio takes an address of one interface (``fe80::1%eth0``); Envoy refuses what has it.
+    """
     try:
         ip_network(text, strict=False)
     except ValueError:
+        return False
+    if "%" in text:
         return False
     _, slash, length = text.partition("/")
     return not slash or (length.isascii() and length.isdigit() and str(int(length)) == length)

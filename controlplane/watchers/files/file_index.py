@@ -24,11 +24,14 @@ class _File:
     reading: Reading = field(default_factory=Reading)
     kept: dict[ObjectKey, Object] = field(default_factory=dict)
 
-    def get(self, key: ObjectKey) -> Object | None:
+    def good(self, key: ObjectKey) -> Object | None:
         return self.reading.objects.get(key) or self.kept.get(key)
 
+    def get(self, key: ObjectKey) -> Object | None:
+        return self.good(key) or self.reading.stand_ins.get(key)
+
     def keys(self) -> set[ObjectKey]:
-        return self.reading.objects.keys() | self.kept.keys()
+        return self.reading.objects.keys() | self.kept.keys() | self.reading.stand_ins.keys()
 
     def after(self, reading: Reading) -> _File:
         """Return this file as it is after another reading."""
@@ -37,7 +40,7 @@ class _File:
         kept = {}
         for key in self.keys() - reading.objects.keys():
             hidden = bool(reading.unreadable) and (newly_unreadable or key in self.kept)
-            if (key in refused or hidden) and (obj := self.get(key)) is not None:
+            if (key in refused or hidden) and (obj := self.good(key)) is not None:
                 kept[key] = obj
         return _File(reading, kept)
 
@@ -55,6 +58,7 @@ class FileIndex:
         self._files: dict[str, _File] = {}
         self._stated_in: defaultdict[ObjectKey, set[str]] = defaultdict(set)
         self._current: dict[ObjectKey, Object] = {}
+        self._stand_ins: set[ObjectKey] = set()  # of what is current, that which only stands for a refused object
         self._conflicts: dict[ObjectKey, list[Rejected]] = {}
         self._named: set[str] = set()
 
@@ -113,13 +117,17 @@ class FileIndex:
 
     def _inherit(self, after: Mapping[str, _File], touched: Iterable[ObjectKey]) -> None:
         """Let an object that moved into a file which has it wrong keep its last good version there."""
-        orphans = {key for key in touched if not self._stated_in.get(key) and key in self._current}
+        orphans = {key for key in touched if not self._good_in(key) and key in self._current.keys() - self._stand_ins}
         if not orphans:
             return
         for path, file in after.items():
             for key in orphans & {rejected.key for rejected in file.reading.rejections}:
                 file.kept[key] = self._current[key]
                 self._stated_in[key].add(path)
+
+    def _good_in(self, key: ObjectKey) -> list[str]:
+        """Return the files that have a good version of an object, sorted."""
+        return sorted(path for path in self._stated_in.get(key, ()) if self._files[path].good(key) is not None)
 
     def _settle(
         self, touched: Iterable[ObjectKey], begun: list[Rejected]
@@ -128,7 +136,10 @@ class FileIndex:
         upserts: dict[ObjectKey, Object] = {}
         deletes: set[ObjectKey] = set()
         for key in touched:
-            paths = sorted(self._stated_in.get(key, ()))
+            self._stand_ins.discard(key)
+            paths = self._good_in(key)
+            if not paths and (paths := sorted(self._stated_in.get(key, ()))):
+                self._stand_ins.add(key)
             if not paths:
                 self._stated_in.pop(key, None)
                 if self._current.pop(key, None) is not None:

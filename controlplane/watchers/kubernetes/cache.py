@@ -32,6 +32,8 @@ RawObject = dict[str, Any]
 class Held:
     """One object of the cluster: ``object`` is its last good version, ``rejected`` what is wrong with its newest.
 
+    Without a good version ``object`` may be what stands in the place of a refused one.
+
     ``generation``, ``uid`` and ``version`` (the API version) are those of its newest, ``written`` is what its status
     says.
     """
@@ -180,8 +182,10 @@ class Cache:
             known = _unless_written(self._held.get(place, NOTHING).object, result.object)
             held = Held(resource_version, known, None, result.warnings)
         else:
-            last_good = self._held.get(place, NOTHING).object
-            held = Held(resource_version, last_good, replace(result, key=self._key(place)))
+            before = self._held.get(place, NOTHING)
+            only_stands = before.rejected is not None and before.object is before.rejected.stand_in
+            last_good = None if only_stands else before.object
+            held = Held(resource_version, last_good or result.stand_in, replace(result, key=self._key(place)))
         if not self.resource.status:
             return held
         generation = metadata.get("generation")

@@ -25,6 +25,7 @@ SERVICES = "/api/v1/services"
 NAMESPACES = "/api/v1/namespaces"
 PODS = "/api/v1/pods"
 MESH = "/api/v1/namespaces/istio-system/configmaps"
+POLICIES = "/apis/security.istio.io/v1/authorizationpolicies"
 VIRTUAL_SERVICES = "/apis/networking.istio.io/v1/virtualservices"
 
 

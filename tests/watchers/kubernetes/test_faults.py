@@ -13,13 +13,22 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from controlplane.apis.authorization_policy import RuleTo
 from controlplane.model import kinds
 from controlplane.model.feeds import Standing
 from controlplane.watchers.kubernetes.source import ClusterOptions, KubernetesSource
 from tests.patience import in_time, patience
 from tests.watchers.kubernetes import recorded_api
 from tests.watchers.kubernetes.following import FAST, Followed, compiled, followed, fresh
-from tests.watchers.kubernetes.recorded_api import PODS, SERVICES, VIRTUAL_SERVICES, RawObject, RecordedApi, event
+from tests.watchers.kubernetes.recorded_api import (
+    PODS,
+    POLICIES,
+    SERVICES,
+    VIRTUAL_SERVICES,
+    RawObject,
+    RecordedApi,
+    event,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -408,6 +417,38 @@ async def test_a_bad_object_keeps_its_last_good_version(api: RecordedApi, option
         assert obj.meta.generation == 3
         api.delete(VIRTUAL_SERVICES, virtual_service("b"))
         await follower.until(lambda: not follower.source.rejected)
+
+
+def policy(port: str, **metadata: Any) -> RawObject:
+    rules = [{"to": [{"operation": {"ports": [port]}}]}]
+    return {"metadata": {"namespace": "shop", "name": "a", **metadata}, "spec": {"action": "DENY", "rules": rules}}
+
+
+async def test_a_bad_policy_is_not_as_if_it_were_not_there(api: RecordedApi, options: ClusterOptions) -> None:
+    """What stands for it goes once there is a good version, which then stays."""
+
+    def denied(follower: Followed) -> list[str]:
+        return [
+            ",".join(target.operation.ports) if target.operation else ""
+            for obj in follower.objects.values()
+            if obj.kind == kinds.AUTHORIZATION_POLICY
+            for rule in obj.spec.rules
+            for target in rule.to or (RuleTo(),)
+        ]
+
+    api.put(POLICIES, policy("80-90", generation=1))
+    async with followed(options) as follower:
+        assert denied(follower) == [""], "everything"
+        assert list(follower.source.rejected) == ["AuthorizationPolicy shop/a"]
+        api.put(POLICIES, policy("80", generation=2))
+        await follower.until(lambda: not follower.source.rejected)
+        assert denied(follower) == ["80"]
+        api.put(POLICIES, policy("80-91", generation=3))
+        await follower.until(lambda: bool(follower.source.rejected))
+        assert denied(follower) == ["80"]
+        api.delete(POLICIES, policy("80-91"))
+        await follower.until(lambda: not follower.source.rejected)
+        assert denied(follower) == []
 
 
 async def test_a_new_generation_of_an_equal_object_is_told(api: RecordedApi, options: ClusterOptions) -> None:
