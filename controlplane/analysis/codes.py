@@ -361,6 +361,7 @@ DELEGATE_TOO_LARGE = Code(
     "DelegateTooLarge",
     "the routes of {delegate} are left out: with the delegates before it they make more than 16,384 matches",
 )
+AUTHORISER_NOT_ASKED = Code("C206", _E, "AuthoriserNotAsked", "{reason}; what the policy matches is denied")
 UNTRANSLATED = Code("C301", _W, "FieldWithoutEffect", "{field} is read and has no effect yet")
 IDLE_PATCH = Code(
     "C302",

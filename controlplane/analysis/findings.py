@@ -202,7 +202,8 @@ def _unused(view: View) -> Iterator[Finding]:
         yield Finding(*credential)
     for key in view.index("policies_that_ask", ()):
         if reason := unasked_authoriser(view, key):
-            yield Finding(key, UNASKED_PATH, reason)
+            told = codes.AUTHORISER_NOT_ASKED.sentence.format(reason=reason)
+            yield Finding(key, UNASKED_PATH, told, code=codes.AUTHORISER_NOT_ASKED.id)
     for key in view.keys(kinds.TELEMETRIES):
         yield from (Finding(*each) for each in unheeded_telemetry(view, key))
     for kind in (kinds.PEER_AUTHENTICATION, kinds.SIDECAR):

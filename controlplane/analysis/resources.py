@@ -117,11 +117,15 @@ def message(code: Code, about: Resource, path: str = "", **values: object) -> Me
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """The configuration of the whole mesh, and the object that states its networks."""
+    """The configuration of the whole mesh, and the object that states its networks.
+
+    ``stated`` is set where somebody has stated the configuration: what it lacks is known to be lacking then.
+    """
 
     config: MeshConfig = field(default_factory=MeshConfig)
     networks: MeshNetworks = field(default_factory=MeshNetworks)
     networks_written: Resource | None = None
+    stated: bool = False
 
 
 T = TypeVar("T")

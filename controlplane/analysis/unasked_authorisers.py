@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from controlplane.apis.authorization_policy import AuthorizationPolicy
+from controlplane.apis.mesh_providers import ExtensionProvider
 from controlplane.engine.recording import query
 from controlplane.model.objects import Object, ObjectKey
 from controlplane.registry.environment import SEVERAL_AUTHORISERS, enabled
@@ -12,29 +15,35 @@ from controlplane.registry.providers import authorisers
 from controlplane.registry.store import View
 
 PATH = "spec.provider.name"
-_DENIED = "what the policy matches is denied"
 
 
 @query
 def unasked_authoriser(view: View, key: ObjectKey) -> str:
-    """Return why the authoriser of a policy is not asked, empty where it is."""
+    """Return why the authoriser of a policy is not asked, empty where it is. What the policy matches is denied then."""
     obj = view.get(key)
     if obj is None:
         return ""
     spec: AuthorizationPolicy = obj.spec
     name = spec.provider.name if spec.provider is not None else ""
-    stated = [each for each in mesh_config(view).extension_providers if each.name == name]
-    if not stated:
-        return f"the mesh configuration has no extension provider {name!r}; {_DENIED}"
-    if len(stated) > 1:
-        return f"the mesh configuration has several extension providers {name!r}; {_DENIED}"
-    if stated[0].envoy_ext_authz_http is None and stated[0].envoy_ext_authz_grpc is None:
-        return f"the extension provider {name!r} is neither envoyExtAuthzHttp nor envoyExtAuthzGrpc; {_DENIED}"
+    if reason := no_authoriser(name, mesh_config(view).extension_providers):
+        return reason
     if name not in authorisers(view, ()):
-        return f"the service of the extension provider {name!r} is unknown, or in several namespaces; {_DENIED}"
+        return f"the service of the extension provider {name!r} is unknown, or in several namespaces"
     other = _other(view, obj, name)
     if other is not None and not enabled(view, SEVERAL_AUTHORISERS):
-        return f"{other} asks another provider about the same workloads, so neither is asked; {_DENIED}"
+        return f"{other} asks another provider about the same workloads, so neither is asked"
+    return ""
+
+
+def no_authoriser(name: str, providers: Sequence[ExtensionProvider]) -> str:
+    """Return why no provider of the mesh configuration can be asked by a name, empty where one may be."""
+    stated = [each for each in providers if each.name == name]
+    if not stated:
+        return f"the mesh configuration has no extension provider {name!r}"
+    if len(stated) > 1:
+        return f"the mesh configuration has several extension providers {name!r}"
+    if stated[0].envoy_ext_authz_http is None and stated[0].envoy_ext_authz_grpc is None:
+        return f"the extension provider {name!r} is neither envoyExtAuthzHttp nor envoyExtAuthzGrpc"
     return ""
 
 

@@ -39,7 +39,8 @@ GATEWAY = (
 
 def found(text: str, analyzer: str, mesh: str = "", networks: Resource | None = None) -> list[tuple[str, str, str]]:
     """Return code, object and path of what one analyzer says of manifests."""
-    made = Resources(_resources(text), Mesh(MeshConfig.parse(mesh), read(MeshNetworks, NETWORKS), networks))
+    config = MeshConfig.parse(mesh)
+    made = Resources(_resources(text), Mesh(config, read(MeshNetworks, NETWORKS), networks, stated=bool(mesh)))
     chosen = [each for each in ANALYZERS if each.name == analyzer]
     assert chosen, analyzer
     return [(each.code.id, each.resource.origin, each.path) for each in analyze(made, chosen).messages]
@@ -588,3 +589,25 @@ def test_what_other_rules_take_and_what_has_no_effect() -> None:
     path = "spec.tcp[].match[].sourceSubnet"
     assert found(tcp, "controlplane.Fields") == [("C301", "VirtualService default/a", path)]
     assert found(tcp.replace("sourceSubnet: 10.0.0.0/8", "port: 80"), "controlplane.Fields") == []
+
+
+def asking(name: str, provider: str) -> str:
+    """Return a policy that has a provider asked."""
+    return (
+        f"apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: {name}, namespace: shop}}\n"
+        f"spec: {{action: CUSTOM, provider: {{name: {provider}}}, rules: [{{}}]}}\n"
+    )
+
+
+def test_policies_that_ask_a_provider_that_is_not_there() -> None:
+    """Only where the mesh configuration is there: files without one do not say which providers there are."""
+    mesh = (
+        "extensionProviders: [{name: guard, envoyExtAuthzHttp: {service: guard.shop.svc.cluster.local, port: 80}},"
+        " {name: log, envoyFileAccessLog: {path: /dev/stdout}}]"
+    )
+    text = "---\n".join([asking("a", "guard"), asking("b", "gard"), asking("c", "log")])
+    path = "spec.provider.name"
+    assert found(text, "controlplane.Authorisers") == []
+    told = found(text, "controlplane.Authorisers", mesh)
+    assert [(code, where) for code, _, where in told] == [("C206", path), ("C206", path)]
+    assert [("/b" in each, "/c" in each) for _, each, _ in told] == [(True, False), (False, True)]

@@ -11,10 +11,12 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
+from samples.control_plane import LOOPBACK, free_port
 from samples.process import ProcessFailedError
-from samples.proxy import Proxy
+from samples.proxy import Pod, Proxy
 from tests.envoy.agents import WEB, SecureMesh, secure_mesh, started
 from tests.envoy.mesh import eventually, istio, write
 
@@ -128,6 +130,64 @@ async def test_it_ends_with_its_envoy(mesh: SecureMesh) -> None:
         await eventually(ended, "the agent ends with Envoy")
         assert proxy.process.returncode == 128 + signal.SIGKILL
         assert proxy.process.said("agent.envoy_ended")
+
+
+async def test_requests_go_on_through_crashes(mesh: SecureMesh) -> None:
+    """While the agent is dead Envoy serves on; after a crash of either, what is started anew serves again."""
+    port = free_port()
+    listener = {"port": {"number": port, "name": "http", "protocol": "HTTP"}, "bind": LOOPBACK, "hosts": ["*"]}
+    answer = {"directResponse": {"status": 200, "body": {"string": "yes"}}}
+    write(
+        mesh.config / "mesh.yaml",
+        istio("Gateway", "edge", selector={"istio": "edge"}, servers=[listener]),
+        istio("VirtualService", "edge", hosts=["*"], gateways=["edge"], http=[answer]),
+    )
+    proxy = await mesh.proxy(Pod("edge-1", "default", "10.0.0.8", kind="router", labels={"istio": "edge"}))
+    async with aiohttp.ClientSession() as session:
+
+        async def asked() -> int:
+            try:
+                async with session.get(f"http://{LOOPBACK}:{port}/") as found:
+                    return found.status
+            except aiohttp.ClientError:
+                return 0
+
+        async def serves() -> bool:
+            return await asked() == 200
+
+        async def all_served() -> None:
+            assert {await asked() for _ in range(50)} == {200}
+
+        async with started(proxy):
+            await eventually(serves, "the gateway serves")
+            envoy = envoy_pid(proxy)
+            await proxy.process.kill()
+            await all_served()
+            os.kill(envoy, signal.SIGKILL)  # as a container ends with its first process
+
+            async def gone() -> bool:
+                return is_over(envoy)
+
+            await eventually(gone, "Envoy has ended")
+        for _ in range(2):
+            async with started(proxy):
+                await eventually(serves, "the gateway serves again")
+                await all_served()
+                os.kill(envoy_pid(proxy), signal.SIGKILL)
+
+                async def ended() -> bool:
+                    return proxy.process.pid is None
+
+                await eventually(ended, "the agent ends with Envoy")
+
+
+def is_over(pid: int) -> bool:
+    """Whether a process has ended; nobody may have asked for its exit code yet."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return True
+    return state == "Z"
 
 
 @pytest.mark.parametrize("path", ["/quitquitquit", "/drain"])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from controlplane.agent.identity import WorkloadIdentity
+from controlplane.registry.environment import ANY_TRUST_DOMAIN
 from samples.authority import LocalAuthority, spiffe_id
 from samples.backends import Backend
 from tests.envoy.mesh import eventually, write
@@ -76,6 +77,25 @@ def mount(pod: Pod, identity: WorkloadIdentity, *roots: LocalAuthority) -> None:
     (mounted / "root-cert.pem").write_bytes(b"".join(each.root_certificate for each in roots))
     (mounted / "key.pem").write_bytes(identity.private_key)
     (mounted / "cert-chain.pem").write_bytes(identity.certificate_chain)
+
+
+@pytest.mark.usefixtures("pods")
+async def test_any_trust_domain_is_served_where_none_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable gives up the name of the trust domain alone: a certificate of another root is still refused."""
+    monkeypatch.setenv(ANY_TRUST_DOMAIN, "true")
+    async with running() as cluster:
+        once = {"http": {"maxRequestsPerConnection": 1}}  # new certificates show at once
+        write(
+            cluster.config_dir / "rule.yaml", rule(connectionPool=once), policy(NAMESPACE, {"mtls": {"mode": "STRICT"}})
+        )
+        await until(cluster, PROVED, "our own trust domain")
+        identity = spiffe_id("default", "client", "partner.test")
+        mount(cluster.client, LocalAuthority("second").issue(identity), cluster.authority)
+        await until(cluster, CLOSED, "another root")
+        mount(cluster.client, cluster.authority.issue(identity), cluster.authority)
+        await until(cluster, PROVED, "another trust domain")
+        status, body = await cluster.client.curl(f"http://{SERVICE_ADDRESS}/")
+        assert (status, f"URI={identity}" in body) == (200, True)
 
 
 @pytest.mark.usefixtures("pods")

@@ -11,7 +11,9 @@ from controlplane.analysis.nobody import for_nobody
 from controlplane.analysis.overruled import overruled
 from controlplane.analysis.resources import Message, Resource, Resources, message
 from controlplane.analysis.superseded import superseded
+from controlplane.analysis.unasked_authorisers import PATH, no_authoriser
 from controlplane.analysis.untranslated import untranslated
+from controlplane.apis.authorization_policy import Action, AuthorizationPolicy
 from controlplane.model import kinds
 from controlplane.model.kubernetes import ConfigMap, Pod
 from controlplane.model.objects import ChangeSet, Meta, Object, ObjectKey
@@ -39,6 +41,20 @@ def conflicts(resources: Resources) -> Iterator[Message]:
         yield message(codes.OVERRULED, about[lost.key], lost.path, winner=lost.winner)
     for policy in registry.memo.get(superseded, kinds.PEER_AUTHENTICATION):
         yield message(codes.SUPERSEDED, about[policy.key], policy.path, winner=policy.winner)
+
+
+def authorisers(resources: Resources) -> Iterator[Message]:
+    """Find policies that ask a provider which the mesh configuration does not have.
+
+    Whether its service is there is not asked: the files of a mesh seldom hold all of its Services.
+    """
+    providers = resources.mesh.config.extension_providers
+    for each, obj in resources.usable if resources.mesh.stated else ():
+        policy = obj.spec
+        if isinstance(policy, AuthorizationPolicy) and policy.action is Action.CUSTOM:
+            name = policy.provider.name if policy.provider is not None else ""
+            if reason := no_authoriser(name, providers):
+                yield message(codes.AUTHORISER_NOT_ASKED, each, PATH, reason=reason)
 
 
 def fields(resources: Resources) -> Iterator[Message]:

@@ -87,6 +87,7 @@ ANALYZERS: tuple[Analyzer, ...] = (
     Analyzer("controlplane.MeshConfiguration", "the mesh configuration by itself", schema.validation(CONFIG_MAP)),
     Analyzer("controlplane.IngressSecrets", "secrets of Ingresses", gateways.ingress_secrets),
     Analyzer("controlplane.Conflicts", "what older objects take", own.conflicts),
+    Analyzer("controlplane.Authorisers", "providers that policies ask", own.authorisers),
     Analyzer("controlplane.Fields", "fields without effect", own.fields),
     Analyzer("controlplane.Selectors", "objects for workloads that are not there", own.selectors),
     Analyzer("controlplane.Delegates", "VirtualServices that rules delegate to", own.delegates),

@@ -121,10 +121,9 @@ class Inputs:
         if text is None:
             text = raw.text(config_map.written, "data", "mesh") if config_map is not None else ""
         try:
-            config = MeshConfig.parse(text)
+            return Mesh(MeshConfig.parse(text), networks, stated, stated=bool(text.strip()))
         except InvalidMeshConfigError:
-            config = MeshConfig()
-        return Mesh(config, networks, stated)
+            return Mesh(MeshConfig(), networks, stated)
 
     def _config_map(self) -> Resource | None:
         for each in reversed(self._objects):
