@@ -20,7 +20,7 @@ from samples.control_plane import LOOPBACK, free_port
 from tests.envoy.bare import XDS_CLUSTER, BareEnvoy, bootstrap, node
 from tests.envoy.mesh import eventually
 from tests.feature.identities import account, authorities_of, securely
-from tests.feature.key_pairs import Issuer, Pair, secret, tls_secret
+from tests.feature.key_pairs import DAY, Issuer, Pair, secret, tls_secret
 from tests.feature.objects import NETWORKING, manifest
 from tests.feature.server import Server
 from tests.patience import in_time, until
@@ -199,21 +199,33 @@ class Connection:
 
 
 async def test_each_host_has_its_own_secret(bare_edge: Edge) -> None:
-    """One that is missing, or no good, costs its own host only; when it comes, that host is there too."""
-    pairs = {host: ISSUER.pair(host) for host in HOSTS}
+    """One that is missing, or no good, costs its own host only; when it comes, that host is there too, and stays."""
+    server, pairs = bare_edge.server, {host: ISSUER.pair(host) for host in HOSTS}
     web, cart, pay = (tls_secret(NAMES[host], pairs[host]) for host in HOSTS)
-    mismatch = tls_secret("cart", Pair(pairs["cart.test"].certificate, pairs["web.test"].key))
-    bare_edge.server.write("secrets.yaml", web, mismatch)
-    await bare_edge.shows("web.test", pairs["web.test"])
-    assert await bare_edge.serial("cart.test") is None
-    assert await bare_edge.serial("pay.test") is None
-    bare_edge.server.write("secrets.yaml", web, cart, pay)
+    good = pairs["cart.test"]
+    no_good = {
+        "mismatched": Pair(good.certificate, pairs["web.test"].key),
+        "expired": ISSUER.pair("cart.test", ago=3 * DAY, lasts=DAY),
+        "garbage": Pair(b"no certificate", good.key),
+    }
+
+    async def unusable(pair: Pair, *beside: dict[str, Any]) -> None:
+        since = len(server.events)
+        server.write("secrets.yaml", web, tls_secret("cart", pair), *beside)
+        await server.event("secrets.unusable", since, object="Secret istio-system/cart")
+
+    for kind, pair in no_good.items():
+        await unusable(pair)
+        await bare_edge.shows("web.test", pairs["web.test"])
+        assert await bare_edge.serial("cart.test") is None, kind
+        assert await bare_edge.serial("pay.test") is None, "there is none"
+    server.write("secrets.yaml", web, cart, pay)
     for host, pair in pairs.items():
         await bare_edge.shows(host, pair)
-    bare_edge.server.write("secrets.yaml", web, mismatch)
-    await bare_edge.server.event("secrets.unusable", object="Secret istio-system/cart")
-    for host, pair in pairs.items():
-        await bare_edge.shows(host, pair)
+    for pair in no_good.values():
+        await unusable(pair, pay)
+        for host, served in pairs.items():
+            await bare_edge.shows(host, served)
 
 
 async def test_rotation_under_load(edge: Edge) -> None:
