@@ -20,6 +20,8 @@ from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, CoreV1Api, CustomObjectsApi
 
 from controlplane.analysis.findings import findings
+from controlplane.apis.authorization_policy import Rule
+from controlplane.apis.closing import NOTE
 from controlplane.apis.kinds import KINDS
 from controlplane.controllers.conditions import WRITTEN_KINDS, Conditions, Inputs
 from controlplane.controllers.leader import STATUS, Leadership, LeaseTimes
@@ -234,6 +236,28 @@ async def test_accepted_rejected_and_fixed(cluster: ApiServer, shop: Shop, tmp_p
         assert (good["status"], good["observedGeneration"]) == ("True", 3)
         await leader.settled(3)
         assert leader.counts.written == 3
+
+
+async def test_what_is_in_force_of_a_policy_that_cannot_be_read(cluster: ApiServer, shop: Shop, tmp_path: Path) -> None:
+    """The API server takes a range of ports; it is for a webhook to refuse it."""
+    rules = [{"to": [{"operation": {"ports": ["80-90"]}}]}]
+    await shop.apply("AuthorizationPolicy", "guard", {"action": "DENY", "rules": rules})
+    async with leading(cluster, shop.namespace, tmp_path) as leader:
+        bad = await shop.until("guard", "Rejected", "AuthorizationPolicy")
+        assert bad["status"] == "False"
+        assert "spec.rules[0].to[0].operation.ports[0]: '80-90' is not a port number" in bad["message"]
+        assert bad["message"].endswith(NOTE)
+        (found,) = [obj for obj in leader.registry.objects.values() if obj.kind == kinds.AUTHORIZATION_POLICY]
+        assert found.spec.rules == (Rule(),), "everything is denied"
+
+
+async def test_a_server_without_its_secret_says_so(cluster: ApiServer, shop: Shop, tmp_path: Path) -> None:
+    tls = {"mode": "SIMPLE", "credentialName": "web"}
+    server = {"port": {"number": 443, "name": "https", "protocol": "HTTPS"}, "hosts": ["web.test"], "tls": tls}
+    await shop.apply("Gateway", "edge", {"selector": {"istio": "edge"}, "servers": [server]})
+    async with leading(cluster, shop.namespace, tmp_path):
+        said = await shop.until("edge", "", "Gateway")
+        assert "spec.servers[0].tls.credentialName: there is no Secret web" in said["message"], said
 
 
 async def test_a_conflict_says_who_won(cluster: ApiServer, shop: Shop, tmp_path: Path) -> None:
