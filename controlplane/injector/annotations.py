@@ -11,7 +11,7 @@ from ipaddress import ip_network
 import re2
 
 from controlplane.injector.errors import InjectionError
-from controlplane.injector.quantity import is_quantity
+from controlplane.injector.quantity import is_negative, is_quantity
 
 Reason = Callable[[str], str]
 """Returns why a value is refused, an empty text where it is good."""
@@ -127,7 +127,7 @@ def _quantity(value: str) -> str:
         return "value contains control characters"
     if not is_quantity(value):
         return "is not a quantity such as 100m or 128Mi"
-    return "must not be negative" if value.startswith("-") else ""
+    return "must not be negative" if is_negative(value) else ""
 
 
 def _filled(value: str) -> str:

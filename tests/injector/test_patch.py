@@ -102,7 +102,8 @@ def test_a_pod_left_alone_has_no_patch() -> None:
         ("proxy.istio.io/config", "tracing: {zipkin: {address: 'zipkin:http'}}"),
         ("proxy.istio.io/config", "tracing: {lightstep: {address: 'l:1'}}"),
         ("proxy.istio.io/config", "binaryPath: ''"),
-        ("sidecar.istio.io/userVolume", "[]"),
+        ("sidecar.istio.io/userVolume", '[{"emptyDir":{}}]'),
+        ("sidecar.istio.io/userVolume", '{"a":null}'),
         ("sidecar.istio.io/userVolumeMount", "{"),
         ("proxy.istio.io/overrides", "{"),
         ("proxy.istio.io/overrides", '{"containers": "x"}'),
@@ -112,6 +113,8 @@ def test_a_pod_left_alone_has_no_patch() -> None:
         ("inject.istio.io/templates", "sidecar,"),
         ("readiness.status.sidecar.istio.io/periodSeconds", "2147483648"),
         ("sidecar.istio.io/proxyCPU", "-1"),
+        ("sidecar.istio.io/proxyCPU", "-0.0001"),
+        ("sidecar.istio.io/proxyCPU", "-.1e0"),
         ("sidecar.istio.io/proxyMemoryLimit", "-1Gi"),
         ("sidecar.istio.io/bootstrapOverride", ""),
         ("sidecar.istio.io/userVolume", '{"Upper":{"emptyDir":{}}}'),
@@ -148,6 +151,19 @@ def test_an_annotation_adds_no_field_to_the_pod(name: str) -> None:
     except InjectionError as refused:
         said = str(refused) if name in str(refused) else '"privileged": true'
     assert '"privileged": true' not in said
+
+
+@pytest.mark.parametrize("value", ["null", "[]", "{}", " null "])
+@pytest.mark.parametrize("name", ["sidecar.istio.io/userVolume", "sidecar.istio.io/userVolumeMount"])
+def test_a_list_of_nothing_adds_nothing(name: str, value: str) -> None:
+    """Istio's template goes through what the annotation holds, and there is nothing."""
+    assert patch(pod(annotations={name: value}), DEFAULT) == patch(pod(annotations={"another": "annotation"}), DEFAULT)
+
+
+@pytest.mark.parametrize("value", ["-0", "-0.0", "-0e5", "-.0Gi", "+0"])
+def test_a_quantity_of_nothing_may_have_a_sign(value: str) -> None:
+    """As the API server sees it: no quantity below zero."""
+    assert value in json.dumps(patch(pod(annotations={"sidecar.istio.io/proxyCPU": value}), DEFAULT))
 
 
 def test_every_bad_annotation_is_told_at_once() -> None:

@@ -157,7 +157,7 @@ def _environment(data: TemplateData) -> list[Json]:
 
 
 def _stated(data: TemplateData, annotation: str) -> Json:
-    """Read an annotation that holds a JSON map."""
+    """Read an annotation that holds a JSON map; ``null`` and an empty list say nothing, as in Istio's template."""
     text = data.annotations.get(annotation)
     if not text:
         return {}
@@ -165,6 +165,8 @@ def _stated(data: TemplateData, annotation: str) -> Json:
         value = json_value(text)
     except UnreadableError as error:
         raise InjectionError(f"invalid value '{text[:200]}' for annotation '{annotation}': {error}") from error
+    if value is None or value == []:
+        return {}
     if not isinstance(value, dict):
         raise InjectionError(f"invalid value '{text[:200]}' for annotation '{annotation}': it is no JSON object")
     return value
