@@ -49,6 +49,26 @@ def test_rules_are_made_once_and_go_without_a_trace(namespace: str, mode: str) -
     assert saved(namespace) == []
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(("-k", "net1,net2"), id="virtual-machines"),
+        pytest.param(("-k", "net+,tproxy,8e1", "-c", "eth+,vlan"), id="interfaces"),
+        pytest.param(("-m", "TPROXY", "-b", ""), id="nothing-captured-of-what-comes-in"),
+        pytest.param(("-m", "TPROXY", "-k", "net1", "--redirect-dns", "--drop-invalid"), id="all"),
+    ],
+)
+def test_nft_takes_the_rules_again_and_again(namespace: str, options: tuple[str, ...]) -> None:
+    """Chains may be empty where a rule is to come first, and interfaces may have names of words of nft's."""
+    rules = []
+    for _ in range(2):
+        made = run(namespace, *REDIRECTION, *options, "--native-nftables")
+        assert made.returncode == 0, made.stderr
+        rules.append(command(*inside(namespace), "nft", "list", "ruleset"))
+    assert "redirect to :15001" in rules[0]
+    assert rules[1] == rules[0]
+
+
 def test_a_dry_run_changes_nothing(namespace: str) -> None:
     made = run(namespace, *REDIRECTION, "--dry-run")
     assert (made.returncode, saved(namespace)) == (0, [])

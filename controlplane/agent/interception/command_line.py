@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from controlplane.agent.environment import StartError, duration
-from controlplane.agent.interception.options import LOOPBACK, OptionError, Options
+from controlplane.agent.interception.options import LOOPBACK, OptionError, Options, shown
 from controlplane.agent.interception.validation import Validation
 
 PROXY_USER = "istio-proxy"
@@ -160,15 +160,15 @@ def _value(flag: Flag, stated: Mapping[str, str], environment: Mapping[str, str]
         return True
     if text in _FALSE or not text:
         return False
-    raise OptionError(f"{named}: {text!r} is neither true nor false")
+    raise OptionError(f"{named}: {shown(text)} is neither true nor false")
 
 
 def _check(values: Mapping[str, Any]) -> None:
     binary, port, timeout = values["force-iptables-binary"], values["iptables-probe-port"], values["probe-timeout"]
     if binary and binary not in BINARIES:
-        raise OptionError(f"FORCE_IPTABLES_BINARY: {binary!r} is not one of {', '.join(BINARIES)}")
-    if not (port.isascii() and port.isdigit() and int(port) <= 65535):  # noqa: PLR2004 - the last port
-        raise OptionError(f"--iptables-probe-port: {port!r} is no port")
+        raise OptionError(f"FORCE_IPTABLES_BINARY: {shown(binary)} is not one of {', '.join(BINARIES)}")
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):  # noqa: PLR2004 - the last port
+        raise OptionError(f"--iptables-probe-port: {shown(port)} is no port")
     _duration("--probe-timeout", timeout)
 
 

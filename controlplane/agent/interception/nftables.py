@@ -5,8 +5,12 @@ Reference: the tables of Istio's ``istio-nftables``. A rule that names no addres
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
+from typing import NamedTuple
+
+import re2
 
 from controlplane.agent.interception.options import IPV4
 from controlplane.agent.interception.restore import PREFIX, chains
@@ -21,6 +25,16 @@ _HOOKS = {
     ("raw", "OUTPUT"): "type filter hook output priority -300",
 }
 _TABLES = ("nat", "mangle", "raw")
+_PLAIN = re2.compile(r"lo|[a-zA-Z_]*[0-9._/-][a-zA-Z0-9._/-]*")
+_FIRST_OF_NUMBERS = frozenset("0123456789-")
+
+
+class _Line(NamedTuple):
+    """A rule of a chain, and its place in it as ``Rule.position`` tells it."""
+
+    chain: str
+    position: int
+    words: str
 
 
 def transaction(made: Mapping[Family, Sequence[Rule]]) -> str:
@@ -31,7 +45,7 @@ def transaction(made: Mapping[Family, Sequence[Rule]]) -> str:
         name = _table(table)
         lines += [f"add table inet {name}", f"flush table inet {name}"]
         lines += [f"add chain inet {name} {chain}" for chain in _chains(every, table)]
-        lines += _merged(table, made)
+        lines += _placed(_merged(table, made))
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -64,7 +78,16 @@ def _chains(rules: Sequence[Rule], table: str) -> Iterator[str]:
     yield from (_name(chain) for chain in chains(rules, table))
 
 
-def _merged(table: str, made: Mapping[Family, Sequence[Rule]]) -> Iterator[str]:
+def _placed(lines: Iterable[_Line]) -> Iterator[str]:
+    """Yield what makes the rules; behind the last rule of a chain there is no index to insert one at, but an end."""
+    lengths: Counter[str] = Counter()
+    for chain, position, words in lines:
+        inserted = 0 < position <= lengths[chain]
+        yield f"insert rule {chain} index {position - 1} {words}" if inserted else f"add rule {chain} {words}"
+        lengths[chain] += 1
+
+
+def _merged(table: str, made: Mapping[Family, Sequence[Rule]]) -> Iterator[_Line]:
     """Yield the rules of a table for all families: what differs only in an address stands side by side.
 
     Where a family has ranges or name servers that the other has not, those of IPv4 come first: of what is not
@@ -98,10 +121,16 @@ def _shape(rule: Rule, family: Family) -> str:
     return f"{rule.chain} {rule.position} {body}"
 
 
-def _line(rule: Rule, family: Family) -> str:
-    where = f"inet {_table(rule.table)} {_name(rule.chain)}"
-    start = f"insert rule {where} index {rule.position - 1}" if rule.position else f"add rule {where}"
-    return " ".join(word for word in (start, *_matches(rule, family), _verdict(rule, family)) if word)
+def _line(rule: Rule, family: Family) -> _Line:
+    words = " ".join(word for word in (*_matches(rule, family), _verdict(rule, family)) if word)
+    return _Line(f"inet {_table(rule.table)} {_name(rule.chain)}", rule.position, words)
+
+
+def _interface(name: str) -> str:
+    """Return the name of an interface as nft reads it: quoted where it may be a word of nft's, or is a pattern."""
+    if name[0] not in _FIRST_OF_NUMBERS and _PLAIN.fullmatch(name):
+        return name
+    return f'"{name[:-1]}*"' if name.endswith("+") else f'"{name}"'
 
 
 def _matches(rule: Rule, family: Family) -> list[str]:
@@ -117,7 +146,7 @@ def _matches(rule: Rule, family: Family) -> list[str]:
             case "-p":
                 protocol = value
             case "-i" | "-o":
-                found.setdefault("interface", []).append(f"{option[1]}ifname {negated}{value}")
+                found.setdefault("interface", []).append(f"{option[1]}ifname {negated}{_interface(value)}")
             case "-s" | "-d":
                 found["address"] = [f"{ip} {option[1]}addr {negated}{value}"]
             case "--dport" | "--sport":

@@ -120,7 +120,7 @@ class Options:
         for option, texts, form in self._forms():
             for text in texts:
                 if not form.fits(text):
-                    raise OptionError(f"{option}: {_shown(text)} is {form.words}")
+                    raise OptionError(f"{option}: {shown(text)} is {form.words}")
         if self.owner_groups != ("*",) and len(self.owner_groups) > MOST_OWNER_GROUPS:
             raise OptionError(
                 f"ISTIO_OUTBOUND_OWNER_GROUPS: at most {MOST_OWNER_GROUPS} groups can be named, "
@@ -181,16 +181,17 @@ def _network(option: str, text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Ne
         ipaddress.ip_address(address)
         return ipaddress.ip_network(text, strict=False)
     except ValueError as error:
-        raise OptionError(f"{option}: {_shown(text)} is no range of addresses such as 10.0.0.0/8") from error
+        raise OptionError(f"{option}: {shown(text)} is no range of addresses such as 10.0.0.0/8") from error
 
 
 def _check_loopback(text: str) -> None:
     network = _network("ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR", text)
     if network.version != IPV4 or not network.is_loopback or network.prefixlen < _SHORTEST_LOOPBACK:
-        raise OptionError(f"ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR: {_shown(text)} is no range of IPv4 loopback addresses")
+        raise OptionError(f"ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR: {shown(text)} is no range of IPv4 loopback addresses")
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
+    """Return a value as messages have it: quoted, and not longer than a line."""
     return repr(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}...")
 
 

@@ -48,6 +48,7 @@ def test_what_is_read(arguments: list[str], environment: dict[str, str], field: 
         pytest.param([], {"FORCE_IPTABLES_BINARY": "iptables-legacy"}, "iptables-legacy", id="binary"),
         pytest.param(["--probe-timeout", "5"], {}, "probe-timeout", id="timeout"),
         pytest.param(["--iptables-probe-port", "99999"], {}, "99999", id="port"),
+        pytest.param(["--iptables-probe-port", "9" * 5000], {}, "--iptables-probe-port: '999", id="port-without-end"),
         pytest.param(["--redirect-dns=maybe"], {}, "maybe", id="truth"),
         pytest.param(["--no-such-option"], {}, "--no-such-option", id="unknown"),
         pytest.param(["--run-validation", "-p", "many"], {}, "many", id="checked-port"),

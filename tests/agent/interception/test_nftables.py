@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from controlplane.agent.interception import nftables
 from controlplane.agent.interception.options import Host, Options
 from controlplane.agent.interception.rules import families, rules
@@ -29,3 +31,36 @@ def test_each_table_is_made_anew_before_its_rules() -> None:
 def test_taking_away_needs_no_table_to_be_there() -> None:
     lines = nftables.removal(MADE).splitlines()
     assert lines[:2] == ["add table inet istio-proxy-nat", "delete table inet istio-proxy-nat"]
+
+
+def lines_of(options: Options) -> list[str]:
+    return nftables.transaction({each: rules(options, HOST, each) for each in families(options, HOST)}).splitlines()
+
+
+def test_what_comes_first_is_inserted_before_rules_and_added_where_there_are_none() -> None:
+    """An index that no rule has is an error of nft's, and the whole transaction is for nothing."""
+    alone = lines_of(Options(inbound_ports=("*",), virtual_interfaces=("net1", "net2")))
+    assert [line for line in alone if " iifname net" in line and line.endswith("return")] == [
+        "add rule inet istio-proxy-nat prerouting iifname net1 counter return",
+        "insert rule inet istio-proxy-nat prerouting index 0 iifname net2 counter return",
+    ]
+    inbound = [line for line in lines_of(Options(tproxy=True)) if "rule inet istio-proxy-mangle istio-inbound" in line]
+    assert inbound[0] == "add rule inet istio-proxy-mangle istio-inbound meta l4proto tcp mark 1337 counter return"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("eth0", "eth0"),
+        ("k6t-eth0", "k6t-eth0"),
+        ("br-1.2", "br-1.2"),
+        ("eth+", '"eth*"'),
+        ("tproxy", '"tproxy"'),
+        ("vlan", '"vlan"'),
+        ("8e1", '"8e1"'),
+        ("a@b:0", '"a@b:0"'),
+    ],
+)
+def test_an_interface_is_quoted_where_nft_would_read_something_else(name: str, said: str) -> None:
+    lines = lines_of(Options(inbound_ports=("*",), excluded_interfaces=(name,)))
+    assert f"add rule inet istio-proxy-nat prerouting iifname {said} counter return" in lines
