@@ -42,11 +42,11 @@ def span_source(
     found = tracing(view, key)
     if found is None:
         return NO_SPANS
-    zipkin = found.provider.zipkin if found.provider is not None else None
-    if zipkin is not None:
+    collector = (found.provider.zipkin or found.provider.datadog) if found.provider is not None else None
+    if collector is not None:
         router = proxy.type == "router"
         scope = EgressKey(proxy.namespace, None if router else sidecar_for(view, proxy.namespace, labels))
-        if not has_cluster(view, CollectorKey(scope, zipkin.service, zipkin.port, router)):
+        if not has_cluster(view, CollectorKey(scope, collector.service, collector.port, router)):
             return SpanSource(lost=True)
     service = ""
     if found.provider is not None and found.names_service:
@@ -71,7 +71,8 @@ class CollectorKey(NamedTuple):
 def has_cluster(view: View, key: CollectorKey) -> bool:
     """Whether the proxies have a cluster of a collector.
 
-    Envoy's Zipkin tracer must have one: without it the listener is refused. Other tracers look for theirs per request.
+    Envoy's tracers for Zipkin and Datadog must have one: without it the listener is refused. Others look for theirs per
+    request.
     """
     service = _collector(view, key)
     has = (

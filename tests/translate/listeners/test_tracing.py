@@ -208,9 +208,15 @@ ENTRY = {"hosts": ["a.com"], "resolution": "DNS", "ports": [{"number": 9000, "na
         ),
     ],
 )
-def test_zipkin_without_a_cluster_of_it_is_left_out(provider: dict[str, Any], objects: list[Any], traced: bool) -> None:  # noqa: FBT001 - a table
-    """Envoy refuses a listener whose Zipkin tracer names a cluster that is not there."""
-    text = yaml.safe_dump_all([*SERVICES, *objects, config("zipkin", provider=provider)])
+@pytest.mark.parametrize("kind", ["zipkin", "datadog"])
+def test_a_tracer_without_a_cluster_of_it_is_left_out(
+    kind: str,
+    provider: dict[str, Any],
+    objects: list[Any],
+    traced: bool,  # noqa: FBT001 - a table
+) -> None:
+    """Envoy refuses a listener whose tracer for Zipkin or Datadog names a cluster that is not there."""
+    text = yaml.safe_dump_all([*SERVICES, *objects, config(kind, provider=provider)])
     hcm = connection_manager(World(text).listeners(NAMED)["0.0.0.0_80"].filter_chains[0])
     assert hcm.HasField("tracing") == traced
     assert validate(snapshot(text, NAMED)) is None
