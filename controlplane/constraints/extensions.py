@@ -1,4 +1,4 @@
-"""What Envoy checks of extensions: that they have settings, routes the right ones, and that scripts are Lua."""
+"""What Envoy checks of extensions: that they have settings, and that scripts are Lua."""
 
 from __future__ import annotations
 
@@ -8,31 +8,10 @@ from hashlib import blake2b
 from typing import Any
 
 import re2
-from google.protobuf import descriptor_pool
 from lupa import luajit21
-
-from controlplane.kept import kept
-from controlplane.patches.messages import load_type
 
 Wrong = Iterator[tuple[str, str]]
 
-_HTTP = "envoy.extensions.filters.http."
-_WRAPPER = "envoy.config.route.v3.FilterConfig"
-_FOR_ROUTES = ("PerRoute", "PerRouteConfig", "Policy")
-#: HTTP filters that a route has nothing to say to
-_NOT_FOR_ROUTES = frozenset(
-    f"{_HTTP}{name}"
-    for name in (
-        "cdn_loop.v3.CdnLoopConfig",
-        "grpc_http1_bridge.v3.Config",
-        "grpc_stats.v3.FilterConfig",
-        "grpc_web.v3.GrpcWeb",
-        "health_check.v3.HealthCheck",
-        "original_src.v3.OriginalSrc",
-        "router.v3.Router",
-        "wasm.v3.Wasm",
-    )
-)
 _BINARY = "\x1b"  # how compiled Lua begins
 _MOST_CHARACTERS = 1_000_000
 _BRANCH = re2.compile(r"\b(?:and|or|elseif|goto)\b")
@@ -52,58 +31,28 @@ def settings_faults(held: Any) -> Wrong:  # noqa: ANN401
         yield "typed_config", f"is required: {held.name} is not found by its name alone"
 
 
-def route_settings_faults(held: Any) -> Wrong:  # noqa: ANN401
-    """Check what a route, or something above it, says to filters: each knows one type of that."""
-    for name, packed in held.typed_per_filter_config.items():
-        where = f"typed_per_filter_config[{name}]"
-        kind = packed.type_url.rpartition("/")[2]
-        if kind == _WRAPPER:
-            wrapper: Any = _message(packed)
-            kind = wrapper.config.type_url.rpartition("/")[2] if wrapper is not None else ""
-        if kind in _NOT_FOR_ROUTES:
-            yield where, f"{kind} is not for routes"
-        elif wanted := _wanted(kind):
-            yield where, f"must be a {wanted} instead of {kind}"
-
-
-def _message(packed: Any) -> Any:  # noqa: ANN401
-    from envoy.config.route.v3.route_components_pb2 import FilterConfig  # noqa: PLC0415 - only where one is met
-
-    wrapper = FilterConfig()
-    return wrapper if packed.Unpack(wrapper) else None
-
-
-@kept(1024)
-def _wanted(kind: str) -> str:
-    """Return the type that a route states instead of this one, empty where this one is right or nothing is known."""
-    if not kind.startswith(_HTTP):
-        return ""
-    load_type(kind)
-    try:
-        file: Any = descriptor_pool.Default().FindMessageTypeByName(kind).file
-    except KeyError:
-        return ""
-    for_routes = [each.full_name for each in file.message_types_by_name.values() if each.name.endswith(_FOR_ROUTES)]
-    return for_routes[0] if for_routes and kind not in for_routes else ""
-
-
 def lua_faults(config: Any) -> Wrong:  # noqa: ANN401
     """Check the scripts of a Lua filter, as far as they stand in it."""
-    scripts = {
-        "inline_code": config.inline_code,
-        "default_source_code.inline_string": config.default_source_code.inline_string,
-        **{f"source_codes[{name}].inline_string": each.inline_string for name, each in config.source_codes.items()},
-    }
-    for path, script in scripts.items():
-        if script and (problem := lua_problem(script)):
-            yield path, problem
+    if config.inline_code and (problem := lua_problem(config.inline_code)):
+        yield "inline_code", problem
+    yield from _source("default_source_code", config.default_source_code)
+    for name, each in config.source_codes.items():
+        yield from _source(f"source_codes[{name}]", each)
 
 
 def lua_per_route_faults(config: Any) -> Wrong:  # noqa: ANN401
     """Check the script that a route gives the Lua filter."""
-    script = config.source_code.inline_string
+    yield from _source("source_code", config.source_code)
+
+
+def _source(path: str, source: Any) -> Wrong:  # noqa: ANN401
+    kind = source.WhichOneof("specifier")
+    if kind not in {"inline_string", "inline_bytes"}:
+        return
+    given = getattr(source, kind)
+    script = given if isinstance(given, str) else given.decode("latin-1")  # Lua knows bytes alone
     if script and (problem := lua_problem(script)):
-        yield "source_code.inline_string", problem
+        yield f"{path}.{kind}", problem
 
 
 def lua_problem(script: str) -> str:

@@ -85,6 +85,17 @@ def _are_addresses(resolvers: Any) -> bool:  # noqa: ANN401 - a repeated field o
     )
 
 
+def _extension_of(category: str) -> Test:
+    """Return the test of an extension: Envoy has those of a category apart. A struct may hold one of any type."""
+
+    def is_right(held: Any) -> bool:  # noqa: ANN401 - envoy.config.core.v3.TypedExtensionConfig
+        kind = held.typed_config.type_url.rpartition("/")[2]
+        return not kind.startswith("envoy.") or kind.startswith(category)
+
+    return Test(is_right, f"must be one of {category.removesuffix('.')}")
+
+
+_HTTP_FILTERS = "envoy.extensions.filters.http"
 _RESOLVERS = Test(_are_addresses, "must be IP addresses with ports")
 
 _BY_FULL_NAME: Mapping[str, Test] = {
@@ -105,6 +116,21 @@ _BY_FULL_NAME: Mapping[str, Test] = {
     ),
     "envoy.config.core.v3.HealthCheck.Payload.text": Test(
         lambda text: _HEXADECIMAL.fullmatch(text) is not None, "must be bytes in hexadecimal digits"
+    ),
+    "envoy.type.matcher.v3.StringMatcher.custom": _extension_of("envoy.extensions.string_matcher."),
+    f"{_ROUTE}.RateLimit.Action.extension": _extension_of("envoy.extensions.rate_limit_descriptors."),
+    f"{_HTTP_FILTERS}.compressor.v3.Compressor.compressor_library": _extension_of("envoy.extensions.compression."),
+    f"{_HTTP_FILTERS}.compressor.v3.CompressorOverrides.compressor_library": _extension_of(
+        "envoy.extensions.compression."
+    ),
+    f"{_HTTP_FILTERS}.ext_proc.v3.ExternalProcessor.processing_request_modifier": _extension_of(
+        "envoy.extensions.http.ext_proc."
+    ),
+    f"{_HTTP_FILTERS}.ext_proc.v3.ExtProcOverrides.processing_request_modifier": _extension_of(
+        "envoy.extensions.http.ext_proc."
+    ),
+    f"{_HTTP_FILTERS}.stateful_session.v3.StatefulSession.session_state": _extension_of(
+        "envoy.extensions.http.stateful_session."
     ),
     "envoy.config.cluster.v3.Cluster.dns_resolvers": _RESOLVERS,
     "envoy.config.core.v3.DnsResolutionConfig.resolvers": _RESOLVERS,

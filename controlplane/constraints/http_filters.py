@@ -15,6 +15,7 @@ Wrong = Iterator[tuple[str, str]]
 _LEAST_FILL_SECONDS = 0.05
 _SHA, _DIGEST_CHARACTERS = "{SHA}", 28  # twenty bytes in base64
 _END_OF_PORTS = 65536
+_PARTS_OF_AN_ARN = 7
 _DUPLEX = "FULL_DUPLEX_STREAMED"
 
 
@@ -30,6 +31,13 @@ def rate_limit_faults(stated: Any) -> Wrong:  # noqa: ANN401 - a generated messa
         if entries in seen:
             yield f"descriptors[{index}].entries", "are those of an earlier descriptor"
         seen.add(entries)
+    yield from described_faults(stated)
+    if stated.HasField("local_cluster_rate_limit"):
+        yield "local_cluster_rate_limit", "needs a name of the proxy's own cluster, which its bootstrap does not have"
+
+
+def described_faults(stated: Any) -> Wrong:  # noqa: ANN401
+    """Check the ``rate_limits`` that a filter, or a route for it, makes its descriptors of."""
     for index, each in enumerate(stated.rate_limits):
         if each.HasField("stage") or each.disable_key:
             yield f"rate_limits[{index}]", "may have neither stage nor disable_key here"
@@ -37,8 +45,6 @@ def rate_limit_faults(stated: Any) -> Wrong:  # noqa: ANN401 - a generated messa
             yield f"rate_limits[{index}].hits_addend", "must have a number or a format"
         if problem := format_problem(each.hits_addend.format):
             yield f"rate_limits[{index}].hits_addend.format", problem
-    if stated.HasField("local_cluster_rate_limit"):
-        yield "local_cluster_rate_limit", "needs a name of the proxy's own cluster, which its bootstrap does not have"
 
 
 def _seconds(duration: Any) -> float:  # noqa: ANN401
@@ -153,8 +159,12 @@ def json_rule_faults(stated: Any) -> Wrong:  # noqa: ANN401
     """Check the rules of a ``json_to_metadata`` filter."""
     for field in ("request_rules", "response_rules"):
         for index, rule in enumerate(getattr(stated, field).rules):
-            if not any(rule.HasField(name) for name in ("on_present", "on_missing", "on_error")):
-                yield f"{field}.rules[{index}].on_present", "must be given, or on_missing"
+            path = f"{field}.rules[{index}]"
+            if not rule.HasField("on_present") and not rule.HasField("on_missing"):
+                yield f"{path}.on_present", "must be given, or on_missing"
+            for name in ("on_missing", "on_error"):
+                if rule.HasField(name) and getattr(rule, name).value.WhichOneof("kind") is None:
+                    yield f"{path}.{name}.value", "is required"
 
 
 def oauth_faults(stated: Any) -> Wrong:  # noqa: ANN401
@@ -200,6 +210,47 @@ def api_key_faults(stated: Any) -> Wrong:  # noqa: ANN401
         yield "credentials", "has a key twice"
 
 
+def lambda_faults(stated: Any) -> Wrong:  # noqa: ANN401
+    """Check the name that AWS has for a function."""
+    parts = stated.arn.split(":")
+    if parts[0] != "arn" or len(parts) < _PARTS_OF_AN_ARN:
+        yield "arn", "must be arn:PARTITION:lambda:REGION:ACCOUNT:function:NAME"
+
+
+def reverse_transcoder_faults(stated: Any) -> Wrong:  # noqa: ANN401
+    """Check a ``GrpcJsonReverseTranscoder``, which needs to know services."""
+    if not stated.descriptor_path and not stated.descriptor_binary:
+        yield "descriptor_path", "must be given, or descriptor_binary"
+    if stated.descriptor_binary and not _is_descriptor_set(stated.descriptor_binary):
+        yield "descriptor_binary", "is no FileDescriptorSet"
+
+
+def transcoder_faults(stated: Any) -> Wrong:  # noqa: ANN401
+    """Check a ``GrpcJsonTranscoder``; one without services does nothing, whatever its descriptors are."""
+    if stated.services and stated.proto_descriptor_bin and not _is_descriptor_set(stated.proto_descriptor_bin):
+        yield "proto_descriptor_bin", "is no FileDescriptorSet"
+
+
+def _is_descriptor_set(content: bytes) -> bool:
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet  # noqa: PLC0415 - where one is met
+    from google.protobuf.message import DecodeError  # noqa: PLC0415
+
+    try:
+        FileDescriptorSet.FromString(content)
+    except DecodeError:
+        return False
+    return True
+
+
+def on_demand_faults(stated: Any) -> Wrong:  # noqa: ANN401
+    """Check an ``OnDemandCds``: where clusters are asked for when a request needs them."""
+    kind = stated.source.WhichOneof("config_source_specifier")
+    if stated.resources_locator and not stated.resources_locator.startswith("xdstp:"):
+        yield "resources_locator", "must be a URL with the scheme xdstp"
+    elif kind in {None, "self"} and not stated.resources_locator:
+        yield "source", "must name one other than self"
+
+
 _PACKAGE = "envoy.extensions.filters.http"
 HTTP_FILTERS: dict[str, Callable[[Any], Wrong]] = {
     f"{_PACKAGE}.local_ratelimit.v3.LocalRateLimit": rate_limit_faults,
@@ -211,6 +262,13 @@ HTTP_FILTERS: dict[str, Callable[[Any], Wrong]] = {
     f"{_PACKAGE}.basic_auth.v3.BasicAuth": users_faults,
     f"{_PACKAGE}.api_key_auth.v3.ApiKeyAuth": api_key_faults,
     f"{_PACKAGE}.ext_authz.v3.AuthorizationRequest": authorisation_faults,
+    f"{_PACKAGE}.api_key_auth.v3.ApiKeyAuthPerRoute": api_key_faults,
+    f"{_PACKAGE}.aws_lambda.v3.Config": lambda_faults,
+    f"{_PACKAGE}.basic_auth.v3.BasicAuthPerRoute": users_faults,
+    f"{_PACKAGE}.grpc_json_reverse_transcoder.v3.GrpcJsonReverseTranscoder": reverse_transcoder_faults,
+    f"{_PACKAGE}.grpc_json_transcoder.v3.GrpcJsonTranscoder": transcoder_faults,
+    f"{_PACKAGE}.on_demand.v3.OnDemandCds": on_demand_faults,
+    f"{_PACKAGE}.ratelimit.v3.RateLimitPerRoute": described_faults,
     "envoy.config.rbac.v3.Permission": port_range_faults,
     "envoy.config.rbac.v3.Policy": policy_faults,
 }

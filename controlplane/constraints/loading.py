@@ -11,14 +11,13 @@ from typing import Any
 from controlplane.apis.common import MAX_UINT32
 from controlplane.apis.validation.formats import format_problem, header_format_problem, log_format_problem
 from controlplane.apis.validation.path_template import path_template_problem
-from controlplane.apis.validation.regex import envoy_regex_problem
+from controlplane.apis.validation.regex import envoy_regex_problem, program_size
 from controlplane.constraints.addresses import bind_faults, cidr_faults, endpoint_faults, pipe_faults
 from controlplane.constraints.clusters import cluster_faults, ring_faults, subset_selector_faults
 from controlplane.constraints.extensions import (
     listener_filter_faults,
     lua_faults,
     lua_per_route_faults,
-    route_settings_faults,
     settings_faults,
 )
 from controlplane.constraints.fields import is_fixed
@@ -27,6 +26,7 @@ from controlplane.constraints.last_filters import chain_faults
 from controlplane.constraints.listeners import chain_match_faults, listener_faults
 from controlplane.constraints.managers import http_manager_faults, route_source_faults, router_faults, zipkin_faults
 from controlplane.constraints.network_filters import NETWORK_FILTERS
+from controlplane.constraints.route_forms import route_settings_faults
 from controlplane.constraints.tls import (
     common_tls_faults,
     downstream_tls_faults,
@@ -39,12 +39,17 @@ from controlplane.documents.key_sets import key_set_problem
 Wrong = Iterator[tuple[str, str]]
 Check = Callable[[Any], Wrong]
 
+_FORMATTERS = "envoy.extensions.formatter."
 _REQ_WITHOUT_QUERY = "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery"
 
 
 def _regex(matcher: Any) -> Wrong:  # noqa: ANN401 - a generated message, here and below
     if problem := envoy_regex_problem(matcher.regex):
         yield "regex", problem
+    elif matcher.google_re2.HasField("max_program_size"):
+        size, most = program_size(matcher.regex), matcher.google_re2.max_program_size.value
+        if size > most:
+            yield "regex", f"compiles to a program of {size} instructions, and google_re2.max_program_size is {most}"
 
 
 def _path_template(config: Any) -> Wrong:  # noqa: ANN401
@@ -58,6 +63,8 @@ def _header(header: Any) -> Wrong:  # noqa: ANN401
 
 
 def _added_header(option: Any) -> Wrong:  # noqa: ANN401
+    if option.HasField("append") and option.append_action:
+        yield "append", "may not stand beside append_action"
     if is_fixed(option.header.key):
         yield "header.key", "cannot be changed here: host, or a header that begins with a colon"
 
@@ -66,6 +73,9 @@ def _format(stated: Any) -> Wrong:  # noqa: ANN401
     """Check a format with its commands; formatters other than that of paths without query may know more commands."""
     kinds = [each.typed_config.type_url.rpartition("/")[2] for each in stated.formatters]
     if any(kind != _REQ_WITHOUT_QUERY for kind in kinds):
+        for index, kind in enumerate(kinds):
+            if kind.startswith("envoy.") and not kind.startswith(_FORMATTERS):
+                yield f"formatters[{index}]", f"must be one of {_FORMATTERS.removesuffix('.')}"
         return
     check = log_format_problem if kinds else format_problem
     for field in ("text_format", "text_format_source.inline_string"):
@@ -126,6 +136,17 @@ def _tcp_weighted_clusters(message: Any) -> Wrong:  # noqa: ANN401
     total = sum(cluster.weight for cluster in message.clusters)
     if total > MAX_UINT32:
         yield "clusters", f"the sum of weights is {total}, and must be at most {MAX_UINT32}"
+
+
+def _rules_of_a_tree(stated: Any) -> Wrong:  # noqa: ANN401
+    for field in ("matcher", "shadow_matcher"):
+        if getattr(stated, field).on_no_match.keep_matching:
+            yield f"{field}.on_no_match.keep_matching", "may not be true: there is nothing more to match"
+
+
+def _mutation(stated: Any) -> Wrong:  # noqa: ANN401
+    if stated.HasField("append") == bool(stated.remove):
+        yield "append", "must be given, or remove, and not both"
 
 
 def _mirror(policy: Any) -> Wrong:  # noqa: ANN401
@@ -206,6 +227,7 @@ CHECKS: Mapping[str, Check] = {
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": _path_template,
     "envoy.config.core.v3.HeaderValue": _header,
     "envoy.config.core.v3.HeaderValueOption": _added_header,
+    "envoy.config.core.v3.KeyValueMutation": _mutation,
     "envoy.config.core.v3.SubstitutionFormatString": _format,
     "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig": _otel_log,
     "envoy.config.route.v3.WeightedCluster": _weighted_clusters,
@@ -238,6 +260,7 @@ CHECKS: Mapping[str, Check] = {
     "envoy.config.accesslog.v3.ExtensionFilter": settings_faults,
     "envoy.config.route.v3.RetryPolicy.RetryPriority": settings_faults,
     "envoy.config.route.v3.RetryPolicy.RetryHostPredicate": settings_faults,
+    "envoy.extensions.filters.http.rbac.v3.RBAC": _rules_of_a_tree,
     **HTTP_FILTERS,
     **NETWORK_FILTERS,
     "envoy.config.listener.v3.FilterChainMatch": chain_match_faults,

@@ -37,6 +37,11 @@ def envoy_regex_problem(pattern: str) -> str:
     return ""
 
 
+def program_size(pattern: str) -> int:
+    """Return how large Envoy's program of an RE2 expression is, of one that it takes."""
+    return int(re2.compile(pattern.encode(), options=_LATIN_1).programsize)
+
+
 def regex_problem(pattern: str) -> str:
     """Why an object may not have this expression, or an empty text."""
     if not pattern:
