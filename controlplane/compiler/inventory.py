@@ -95,7 +95,7 @@ def parts(proxy_class: ProxyClass) -> tuple[Part, ...]:
                 Part(ResourceType.ENDPOINT, forwarding_assignments, forwarding),
             )
             part = Part(ResourceType.LISTENER, gateway_listeners, scope)
-            listeners = (patched_listeners_part(part, patches.listeners),)
+            listeners = (patched_listeners_part(part, client, patches.listeners),)
             added = (*module_parts(client), *added_parts(patches, listeners))
             more_listeners = tuple(part for part in added if part.type is ResourceType.LISTENER)
             held = Part(ResourceType.ROUTE, gateway_routes, GatewayRouteScope(scope, (*listeners, *more_listeners)))
@@ -104,8 +104,8 @@ def parts(proxy_class: ProxyClass) -> tuple[Part, ...]:
         case SidecarClass():
             outbound = Part(ResourceType.LISTENER, outbound_listeners, proxy_class.listening)
             own = Part(ResourceType.LISTENER, inbound_listener_targets, proxy_class.inbound)
-            outbound = patched_listeners_part(outbound, patches.listeners)
-            own = patched_listeners_part(own, patches.inbound_listeners, patches.inbound_routes)
+            outbound = patched_listeners_part(outbound, client, patches.listeners)
+            own = patched_listeners_part(own, client, patches.inbound_listeners, patches.inbound_routes)
             added = (*module_parts(client), *added_parts(patches, (outbound, own)))
             more_listeners = tuple(part for part in added if part.type is ResourceType.LISTENER)
             leading = (outbound, *more_listeners)

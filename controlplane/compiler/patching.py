@@ -16,23 +16,30 @@ from controlplane.model.cluster_names import INBOUND_PASSTHROUGH
 from controlplane.model.left_out import LeftOut
 from controlplane.model.objects import ObjectKey
 from controlplane.model.patches import PatchNote, PatchRef, PatchRefs, ProxyPatches
+from controlplane.model.proxy_class import ClientScope
 from controlplane.registry.gateways import GatewayKey, merged_gateway
+from controlplane.registry.scopes import EgressKey
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
 from controlplane.translate.clusters.inbound import InboundKey
 from controlplane.translate.patched import clusters, listeners, routes
 from controlplane.translate.patched.built import Built
+from controlplane.translate.patched.collectors import Caller
 from controlplane.translate.patched.extensions import extension_config
 from controlplane.translate.patched.reading import aim
 
 
 class PatchedPart(NamedTuple):
-    """A part, and the patches for what is in it; ``inbound`` are those for its inbound clusters or inline routes."""
+    """A part, and the patches for what is in it; ``inbound`` are those for its inbound clusters or inline routes.
+
+    ``caller`` is set for listeners: whose they are.
+    """
 
     part: Part
     refs: PatchRefs
     inbound: PatchRefs = ()
     gateway: GatewayKey | None = None
+    caller: Caller | None = None
 
 
 class AddedPart(NamedTuple):
@@ -53,9 +60,12 @@ def patched_clusters_part(part: Part, patches: ProxyPatches) -> Part:
     return Part(part.type, patched_clusters, PatchedPart(part, patches.clusters, patches.inbound_clusters))
 
 
-def patched_listeners_part(part: Part, refs: PatchRefs, inline: PatchRefs = ()) -> Part:
-    """Return a part of listeners with the patches for them, and for the routes that stand in them."""
-    return Part(part.type, patched_listeners, PatchedPart(part, refs, inline)) if refs or inline else part
+def patched_listeners_part(part: Part, client: ClientScope, refs: PatchRefs, inline: PatchRefs = ()) -> Part:
+    """Return a part of a client's listeners with the patches for them, and for the routes that stand in them."""
+    if not refs and not inline:
+        return part
+    caller = Caller(EgressKey(client.namespace, client.sidecar), client.router)
+    return Part(part.type, patched_listeners, PatchedPart(part, refs, inline, caller=caller))
 
 
 def patched_routes_part(part: Part, refs: PatchRefs, gateway: GatewayKey | None = None) -> Part:
@@ -122,7 +132,7 @@ def patched_listeners(view: View, key: PatchedPart) -> Inventory:
                 places[place] -= 1
                 taken = listeners.reachable(view, refs, place, places)
                 places[moved] += 1  # one that is moved there too comes too late
-            patched = listeners.PatchedListener(Built(*target), refs, key.inbound, taken)
+            patched = listeners.PatchedListener(Built(*target), refs, key.inbound, taken, key.caller)
             found[name] = Target(listeners.patched_listener, patched)
         else:
             found[name] = target

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
 from envoy.config.listener.v3.listener_pb2 import Listener
 
 from controlplane.analysis.left_out import LeftOutParts
@@ -19,6 +20,7 @@ from controlplane.snapshots import ResourceType
 from tests.compiler.histories import manifest, parsed
 from tests.compiler.scratch import assert_as_from_scratch, contents
 from tests.compiler.test_laws import CLIENTS, _mesh, opened
+from tests.envoy.bare import HTTP_CONNECTION_MANAGER
 
 CLUSTER = "outbound|80||svc-7.ns-7.svc.cluster.local"
 GATEWAY = Proxy("router", "gw.ns-0", ("10.7.0.1",), "ns-0", "ns-0.svc.cluster.local", {"istio": "gw"})
@@ -235,3 +237,27 @@ def test_which_of_two_listeners_is_moved_to_a_place_is_what_a_fresh_replica_says
             places = [Listener.FromString(held[f"127.0.0.1_{port}"].body).address.socket_address for port in (1, 2)]
             assert [place.port_value for place in places] == [7777, 2], ports
             await assert_as_from_scratch(compiler, sessions, str(ports))
+
+
+@pytest.mark.parametrize("tracer", ["zipkin", "datadog"])
+def test_a_tracer_of_a_patch_whose_collector_proxies_do_not_have_is_left_out(tracer: str) -> None:
+    """Envoy would refuse the listener; whether a cluster of another name stands in the bootstrap is not known."""
+    kinds_of = {"zipkin": ("ZipkinConfig", {"collector_endpoint": "/a", "collector_endpoint_version": "HTTP_JSON"})}
+    kind, said = kinds_of.get(tracer, ("DatadogConfig", {"service_name": "a"}))
+
+    def traced(cluster: str) -> Object:
+        config = {"@type": f"type.googleapis.com/envoy.config.trace.v3.{kind}", "collector_cluster": cluster, **said}
+        manager = {"@type": HTTP_CONNECTION_MANAGER, "tracing": {"provider": {"name": "t", "typed_config": config}}}
+        named = {"filterChain": {"filter": {"name": "envoy.filters.network.http_connection_manager"}}}
+        return envoy_filter(patch("NETWORK_FILTER", "MERGE", {"typed_config": manager}, listener=named))
+
+    @with_mesh(CLIENTS[0])
+    async def left_out(compiler: Compiler, _sessions: list[Session]) -> None:
+        parts = LeftOutParts(compiler.registry)
+        for cluster in (CLUSTER, "zipkin"):
+            await compiler.apply(ChangeSet(upserts=(traced(cluster),)))
+            assert list(parts) == []
+        for cluster in (CLUSTER.replace("|80|", "|81|"), "outbound|80||nobody.test"):
+            await compiler.apply(ChangeSet(upserts=(traced(cluster),)))
+            (rejected,) = parts
+            assert rejected.problems[0].endswith(f"tracing.provider: proxies have no cluster {cluster}")

@@ -41,6 +41,13 @@ def inline(text: str) -> Json:
     return {"inline_bytes": text}  # in base64
 
 
+def asked_of(cluster: str) -> Json:
+    """Return a source that is asked over gRPC; its cluster must be one of the bootstrap."""
+    services = [{"envoy_grpc": {"cluster_name": cluster}}]
+    source = {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": services}
+    return {"api_config_source": source, "resource_api_version": "V3"}
+
+
 BAD: tuple[tuple[str, Json], ...] = (
     ("adaptive_concurrency.v3.GradientControllerConfig", {}),
     ("cache.v3.CacheConfig", {"disabled": True}),
@@ -70,6 +77,7 @@ BAD: tuple[tuple[str, Json], ...] = (
     ("ratelimit.v3.RateLimitPerRoute", {"rate_limits": [{"actions": [{"extension": EXTENSION}]}]}),
     ("on_demand.v3.PerRouteConfig", {"odcds": {"source": {"self": {}}}}),
     ("on_demand.v3.PerRouteConfig", {"odcds": {"source": {"ads": {}}, "resources_locator": "a"}}),
+    ("on_demand.v3.PerRouteConfig", {"odcds": {"source": asked_of("outbound|80||web.test")}}),
     ("lua.v3.LuaPerRoute", {"source_code": inline("YQ==")}),
     ("rbac.v3.RBACPerRoute", {"rbac": {"matcher": {"on_no_match": {"keep_matching": True, "action": EXTENSION}}}}),
     ("header_mutation.v3.HeaderMutationPerRoute", mutating(query_parameter_mutations=[{}])),
@@ -100,6 +108,7 @@ GOOD: tuple[tuple[str, Json], ...] = (
     ("grpc_json_transcoder.v3.GrpcJsonTranscoder", {"proto_descriptor_bin": "YQ=="}),
     ("ratelimit.v3.RateLimitPerRoute", {"rate_limits": [{**LIMITED, "hits_addend": {"number": 3}}]}),
     ("on_demand.v3.PerRouteConfig", {"odcds": {"source": {"ads": {}, "resource_api_version": "V3"}}}),
+    ("on_demand.v3.PerRouteConfig", {"odcds": {"source": asked_of("c")}}),
     ("lua.v3.LuaPerRoute", {"source_code": inline("YT0i/yI=")}),  # a="\xff"
     ("fault.v3.HTTPFault", {"abort": {"http_status": 503, "percentage": {"numerator": 1}}}),
     ("header_mutation.v3.HeaderMutationPerRoute", mutating(query_parameter_mutations=[{"remove": "a"}])),

@@ -20,7 +20,7 @@ from tests.envoy.mesh import eventually, istio, write
 from tests.wasm_module import module
 
 GATEWAY = Pod("gw-1", "shop", "10.0.0.8", "router", labels={"istio": "gw"}, metadata={"UNPRIVILEGED_POD": "true"})
-MISSING = "/missing.wasm"
+MISSING, OTHER = "/missing.wasm", "/other.wasm"
 
 
 @pytest.fixture
@@ -32,10 +32,11 @@ async def mesh() -> AsyncIterator[SecureMesh]:
 
 @pytest.fixture
 async def modules() -> AsyncIterator[str]:
-    """Serve one module, which answers with 418."""
+    """Serve a module that answers with 418, and another one that does with 429."""
 
     async def answer(request: Request) -> Response:
-        return Response(404) if request.path == MISSING else Response(200, module(418))
+        status = 429 if request.path == OTHER else 418
+        return Response(404) if request.path == MISSING else Response(200, module(status))
 
     server = HttpServer(answer)
     port = (await server.start(TcpAddress(LOOPBACK, 0))).port
@@ -82,6 +83,8 @@ async def test_an_envoy_runs_what_the_agent_has_fetched(mesh: SecureMesh, module
         await answers(client, port, 204)
         write(file, *held, plugin(f"{modules}/teapot.wasm"))
         await answers(client, port, 418)
+        write(file, *held, plugin(f"{modules}{OTHER}"))
+        await answers(client, port, 429)
         write(file, *held, plugin(f"{modules}{MISSING}", failStrategy="FAIL_OPEN"))
         await answers(client, port, 204)
         write(file, *held, plugin(f"{modules}{MISSING}"))

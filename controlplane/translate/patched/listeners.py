@@ -7,6 +7,9 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
 from google.protobuf.message import Message
 
 from controlplane.apis.envoy_filter import ApplyTo
@@ -21,6 +24,7 @@ from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
 from controlplane.translate.patched.added import added_message
 from controlplane.translate.patched.built import Built, built
+from controlplane.translate.patched.collectors import Caller, unreached_collectors
 from controlplane.translate.patched.net import patched
 from controlplane.translate.patched.reading import Held, aim, held
 from controlplane.translate.patched.references import listener_references
@@ -68,12 +72,14 @@ class PatchedListener(NamedTuple):
     """A listener as it is built, and the patches for it; ``routes`` are those for routes that stand in it.
 
     ``taken`` are the places of others that a patch may move it to: Envoy takes one listener at each.
+    ``caller`` is whose clusters a tracer may name.
     """
 
     listener: Built
     refs: PatchRefs
     routes: PatchRefs = ()
     taken: frozenset[Place] = frozenset()
+    caller: Caller | None = None
 
 
 def may_concern(view: View, refs: PatchRefs, name: str, port: int | None) -> PatchRefs:
@@ -106,7 +112,7 @@ def _patched_listener(view: View, key: PatchedListener) -> Resource | None:
             return [Fault("name", "a listener keeps its name")]
         if place_of(message) in key.taken:
             return [Fault("address", "another listener is there")]
-        return faults(message)
+        return faults(message) or unreached_collectors(view, key.caller, message)
 
     draft = patched(view, patches, listener, listener_steps([each.patch for each in patches]), check)
     if draft.gone:
@@ -145,7 +151,7 @@ def let_clusters_come(listener: Any) -> None:  # noqa: ANN401 - a generated mess
     """Let routes that stand in a listener name clusters that are not there yet; Envoy would refuse it otherwise."""
     for chain in [*listener.filter_chains, *([listener.default_filter_chain] if listener.HasField(_DEFAULT) else [])]:
         for each in chain.filters:
-            if each.name != HCM or not each.HasField("typed_config"):
+            if not each.typed_config.Is(HttpConnectionManager.DESCRIPTOR):
                 continue
             manager: Any = unpacked(each.typed_config)
             if manager.HasField("route_config") and not manager.route_config.HasField("validate_clusters"):
