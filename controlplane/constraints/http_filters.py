@@ -16,6 +16,7 @@ _LEAST_FILL_SECONDS = 0.05
 _SHA, _DIGEST_CHARACTERS = "{SHA}", 28  # twenty bytes in base64
 _END_OF_PORTS = 65536
 _PARTS_OF_AN_ARN = 7
+_LONGEST_MODULE = 249  # its file is called libNAME.so
 _DUPLEX = "FULL_DUPLEX_STREAMED"
 
 
@@ -227,19 +228,43 @@ def reverse_transcoder_faults(stated: Any) -> Wrong:  # noqa: ANN401
 
 def transcoder_faults(stated: Any) -> Wrong:  # noqa: ANN401
     """Check a ``GrpcJsonTranscoder``; one without services does nothing, whatever its descriptors are."""
-    if stated.services and stated.proto_descriptor_bin and not _is_descriptor_set(stated.proto_descriptor_bin):
+    if not stated.services or not stated.proto_descriptor_bin:
+        return
+    known = _services(stated.proto_descriptor_bin)
+    if known is None:
         yield "proto_descriptor_bin", "is no FileDescriptorSet"
+        return
+    for index, name in enumerate(stated.services):
+        if name not in known:
+            yield f"services[{index}]", f"{name!r} is not in proto_descriptor_bin"
 
 
 def _is_descriptor_set(content: bytes) -> bool:
+    return _services(content) is not None
+
+
+def _services(content: bytes) -> frozenset[str] | None:
+    """Return the full names of the services of a ``FileDescriptorSet``, ``None`` where it is none."""
     from google.protobuf.descriptor_pb2 import FileDescriptorSet  # noqa: PLC0415 - where one is met
     from google.protobuf.message import DecodeError  # noqa: PLC0415
 
     try:
-        FileDescriptorSet.FromString(content)
+        files = FileDescriptorSet.FromString(content).file
     except DecodeError:
-        return False
-    return True
+        return None
+    return frozenset(f"{each.package}.{held.name}".lstrip(".") for each in files for held in each.service)
+
+
+def module_faults(stated: Any) -> Wrong:  # noqa: ANN401
+    """Check the name of a module that Envoy loads: it crashes of one that can be no file's."""
+    if not 0 < len(stated.name.encode()) <= _LONGEST_MODULE:
+        yield "name", f"must have 1 to {_LONGEST_MODULE} bytes"
+
+
+def signing_faults(stated: Any) -> Wrong:  # noqa: ANN401
+    """Check where ``AwsRequestSigning`` signs for; without a region it is that of the proxy's environment."""
+    if stated.signing_algorithm == stated.AWS_SIGV4 and any(each in stated.region for each in "*,"):
+        yield "region", "must be one, without wildcards, unless signing_algorithm is AWS_SIGV4A"
 
 
 def on_demand_faults(stated: Any) -> Wrong:  # noqa: ANN401
@@ -264,11 +289,13 @@ HTTP_FILTERS: dict[str, Callable[[Any], Wrong]] = {
     f"{_PACKAGE}.ext_authz.v3.AuthorizationRequest": authorisation_faults,
     f"{_PACKAGE}.api_key_auth.v3.ApiKeyAuthPerRoute": api_key_faults,
     f"{_PACKAGE}.aws_lambda.v3.Config": lambda_faults,
+    f"{_PACKAGE}.aws_request_signing.v3.AwsRequestSigning": signing_faults,
     f"{_PACKAGE}.basic_auth.v3.BasicAuthPerRoute": users_faults,
     f"{_PACKAGE}.grpc_json_reverse_transcoder.v3.GrpcJsonReverseTranscoder": reverse_transcoder_faults,
     f"{_PACKAGE}.grpc_json_transcoder.v3.GrpcJsonTranscoder": transcoder_faults,
     f"{_PACKAGE}.on_demand.v3.OnDemandCds": on_demand_faults,
     f"{_PACKAGE}.ratelimit.v3.RateLimitPerRoute": described_faults,
     "envoy.config.rbac.v3.Permission": port_range_faults,
+    "envoy.extensions.dynamic_modules.v3.DynamicModuleConfig": module_faults,
     "envoy.config.rbac.v3.Policy": policy_faults,
 }

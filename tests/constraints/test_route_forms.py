@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from envoy.config.route.v3.route_components_pb2 import Route
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
 from controlplane.apis.envoy_filter import ApplyTo
 from controlplane.constraints.checker import faults
@@ -19,6 +21,11 @@ Json = dict[str, Any]
 HTTP = "type.googleapis.com/envoy.extensions.filters.http"
 BUCKET = {"max_tokens": 4, "fill_interval": "60s"}
 USER = "a:{SHA}tESsBmE/yNY3lb6a0L6vVQEZNqw="
+HEALTH = b64encode(
+    FileDescriptorSet(
+        file=[FileDescriptorProto(name="a.proto", package="a", syntax="proto3", service=[{"name": "Health"}])]
+    ).SerializeToString()
+).decode()
 DISABLED = {"@type": f"{HTTP}.buffer.v3.BufferPerRoute", "disabled": True}
 EXTENSION = {"name": "a", "typed_config": DISABLED}
 """An extension of no category."""
@@ -39,6 +46,13 @@ def json_rules(**rule: Any) -> Json:
 
 def inline(text: str) -> Json:
     return {"inline_bytes": text}  # in base64
+
+
+def signing(region: str) -> Json:
+    key = {"access_key_id": "a", "secret_access_key": "b"}
+    provider = {"inline_credential": key, "custom_credential_provider_chain": True}
+    said = {"service_name": "s3", "region": region, "credential_provider": provider}
+    return {"aws_request_signing": said, "stat_prefix": "a"}
 
 
 def asked_of(cluster: str) -> Json:
@@ -72,6 +86,9 @@ BAD: tuple[tuple[str, Json], ...] = (
     ("grpc_json_reverse_transcoder.v3.GrpcJsonReverseTranscoder", {}),
     ("grpc_json_reverse_transcoder.v3.GrpcJsonReverseTranscoder", {"descriptor_binary": "YQ=="}),
     ("grpc_json_transcoder.v3.GrpcJsonTranscoder", {"services": ["a"], "proto_descriptor_bin": "YQ=="}),
+    ("grpc_json_transcoder.v3.GrpcJsonTranscoder", {"services": ["a.b"], "proto_descriptor_bin": HEALTH}),
+    ("aws_request_signing.v3.AwsRequestSigningPerRoute", signing("eu-*")),
+    ("dynamic_modules.v3.DynamicModuleFilterPerRoute", {"dynamic_module_config": {}}),
     ("ratelimit.v3.RateLimitPerRoute", {"rate_limits": [{**LIMITED, "stage": 1}]}),
     ("ratelimit.v3.RateLimitPerRoute", {"rate_limits": [{**LIMITED, "hits_addend": {"format": "%NOTHING%"}}]}),
     ("ratelimit.v3.RateLimitPerRoute", {"rate_limits": [{"actions": [{"extension": EXTENSION}]}]}),
@@ -106,6 +123,8 @@ GOOD: tuple[tuple[str, Json], ...] = (
     ("basic_auth.v3.BasicAuthPerRoute", {"users": {"inline_string": USER}}),
     ("api_key_auth.v3.ApiKeyAuthPerRoute", {"credentials": [{"key": "a", "client": "b"}]}),
     ("grpc_json_transcoder.v3.GrpcJsonTranscoder", {"proto_descriptor_bin": "YQ=="}),
+    ("grpc_json_transcoder.v3.GrpcJsonTranscoder", {"services": ["a.Health"], "proto_descriptor_bin": HEALTH}),
+    ("aws_request_signing.v3.AwsRequestSigningPerRoute", signing("eu-west-1")),
     ("ratelimit.v3.RateLimitPerRoute", {"rate_limits": [{**LIMITED, "hits_addend": {"number": 3}}]}),
     ("on_demand.v3.PerRouteConfig", {"odcds": {"source": {"ads": {}, "resource_api_version": "V3"}}}),
     ("on_demand.v3.PerRouteConfig", {"odcds": {"source": asked_of("c")}}),

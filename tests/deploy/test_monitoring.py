@@ -8,20 +8,31 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 import yaml
+from aiohttp import web
 
 from controlplane.metrics import REGISTRY
 from samples.control_plane import LOOPBACK, ControlPlane, free_port
 from samples.process import ChildProcess
+from tests.envoy.agents import secure_mesh, started
 from tests.feature.client import connected
 from tests.feature.objects import service, to, virtual_service
 from tests.patience import PATIENCE_SECONDS, patience
 
+OF_PROXIES = (
+    'envoy_cluster_upstream_cx_active{cluster_name="xds-grpc",app="web"}',
+    'envoy_server_live{app="web"}',
+    'istio_agent_startup_duration_seconds{app="web"}',
+    'of_the_application_total{app="web",kind="test"}',
+    'pilot_xds{app="istiod"} == 1',
+)
+"""What comes of Envoy, its agent and the application behind them in one page; and of the control plane beside it."""
 MONITORING = Path(__file__).parents[2] / "deploy" / "monitoring"
 NAME = re.compile(r"\b(?:pilot|istio|istiod|citadel|galley|sidecar|controlplane|process|go)_[a-z0-9_]+")
 ISTIOS = (
@@ -128,13 +139,14 @@ def test_what_is_scraped_exists() -> None:
 
 
 class Prometheus:
-    """A Prometheus that scrapes one control plane."""
+    """A Prometheus that scrapes one control plane, and a proxy where a port of its agent is given."""
 
-    def __init__(self, folder: Path, target: int) -> None:
+    def __init__(self, folder: Path, target: int, agent: int | None = None) -> None:
         self.port = free_port()
-        scraped = {"job_name": "istiod", "static_configs": [{"targets": [f"{LOOPBACK}:{target}"]}]}
-        scraped["static_configs"][0]["labels"] = {"app": "istiod", "pod": "istiod-1"}  # type: ignore[index]
-        configuration = {"global": {"scrape_interval": "200ms"}, "scrape_configs": [scraped]}
+        scraped = [_scraped("istiod", target, "/metrics", app="istiod", pod="istiod-1")]
+        if agent is not None:
+            scraped.append(_scraped("proxies", agent, "/stats/prometheus", app="web", pod="web-1"))
+        configuration = {"global": {"scrape_interval": "1s"}, "scrape_configs": scraped}
         (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
         command = [needed("prometheus"), f"--config.file={folder}/prometheus.yml"]
         command += [f"--storage.tsdb.path={folder}/data", f"--web.listen-address={LOOPBACK}:{self.port}"]
@@ -148,6 +160,14 @@ class Prometheus:
                 return bool((await reply.json())["data"]["result"])
         except aiohttp.ClientError:
             return False  # it does not listen yet
+
+
+def _scraped(job: str, port: int, path: str, **labels: str) -> dict[str, Any]:
+    return {
+        "job_name": job,
+        "metrics_path": path,
+        "static_configs": [{"targets": [f"{LOOPBACK}:{port}"], "labels": labels}],
+    }
 
 
 async def test_a_prometheus_finds_every_series_that_istios_dashboard_and_ours_ask_for(tmp_path: Path) -> None:
@@ -177,3 +197,32 @@ async def test_a_prometheus_finds_every_series_that_istios_dashboard_and_ours_as
     finally:
         await prometheus.process.stop()
         await control_plane.stop()
+
+
+async def test_a_prometheus_finds_what_envoy_the_agent_and_the_application_say_in_one_page(tmp_path: Path) -> None:
+    """The control plane and the proxy, whose agent merges three pages, scraped by the same Prometheus."""
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(text='of_the_application_total{kind="test"} 3\n')
+
+    application = web.Application()
+    application.router.add_get("/own", metrics)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, LOOPBACK, 0).start()
+    said = {"scrape": "true", "port": str(runner.addresses[0][1]), "path": "/own"}
+    with tempfile.TemporaryDirectory(prefix="scraped-") as short:  # paths of Unix sockets end at 107 bytes
+        async with secure_mesh(Path(short)) as mesh:
+            proxy = await mesh.proxy(ISTIO_PROMETHEUS_ANNOTATIONS=json.dumps(said))
+            prometheus = Prometheus(tmp_path, mesh.control_plane.monitoring.port, proxy.ports.agent)
+            try:
+                async with started(proxy):
+                    await prometheus.process.start()
+                    missing = list(OF_PROXIES)
+                    async with patience():
+                        while missing := [each for each in missing if not await prometheus.found(each)]:
+                            await asyncio.sleep(0.1)
+                    assert missing == []
+            finally:
+                await prometheus.process.stop()
+                await runner.cleanup()
