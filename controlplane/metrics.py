@@ -304,6 +304,14 @@ LIMITS_REACHED = Counter(
 )
 """The label is a field's name of ``limits.Limits``."""
 
+REPLICAS = Gauge(
+    "controlplane_replicas", "Replicas that share the proxies, this one too, as it knows them.", registry=REGISTRY
+)
+SHARE = Gauge("controlplane_share", "Proxies that this replica is to hold beside the others.", registry=REGISTRY)
+SENT_AWAY = Counter(
+    "controlplane_proxies_sent_away", "Proxies that were asked to connect anew to another replica.", registry=REGISTRY
+)
+
 _info = Gauge("pilot_info", "Version of the control plane; the value is 1.", ["version"], registry=REGISTRY)
 _build = Gauge("istio_build", "Version by component; the value is 1.", ["component", "tag"], registry=REGISTRY)
 _started = time.monotonic()

@@ -5,6 +5,7 @@
 | ``/metrics`` | Prometheus text |
 | ``/ready`` | 200 when proxies are served, else 503 with the reason |
 | ``/healthz`` | 200 while the event loop runs |
+| ``/load`` | JSON for other replicas: the name of this one, its proxies and its weight; 503 as ``/ready`` |
 | ``/version`` | text: the version of Istio that is followed, then the program's and its name, between dashes |
 | ``/debug`` | the list of debug endpoints |
 | ``/debug/...`` | JSON; loopback callers only |
@@ -76,6 +77,7 @@ def application(sources: AdminSources) -> web.Application:
     app.router.add_get("/ready", _ready)
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/version", _version)
+    app.router.add_get("/load", _load)
     app.router.add_get("/debug", _index)
     for path, (respond, _) in DEBUG_ENDPOINTS.items():
         add = app.router.add_post if path == PLAN else app.router.add_get
@@ -137,6 +139,14 @@ async def _healthz(_request: web.Request) -> web.Response:
 
 async def _version(request: web.Request) -> web.Response:
     return web.Response(text=f"{ISTIO_VERSION}-{request.app[SOURCES].version}-{PROGRAM}")
+
+
+async def _load(request: web.Request) -> web.StreamResponse:
+    sources = request.app[SOURCES]
+    if not sources.ready()[0]:
+        return await _ready(request)
+    load = sources.load()
+    return await _json(request, {"replica": sources.identity, "proxies": load.proxies, "weight": load.weight})
 
 
 async def _index(_request: web.Request) -> web.Response:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controlplane.admin.timeline import Timeline
+from controlplane.ads.shares import Load
 from controlplane.ads.sync_status import ProxyStatus
 from controlplane.limits import Limits, Reached, unheard
 from controlplane.model.certificates import Certificate
@@ -44,6 +45,7 @@ class AdminSources:
     ``problems`` yields what is wrong with objects, one by one, where ``rejected`` has them by object; ``certificates``
     those that are watched over; ``timeline`` remembers what happened lately. ``revision`` is the registry's,
     ``settled`` the one up to which there is a snapshot for every connected proxy.
+    ``load`` is what other replicas are told of this one.
     ``explain`` answers a question of ``simulate.questions``, and raises what that raises. ``plan`` answers one of
     ``plan.question``, JSON to JSON, and raises ``WrongQuestionError`` likewise, and ``UnansweredError``; it reads the
     question with its first argument once there is a place for it, and gives the answer in pieces to its second.
@@ -73,6 +75,7 @@ class AdminSources:
     troubles: Callable[[], Iterable[str]] = tuple
     leads: Callable[[], Iterable[Lead]] = tuple
     objects: Callable[[], Iterable[Object]] = tuple
+    load: Callable[[], Load] = lambda: Load(0)
     limits: Limits = field(default_factory=Limits)
     reached: Reached = unheard
     log_levels: Callable[[], Mapping[str, str]] = dict

@@ -17,6 +17,7 @@ class Connections:
 
     def __init__(self) -> None:
         self._streams: dict[str, Stream] = {}
+        self._leaving: set[str] = set()
         self._numbers = itertools.count(1)
         self.on_change: Callable[[], None] = lambda: None
         """Called whenever a proxy has come or gone."""
@@ -38,8 +39,22 @@ class Connections:
 
     def remove(self, connection_id: str) -> None:
         """Take out a stream that has ended."""
+        self._leaving.discard(connection_id)
         if self._streams.pop(connection_id, None) is not None:
             self.on_change()
+
+    @property
+    def staying(self) -> int:
+        """How many streams are open, without those that were sent away and have not ended yet."""
+        return len(self._streams) - len(self._leaving)
+
+    def send_away(self) -> None:
+        """End the stream that has been open the longest, and have its proxy connect anew; nothing if there is none."""
+        for connection_id, stream in self._streams.items():
+            if connection_id not in self._leaving:
+                self._leaving.add(connection_id)
+                stream.send_away()
+                return
 
     def proxies(self) -> dict[str, Proxy]:
         """Return every connected proxy by its connection id, in the order of their connecting."""

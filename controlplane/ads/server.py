@@ -260,6 +260,8 @@ class AdsServer:
         try:
             call.listen(stream.receive, stream.wake, hung_up)
             await stream.ended()
+            if stream.elsewhere:
+                call.leave()
         finally:
             stream.close()
             self._class_places.leave(call.address, place)

@@ -64,6 +64,8 @@ class Stream:
         self._end: asyncio.Future[None] | None = self._loop.create_future()  # nothing once it is closed
         self._over = False
         self._split = False  # whether virtual hosts go one by one
+        self.elsewhere = False
+        """Whether the proxy's next stream is to be on another connection."""
         self._session: Session
         self._snapshot: Snapshot
         self._served: ServedSnapshot
@@ -155,6 +157,11 @@ class Stream:
         """
         self._ending = True
         self.wake()
+
+    def send_away(self) -> None:
+        """End the stream likewise; its proxy is to open the next one on another connection."""
+        self.elsewhere = True
+        self.end()
 
     def fail(self, error: Exception) -> None:
         """End the stream at once."""

@@ -8,6 +8,7 @@ than the start of the whole program may.
 
 from __future__ import annotations
 
+import math
 import re  # noqa: TID251 - what the operator writes, once
 from dataclasses import dataclass, fields
 from datetime import timedelta
@@ -233,6 +234,28 @@ class Settings(Limits):
             "PILOT_MAX_REQUESTS_PER_SECOND",
         ),
     ] = 0.0
+    sent_away_per_second: Annotated[
+        float,
+        Option(
+            CONNECTIONS,
+            "Most proxies in a second that are asked to connect anew where this replica has more than its share; 0 for"
+            " none.",
+        ),
+    ] = 50.0
+    peers: Annotated[
+        str,
+        Option(
+            CONNECTIONS,
+            "Monitoring ports (HOST:PORT) of the replicas that proxies are shared with, separated by commas; in a"
+            " cluster by default those of the Service istiod, or istiod-REVISION.",
+        ),
+    ] = ""
+    peer_interval: Annotated[
+        timedelta, Option(CONNECTIONS, "Time between questions to these how many proxies each holds.")
+    ] = timedelta(seconds=10)
+    replica_weight: Annotated[
+        float, Option(CONNECTIONS, "A replica of twice the weight holds twice as many proxies; they are told by it.")
+    ] = 1.0
     drain_period: Annotated[
         timedelta, Option(CONNECTIONS, "When the control plane stops, its streams are ended one by one over this time.")
     ] = timedelta(seconds=10)
@@ -257,7 +280,7 @@ class Settings(Limits):
                 raise ValueError(f"{flag(name)} must be at least 1")
             if isinstance(value, timedelta) and value < timedelta(milliseconds=1):
                 raise ValueError(f"{flag(name)} must be at least 1ms")
-        for name in ("keepalive_interval", "keepalive_timeout"):
+        for name in ("keepalive_interval", "keepalive_timeout", "peer_interval"):
             if getattr(self, name) < timedelta(milliseconds=1):
                 raise ValueError(f"{flag(name)} must be at least 1ms")
         if self.holdoff > self.max_holdoff:
@@ -268,6 +291,7 @@ class Settings(Limits):
         if self.config_dir is not None and not self.config_dir.is_dir():
             raise ValueError(f"--config-dir: {self.config_dir} is not a directory")
         self._check_ports()
+        self._check_peers()
         self._check_kube_cluster()
 
     def _check_ports(self) -> None:
@@ -292,6 +316,16 @@ class Settings(Limits):
             raise ValueError("--serving-dir is of no use without --no-ca-server: the ports' certificate is signed here")
         if not self.plaintext and self.tls_port is None:
             raise ValueError("--no-plaintext leaves no port for proxies: --secure-port is needed too")
+
+    def _check_peers(self) -> None:
+        if not 0 < self.replica_weight < math.inf:
+            raise ValueError(f"--replica-weight must be a number above 0, and is {self.replica_weight}")
+        if not self.sent_away_per_second < math.inf:
+            raise ValueError(f"--sent-away-per-second must be a number, and is {self.sent_away_per_second}")
+        for address in self.peer_addresses:
+            host, _, port = address.rpartition(":")
+            if not host or not port.isascii() or not port.isdigit() or not 0 < int(port[:6]) < 1 << 16:
+                raise ValueError(f"--peers: {address!r} is no HOST:PORT")
 
     def _check_kube_cluster(self) -> None:
         for name in ("kubeconfig", "context", "watch_namespaces", "untaint_nodes", "cni_namespace"):
@@ -330,6 +364,16 @@ class Settings(Limits):
     def namespaces(self) -> tuple[str, ...]:
         """The namespaces to read, sorted; all where there are none."""
         return _listed(self.watch_namespaces)
+
+    @property
+    def peer_addresses(self) -> tuple[str, ...]:
+        """The monitoring ports in ``peers``, sorted."""
+        return _listed(self.peers)
+
+    @property
+    def shares(self) -> bool:
+        """Whether proxies are shared with other replicas, if there are any."""
+        return self.sent_away_per_second > 0 and (self.config_dir is None or bool(self.peers))
 
     @property
     def xds_host(self) -> str:

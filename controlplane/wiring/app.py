@@ -40,6 +40,7 @@ from controlplane.wiring.change_log import ChangeLog
 from controlplane.wiring.counting import CountStreams, count_changes, show_sizes
 from controlplane.wiring.debug import DebugAnswers
 from controlplane.wiring.deliveries import Deliveries
+from controlplane.wiring.evening import Evening, Pace
 from controlplane.wiring.expiry import ExpiryRadar
 from controlplane.wiring.from_settings import identity, limits, server_options, source, trust
 from controlplane.wiring.gateway_names import GatewayNames
@@ -49,6 +50,7 @@ from controlplane.wiring.look_alikes import LOOK_ALIKES
 from controlplane.wiring.machines import RegisteredMachines, registration
 from controlplane.wiring.process import Process, probe_lag, settle_memory
 from controlplane.wiring.questions import Around, Questions
+from controlplane.wiring.replicas import Replicas, places
 from controlplane.wiring.secrets import Secrets
 from controlplane.wiring.secure_ports import SecurePorts
 from controlplane.wiring.shown import endpoints_of, objects_in_force, services
@@ -152,6 +154,12 @@ class ControlPlane:
         self._ads = AdsServer(self._compiler, server_options(settings), environment)
         self._secure_ports = SecurePorts(settings, self._ads, self._ports)
         self._ads.connections.on_change = self._analysis.proxies_changed
+        self._evening = Evening(
+            self._ads.connections,
+            settings.replica_weight,
+            Replicas(identity(), places(settings, self._registry)).loads,
+            Pace(settings.peer_interval, settings.sent_away_per_second),
+        )
         self._questions = Questions(
             self._compiler,
             Around(
@@ -215,6 +223,8 @@ class ControlPlane:
         self._supervisor.start("event loop probe", probe_lag)
         self._supervisor.start("ends of certificates", self._expiry.run)
         self._supervisor.start("findings", self._analysis.run)
+        if self._settings.shares:
+            self._supervisor.start("share of proxies", self._evening.run)
         if self._trust is None:
             return
         self._supervisor.start("authority", partial(self._secure_ports.keep, self._trust))
@@ -337,6 +347,7 @@ class ControlPlane:
             tasks=lambda: self._supervisor.states,
             leads=lambda: self._trust.leads if self._trust is not None else (),
             troubles=self._troubles,
+            load=lambda: self._evening.load,
             log_levels=levels.all,
             set_log_level=levels.set,
             away_since=lambda: self._cluster.away_since if self._cluster is not None else None,

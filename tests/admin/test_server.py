@@ -19,6 +19,7 @@ from controlplane.admin.answers import NOT_CONNECTED
 from controlplane.admin.application import DEBUG_ENDPOINTS, NO_PAGE, OTHER_HOST, application
 from controlplane.admin.dumps import NO_PROXY_ID
 from controlplane.admin.sources import AdminSources
+from controlplane.ads.shares import Load
 from controlplane.ads.sync_status import ProxyStatus
 from controlplane.model import kinds
 from controlplane.model.objects import ObjectKey
@@ -82,6 +83,12 @@ async def test_port_of_readiness(asked: AdminSources, path: str, answer: tuple[i
 async def test_version() -> None:
     """Tools that know Istio look for its version first; istioctl takes the two last parts for revision and status."""
     assert await get(world.sources(), "/version") == (200, f"{ISTIO_VERSION}-0.1.0-controlplane")
+
+
+async def test_load_for_other_replicas() -> None:
+    asked = replace(world.sources(), load=lambda: Load(17, 2.5))
+    assert await get_json(asked, "/load") == {"replica": "istiod-0", "proxies": 17, "weight": 2.5}
+    assert await get(world.unready(), "/load") == (503, "the first list of objects is not complete\n")
 
 
 @pytest.mark.parametrize("path", ["//version", "///version"])

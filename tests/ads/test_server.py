@@ -304,6 +304,33 @@ async def test_drain_ends_streams_one_by_one_and_lets_nobody_in(pauses: asyncio.
             await client.close()
 
 
+async def test_the_proxy_that_has_been_connected_the_longest_is_sent_away() -> None:
+    """Its stream ends well, its connection takes no other one, and nobody else notices."""
+    async with serving(OneSnapshot(snapshot(1, a=1))) as (server, port):
+        clients = [Client(port, Variant.DELTA) for _ in range(3)]
+        for client in clients:
+            await client.ask(CDS)
+            await client.read()
+        first, second, third = server.connections.streams
+        assert server.connections.staying == 3
+        server.connections.send_away()
+        assert server.connections.staying == 2
+        server.connections.send_away()
+        assert server.connections.staying == 1, "another one, although the first is there still"
+        for client in clients[:2]:
+            assert (await client.ended())[0] is grpc.StatusCode.OK
+        await until(lambda: list(server.connections.streams) == [third] and server.server.connection_count == 1)
+        assert server.connections.staying == 1
+        server.connections.send_away()
+        server.connections.send_away()  # nobody is left
+        assert (await clients[2].ended())[0] is grpc.StatusCode.OK
+        await until(lambda: not server.connections.streams)
+        assert server.connections.staying == 0
+        assert first != second
+        for client in clients:
+            await client.close()
+
+
 async def test_drained_proxies_are_told_to_leave_one_by_one(pauses: asyncio.Queue[float]) -> None:
     """Each with the end of its own stream: what it opens next must not come back here."""
     async with serving(OneSnapshot(snapshot(1, a=1))) as (server, port):

@@ -68,6 +68,14 @@ def test_a_written_duration_reads_as_the_same(duration: timedelta) -> None:
         ({"config_dir": Path("/"), "secure_port": 0}, "need --ca-dir where there is no cluster"),
         ({"config_dir": Path("/"), "plaintext": False}, "--no-plaintext leaves no port for proxies"),
         ({"webhook_port": 70_000}, "--webhook-port must be a port number"),
+        ({"peers": "a:1,b"}, "--peers: 'b' is no HOST:PORT"),
+        ({"peers": "a:0"}, "--peers: 'a:0' is no HOST:PORT"),
+        ({"peers": ":1"}, "--peers: ':1' is no HOST:PORT"),
+        ({"peers": "a:999999999"}, "is no HOST:PORT"),
+        ({"replica_weight": 0.0}, "--replica-weight must be a number above 0"),
+        ({"replica_weight": float("inf")}, "--replica-weight must be a number above 0"),
+        ({"sent_away_per_second": float("inf")}, "--sent-away-per-second must be a number"),
+        ({"peer_interval": timedelta()}, "--peer-interval must be at least 1ms"),
         ({"watch_namespaces": "shop,Shop"}, "--watch-namespaces: 'Shop' cannot be the name of a namespace"),
     ],
 )
@@ -159,6 +167,7 @@ def test_options_reach_the_settings(started: list[Settings], tmp_path: Path) -> 
 
 
 ONLY: dict[str, Any] = {
+    "peers": "a:1",
     "secure_port": 4242,
     "webhook_port": 4242,
     "ready_port": 4242,

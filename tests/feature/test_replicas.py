@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
+from envoy.config.core.v3.base_pb2 import Node
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 
-from tests.feature.client import CDS, EDS, LDS, RDS, Variant, connected
+from samples.control_plane import free_port
+from tests.feature.client import CDS, EDS, END, LDS, NODE_ID, RDS, Variant, connected, stream
 from tests.feature.objects import GOOD, MESH, NETWORKING, Json, cluster, manifest, marker, to, virtual_service
 from tests.feature.server import Server, serving
+from tests.patience import until
 
 
 def _slice(name: str, address: str) -> Json:
@@ -100,3 +108,83 @@ def _seen(host: str) -> Json:
 
 def _bodies(held: dict[str, dict[str, tuple[str, bytes]]]) -> dict[str, dict[str, bytes]]:
     return {url: {name: body for name, (_, body) in resources.items()} for url, resources in held.items()}
+
+
+PROXIES = 36
+
+
+async def test_replicas_that_start_get_their_shares(tmp_path: Path) -> None:
+    """Proxies go to any of those that run at random, as a Service leads them. Nobody is sent away before all answer."""
+    ports = [free_port() for _ in range(3)]
+    options = [
+        ("--monitoring-port", str(port), "--peer-interval", "100ms", "--peers", _others(ports, port)) for port in ports
+    ]
+    folders = [tmp_path / name for name in ("one", "two", "three")]
+    for folder in folders:
+        folder.mkdir()
+    with serving(folders[0], *MESH, options=options[0]) as one:
+        running = [one]
+        async with _proxies(running):
+            await until(lambda: _all_in(running))
+            with serving(folders[1], *MESH, options=options[1]) as two:
+                running.append(two)
+                for server in running:
+                    await server.event("app.replica_silent")
+                assert await _held(one) == PROXIES, "the third one is not known yet"
+                with serving(folders[2], *MESH, options=options[2]) as three:
+                    running.append(three)
+                    await until(lambda: _even(running))
+                    for server in running:
+                        await until(partial(_knows, server, replicas=3, share=PROXIES // 3))
+                    await one.event("app.proxies_sent_away")
+                    del running[1:]  # before these end
+
+
+def _others(ports: Sequence[int], own: int) -> str:
+    return ",".join(f"127.0.0.1:{port}" for port in ports if port != own)
+
+
+@asynccontextmanager
+async def _proxies(running: Sequence[Server]) -> AsyncIterator[None]:
+    """Keep so many proxies connected, each anew at any of those that run when its stream has ended."""
+    chosen = random.Random(18)
+    tasks = [asyncio.create_task(_proxy(running, chosen)) for _ in range(PROXIES)]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(each, asyncio.CancelledError) for each in results), results
+
+
+async def _proxy(running: Sequence[Server], chosen: random.Random) -> None:
+    while True:
+        options = [("grpc.use_local_subchannel_pool", 1)]  # two channels to one address would share a connection
+        async with grpc.aio.insecure_channel(chosen.choice(running).xds, options=options) as channel:
+            with suppress(grpc.aio.AioRpcError):
+                call: Any = stream(channel, Variant.DELTA)()
+                await call.write(DeltaDiscoveryRequest(type_url=CDS, node=Node(id=NODE_ID)))
+                while (response := await call.read()) is not END:
+                    await call.write(DeltaDiscoveryRequest(type_url=CDS, response_nonce=response.nonce))
+        await asyncio.sleep(0.01)
+
+
+async def _held(server: Server) -> int:
+    _, answer = await server.get("/load")
+    return int(answer["proxies"])
+
+
+async def _knows(server: Server, replicas: int, share: int) -> bool:
+    """Whether a replica counts so many, itself too, and has this share."""
+    _, page = await server.get("/metrics")
+    return f"controlplane_replicas {replicas}.0" in page and f"controlplane_share {share}.0" in page
+
+
+async def _all_in(running: Sequence[Server]) -> bool:
+    return sum([await _held(server) for server in running]) == PROXIES
+
+
+async def _even(running: Sequence[Server]) -> bool:
+    held = [await _held(server) for server in running]
+    return sum(held) == PROXIES and min(held) >= PROXIES / 3 - 2
