@@ -29,6 +29,7 @@ from controlplane.translate.routes.claims import (
     egress_listener,
     virtual_service_hosts,
 )
+from controlplane.translate.routes.contested import settle
 from controlplane.translate.routes.domains import OWN, neutral_domain
 from controlplane.translate.routes.hash_policy import hashed_hosts, service_hash
 from controlplane.translate.routes.portioned import (
@@ -38,12 +39,13 @@ from controlplane.translate.routes.portioned import (
     real_names,
     short_domains,
 )
-from controlplane.translate.routes.selection import HostsKey, HostsPortion, portion_count, virtual_host_keys
+from controlplane.translate.routes.selection import HostsKey, HostsPortion, portion_count
 from controlplane.translate.routes.virtual_hosts import (
     EncodedHosts,
     EncodedVirtualHost,
     Swaps,
     VirtualHostKey,
+    digest_of,
     service_stated,
     virtual_host,
 )
@@ -120,79 +122,34 @@ def host_set(view: View, key: HostsKey) -> HostSet:
 def host_clusters(view: View, key: HostsKey) -> frozenset[str]:
     """Return all clusters of a set that is built; the same object as long as they are the same."""
     names = host_names(view, key)
-    if names.separate:
+    if not names.contested:
         return names.clusters
-    return frozenset().union(*[host.clusters for host in built(view, key).hosts])
+    hosts = built(view, key).hosts
+    return names.clusters if len(hosts) == len(names.order) else frozenset().union(*[host.clusters for host in hosts])
 
 
 @query
 def built(view: View, key: HostsKey) -> BuiltHosts:
     """Return the virtual hosts of one port, nothing shared but the encoded virtual hosts themselves."""
     names = host_names(view, key)
-    if not names.separate:
-        return built_together(view, key)
     held = [built_portion(view, HostsPortion(key, number)) for number in range(portion_count(view, key))]
     keys = list(chain.from_iterable([each.keys for each in held]))
     hosts = list(chain.from_iterable([each.hosts for each in held]))
-    ordered = tuple(map(hosts.__getitem__, names.order))
-    encoded = EncodedHosts.known(ordered, sum([each.digest for each in held]))
+    order: Sequence[int] = names.order
+    digest = sum([each.digest for each in held])
+    if names.contested:
+        settle(view, key, names, keys, hosts)
+        order = [place for place in order if hosts[place].domains]
+        digest = digest_of(hosts)
+    ordered = tuple(map(hosts.__getitem__, order))
+    encoded = EncodedHosts.known(ordered, digest)
     return BuiltHosts(
         digest=encoded.digest,
-        keys=tuple(map(keys.__getitem__, names.order)),
+        keys=tuple(map(keys.__getitem__, order)),
         hosts=ordered,
         catches_all="*" in names.domains,
         encoded=encoded,
     )
-
-
-def built_together(view: View, key: HostsKey) -> BuiltHosts:
-    """Return virtual hosts of which some would have the same domains; all are looked at."""
-    keys = list(virtual_host_keys(view, key))
-    hosts = [virtual_host(view, each) for each in keys]
-    _drop_shadowing(view, keys, hosts)
-    domains = frozenset[str]().union(*[host.domains for host in hosts])
-    if len(domains) != sum([len(host.domains) for host in hosts]):
-        keys, hosts = _without_duplicates(view, keys, hosts)
-    order = sorted(range(len(hosts)), key=[host.name for host in hosts].__getitem__)
-    kept = [index for index in order if hosts[index].domains]
-    held = tuple([hosts[index] for index in kept])
-    encoded = EncodedHosts.of(held)
-    return BuiltHosts(
-        digest=encoded.digest,
-        keys=tuple([keys[index] for index in kept]),
-        hosts=held,
-        catches_all="*" in domains,
-        encoded=encoded,
-    )
-
-
-def _drop_shadowing(view: View, keys: list[VirtualHostKey], hosts: list[EncodedVirtualHost]) -> None:
-    """Take generated short names away that are the real name of another service."""
-    shadowing = real_names(keys).intersection(frozenset().union(*[host.alternates for host in hosts]))
-    if not shadowing:
-        return
-    for index, host in enumerate(hosts):
-        dropped = host.alternates & shadowing
-        if dropped:
-            keys[index] = keys[index]._replace(dropped=dropped)
-            hosts[index] = virtual_host(view, keys[index])
-
-
-def _without_duplicates(
-    view: View, keys: Sequence[VirtualHostKey], hosts: Sequence[EncodedVirtualHost]
-) -> tuple[list[VirtualHostKey], list[EncodedVirtualHost]]:
-    """Leave each domain to the first virtual host that has it; one without any left goes."""
-    seen: set[str] = set()
-    kept_keys: list[VirtualHostKey] = []
-    kept_hosts: list[EncodedVirtualHost] = []
-    for key, host in zip(keys, hosts, strict=True):
-        left = tuple(name for name in host.domains if name not in seen)
-        seen.update(left)
-        if left:
-            shortened = key if left == host.domains else key._replace(only=left)
-            kept_keys.append(shortened)
-            kept_hosts.append(host if shortened is key else virtual_host(view, shortened))
-    return kept_keys, kept_hosts
 
 
 @query
@@ -227,9 +184,11 @@ class Places:
 def places(view: View, key: HostsKey) -> Places:
     """Return where services with short names are in a neutral host set."""
     names = host_names(view, key)
-    if names.separate:
+    if not names.contested:
         return Places(names.by_domain, names.domains, names.real)
     held = built(view, key)
+    if len(held.hosts) == len(names.order) and not names.shadowed:  # each domain is somewhere still
+        return Places(names.by_domain, names.domains, names.real)
     domains = frozenset[str]().union(*[host.domains for host in held.hosts])
     return Places(by_domain(short_domains(held.keys)), domains, frozenset(real_names(held.keys)))
 

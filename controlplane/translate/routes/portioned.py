@@ -6,9 +6,10 @@ made anew only where names, domains or clusters are others.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, compress
+from itertools import accumulate, chain, compress
 from sys import intern
 
 from controlplane.engine.recording import query
@@ -89,8 +90,9 @@ def short_domains(keys: Iterable[VirtualHostKey]) -> tuple[str, ...]:
 class HostNames:
     """The same of all portions. ``order`` has the places of virtual hosts, one portion after the other, by name.
 
-    ``separate`` says whether each domain is in one of them alone, and no generated short name is a real one elsewhere:
-    else they cannot be made apart from each other. ``by_domain`` has the positions of those with short names.
+    ``by_domain`` has the positions of those with short names. ``contested`` are domains that several have, and
+    generated short names that are real names elsewhere, ``shadowed``; ``crowded`` are the portions with such, by number
+    and the place where each begins. All others are what their portions say, whatever the others are.
     """
 
     order: tuple[int, ...]
@@ -98,7 +100,9 @@ class HostNames:
     domains: frozenset[str]
     clusters: frozenset[str]
     real: frozenset[str]
-    separate: bool
+    contested: frozenset[str]
+    shadowed: frozenset[str]
+    crowded: tuple[tuple[int, int], ...]
 
 
 @query
@@ -110,15 +114,30 @@ def host_names(view: View, key: HostsKey) -> HostNames:
     order = tuple(sorted(range(len(names)), key=names.__getitem__))
     domains = frozenset[str]().union(*[each.domains for each in held])
     real = frozenset[str]().union(*[each.real for each in held])
-    shadowed = any(not real.isdisjoint(each.alternates) for each in held)
+    shadowed = frozenset().union(*[real.intersection(each.alternates) for each in held])
+    contested = shadowed
+    if len(domains) != sum([len(each.domains) for each in held]):
+        contested |= _several(chain.from_iterable([each.domains for each in held]))
+    starts = accumulate([len(each.names) for each in held], initial=0)
     return HostNames(
         order=order,
         by_domain=by_domain([short[place] for place in order]),
         domains=domains,
         clusters=frozenset[str]().union(*[each.clusters for each in held]),
         real=real,
-        separate=not shadowed and len(domains) == sum([len(each.domains) for each in held]),
+        contested=contested,
+        shadowed=shadowed,
+        crowded=tuple(
+            (number, start)
+            for number, (each, start) in enumerate(zip(held, starts, strict=False))
+            if not (contested.isdisjoint(each.domains) and shadowed.isdisjoint(each.alternates))
+        ),
     )
+
+
+def _several(names: Iterable[str]) -> frozenset[str]:
+    """Return those that are there more than once."""
+    return frozenset(name for name, count in Counter(names).items() if count > 1)
 
 
 def by_domain(short: Sequence[str]) -> dict[str, tuple[int, ...]]:

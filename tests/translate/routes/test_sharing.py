@@ -10,13 +10,16 @@ import pytest
 from controlplane.engine.recording import query
 from controlplane.registry import portions
 from controlplane.registry.scopes import EgressKey
+from controlplane.registry.store import View
 from controlplane.rope import Rope
 from controlplane.snapshots import Resource
-from controlplane.translate.routes import host_sets, sidecar
+from controlplane.translate.routes import contested, host_sets, sidecar
 from controlplane.translate.routes.claims import ListenerKey
 from controlplane.translate.routes.domains import DomainOptions
-from controlplane.translate.routes.selection import HostsKey
+from controlplane.translate.routes.portioned import real_names
+from controlplane.translate.routes.selection import HostsKey, virtual_host_keys
 from controlplane.translate.routes.virtual_hosts import EncodedHosts
+from controlplane.translate.routes.virtual_hosts import virtual_host as encoded_host
 from tests.translate.routes.world import World, client, istio, service, virtual_service
 
 SPACES = ["default", "shop", "bank"]
@@ -162,12 +165,28 @@ def random_document(rng: random.Random) -> str:
     if kind == "entry":
         host = rng.choice(["s1", f"s1.{space}", "a.example.com", f"s2.{space}.svc.cluster.local"])
         ports = "[{number: 80, name: http, protocol: HTTP}]"
-        return istio("ServiceEntry", f"e{rng.randrange(2)}", f"{{hosts: [{host}.x, {host}], ports: {ports}}}", space)
+        taken = rng.choice(["", ", addresses: [240.0.0.1]"])  # by all that have it
+        spec = f"{{hosts: [{host}.x, {host}], ports: {ports}{taken}}}"
+        return istio("ServiceEntry", f"e{rng.randrange(2)}", spec, space)
     host = {"wild": "'*.cluster.local'", "private": name}.get(kind, rng.choice([name, "a.example.com"]))
     export = "exportTo: ['.']" if kind == "private" else "exportTo: ['*']"
     match = rng.choice(["", f"match: [{{sourceNamespace: {rng.choice(SPACES)}}}],", "match: [{port: 8080}],"])
     rule = f"{{{match} route: [{{destination: {{host: {name}}}}}]}}"
     return virtual_service(f"v{rng.randrange(3)}", f"{{hosts: [{host}], {export}, http: [{rule}]}}", space)
+
+
+def built_together(view: View, key: HostsKey) -> host_sets.BuiltHosts:
+    """Return virtual hosts as they are if all of them are looked at, in the order of precedence."""
+    keys = list(virtual_host_keys(view, key))
+    hosts = [encoded_host(view, each) for each in keys]
+    contested.drop_shadowing(view, keys, hosts, real_names(keys))
+    contested.leave_to_the_first(view, keys, hosts)
+    order = sorted(range(len(hosts)), key=[host.name for host in hosts].__getitem__)
+    kept = [index for index in order if hosts[index].domains]
+    held = tuple([hosts[index] for index in kept])
+    encoded = EncodedHosts.of(held)
+    everybody = any("*" in host.domains for host in held)
+    return host_sets.BuiltHosts(encoded.digest, tuple(keys[index] for index in kept), held, everybody, encoded)
 
 
 @pytest.mark.slow
@@ -189,13 +208,26 @@ def test_derived_sets_equal_those_built_from_the_start(monkeypatch: pytest.Monke
         )
         kept = world.registry.memo.get(host_sets.host_set, key)
         again = world.again()
-        fresh = again.registry.memo.get(query(host_sets.built_together), key)
+        fresh = again.registry.memo.get(query(built_together), key)
         assert [kept.key(position) for position in range(len(kept))] == list(fresh.keys)
         assert [kept.host(position) for position in range(len(kept))] == list(fresh.hosts)
         assert kept.clusters == again.registry.memo.get(host_sets.host_clusters, key)
+        assert kept.clusters == frozenset().union(*[host.clusters for host in fresh.hosts])
         assert kept.catches_all == fresh.catches_all
         assert kept.encoded.digest == fresh.encoded.digest
         assert b"".join(kept.encoded.strand.runs()) == b"".join(host.body for host in fresh.hosts)
+
+
+def test_a_domain_of_two_makes_a_change_no_work_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two entries have one address: virtual hosts are put together from portions all the same."""
+    monkeypatch.setattr(portions, "MANY", 8)
+    entries = (entry(name, f"{name}.com", "10.1.1.1", DAYS[0]) for name in "ab")
+    world = World(*(service(f"s{i}") for i in range(200)), *entries)
+    world.resource("80")
+    memo = world.registry.memo
+    read = [len(memo.node(host_sets.built, key).reads) for key in memo.keys(host_sets.built)]
+    assert read
+    assert max(read) <= portions.PORTIONS + 8
 
 
 def test_the_version_of_a_route_configuration_covers_all_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
