@@ -100,11 +100,14 @@ def egress_scope(view: View, key: EgressKey) -> EgressScope:
         listener = EgressListener(None, default_services(view, key.namespace), virtual_services)
         merged = default_merged(view, key.namespace)
         return EgressScope((listener,), merged.services, merged.by_host, outbound_policy(view, None))
-    specs = tuple(obj.spec.egress)
-    stated = specs or (None,)
-    listeners = tuple(_listener(view, key.namespace, spec, virtual_services) for spec in stated)
+    listeners = tuple(_listener(view, key.namespace, spec, virtual_services) for spec in stated_listeners(obj))
     by_host = _merged(view, key.namespace, listeners)
     return EgressScope(listeners, tuple(by_host.values()), by_host, outbound_policy(view, obj))
+
+
+def stated_listeners(sidecar: Object | None) -> tuple[IstioEgressListener | None, ...]:
+    """Return what is said of each egress listener; ``None`` of one for everything."""
+    return (tuple(sidecar.spec.egress) if sidecar is not None else ()) or (None,)
 
 
 @query

@@ -289,6 +289,15 @@ def mesh_virtual_services(view: View, namespace: str) -> Ordered:
 
 
 @query
+def with_own_virtual_services(view: View, _key: tuple[()]) -> frozenset[str]:
+    """Return the namespaces that see other VirtualServices of gateway ``mesh`` than all do, or in another order."""
+    table = virtual_service_table(view, ())
+    own = {namespace for namespace, gateway in (*table.private, *table.exported) if gateway == MESH_GATEWAY}
+    leading = {held.key.namespace for held in table.public.get(MESH_GATEWAY, ()) if held.semantics == "gateway"}
+    return frozenset(own | leading)
+
+
+@query
 def gateway_virtual_services(view: View, key: tuple[str, str]) -> Ordered:
     """Return the VirtualServices bound to a gateway (``namespace/name``) that a proxy namespace sees, in order."""
     return _ordered(view, *key)

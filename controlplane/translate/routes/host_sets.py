@@ -18,9 +18,9 @@ from controlplane.model.objects import ObjectKey
 from controlplane.model.proxy_class import ClientScope
 from controlplane.registry.aliases import aliases
 from controlplane.registry.destination_rules import rule_for
-from controlplane.registry.scopes import EgressKey
+from controlplane.registry.scopes import EgressKey, default_services
 from controlplane.registry.store import View
-from controlplane.registry.virtual_services import virtual_service
+from controlplane.registry.virtual_services import virtual_service, with_own_virtual_services
 from controlplane.translate.routes.claims import (
     BindingKey,
     ListenerKey,
@@ -153,6 +153,12 @@ def built(view: View, key: HostsKey) -> BuiltHosts:
 
 
 @query
+def built_keys(view: View, key: HostsKey) -> tuple[VirtualHostKey, ...]:
+    """Return what they were made from; a change of mere routes stops here."""
+    return built(view, key).keys
+
+
+@query
 def hosts_by_domain(view: View, key: HostsKey) -> Mapping[str, int]:
     """Return the position in ``host_set`` of each domain's virtual host."""
     held = host_set(view, key)
@@ -161,7 +167,10 @@ def hosts_by_domain(view: View, key: HostsKey) -> Mapping[str, int]:
 
 @query
 def neutral_listener(view: View, listener: ListenerKey) -> bool:
-    """Whether an egress listener holds just what one of a client in no namespace holds."""
+    """Whether an egress listener holds just what one of a client in no namespace holds; most do, whatever changes."""
+    egress = listener.egress
+    if egress.sidecar is None and not listener.position and egress.namespace not in with_own_virtual_services(view, ()):
+        return default_services(view, egress.namespace) == default_services(view, "")
     own, neutral = egress_listener(view, listener), egress_listener(view, NEUTRAL)
     if own is None or neutral is None or own.spec is not None:
         return False
@@ -249,7 +258,7 @@ class OwnKey(NamedTuple):
 @query
 def own_keys(view: View, key: OwnKey) -> tuple[VirtualHostKey, ...]:
     """Return the neutral keys of the services of a DNS domain; a change to any others stops here."""
-    keys = built(view, key.neutral).keys
+    keys = built_keys(view, key.neutral)
     return tuple([keys[position] for position in own_positions(view, key)])
 
 

@@ -17,7 +17,7 @@ from controlplane.engine.recording import query
 from controlplane.model.proxy_class import ClientScope
 from controlplane.model.service import Protocol
 from controlplane.registry.proxy_settings import route_settings
-from controlplane.registry.scopes import EgressKey, OutboundPolicy, egress_scope
+from controlplane.registry.scopes import EgressKey, OutboundPolicy, outbound_policy, stated_listeners
 from controlplane.registry.store import View
 from controlplane.rope import Strand, tied
 from controlplane.snapshots import Resource, ResourceType, content_version
@@ -61,20 +61,20 @@ class EgressPort(NamedTuple):
 def egress_ports(view: View, key: EgressKey) -> tuple[EgressPort, ...]:
     """Return the ports of a scope's listeners: what the choice of a listener depends on."""
     found = []
-    for listener in egress_scope(view, key).listeners:
-        port = listener.spec.port if listener.spec is not None else None
-        if listener.spec is None or port is None:
+    for spec in stated_listeners(view.get(key.sidecar) if key.sidecar is not None else None):
+        port = spec.port if spec is not None else None
+        if spec is None or port is None:
             found.append(EgressPort(None, "", proxy=False))
         else:
             proxy = Protocol.parse(port.protocol or "") is Protocol.HTTP_PROXY
-            found.append(EgressPort(port.number or 0, listener.spec.bind or "", proxy))
+            found.append(EgressPort(port.number or 0, spec.bind or "", proxy))
     return tuple(found)
 
 
 @query
 def outbound_policy_of(view: View, key: EgressKey) -> OutboundPolicy:
     """Return what becomes of traffic to unknown hosts, apart from everything else in the scope."""
-    return egress_scope(view, key).outbound_policy
+    return outbound_policy(view, view.get(key.sidecar) if key.sidecar is not None else None)
 
 
 @dataclass(frozen=True, slots=True)
