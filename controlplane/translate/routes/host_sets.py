@@ -169,7 +169,8 @@ def hosts_by_domain(view: View, key: HostsKey) -> Mapping[str, int]:
 def neutral_listener(view: View, listener: ListenerKey) -> bool:
     """Whether an egress listener holds just what one of a client in no namespace holds; most do, whatever changes."""
     egress = listener.egress
-    if egress.sidecar is None and not listener.position and egress.namespace not in with_own_virtual_services(view, ()):
+    own_ones = with_own_virtual_services(view, ())
+    if egress.sidecar is None and not listener.position and own_ones.isdisjoint((egress.namespace, "")):
         return default_services(view, egress.namespace) == default_services(view, "")
     own, neutral = egress_listener(view, listener), egress_listener(view, NEUTRAL)
     if own is None or neutral is None or own.spec is not None:
