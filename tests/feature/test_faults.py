@@ -28,6 +28,7 @@ SUPERVISED = {
     "findings",
     "certificates and the clock",
     "ends of certificates",
+    "share of proxies",
 }
 PUSHES = 20
 TLS = ("--secure-port", "0", "--webhook-port", "0", "--serving-names", "localhost")
@@ -63,7 +64,7 @@ async def ready(server: Server) -> None:
 async def test_every_other_task_may_fail_for_ever_and_proxies_notice_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "mesh"
     folder.mkdir()
-    options = (*TLS, "--ca-dir", str(tmp_path / "ca"))
+    options = (*TLS, "--ca-dir", str(tmp_path / "ca"), "--peers", "127.0.0.1:9")
     with serving(folder, *MESH, options=options, program=(FAILING, "every_task")) as server:
         async with connected(server.xds) as client, connected(server.xds, Variant.SOTW) as other:
             await get_changes(server, client)

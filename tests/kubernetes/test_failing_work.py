@@ -39,6 +39,7 @@ WORKS = (
     "injection configuration",
     "names of gateways",
     "registration of machines",
+    "share of proxies",
     *LED,
     *(f"election for {name}" for name in LED),
 )
