@@ -209,6 +209,53 @@ async def test_who_has_no_good_token_is_not_let_in(mesh: Mesh) -> None:
     assert await status(gateway, "/", authorization="Bearer no.token.atall") == 401
 
 
+async def test_tokens_are_found_where_they_are_said_to_be_and_lead_on_by_what_they_claim(mesh: Mesh) -> None:
+    """By header, parameter and cookie; claims go to headers of the backend, and routes are chosen by them."""
+    backend = await mesh.backend("v1")
+    rule = {
+        "issuer": "issuer",
+        "jwks": key_set(),
+        "fromHeaders": [{"name": "x-token", "prefix": "Token "}],
+        "fromParams": ["token"],
+        "fromCookies": ["token"],
+        "outputClaimToHeaders": [{"header": "x-group", "claim": "group"}],
+        "outputPayloadToHeader": "x-payload",
+    }
+    gateway = await served(mesh, security("RequestAuthentication", "tokens", jwtRules=[rule]))
+    of_staff = {"match": [{"headers": {"@request.auth.claims.group": {"exact": "staff"}}}], "route": [to()]}
+    by_claims = routes(of_staff, {"directResponse": {"status": 418}})
+    by_claims["spec"]["gateways"] = ["ingress-delta"]  # sidecars know no claims when they choose
+    mesh.write(service([backend]), by_claims)
+
+    async def asked(path: str = "/", **headers: str) -> int:
+        return await status(gateway, path, **headers)
+
+    async def leads_on() -> bool:
+        return await asked() == 418
+
+    await eventually(leads_on, "routes are chosen by claims")
+    staff, guest = token(group="staff"), token(group="guests")
+
+    async def is_reached() -> bool:
+        await asked(f"/?token={staff}")
+        return bool(backend.seen)
+
+    await eventually(is_reached, "the backend that notes what it is asked")
+    backend.seen.clear()
+    for where in ({"x-token": f"Token {staff}"}, {"cookie": f"token={staff}"}):
+        assert await asked(**where) == 200, where
+    assert await asked(f"/?token={staff}") == 200
+    assert await asked(**{"x-token": f"Token {guest}"}) == 418
+    assert await asked(authorization=f"Bearer {staff}") == 418, "nobody looks for it there"
+    assert await asked(**{"x-token": f"Token {token(OTHER_KEY, group='staff')}"}) == 401
+    assert await asked(**{"@request.auth.claims.group": "staff"}) in {400, 418}, "a header is no claim"
+    told = [each.headers for each in backend.seen if "x-group" in each.headers]
+    assert {(each["x-group"], "x-token" in each) for each in told} == {("staff", False)}
+    payload = told[-1]["x-payload"]
+    assert json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["sub"] == "alice"
+    assert len(told) == 3
+
+
 class Authoriser:
     """An external authoriser: it lets in who says ``please``."""
 
