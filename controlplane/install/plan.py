@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from controlplane.apis.crds.definitions import definitions
+from controlplane.documents.words import is_label
 from controlplane.install.chart import Release, chart, laid_over
 from controlplane.install.errors import RefusedInputError
 from controlplane.install.operator import GATEWAYS, Intent
@@ -22,6 +23,7 @@ PART_OF, MANAGED_BY, COMPONENT = (
 )
 REVISION = "istio.io/rev"
 OURS = "controlplane"
+_LONGEST_REVISION = 63 - len("istiod-")  # the Service of a revision is called so
 BASE, PILOT, CNI, INGRESS, EGRESS = "Base", "Pilot", "Cni", "IngressGateways", "EgressGateways"
 _LABELS = {"ingressGateways": INGRESS, "egressGateways": EGRESS}
 _ORDER = (
@@ -79,6 +81,7 @@ def _components(intent: Intent) -> Iterator[tuple[str, str, list[Json]]]:
     namespace = str(intent.spec.get("namespace") or NAMESPACE)
     if namespace != NAMESPACE:
         raise RefusedInputError(f"namespace: {namespace}: the control plane runs in {NAMESPACE} and in no other")
+    _check_names(intent)
     for name in ("ztunnel", "istiodRemote"):
         if is_enabled(intent.components.get(name), otherwise=False):
             raise RefusedInputError(f"components.{name}: it is not there; see docs/install.md for what is instead")
@@ -94,6 +97,22 @@ def _components(intent: Intent) -> Iterator[tuple[str, str, list[Json]]]:
         for at, gateway in enumerate(intent.components.get(kind) or ()):
             if is_enabled(gateway, otherwise=False):
                 yield _gateway(intent, kind, f"components.{kind}[{at}]", gateway)
+
+
+def _check_names(intent: Intent) -> None:
+    """Raise ``RefusedInputError`` for what the API server would refuse half-way, or what would be taken for a no."""
+    revision = intent.revision or "default"
+    if not is_label(revision) or len(revision) > _LONGEST_REVISION:
+        raise RefusedInputError(
+            f"revision: {revision!r}: must be lower-case letters, digits and, inside, hyphens; "
+            f"{_LONGEST_REVISION} at most"
+        )
+    for name, stated in intent.components.items():
+        for at, each in enumerate(stated if isinstance(stated, list) else [stated]):
+            enabled = each.get("enabled") if isinstance(each, Mapping) else None
+            if enabled not in (None, True, False, "true", "false"):
+                place = f"{name}[{at}]" if isinstance(stated, list) else name
+                raise RefusedInputError(f"components.{place}.enabled: {str(enabled)[:100]!r}: must be true or false")
 
 
 def is_enabled(component: Any, *, otherwise: bool) -> bool:  # noqa: ANN401 - as somebody wrote it

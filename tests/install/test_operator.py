@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -198,3 +199,24 @@ def test_what_nobody_reads_is_named(path: str, value: Any, expected: str, place:
     found = findings(asked)
     assert [len(each) for each in found] == [1 - place, place]
     assert found[place][0].startswith(f"{'mesh.yaml' if by_file else '--set'}: {expected}")
+
+
+@pytest.mark.parametrize("revision", ["a.b", "Canary", "-a", "\u00e4", "r" * 57])
+def test_a_revision_that_no_service_can_be_named_after_is_refused_before_anything_is_made(revision: str) -> None:
+    with pytest.raises(RefusedInputError, match=r"^revision: .*lower-case letters"):
+        plan(intent([], [f'revision="{revision}"']))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("components.pilot.enabled", "maybe"),
+        ("components.cni.enabled", "yes-please"),
+        ("components.ingressGateways[0].enabled", "2"),
+        ("components.base.enabled", "[]"),
+    ],
+)
+def test_whether_a_component_is_wanted_is_yes_or_no(path: str, value: str) -> None:
+    """Another word was taken for a no, and the component was removed."""
+    with pytest.raises(RefusedInputError, match=rf"^{re.escape(path)}: .*: must be true or false"):
+        plan(intent([], [f"{path}={value}"]))
