@@ -122,6 +122,12 @@ cluster: $(READY) packages kubernetes ## a Kubernetes with one node on this mach
 cluster-image: $(READY) ## the images of this checkout, control plane and proxy, on the node of `make cluster`, for deploy/
 	$(BIN)/python -m tests.cluster load $(ARGS)
 
+.PHONY: images
+images: ## the images of deploy/Dockerfile without Docker, as root, in build/images (ARGS=--debian: the base image too)
+	@(command -v buildah && command -v mmdebstrap) >/dev/null || test "$$(id -u)" != 0 || { \
+		apt-get update -q && apt-get install -qy --no-install-recommends buildah mmdebstrap; }
+	deploy/images.sh $(ARGS)
+
 .PHONY: walkthrough
 walkthrough: $(READY) packages kubernetes ## docs/walkthrough.md on a cluster of its own, as root, which stays until Ctrl-C
 	$(BIN)/python -m tests.walkthrough $(ARGS)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.cluster import build, images, mesh_images
+from tests.cluster import build, mesh_images
 from tests.cluster.api_server import Addresses, ApiServer
 from tests.cluster.node import Node
 
@@ -74,9 +74,9 @@ def _load(options: argparse.Namespace) -> None:
     lock = _lock_file(options.folder.absolute())
     if not lock.exists() or _take(lock):
         sys.exit(f"no cluster runs in {options.folder}")
-    for image in (mesh_images.pilot(), mesh_images.proxy()):
-        Node.load_into(options.folder.absolute(), images.archive(image, images.cache()))
-        print(f"the node has {image.name}", flush=True)
+    for archive in mesh_images.archives():
+        Node.load_into(options.folder.absolute(), archive)
+        print(f"the node has {archive}", flush=True)
     print("next: kubectl apply -k deploy/overlays/minimal")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,7 @@ from packaging.requirements import Requirement
 
 from controlplane.agent.binary import envoy_binary
 from tests.cluster.bytecode import bytecode
-from tests.cluster.images import Image, Layer, Link, libraries, tools_layer
+from tests.cluster.images import Image, Layer, Link, archive, cache, libraries, tools_layer
 
 _ROOT = Path(__file__).parents[2]
 _BASE = _ROOT / "deploy" / "base"
@@ -26,6 +27,16 @@ from controlplane.cli.agent import script
 
 script()
 """
+
+
+def archives() -> list[Path]:
+    """Return the archives of both images, made of this checkout; those of ``$MESH_IMAGES`` where that names a folder.
+
+    ``make images`` fills such a folder, by the Dockerfile.
+    """
+    if folder := os.environ.get("MESH_IMAGES"):
+        return [Path(folder, f"{stage}.tar").absolute() for stage in ("pilot", "proxyv2")]
+    return [archive(image, cache()) for image in (pilot(), proxy())]
 
 
 def pilot(name: str = "") -> Image:

@@ -221,6 +221,7 @@ class Node:
             "cgroupRoot": f"/{self.place.control_group}",
             "failCgroupV1": False,
             "failSwapOn": False,
+            "maxPods": 240,  # of the 253 addresses that there are
             "enforceNodeAllocatable": [],
             "containerRuntimeEndpoint": f"unix://{containerd.SOCKET}",
             "clusterDNS": [self.place.dns],

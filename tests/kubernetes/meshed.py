@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import images, mesh_images
+from tests.cluster import mesh_images
 from tests.cluster.node import Node
 from tests.kubernetes.program import controlplane
 from tests.patience import wait_until
@@ -29,8 +29,8 @@ Json = dict[str, Any]
 @contextmanager
 def small_mesh(node: Node, *options: str) -> Iterator[Node]:
     """Install it, with more ``options``, and take it away; what pods said is printed before they go."""
-    for image in (mesh_images.pilot(), mesh_images.proxy()):
-        node.load(images.archive(image, images.cache()))
+    for archive in mesh_images.archives():
+        node.load(archive)
     controlplane(node, "uninstall", "--purge", "-y")
     try:
         controlplane(node, "install", "-y", *SMALL, *options)

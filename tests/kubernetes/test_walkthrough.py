@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster import images, mesh_images
+from tests.cluster import mesh_images
 from tests.cluster.node import Node
 from tests.envoy.test_authorization import OTHER_KEY, key_set, token
 from tests.feature.key_pairs import Issuer
@@ -45,8 +45,8 @@ INGRESS = "istio-ingressgateway"
 @pytest.fixture(scope="module")
 def told(kube_node: Node) -> Iterator[Node]:
     """The node after each chapter but the last: the control plane, and pods that talk through the mesh."""
-    for image in (mesh_images.pilot(), mesh_images.proxy()):
-        kube_node.load(images.archive(image, images.cache()))
+    for archive in mesh_images.archives():
+        kube_node.load(archive)
     _clear(kube_node)
     try:
         for chapter in STORY[: STORY.index(REMOVAL)]:

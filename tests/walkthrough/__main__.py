@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.cluster import build, images, mesh_images
+from tests.cluster import build, mesh_images
 from tests.cluster.__main__ import Stopped, occupied, stop_on_signals
 from tests.cluster.node import Node
 from tests.walkthrough import document
@@ -47,8 +47,8 @@ def main() -> None:
 def _run(node: Node, *, write: bool) -> None:
     try:
         node.start()
-        for image in (mesh_images.pilot(), mesh_images.proxy()):
-            node.load(images.archive(image, images.cache()))
+        for archive in mesh_images.archives():
+            node.load(archive)
         started = time.monotonic()
         outputs: dict[str, str] = {}
         for chapter in STORY if write else STORY[: STORY.index(REMOVAL)]:
