@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from envoy.config.route.v3.route_components_pb2 import Route
-from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet, ServiceDescriptorProto
 
 from controlplane.apis.envoy_filter import ApplyTo
 from controlplane.constraints.checker import faults
@@ -23,14 +23,18 @@ BUCKET = {"max_tokens": 4, "fill_interval": "60s"}
 USER = "a:{SHA}tESsBmE/yNY3lb6a0L6vVQEZNqw="
 HEALTH = b64encode(
     FileDescriptorSet(
-        file=[FileDescriptorProto(name="a.proto", package="a", syntax="proto3", service=[{"name": "Health"}])]
+        file=[
+            FileDescriptorProto(
+                name="a.proto", package="a", syntax="proto3", service=[ServiceDescriptorProto(name="Health")]
+            )
+        ]
     ).SerializeToString()
 ).decode()
 DISABLED = {"@type": f"{HTTP}.buffer.v3.BufferPerRoute", "disabled": True}
 EXTENSION = {"name": "a", "typed_config": DISABLED}
 """An extension of no category."""
 UNKNOWN_FORMATTER = {"body_format": {"text_format": "a", "formatters": [EXTENSION]}}
-LIMITED = {"actions": [{"remote_address": {}}]}
+LIMITED: Json = {"actions": [{"remote_address": {}}]}
 TO_METADATA = {"metadata_namespace": "a", "key": "k"}
 HEADER = {"key": "x", "value": "y"}
 SMALL: Json = {"regex": "abcdef", "google_re2": {"max_program_size": 1}}
