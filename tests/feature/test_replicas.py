@@ -162,7 +162,7 @@ async def _proxy(running: Sequence[Server], chosen: random.Random) -> None:
     while True:
         options = [("grpc.use_local_subchannel_pool", 1)]  # two channels to one address would share a connection
         async with grpc.aio.insecure_channel(chosen.choice(running).xds, options=options) as channel:
-            with suppress(grpc.aio.AioRpcError):
+            with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # also of a write after the end
                 call: Any = stream(channel, Variant.DELTA)()
                 await call.write(DeltaDiscoveryRequest(type_url=CDS, node=Node(id=NODE_ID)))
                 while (response := await call.read()) is not END:
