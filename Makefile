@@ -93,8 +93,8 @@ collector: $(READY) ## build an OpenTelemetry collector into the user's cache, o
 	@$(BIN)/python -m tests.collector.build
 
 .PHONY: test-envoy
-test-envoy: $(READY) packages ratelimit collector ## tests with real Envoy processes, two files at a time, and the sample mesh once
-	$(PYTEST) -n 2 --dist loadfile tests/envoy $(ARGS)
+test-envoy: $(READY) packages ratelimit collector ## tests with real Envoy processes, and the sample mesh once
+	$(PYTEST) tests/envoy $(ARGS)
 	$(BIN)/python -m samples.run --once
 
 .PHONY: chromium
