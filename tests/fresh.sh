@@ -16,6 +16,7 @@ failed=''
 clean_up() {
     if [ "$(id -u)" = 0 ] && id "$name" >/dev/null 2>&1; then userdel "$name"; fi
     chmod -R u+w "$work" && rm -rf "$work" # Go's modules may not be written to
+    rm -rf "${TMPDIR:-/tmp}/pytest-of-$name"
 }
 trap clean_up EXIT
 trap 'exit 130' INT TERM HUP

@@ -20,7 +20,8 @@ from samples.proxy import Pod, Proxy
 from tests.envoy.agents import WEB, SecureMesh, secure_mesh, started
 from tests.envoy.mesh import eventually, istio, write
 
-SERVICE = {"hosts": ["db.test"], "ports": [{"number": 9999, "name": "tcp", "protocol": "TCP"}]}
+PORT = free_port()  # an Envoy that no traffic is redirected to binds it
+SERVICE = {"hosts": ["db.test"], "ports": [{"number": PORT, "name": "tcp", "protocol": "TCP"}]}
 
 
 def service(name: str) -> dict[str, object]:
@@ -42,7 +43,7 @@ async def cluster_names(proxy: Proxy) -> set[str]:
 
 
 def outbound(host: str) -> str:
-    return f"outbound|9999||{host}.test"
+    return f"outbound|{PORT}||{host}.test"
 
 
 @pytest.mark.parametrize("delta", ["true", "false"], ids=["delta", "sotw"])

@@ -39,7 +39,7 @@ SERVICE = istio(
     "db",
     hosts=["db.test"],
     addresses=["240.0.0.9"],
-    ports=[{"number": 9999, "name": "tcp", "protocol": "TCP"}],
+    ports=[{"number": free_port(), "name": "tcp", "protocol": "TCP"}],
     resolution="STATIC",
     endpoints=[{"address": "10.9.9.9"}],
 )
