@@ -85,17 +85,21 @@ def _are_addresses(resolvers: Any) -> bool:  # noqa: ANN401 - a repeated field o
     )
 
 
-def _extension_of(category: str) -> Test:
-    """Return the test of an extension: Envoy has those of a category apart. A struct may hold one of any type."""
+def _extension_of(category: str, *others: str) -> Test:
+    """Return the test of an extension: Envoy has those of a category apart. A struct may hold one of any type.
+
+    ``others`` are where extensions of further categories stand that are taken there, too.
+    """
 
     def is_right(held: Any) -> bool:  # noqa: ANN401 - envoy.config.core.v3.TypedExtensionConfig
         kind = held.typed_config.type_url.rpartition("/")[2]
-        return not kind.startswith("envoy.") or kind.startswith(category)
+        return not kind.startswith("envoy.") or kind.startswith((category, *others))
 
     return Test(is_right, f"must be one of {category.removesuffix('.')}")
 
 
 _HTTP_FILTERS = "envoy.extensions.filters.http"
+_INPUTS = ("envoy.type.matcher.", "envoy.extensions.matching.")  # what a matcher may look at, a descriptor may hold
 _RESOLVERS = Test(_are_addresses, "must be IP addresses with ports")
 
 _BY_FULL_NAME: Mapping[str, Test] = {
@@ -118,7 +122,7 @@ _BY_FULL_NAME: Mapping[str, Test] = {
         lambda text: _HEXADECIMAL.fullmatch(text) is not None, "must be bytes in hexadecimal digits"
     ),
     "envoy.type.matcher.v3.StringMatcher.custom": _extension_of("envoy.extensions.string_matcher."),
-    f"{_ROUTE}.RateLimit.Action.extension": _extension_of("envoy.extensions.rate_limit_descriptors."),
+    f"{_ROUTE}.RateLimit.Action.extension": _extension_of("envoy.extensions.rate_limit_descriptors.", *_INPUTS),
     f"{_HTTP_FILTERS}.compressor.v3.Compressor.compressor_library": _extension_of("envoy.extensions.compression."),
     f"{_HTTP_FILTERS}.compressor.v3.CompressorOverrides.compressor_library": _extension_of(
         "envoy.extensions.compression."

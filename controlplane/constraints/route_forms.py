@@ -17,6 +17,7 @@ Wrong = Iterator[tuple[str, str]]
 _HTTP = "envoy.extensions.filters.http."
 _OF_OTHERS = "v3alpha"  # the version of filters that Envoy's own repository builds for others only
 _WRAPPER = "envoy.config.route.v3.FilterConfig"
+_NOT_FOR_ROUTES = "is not for routes"  # which Envoy overlooks where it is optional
 _FOR_ROUTES = ("PerRoute", "PerRouteConfig", "Policy", "Override")
 #: settings of filters that are also what a route says to them
 _SAME = frozenset(
@@ -47,12 +48,14 @@ def route_settings_faults(held: Any) -> Wrong:  # noqa: ANN401 - a generated mes
     """Check what a route, or something above it, says to filters: each knows one type of that."""
     for name, packed in held.typed_per_filter_config.items():
         where = f"typed_per_filter_config[{name}]"
-        kind = packed.type_url.rpartition("/")[2]
+        kind, optional = packed.type_url.rpartition("/")[2], False
         if kind == _WRAPPER:
             wrapper = _message(packed)
-            packed = wrapper.config if wrapper is not None else packed  # noqa: PLW2901 - what is wrapped
+            if wrapper is None or wrapper.disabled:  # Envoy does not look at what is said to a filter that is off
+                continue
+            packed, optional = wrapper.config, wrapper.is_optional  # noqa: PLW2901 - what is wrapped
             where, kind = f"{where}.config", packed.type_url.rpartition("/")[2]
-        if problem := _problem_of(kind):
+        if (problem := _problem_of(kind)) and not (optional and problem.endswith(_NOT_FOR_ROUTES)):
             yield where, problem
         elif (check := _OF_ROUTES.get(kind)) is not None and (stated := _message(packed)) is not None:
             yield from ((f"{where}.{path}", reason) for path, reason in check(stated))
@@ -83,7 +86,7 @@ def _problem_of(kind: str) -> str:
     for_routes = [each for each in for_routes if each not in _NEVER]
     if kind in for_routes:
         return ""
-    return f"must be a {for_routes[0]} instead of {kind}" if for_routes else f"{kind} is not for routes"
+    return f"must be a {for_routes[0]} instead of {kind}" if for_routes else f"{kind} {_NOT_FOR_ROUTES}"
 
 
 def _bucket(stated: Any) -> Wrong:  # noqa: ANN401

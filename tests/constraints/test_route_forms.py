@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 
 Json = dict[str, Any]
 HTTP = "type.googleapis.com/envoy.extensions.filters.http"
+WRAPPER = "type.googleapis.com/envoy.config.route.v3.FilterConfig"
 BUCKET = {"max_tokens": 4, "fill_interval": "60s"}
 USER = "a:{SHA}tESsBmE/yNY3lb6a0L6vVQEZNqw="
 HEALTH = b64encode(
@@ -66,6 +67,29 @@ def asked_of(cluster: str) -> Json:
     return {"api_config_source": source, "resource_api_version": "V3"}
 
 
+def described(kind: str, **stated: str) -> Json:
+    """Return limits by what an extension of this type says of a request."""
+    extension = {"name": "a", "typed_config": {"@type": f"type.googleapis.com/envoy.{kind}", **stated}}
+    return {"rate_limits": [{"actions": [{"extension": extension}]}]}
+
+
+def wrapping(kind: str, *, says: Json | None = None, **more: bool) -> Json:
+    """Return what a route says of a filter, and more than that: whether it is off, or need not be there."""
+    return {"config": {"@type": f"{HTTP}.{kind}", **(says or {})}, **more}
+
+
+KILLING: Json = {"probability": {"numerator": 1}}
+WRAPPED_BAD: tuple[Json, ...] = (
+    wrapping("kill_request.v3.KillRequest", says=KILLING),
+    wrapping("buffer.v3.Buffer", says={"max_request_bytes": 3}, is_optional=True),
+    wrapping("local_ratelimit.v3.LocalRateLimit", says={"stat_prefix": "a"}, is_optional=True),
+)
+WRAPPED_GOOD: tuple[Json, ...] = (
+    wrapping("kill_request.v3.KillRequest", says=KILLING, is_optional=True),
+    wrapping("router.v3.Router", is_optional=True),
+    wrapping("buffer.v3.Buffer", says={"max_request_bytes": 3}, disabled=True),
+    wrapping("local_ratelimit.v3.LocalRateLimit", says={"stat_prefix": "a"}, disabled=True),
+)
 BAD: tuple[tuple[str, Json], ...] = (
     ("adaptive_concurrency.v3.GradientControllerConfig", {}),
     ("cache.v3.CacheConfig", {"disabled": True}),
@@ -130,6 +154,8 @@ GOOD: tuple[tuple[str, Json], ...] = (
     ("grpc_json_transcoder.v3.GrpcJsonTranscoder", {"services": ["a.Health"], "proto_descriptor_bin": HEALTH}),
     ("aws_request_signing.v3.AwsRequestSigningPerRoute", signing("eu-west-1")),
     ("ratelimit.v3.RateLimitPerRoute", {"rate_limits": [{**LIMITED, "hits_addend": {"number": 3}}]}),
+    ("ratelimit.v3.RateLimitPerRoute", described("type.matcher.v3.HttpRequestHeaderMatchInput", header_name="a")),
+    ("ratelimit.v3.RateLimitPerRoute", described("extensions.matching.common_inputs.network.v3.SourceIPInput")),
     ("on_demand.v3.PerRouteConfig", {"odcds": {"source": {"ads": {}, "resource_api_version": "V3"}}}),
     ("on_demand.v3.PerRouteConfig", {"odcds": {"source": asked_of("c")}}),
     ("lua.v3.LuaPerRoute", {"source_code": inline("YT0i/yI=")}),  # a="\xff"
@@ -144,17 +170,19 @@ GOOD: tuple[tuple[str, Json], ...] = (
 
 def listeners() -> Mapping[str, Json]:
     """Return a listener with a route for each row; the bad ones come first."""
+    bad, good = ([{"@type": f"{HTTP}.{kind}", **stated} for kind, stated in rows] for rows in (BAD, GOOD))
+    wrapped_bad, wrapped_good = (
+        [{"@type": WRAPPER, **stated} for stated in rows] for rows in (WRAPPED_BAD, WRAPPED_GOOD)
+    )
     return {
-        f"route {number}": routed(
-            f"route {number}", typed_per_filter_config={"f": {"@type": f"{HTTP}.{kind}", **stated}}
-        )
-        for number, (kind, stated) in enumerate((*BAD, *GOOD))
+        f"route {number}": routed(f"route {number}", typed_per_filter_config={"f": each})
+        for number, each in enumerate((*bad, *wrapped_bad, *good, *wrapped_good))
     }
 
 
 def test_routes_are_judged_as_envoy_judges_them() -> None:
     made = listeners()
-    bad = [f"route {number}" for number in range(len(BAD))]
+    bad = [f"route {number}" for number in range(len(BAD) + len(WRAPPED_BAD))]
     ours = [name for name, each in made.items() if faults(decode(ApplyTo.LISTENER, each).message)]
     assert ours == bad
     assert sorted(refused_listeners(made.values()), key=lambda name: int(name.split()[1])) == bad
@@ -163,7 +191,7 @@ def test_routes_are_judged_as_envoy_judges_them() -> None:
 def test_a_rule_reaches_what_is_wrapped() -> None:
     """``FilterConfig`` says more of a filter than its settings."""
     limit = {"@type": f"{HTTP}.local_ratelimit.v3.LocalRateLimit", "stat_prefix": "a"}
-    wrapped = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": limit}
+    wrapped = {"@type": WRAPPER, "config": limit}
     stated = {"match": {"prefix": "/"}, "route": {"cluster": "c"}, "typed_per_filter_config": {"f": wrapped}}
     route = decode(ApplyTo.HTTP_ROUTE, stated).message
     assert isinstance(route, Route)
