@@ -179,7 +179,15 @@ def oauth_faults(stated: Any) -> Wrong:  # noqa: ANN401
 
 
 def users_faults(stated: Any) -> Wrong:  # noqa: ANN401
-    """Check the users of ``BasicAuth``, as far as they stand in it: lines of a name and a digest."""
+    """Check the users of ``BasicAuth``, which has to have some."""
+    kind = stated.users.WhichOneof("specifier")
+    if kind in {"inline_string", "inline_bytes"} and not getattr(stated.users, kind):
+        yield f"users.{kind}", "must not be empty"
+    yield from route_users_faults(stated)
+
+
+def route_users_faults(stated: Any) -> Wrong:  # noqa: ANN401
+    """Check the users of a route, as far as they stand in it: lines of a name and a digest, or none at all."""
     kind = stated.users.WhichOneof("specifier")
     if kind is None:
         yield "users", "is required"
@@ -187,8 +195,6 @@ def users_faults(stated: Any) -> Wrong:  # noqa: ANN401
         return
     given = getattr(stated.users, kind)
     lines = (given if isinstance(given, str) else given.decode(errors="replace")).split("\n")
-    if not given:
-        yield f"users.{kind}", "must not be empty"
     names = set()
     for number, line in enumerate(lines, 1):
         name, colon, digest = line.partition(":")
@@ -228,7 +234,7 @@ def reverse_transcoder_faults(stated: Any) -> Wrong:  # noqa: ANN401
 
 def transcoder_faults(stated: Any) -> Wrong:  # noqa: ANN401
     """Check a ``GrpcJsonTranscoder``; one without services does nothing, whatever its descriptors are."""
-    if not stated.services or not stated.proto_descriptor_bin:
+    if not stated.services or stated.WhichOneof("descriptor_set") != "proto_descriptor_bin":
         return
     known = _services(stated.proto_descriptor_bin)
     if known is None:
@@ -290,7 +296,7 @@ HTTP_FILTERS: dict[str, Callable[[Any], Wrong]] = {
     f"{_PACKAGE}.api_key_auth.v3.ApiKeyAuthPerRoute": api_key_faults,
     f"{_PACKAGE}.aws_lambda.v3.Config": lambda_faults,
     f"{_PACKAGE}.aws_request_signing.v3.AwsRequestSigning": signing_faults,
-    f"{_PACKAGE}.basic_auth.v3.BasicAuthPerRoute": users_faults,
+    f"{_PACKAGE}.basic_auth.v3.BasicAuthPerRoute": route_users_faults,
     f"{_PACKAGE}.grpc_json_reverse_transcoder.v3.GrpcJsonReverseTranscoder": reverse_transcoder_faults,
     f"{_PACKAGE}.grpc_json_transcoder.v3.GrpcJsonTranscoder": transcoder_faults,
     f"{_PACKAGE}.on_demand.v3.OnDemandCds": on_demand_faults,
