@@ -34,6 +34,9 @@ from controlplane.settings.options import (
 DEFAULT_REVISION = "default"
 """The revision of a control plane that is told no other."""
 
+LIGHTEST, HEAVIEST = 1e-6, 1e6
+"""The weights that a replica may have: what is reckoned with them is a number still, and above 0."""
+
 KUBERNETES_API = "ISTIOD_RA_KUBERNETES_API"
 """Istio's word for signers of Kubernetes, the one kind of external authority that there is."""
 
@@ -318,8 +321,8 @@ class Settings(Limits):
             raise ValueError("--no-plaintext leaves no port for proxies: --secure-port is needed too")
 
     def _check_peers(self) -> None:
-        if not 0 < self.replica_weight < math.inf:
-            raise ValueError(f"--replica-weight must be a number above 0, and is {self.replica_weight}")
+        if not LIGHTEST <= self.replica_weight <= HEAVIEST:
+            raise ValueError(f"--replica-weight must be from 0.000001 to 1000000, and is {self.replica_weight}")
         if not self.sent_away_per_second < math.inf:
             raise ValueError(f"--sent-away-per-second must be a number, and is {self.sent_away_per_second}")
         for address in self.peer_addresses:

@@ -7,7 +7,6 @@ monitoring port says it (``/load``). What may go wrong: one that does not answer
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +17,7 @@ from controlplane.model.service import Health
 from controlplane.registry.endpoints import endpoints
 from controlplane.registry.mesh import SYSTEM_NAMESPACE
 from controlplane.registry.store import Registry
-from controlplane.settings import DEFAULT_REVISION, Settings
+from controlplane.settings import DEFAULT_REVISION, HEAVIEST, LIGHTEST, Settings
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -27,6 +26,7 @@ MONITORING = "http-monitoring"
 """The name of the monitoring port in the Service of a control plane, as Istio calls it."""
 _ANSWER_SECONDS = 3.0
 _LONGEST_ANSWER = 4_096
+_MOST_PROXIES = 1_000_000_000
 
 
 class SilentError(Exception):
@@ -76,7 +76,9 @@ class Replicas:
         import aiohttp  # noqa: PLC0415 - it takes long, and no proxy needs to wait for it
 
         timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
-        async with aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session:
+        async with aiohttp.ClientSession(
+            timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+        ) as session:
             answers = await asyncio.gather(*(_asked(session, address) for address in sorted(found.addresses)))
         loads = dict(answers)  # by name: one that has two addresses counts once
         own = loads.pop(self._identity, None)
@@ -106,10 +108,12 @@ async def _asked(session: ClientSession, address: str) -> tuple[str, Load]:
 
 
 def _load(answer: Mapping[str, Any]) -> tuple[str, Load]:
-    name, proxies, weight = answer["replica"], answer["proxies"], float(answer["weight"])
-    if not isinstance(name, str) or type(proxies) is not int or proxies < 0 or not 0 < weight < math.inf:
-        raise ValueError(name, proxies, weight)
-    return name, Load(proxies, weight)
+    name, proxies, weight = answer["replica"], answer["proxies"], answer["weight"]
+    if not isinstance(name, str) or type(proxies) is not int or not 0 <= proxies <= _MOST_PROXIES:
+        raise ValueError(name, proxies)
+    if not isinstance(weight, int | float) or not LIGHTEST <= weight <= HEAVIEST:
+        raise ValueError(name, weight)
+    return name, Load(proxies, float(weight))
 
 
 def _written(address: str, port: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from gzip import compress
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,10 @@ async def test_one_that_is_gone_is_not_known() -> None:
         '{"replica": "two", "proxies": 1, "weight": 0}',
         '{"replica": "two", "proxies": 1, "weight": "x"}',
         '{"replica": "two", "proxies": 1, "weight": []}',
+        '{"replica": "two", "proxies": 1, "weight": 1e308}',
+        '{"replica": "two", "proxies": 1, "weight": 1e-308}',
+        '{"replica": "two", "proxies": 1, "weight": 1' + 400 * "0" + "}",
+        '{"replica": "two", "proxies": 1' + 400 * "0" + ', "weight": 1}',
         '{"replica": 2, "proxies": 1, "weight": 1}',
         '{"replica": "two", "proxies": 1, "weight": 1, "more": "' + 5000 * "x" + '"}',
     ],
@@ -83,6 +88,16 @@ async def test_one_that_is_gone_is_not_known() -> None:
 async def test_what_is_no_answer_of_a_replica(answer: str) -> None:
     async def say(_: web.Request) -> web.Response:
         return web.Response(text=answer)
+
+    async with _answering(say) as address:
+        with pytest.raises(SilentError, match=f"{address}: the answer"):
+            await _asking(address).loads()
+
+
+async def test_nothing_is_unpacked_that_nobody_asked_to_be_packed() -> None:
+    async def say(_: web.Request) -> web.Response:
+        packed = compress(b'{"replica": "two", "proxies": 1, "weight": 1}')
+        return web.Response(body=packed, headers={"Content-Encoding": "gzip"})
 
     async with _answering(say) as address:
         with pytest.raises(SilentError, match=f"{address}: the answer"):
