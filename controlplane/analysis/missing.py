@@ -17,7 +17,7 @@ from controlplane.apis.virtual_service import Destination, VirtualService
 from controlplane.engine.recording import query
 from controlplane.model import kinds
 from controlplane.model.objects import ObjectKey
-from controlplane.registry.services import EXPORT_ANNOTATION, visible_by_host
+from controlplane.registry.services import EXPORT_ANNOTATION, service_table, visible_by_host
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import ResolvedVirtualService
 
@@ -85,7 +85,13 @@ def _ports_of(view: View, namespace: str, host: str) -> _Ports | None:
     obj = view.object(kinds.SERVICE, where, service) if found else None
     if obj is not None and EXPORT_ANNOTATION not in obj.meta.annotations:
         return frozenset(port.number for port in obj.spec.ports)
-    return _ports_by_name(view, (namespace, host))
+    return _ports_by_name(view, (_sight(view, namespace), host))
+
+
+@query
+def _sight(view: View, namespace: str) -> str:
+    """Return a namespace that sees the same services: the empty one stands for all that see just the public ones."""
+    return namespace if service_table(view, ()).private.get(namespace) else ""
 
 
 @query
@@ -109,7 +115,7 @@ def _wide_hosts(view: View, namespace: str) -> tuple[tuple[str, _Ports], ...]:
 
 def _wide_ports(view: View, namespace: str, host: str) -> _Ports | None:
     bare = host.removeprefix("*")
-    return next((ports for suffix, ports in _wide_hosts(view, namespace) if bare.endswith(suffix)), None)
+    return next((ports for suffix, ports in _wide_hosts(view, _sight(view, namespace)) if bare.endswith(suffix)), None)
 
 
 @query

@@ -153,3 +153,17 @@ def test_another_service_is_no_work_for_what_leads_to_services_of_kubernetes() -
     change(held, ChangeSet(tuple(parsed(each) for each in service("more", 2))))
     assert told(held) == []
     assert held.memo.runs["missing_destinations"] == before
+
+
+def test_all_services_are_looked_through_once_for_namespaces_that_see_the_same() -> None:
+    def lost(namespace: str) -> Json:
+        made = leads("lost.example.org")
+        return made | {"metadata": made["metadata"] | {"namespace": namespace}}
+
+    hidden = entry("*.hidden.example.org", resolution="NONE", exportTo=["c"])
+    held = registry(*map(lost, ("a", "b", "c")), hidden, *service("cart", 1))
+    assert len(told(held)) == 3
+    assert held.memo.runs["_wide_hosts"] == 2, "one for c, and one for the others"
+    change(held, ChangeSet(tuple(parsed(each) for each in service("more", 2))))
+    assert len(told(held)) == 3
+    assert held.memo.runs["_wide_hosts"] == 4
