@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from controlplane.analysis import codes
 from controlplane.analysis.hosts import EVERYWHERE, MESH, full_host, gateway_name, serves
-from controlplane.analysis.nobody import ForNobody, workload_labels, workload_namespaces
+from controlplane.analysis.nobody import ForNobody, Labels, workload_labels, workload_namespaces
 from controlplane.analysis.resources import Resource
 from controlplane.apis.virtual_service import Destination, VirtualService
 from controlplane.engine.recording import query
@@ -150,7 +150,11 @@ def gateway_of_nobody(view: View, key: ObjectKey) -> ForNobody | None:
     if obj is None or not obj.spec.selector:
         return None
     wanted = frozenset(obj.spec.selector.items())
+    return None if _somebody_has(view, wanted) else ForNobody(key, "spec.selector", wanted, "")
+
+
+@query
+def _somebody_has(view: View, wanted: Labels) -> bool:
+    """Whether a workload of any namespace has some labels: one look at all for all Gateways that name the same."""
     namespaces = sorted(workload_namespaces(view, ()))
-    if any(wanted <= labels for namespace in namespaces for labels in workload_labels(view, namespace)):
-        return None
-    return ForNobody(key, "spec.selector", wanted, "")
+    return any(wanted <= labels for namespace in namespaces for labels in workload_labels(view, namespace))

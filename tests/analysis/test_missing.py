@@ -167,3 +167,15 @@ def test_all_services_are_looked_through_once_for_namespaces_that_see_the_same()
     change(held, ChangeSet(tuple(parsed(each) for each in service("more", 2))))
     assert len(told(held)) == 3
     assert held.memo.runs["_wide_hosts"] == 4
+
+
+def test_another_pod_is_one_look_for_all_gateways_that_name_the_same_labels() -> None:
+    other = EDGE | {"metadata": EDGE["metadata"] | {"name": "other"}}
+    held = registry(EDGE, other, POD)
+    assert told(held) == []
+    before = dict(held.memo.runs)
+    more = POD | {"metadata": POD["metadata"] | {"name": "more", "labels": {"app": "more"}}}
+    change(held, ChangeSet((parsed(more),)))
+    assert told(held) == []
+    assert held.memo.runs["_somebody_has"] == before["_somebody_has"] + 1 == 2
+    assert held.memo.runs["gateway_of_nobody"] == before["gateway_of_nobody"]
