@@ -262,6 +262,31 @@ async def test_an_address_with_most_connections_makes_room_for_others(monkeypatc
         assert [isinstance(each, NoAnswerError) for each in ends] == [True, False, False]
 
 
+async def test_of_addresses_with_as_many_connections_one_that_asks_nothing_makes_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Many addresses with an idle connection each take no place of a probe, nor of the next one beside it."""
+    monkeypatch.setattr("controlplane.agent.http.server._MOST_CONNECTIONS", 3)
+    asked, go = asyncio.Semaphore(0), asyncio.Event()
+
+    async def slow(_request: Request) -> Response:
+        asked.release()
+        await go.wait()
+        return Response()
+
+    async with agent(Pages({"/slow": slow, "/a": page_of(b"a")})) as where:
+        probe = asyncio.create_task(ask(Question(where, "/slow", timeout=None, source="127.0.0.2")))
+        await asked.acquire()
+        idle = [await asyncio.open_connection(*where, local_addr=(f"127.0.1.{host}", 0)) for host in (1, 2)]
+        for host in (2, 3, 4):
+            assert (await ask(Question(where, "/a", source=f"127.0.0.{host}"))).body == b"a"
+            idle.append(await asyncio.open_connection(*where, local_addr=(f"127.0.2.{host}", 0)))
+        go.set()
+        assert (await probe).status == 200
+        for _, writer in idle:
+            writer.close()
+
+
 async def test_answers_that_nobody_reads_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """The address that has most of them gives way, and not one that reads slowly beside it."""
     size = 16 << 20

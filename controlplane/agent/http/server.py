@@ -131,17 +131,17 @@ class HttpServer:
     def _made_room(self, peer: str) -> bool:
         """End a connection of the address that has most, so that nobody is kept out by another.
 
-        Of the address that asks, none is ended that is being answered.
+        Of several that have most, one that does least. Of the address that asks, none is ended that is being answered.
         """
         counts = Counter(held.peer for held in self._connections.values())
-        largest = max(counts, key=lambda each: (counts[each], each == peer))
-        ends = min(
-            (task for task, held in self._connections.items() if held.peer == largest),
-            key=lambda task: self._connections[task].state,
+        most = max(counts.values())
+        task, held = min(
+            (each for each in self._connections.items() if counts[each[1].peer] == most),
+            key=lambda each: (each[1].state, each[1].peer != peer),
         )
-        if largest == peer and self._connections[ends].state is _State.ANSWERING:
+        if held.peer == peer and held.state is _State.ANSWERING:
             return False
-        self._end(ends)
+        self._end(task)
         return True
 
     def _end(self, task: asyncio.Task[None]) -> None:
