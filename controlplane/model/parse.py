@@ -137,11 +137,20 @@ def parse(kind: str, obj: Mapping[str, Any], *, strict: bool = False, source: st
     if seen.spec is None:
         key = ObjectKey(group_kind, seen.meta.namespace, seen.meta.name)
         instead = None
-        if kind == closing.KIND and seen.meta.name:
-            spec = closing.stand_in(None if _excess(obj) else obj.get(ROOT))
-            instead = Object(group_kind, seen.meta, spec)
+        if kind == closing.KIND and seen.meta.name and seen.meta.namespace:
+            excess = bool(_excess(obj))
+            spec = closing.stand_in(None if excess else obj.get(ROOT))
+            instead = Object(group_kind, seen.meta if excess else _trying(seen.meta, obj["metadata"]), spec)
         return Rejected(key, tuple(map(str, seen.problems)), source, instead)
     return Parsed(Object(group_kind, seen.meta, seen.spec), tuple(map(str, seen.warnings)))
+
+
+def _trying(meta: Meta, metadata: Mapping[str, Any]) -> Meta:
+    """Return the metadata of a refused policy that is only to be tried, and says so without quotes, as one that is."""
+    stated = metadata.get("annotations")
+    if not isinstance(stated, Mapping) or stated.get(_DRY_RUN) is not True:
+        return meta
+    return replace(meta, annotations={**meta.annotations, _DRY_RUN: "true"})
 
 
 def _resource_version(metadata: object) -> str:

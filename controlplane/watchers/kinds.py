@@ -96,7 +96,7 @@ def _refused(result: Rejected, key: ObjectKey, group: str, served: tuple[str, ..
     instead = result.stand_in
     if instead is not None:
         meta = replace(instead.meta, namespace=key.namespace, name=key.name)
-        instead = replace(instead, meta=meta) if key.name else None
+        instead = _without_copy(replace(instead, meta=meta)) if key.name else None
     version = (f"apiVersion: {key.kind.name} is served as {_join(group, served)}",)
     note = (NOTE,) if instead is not None else ()
     return replace(result, key=key, problems=(*(version if served else result.problems), *note), stand_in=instead)

@@ -355,6 +355,40 @@ def test_istio_object_with_wrong_types_is_rejected() -> None:
     assert len(result.problems) >= 2
 
 
+@pytest.mark.parametrize(
+    ("metadata", "annotations"),
+    [
+        ({"annotations": {"istio.io/dry-run": True}}, {"istio.io/dry-run": "true"}),
+        ({"annotations": {"istio.io/dry-run": False}}, {}),
+        ({"annotations": {"istio.io/dry-run": "true", "a": 5}}, {"istio.io/dry-run": "true"}),
+        ({"annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}"}, "labels": 5}, {}),
+        ({"annotations": "text"}, {}),
+        ({"namespace": None, "labels": 5}, {}),
+    ],
+)
+def test_a_refused_policy_that_was_only_to_be_tried_is_only_tried(metadata: Any, annotations: Any) -> None:
+    """Also where YAML makes no text of the annotation, which is why it is refused."""
+    refused = parse(policy(metadata), "a.yaml:1")
+    assert isinstance(refused, Rejected)
+    assert refused.stand_in is not None
+    assert refused.stand_in.key == refused.key
+    assert refused.stand_in.meta.annotations == annotations
+
+
+@pytest.mark.parametrize("metadata", [{"namespace": 123}, {"namespace": ["shop"]}, {"name": 5}, {"name": ""}])
+def test_nothing_is_closed_for_a_policy_of_which_nobody_knows_where_it_is(metadata: Any) -> None:
+    """The namespace ``default`` is not that of a policy whose namespace cannot be read."""
+    refused = parse(policy(metadata), "a.yaml:1")
+    assert isinstance(refused, Rejected)
+    assert refused.stand_in is None
+
+
+def policy(metadata: dict[str, Any]) -> dict[str, Any]:
+    named = {"name": "a", "namespace": "shop"} | metadata
+    kind = {"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy"}
+    return {**kind, "metadata": named, "spec": {"action": "DENY", "rules": [{}]}}
+
+
 def test_secret_is_not_shown() -> None:
     """Neither the value nor a refusal of it shows what a Secret holds."""
     text = base64.b64encode(b"hunter2").decode()
