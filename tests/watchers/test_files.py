@@ -245,6 +245,31 @@ def test_a_policy_that_is_refused_is_not_as_if_it_were_not_there(tmp_path: Path)
     assert source.load().deletes == (good.key,)
 
 
+def test_what_stands_for_a_policy_stays_while_its_file_cannot_be_read(tmp_path: Path) -> None:
+    """A second mistake does not open what the first one has closed; repair and removal do so at once."""
+    path, broken = tmp_path / "a.yaml", "oops: [\n"
+    path.write_text(policy(port="80-90"))
+    source = FileSource(tmp_path)
+    (stands,) = source.load().upserts
+    for text in (policy(port="80-90") + broken, service("b") + "---\n" + broken):
+        put(path, text)
+        change = source.load()
+        assert stands.key not in change.deletes
+        assert [obj for obj in change.upserts if obj.key == stands.key] in ([], [stands])
+    put(path, policy(port="80-91", action="ALLOW"))
+    assert [obj.spec.rules for obj in source.load().upserts] == [()]
+    put(path, policy(port="80-91", action="ALLOW") + "---\n" + broken)
+    assert stands.key not in source.load().deletes
+    put(path, service("c") + "---\n" + broken)
+    assert stands.key in source.load().deletes, "what was broken before hides nothing"
+    put(path, policy(port="80-90"))
+    source.load()
+    put(path, broken)
+    assert stands.key not in source.load().deletes
+    put(path, policy())
+    assert [obj.spec.rules[0].to[0].operation.ports for obj in source.load().upserts] == [("80",)]
+
+
 def test_a_good_policy_in_another_file_comes_before_what_stands_for_a_bad_one(tmp_path: Path) -> None:
     (tmp_path / "1.yaml").write_text(policy(port="80-90"))
     (tmp_path / "2.yaml").write_text(policy())

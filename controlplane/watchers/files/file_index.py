@@ -19,30 +19,34 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class _File:
-    """What a file says now, and the last good version of what it says wrongly now."""
+    """What a file says now, the last good version of what it says wrongly now, and what stands where there is none."""
 
     reading: Reading = field(default_factory=Reading)
     kept: dict[ObjectKey, Object] = field(default_factory=dict)
+    standing: dict[ObjectKey, Object] = field(default_factory=dict)
 
     def good(self, key: ObjectKey) -> Object | None:
         return self.reading.objects.get(key) or self.kept.get(key)
 
     def get(self, key: ObjectKey) -> Object | None:
-        return self.good(key) or self.reading.stand_ins.get(key)
+        return self.good(key) or self.standing.get(key)
 
     def keys(self) -> set[ObjectKey]:
-        return self.reading.objects.keys() | self.kept.keys() | self.reading.stand_ins.keys()
+        return self.reading.objects.keys() | self.kept.keys() | self.standing.keys()
 
     def after(self, reading: Reading) -> _File:
         """Return this file as it is after another reading."""
         refused = {rejected.key for rejected in reading.rejections}
         newly_unreadable = bool(reading.unreadable - self.reading.unreadable)
-        kept = {}
+        kept, standing = {}, dict(reading.stand_ins)
+        was_hidden = self.kept.keys() | (self.standing.keys() - self.reading.stand_ins.keys())
         for key in self.keys() - reading.objects.keys():
-            hidden = bool(reading.unreadable) and (newly_unreadable or key in self.kept)
+            hidden = bool(reading.unreadable) and (newly_unreadable or key in was_hidden)
             if (key in refused or hidden) and (obj := self.good(key)) is not None:
                 kept[key] = obj
-        return _File(reading, kept)
+            elif hidden and key in self.standing:
+                standing.setdefault(key, self.standing[key])
+        return _File(reading, kept, standing)
 
 
 class FileIndex:
