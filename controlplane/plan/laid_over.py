@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -43,7 +43,7 @@ def laid_over(
         WrongQuestionError: what is to be deleted is not there.
     """
     stated = list(base)
-    held = _by_key(stated)
+    held, bad = _by_key(stated)
     before = Manifests.of(stated)
     merged = {} if prune else dict(held)
     refused: list[Rejected] = []
@@ -58,10 +58,10 @@ def laid_over(
             result = mesh_problem(result.object) or result
         if isinstance(result, Rejected):
             refused.append(result)
-            if key in held:
-                merged[key] = held[key]
-            elif result.stand_in is not None:
+            if key not in given and result.stand_in is not None and (key in bad or key not in held):
                 merged[key] = each
+            elif key not in given and key in held:
+                merged[key] = held[key]
             continue
         if isinstance(result, Unused) and key.kind.name not in WORKLOADS:
             unused.add(result.kind)
@@ -97,12 +97,17 @@ def _difference(before: Manifests, after: Manifests, refused: Sequence[Rejected]
     return ChangeSet(tuple(upserts.values()), deletes, tuple(refused))
 
 
-def _by_key(manifests: Iterable[Manifest]) -> Mapping[ObjectKey, Manifest]:
-    """Return manifests by the objects that they are of; of two with one name the first counts."""
+def _by_key(manifests: Iterable[Manifest]) -> tuple[Mapping[ObjectKey, Manifest], Collection[ObjectKey]]:
+    """Return manifests by their objects, the first good one of each, and the objects of which all are refused."""
     found: dict[ObjectKey, Manifest] = {}
+    bad: set[ObjectKey] = set()
     for each in manifests:
-        found.setdefault(_key(parse(each.value, each.source)), each)
-    return found
+        result = parse(each.value, each.source)
+        key = _key(result)
+        if key not in found or (key in bad and not isinstance(result, Rejected)):
+            found[key] = each
+            (bad.add if isinstance(result, Rejected) else bad.discard)(key)
+    return found, bad
 
 
 def _key(result: Parsed | Rejected | Unused) -> ObjectKey:

@@ -151,8 +151,10 @@ class Meant:
     doubts: tuple[Doubt, ...] = ()
 
 
-def meant(question: Question, registry: Registry) -> Meant:
+def meant(question: Question, registry: Registry, rejected: Iterable[Rejected] = ()) -> Meant:
     """Return the change of a registry's objects that is asked about; what is not named stays as it is.
+
+    ``rejected`` is what is refused at present: what only stands for one of them gives way to another.
 
     Raises:
         WrongQuestionError: what is to be deleted is not there.
@@ -172,7 +174,7 @@ def meant(question: Question, registry: Registry) -> Meant:
             doubts[key] = Doubt.of(result, each.value)
         elif isinstance(result, Rejected):
             rejections.append(result)
-            if result.stand_in is not None and result.key not in registry.objects:
+            if result.stand_in is not None and not _has_good(registry, rejected, result.key):
                 upserts.setdefault(result.key, result.stand_in)
         elif isinstance(result, Unused):
             unused.add(result.kind)
@@ -187,6 +189,12 @@ def meant(question: Question, registry: Registry) -> Meant:
     kept = tuple(obj for key, obj in upserts.items() if key not in deletes)
     changes = ChangeSet(kept, tuple(deletes), tuple(rejections))
     return Meant(changes, tuple(sorted(unused)), tuple(repeated), tuple(chain.from_iterable(doubts.values())))
+
+
+def _has_good(registry: Registry, rejected: Iterable[Rejected], key: ObjectKey) -> bool:
+    """Whether there is an object which does not only stand for a refused one."""
+    held = registry.objects.get(key)
+    return held is not None and not any(each.key == key and each.stand_in == held for each in rejected)
 
 
 def _outside_spec(obj: Object, value: object) -> Iterator[Doubt]:

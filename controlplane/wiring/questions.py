@@ -118,7 +118,7 @@ class Questions:
         from controlplane.plan.question import Question, meant  # noqa: PLC0415 - see above
 
         asked = Question.of(question)
-        change = meant(asked, self._compiler.registry)
+        change = meant(asked, self._compiler.registry, self._around.rejected())
         change = replace(change, changes=self._around.checked(change.changes))
         return plan_answer(self._compiler, _proxies(self._by_id()), asked, change, connected=True)
 
