@@ -40,7 +40,8 @@ def plan_text(answer: Json, asked: Sequence[AskedTest], *, verbose: bool) -> str
     if len(answer["objects"]) > _MOST_OBJECTS:
         lines += ["", f"and {len(answer['objects']) - _MOST_OBJECTS} more objects"]
     for each in answer["refused"]:
-        lines += ["", f"! {object_name(each)} is refused, and what is in force stays   {each['source']}".rstrip()]
+        stays = "" if each["kind"] == "AuthorizationPolicy" else ", and what is in force stays"  # its problems say what
+        lines += ["", f"! {object_name(each)} is refused{stays}   {each['source']}".rstrip()]
         lines += [f"    {problem}" for problem in each["problems"]]
     rest = [each for at, each in enumerate(answer["problems"]) if at not in told]
     if rest:

@@ -176,6 +176,18 @@ def test_a_refused_object_leaves_the_one_of_before(tmp_path: Path) -> None:
     assert "Plan: 0 of 5 proxies" in result.out
 
 
+def test_a_refused_policy_is_not_said_to_change_nothing(tmp_path: Path) -> None:
+    """What stands for it comes into force, and its problems say so."""
+    (tmp_path / "bad.yaml").write_text(
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: a, namespace: shop}\n"
+        "spec: {action: DENY, rules: [{to: [{operation: {ports: [80-90]}}]}]}\n"
+    )
+    result = plan("-f", str(tmp_path))
+    assert "! AuthorizationPolicy shop/a is refused   " in result.out
+    assert "+ AuthorizationPolicy shop/a" in result.out
+    assert "    object: a good version of before stays in force; without one, " in result.out
+
+
 REFERENCES = """
 apiVersion: networking.istio.io/v1
 kind: VirtualService
