@@ -17,12 +17,13 @@ import pytest
 from controlplane.admin.sources import AdminSources, Read, Take
 from controlplane.ads.sync_status import Rejection
 from controlplane.api.models import Edge, Node, ObjectName, Topology
+from controlplane.apis.authorization_policy import AuthorizationPolicy
 from controlplane.model import kinds
 from controlplane.model.delivery import Delivery
 from controlplane.model.events import Event, Happened
 from controlplane.model.feeds import Feed, Standing
 from controlplane.model.leads import Lead
-from controlplane.model.objects import ObjectKey, Rejected
+from controlplane.model.objects import Meta, Object, ObjectKey, Rejected
 from controlplane.model.problems import Problem, Sort
 from controlplane.model.service import ServiceKey
 from controlplane.snapshots import Resource, ResourceType, Snapshot
@@ -224,6 +225,18 @@ async def test_fields_with_problems_are_marked_in_the_object() -> None:
     found = Problem(ObjectKey(kinds.VIRTUAL_SERVICE, "shop", "reviews"), Sort.FINDING, "Error", "lost", "spec.hosts[0]")
     shown = await page("/ui/objects/VirtualService/shop/reviews", sources(problems=lambda: [found]))
     assert len(list(shown.of("mark"))) == 1
+
+
+async def test_a_refused_policy_is_not_said_to_be_in_force_as_before() -> None:
+    """There may be no version of before, but what stands for it."""
+    held = Object(kinds.AUTHORIZATION_POLICY, Meta(namespace="shop", name="a"), AuthorizationPolicy())
+    for key in (held.key, ObjectKey(kinds.VIRTUAL_SERVICE, "shop", "reviews")):
+        found = Problem(key, Sort.REFUSED, "Error", "wrong", "spec")
+        known = sources(problems=lambda found=found: [found])
+        known = replace(known, object=lambda asked, of=known.object: held if asked == held.key else of(asked))
+        shown = await page(f"/ui/objects/{key.kind.name}/shop/{key.name}", known)
+        assert "The newest version is refused" in shown.text
+        assert ("one before stays in force" in shown.text) == (key != held.key)
 
 
 async def test_filters_stay_in_their_form_and_the_next_page_keeps_them() -> None:
