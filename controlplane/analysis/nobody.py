@@ -58,6 +58,13 @@ def workload_namespaces(view: View, _key: tuple[()]) -> frozenset[str]:
 
 
 @query
+def somebody_has(view: View, labels: Labels) -> bool:
+    """Whether a workload of any namespace has these labels; asked once for all objects that name the same."""
+    namespaces = sorted(workload_namespaces(view, ()))
+    return any(labels <= held for namespace in namespaces for held in workload_labels(view, namespace))
+
+
+@query
 def for_nobody(view: View, key: ObjectKey) -> ForNobody | None:
     """Return that nobody has the labels that an object names, ``None`` where somebody has or it names none.
 
@@ -68,9 +75,12 @@ def for_nobody(view: View, key: ObjectKey) -> ForNobody | None:
     if named is None:
         return None
     everywhere = key.kind not in OF_ITS_NAMESPACE and key.namespace == mesh_config(view).root_namespace
-    looked_at = sorted(workload_namespaces(view, ())) if everywhere else (key.namespace,)
     wanted = frozenset(named.labels.items())
-    if any(wanted <= labels for namespace in looked_at for labels in workload_labels(view, namespace)):
+    if (
+        somebody_has(view, wanted)
+        if everywhere
+        else any(wanted <= held for held in workload_labels(view, key.namespace))
+    ):
         return None
     return ForNobody(key, named.path, wanted, "" if everywhere else key.namespace)
 

@@ -116,6 +116,46 @@ def test_what_is_told_is_what_analyze_finds(objects: list[Json], paths: list[str
     assert set(told(held)) == wanted
 
 
+def beside(name: str, host: str, port: int) -> Json:
+    held = entry(host, ports=[{"number": port, "name": "tls", "protocol": "TLS"}], resolution="NONE")
+    return {**held, "metadata": {"name": name, "namespace": "other"}}
+
+
+def edge(*hosts: str) -> Json:
+    port = {"number": 80, "name": "http", "protocol": "HTTP"}
+    spec = {"selector": {"istio": "edge"}, "servers": [{"port": port, "hosts": list(hosts)}]}
+    return manifest(NETWORKING, "Gateway", "edge", spec=spec)
+
+
+@pytest.mark.parametrize(
+    ("objects", "paths"),
+    [
+        ([leads("cart", gateways=["edge.shop.svc.cluster.local"]), EDGE, POD, *service("cart", 1)], []),
+        ([leads("cart", gateways=["edge.shop"]), EDGE, POD, *service("cart", 1)], []),
+        ([leads("cart", gateways=["edge.web"]), EDGE, POD, *service("cart", 1)], ["spec.gateways[0]"]),
+        ([leads("cart", gateways=["edge"]), edge("A.example.com"), POD, *service("cart", 1)], []),
+        ([leads("cart", gateways=["edge"], hosts=["A.example.com"]), EDGE, POD, *service("cart", 1)], []),
+        (
+            [
+                leads("cart", gateways=["edge"], hosts=["cart"]),
+                edge("cart.shop.svc.cluster.local"),
+                POD,
+                *service("cart", 1),
+            ],
+            [],
+        ),
+        ([leads("Cart.shop.svc.cluster.local", 8000), *service("cart", 1)], []),
+        ([leads("API.pay.com"), entry("api.pay.com")], []),
+        ([leads("cart.shop.svc.cluster.local.org"), *service("cart", 1)], [HTTP]),
+        ([leads("api.pay.com", 90), beside("a", "*.com", 90), beside("b", "*.pay.com", 91)], []),
+        ([leads("api.pay.com", 91), beside("a", "*.com", 90), beside("b", "*.pay.com", 91)], []),
+        ([leads("api.pay.com", 92), beside("a", "*.com", 90), beside("b", "*.pay.com", 91)], [HTTP]),
+    ],
+)
+def test_names_mean_what_routing_takes_them_for(objects: list[Json], paths: list[str]) -> None:
+    assert [path for _, path, _, _ in told(registry(*objects))] == paths
+
+
 def test_it_is_told_until_it_is_there_and_again_when_it_is_gone() -> None:
     held = registry(leads("cart"))
     cart = [parsed(each) for each in service("cart", 1)]
@@ -169,13 +209,12 @@ def test_all_services_are_looked_through_once_for_namespaces_that_see_the_same()
     assert held.memo.runs["_wide_hosts"] == 4
 
 
-def test_another_pod_is_one_look_for_all_gateways_that_name_the_same_labels() -> None:
-    other = EDGE | {"metadata": EDGE["metadata"] | {"name": "other"}}
-    held = registry(EDGE, other, POD)
-    assert told(held) == []
-    before = dict(held.memo.runs)
-    more = POD | {"metadata": POD["metadata"] | {"name": "more", "labels": {"app": "more"}}}
-    change(held, ChangeSet((parsed(more),)))
-    assert told(held) == []
-    assert held.memo.runs["_somebody_has"] == before["_somebody_has"] + 1 == 2
-    assert held.memo.runs["gateway_of_nobody"] == before["gateway_of_nobody"]
+def test_gateways_for_the_same_proxies_look_for_them_once() -> None:
+    others = [{**EDGE, "metadata": {"name": f"edge-{number}", "namespace": "shop"}} for number in range(9)]
+    held = registry(*others, POD)
+    for expected in (1, 2):
+        assert told(held) == []
+        assert held.memo.runs["somebody_has"] == expected
+        labelled = {**POD, "metadata": {"name": "web", "namespace": "shop", "labels": {"app": "web"}}}
+        change(held, ChangeSet((parsed(labelled),)))
+    assert held.memo.runs["gateway_of_nobody"] == len(others)
