@@ -31,14 +31,14 @@ class Delivery:
         self.last_seconds = max(self.last_seconds, seconds)
         self._times[float(f"{seconds:.2g}")] += 1
 
-    def add(self, other: Delivery) -> None:
-        """Count what the other has counted, too."""
-        self.responses += other.responses
-        self.size_bytes += other.size_bytes
-        self.acknowledged += other.acknowledged
-        self.refused += other.refused
+    def add(self, other: Delivery, but: Delivery) -> None:
+        """Count what the other has counted, too, but for the part of it that is counted here already."""
+        self.responses += other.responses - but.responses
+        self.size_bytes += other.size_bytes - but.size_bytes
+        self.acknowledged += other.acknowledged - but.acknowledged
+        self.refused += other.refused - but.refused
         self.last_seconds = max(self.last_seconds, other.last_seconds)
-        self._times.update(other._times)
+        self._times += other._times - but._times
 
     def within(self, share: float) -> float | None:
         """Return the seconds in which this share of the acknowledgements came, to two digits; ``None`` without any."""

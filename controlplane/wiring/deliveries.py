@@ -15,11 +15,15 @@ MOST_OPEN = 64
 
 @dataclass(slots=True)
 class _Change:
-    """A change that is being pushed: when it came, and the revision that it found."""
+    """A change that is being pushed: when it came, and the revision that it found.
+
+    ``shared`` is the part of ``delivery`` that counts for the changes before it, too, which are not told of yet.
+    """
 
     at: float
     before: int
     delivery: Delivery = field(default_factory=Delivery)
+    shared: Delivery = field(default_factory=Delivery)
 
 
 class Deliveries:
@@ -44,13 +48,15 @@ class Deliveries:
         if begun is None:
             return
         if self._untold is not None:
-            self._untold.add(begun.delivery)
+            self._untold.add(begun.delivery, but=begun.shared)
             begun.delivery = self._untold
         self._untold = begun.delivery
 
     def told(self) -> Delivery | None:
         """Return what the changes are counted in that were compiled since this was asked last."""
         untold, self._untold = self._untold, None
+        if self._begun is not None:
+            self._begun.shared = Delivery()
         return untold
 
     def sent(self, pushed: Pushed) -> None:
@@ -77,4 +83,6 @@ class Deliveries:
                 break
             if change.before < pushed.revision:
                 found[change.delivery] = change.at
+        if self._begun is not None and self._untold in found and self._begun.delivery in found:
+            found[self._begun.shared] = self._begun.at
         return found

@@ -81,6 +81,43 @@ def test_changes_that_are_told_of_together_are_counted_together_and_each_respons
     assert known.told() is None
 
 
+def test_a_response_with_a_change_that_is_told_of_and_one_that_is_compiled_counts_once(clock: list[float]) -> None:
+    known = Deliveries()
+    known.begin(10.0, 7)
+    known.compiled()
+    known.begin(10.25, 8)
+    both = Pushed("EDS", 10.0, 9, 10)
+    for _ in range(4):
+        known.sent(both)  # while the second is compiled
+    clock[0] = 10.5
+    known.acknowledged(both)
+    known.refused(both)
+    known.compiled()
+    known.acknowledged(both)
+    known.acknowledged(both)
+    change = told(known)
+    assert (change.responses, change.size_bytes, change.acknowledged, change.refused) == (4, 40, 3, 1)
+    assert (change.within(0.01), change.within(1.0)) == (0.5, 0.5)
+
+
+def test_a_change_that_is_compiled_when_those_before_are_told_of_keeps_what_it_shares(clock: list[float]) -> None:
+    known = Deliveries()
+    known.begin(10.0, 7)
+    known.compiled()
+    known.begin(10.25, 8)
+    both = Pushed("EDS", 10.0, 9, 10)
+    known.sent(both)
+    first = told(known)
+    clock[0] = 10.5
+    known.acknowledged(both)
+    known.compiled()
+    second = told(known)
+    assert [(each.responses, each.acknowledged, each.last_seconds) for each in (first, second)] == [
+        (1, 1, 0.5),
+        (1, 1, 0.25),
+    ]
+
+
 def test_a_refusal_is_no_acknowledgement() -> None:
     known = Deliveries()
     known.begin(10.0, 7)
