@@ -17,6 +17,7 @@ from controlplane.admin import questions
 from controlplane.admin.answers import SOURCES, json_answer
 from controlplane.admin.config_dump import resource_json
 from controlplane.admin.json_text import Items, Members
+from controlplane.admin.timeline import Timeline
 from controlplane.api import models, queries
 from controlplane.api.events import event_row
 from controlplane.api.problems import problem
@@ -176,7 +177,7 @@ async def _streamed(request: web.Request, asked: queries.EventsQuery) -> web.Str
     response = web.StreamResponse(headers=headers)
     await response.prepare(request)
     if request.method != hdrs.METH_HEAD:
-        async for text in _told(request, _last_seen(request, asked)):
+        async for text in as_it_happens(request.app[SOURCES].timeline, _last_seen(request, asked)):
             await response.write(text.encode())
     return response
 
@@ -187,14 +188,15 @@ def _last_seen(request: web.Request, asked: queries.EventsQuery) -> int:
     return int(said) if said.isascii() and said.isdecimal() and len(said) < len(str(2**53)) else asked.after
 
 
-async def _told(request: web.Request, after: int) -> AsyncIterator[str]:
-    timeline = request.app[SOURCES].timeline
+async def as_it_happens(timeline: Timeline, after: int) -> AsyncIterator[str]:
+    """Yield the events after this one, as a stream of events has them, and go on with those to come."""
     after = after if after <= timeline.last else 0  # numbers of a process that has ended
     yield ": connected\n\n"
     while True:
         for event in timeline.after(after):
             after = event.number
             yield f"id: {event.number}\ndata: {json.dumps(event_row(event).words())}\n\n"
+            await asyncio.sleep(0)  # whoever reads fast must not have all of them made in one turn
         try:
             await asyncio.wait_for(timeline.wait(after), ALIVE_SECONDS)
         except TimeoutError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,10 +14,11 @@ import aiohttp
 import pytest
 
 from controlplane.admin.sources import AdminSources
+from controlplane.admin.timeline import Timeline
 from controlplane.ads.sync_status import Sync
 from controlplane.api import streams
 from controlplane.api.openapi import document
-from controlplane.api.operations import operations
+from controlplane.api.operations import as_it_happens, operations
 from controlplane.apis.envoy_filter import EnvoyFilter
 from controlplane.apis.virtual_service import VirtualService
 from controlplane.model import kinds
@@ -191,6 +193,25 @@ async def test_events_are_streamed_as_they_happen() -> None:
         second = await told(response)
     assert [(each["number"], each["happened"]) for each in (first, second)] == [(1, "accepted"), (2, "refused")]
     assert second["refused"] == ["VirtualService shop/old"]
+
+
+async def test_others_have_their_turns_while_a_stream_is_told_all_that_is_remembered() -> None:
+    timeline, turns = Timeline(), 0
+    for _ in range(200):
+        timeline.add(Event(Happened.PUSHED, 1))
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    counting = asyncio.create_task(count())
+    async for text in as_it_happens(timeline, 0):
+        if text.startswith("id: 200\n"):
+            break
+    counting.cancel()
+    assert turns > 100
 
 
 async def test_a_stream_goes_on_after_what_was_seen_and_begins_anew_with_another_process() -> None:
