@@ -78,7 +78,7 @@ def analyze(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[FILE]...", help="Files, directories or - to look at on top of the cluster.", show_default=False
+            metavar="FILE", help="Files, directories or - to look at on top of the cluster.", show_default=False
         ),
     ] = None,
     filename: Annotated[

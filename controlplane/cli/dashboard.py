@@ -21,7 +21,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 @app.command(cls=PlainCommand)
 @asks_control_plane()
 def dashboard(
-    what: Annotated[str, typer.Argument(hidden=True)] = "",
+    what: Annotated[str, typer.Argument(metavar="NAME", hidden=True)] = "",
     *,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open it; else its address is printed.")

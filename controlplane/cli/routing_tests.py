@@ -62,7 +62,7 @@ class Result:
 @asks_control_plane()
 def routing_tests(
     tests: Annotated[
-        list[Path], typer.Argument(metavar="TESTS...", help="Files of tests, or directories with *.routes.yaml.")
+        list[Path], typer.Argument(metavar="TESTS", help="Files of tests, or directories with *.routes.yaml.")
     ],
     filename: Annotated[
         list[Path] | None,

@@ -29,7 +29,7 @@ class Output(StrEnum):
 
 @app.command(cls=PlainCommand)
 def validate(
-    paths: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="As -f.", hidden=True)] = None,
+    paths: Annotated[list[Path] | None, typer.Argument(metavar="FILE", help="As -f.", hidden=True)] = None,
     filename: Annotated[
         list[Path] | None,
         typer.Option("-f", "--filename", metavar="FILE", help="A file, a directory, or - for standard input."),
