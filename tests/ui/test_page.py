@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 from importlib.resources import files
 from itertools import pairwise
@@ -227,13 +228,17 @@ async def test_fields_with_problems_are_marked_in_the_object() -> None:
     assert len(list(shown.of("mark"))) == 1
 
 
+def _either(held: Object, others: Callable[[ObjectKey], Object | None], asked: ObjectKey) -> Object | None:
+    return held if asked == held.key else others(asked)
+
+
 async def test_a_refused_policy_is_not_said_to_be_in_force_as_before() -> None:
     """There may be no version of before, but what stands for it."""
     held = Object(kinds.AUTHORIZATION_POLICY, Meta(namespace="shop", name="a"), AuthorizationPolicy())
     for key in (held.key, ObjectKey(kinds.VIRTUAL_SERVICE, "shop", "reviews")):
-        found = Problem(key, Sort.REFUSED, "Error", "wrong", "spec")
-        known = sources(problems=lambda found=found: [found])
-        known = replace(known, object=lambda asked, of=known.object: held if asked == held.key else of(asked))
+        problems = [Problem(key, Sort.REFUSED, "Error", "wrong", "spec")]
+        known = sources(problems=partial(list, problems))
+        known = replace(known, object=partial(_either, held, known.object))
         shown = await page(f"/ui/objects/{key.kind.name}/shop/{key.name}", known)
         assert "The newest version is refused" in shown.text
         assert ("one before stays in force" in shown.text) == (key != held.key)
