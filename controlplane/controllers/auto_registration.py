@@ -254,12 +254,16 @@ class AutoRegistration:
         """Write that a machine is here. Raises what the client does, or ``RegistrationError``."""
         connection = {CONTROLLER: self._identity, CONNECTED: machine.connected}
         uid = await self._stored.uid_of_group(group.key)
-        if not await self._stored.create(machine.key, entry_of(group, uid, proxy, connection)):
+        entry = entry_of(group, uid, proxy, connection)
+        while not await self._stored.create(machine.key, entry):
             held = await self._stored.read(machine.key)
-            if held is None or annotations_of(held).get(GROUP) != group.meta.name:
+            if held is None:  # it went between the two
+                continue
+            if annotations_of(held).get(GROUP) != group.meta.name:
                 name = f"{machine.key.namespace}/{machine.key.name}"
                 raise _failed(proxy, f"there is a WorkloadEntry {name} already that is not of this group")
-            await self._stored.patch(held, {"metadata": {"annotations": {**connection, DISCONNECTED: None}}})
+            if await self._stored.patch_unless_changed(held, {**connection, DISCONNECTED: None}):
+                break
         log.info("auto_registration.connected", entry=str(machine.key), proxy=proxy.id)
 
     async def _right(self, name: str) -> bool:

@@ -73,6 +73,16 @@ class StoredEntries:
             _content_type=_MERGE,
         )
 
+    async def patch_unless_changed(self, held: Json, annotations: Mapping[str, str | None]) -> bool:
+        """Change annotations of an entry; return false where it has gone, or is no longer as it was read."""
+        try:
+            await self.patch(held, {"metadata": {"annotations": annotations}})
+        except ApiException as error:
+            if error.status not in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}:
+                raise
+            return False
+        return True
+
     async def remove(self, held: Json) -> bool:
         """Remove an entry; return false where it has gone, or is no longer as it was read."""
         metadata = held["metadata"]

@@ -38,6 +38,8 @@ class Cluster:
     changed: list[tuple[str, Any]] = field(default_factory=list)
     free: asyncio.Event = field(default_factory=asyncio.Event)
     asked: int = 0
+    overtaken: int = 0
+    """So many changes come after somebody else's."""
 
     def put(self, kind: str, name: str, annotations: Mapping[str, str], spec: dict[str, Any]) -> None:
         """Have somebody write an object."""
@@ -67,6 +69,9 @@ class Cluster:
         return web.json_response(found or {}, status=404 if found is None else 200)
 
     async def patch(self, request: web.Request) -> web.StreamResponse:
+        if self.overtaken:
+            self.overtaken -= 1
+            return web.json_response({}, status=409)
         body = await request.json()
         self.changed.append((request.match_info["name"], body.get("status") or body["metadata"]["annotations"]))
         return web.json_response({})
@@ -206,6 +211,15 @@ async def test_an_address_that_is_no_machine_s_is_not_registered(cluster: Cluste
         with pytest.raises(RegistrationError, match=f"its address {address} is {word}"):
             await registration.joined(of_group(address), "bank", "vm")
     assert (cluster.asked, cluster.entries) == (0, {})
+
+
+async def test_a_machine_is_registered_though_somebody_else_changes_its_entry(cluster: Cluster) -> None:
+    async with cluster.registering() as registration:
+        await registration.joined(of_group(), "bank", "vm")
+        cluster.overtaken = 3
+        await registration.joined(of_group(), "bank", "vm")
+        ((name, told),) = cluster.changed
+    assert (name, told[DISCONNECTED], cluster.overtaken) == ("vms-10.0.0.5", None, 0)
 
 
 async def test_one_identity_registers_so_many_machines_until_entries_are_removed(cluster: Cluster) -> None:
