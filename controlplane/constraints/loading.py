@@ -39,8 +39,6 @@ from controlplane.documents.key_sets import key_set_problem
 Wrong = Iterator[tuple[str, str]]
 Check = Callable[[Any], Wrong]
 
-_SERVED = "|"  # in the names of the clusters that come from here
-_OF_BOOTSTRAP = "must be a cluster of the proxy's bootstrap"
 _FORMATTERS = "envoy.extensions.formatter."
 _REQ_WITHOUT_QUERY = "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery"
 
@@ -163,12 +161,6 @@ def _api_source(source: Any) -> Wrong:  # noqa: ANN401
         yield "cluster_names", "is required for REST"
     elif source.api_type in {source.GRPC, source.DELTA_GRPC} and not source.grpc_services:
         yield "grpc_services", "is required for gRPC"
-    for index, name in enumerate(source.cluster_names):
-        if _SERVED in name:
-            yield f"cluster_names[{index}]", _OF_BOOTSTRAP
-    for index, each in enumerate(source.grpc_services):
-        if _SERVED in each.envoy_grpc.cluster_name:
-            yield f"grpc_services[{index}].envoy_grpc.cluster_name", _OF_BOOTSTRAP
 
 
 def _token_provider(provider: Any) -> Wrong:  # noqa: ANN401

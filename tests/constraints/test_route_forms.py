@@ -123,7 +123,6 @@ BAD: tuple[tuple[str, Json], ...] = (
     ("ratelimit.v3.RateLimitPerRoute", {"rate_limits": [{"actions": [{"extension": EXTENSION}]}]}),
     ("on_demand.v3.PerRouteConfig", {"odcds": {"source": {"self": {}}}}),
     ("on_demand.v3.PerRouteConfig", {"odcds": {"source": {"ads": {}}, "resources_locator": "a"}}),
-    ("on_demand.v3.PerRouteConfig", {"odcds": {"source": asked_of("outbound|80||web.test")}}),
     ("lua.v3.LuaPerRoute", {"source_code": inline("YQ==")}),
     ("rbac.v3.RBACPerRoute", {"rbac": {"matcher": {"on_no_match": {"keep_matching": True, "action": EXTENSION}}}}),
     ("header_mutation.v3.HeaderMutationPerRoute", mutating(query_parameter_mutations=[{}])),
