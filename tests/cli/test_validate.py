@@ -190,7 +190,7 @@ def test_empty_standard_input() -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        pytest.param([], "Missing option '-f'", id="no-file"),
+        pytest.param([], "give -f: what is checked", id="no-file"),
         pytest.param(["-f", "/does/not/exist"], "/does/not/exist: No such file or directory", id="missing-file"),
         pytest.param(["-f", "-", "-o", "xml"], "none of text, json", id="format"),
     ],
