@@ -174,4 +174,5 @@ async def test_a_machine_joins_tells_of_its_health_and_leaves(cluster: ApiServer
         finally:
             await proxy.stop()
         control_plane.until(lambda: entries.all() == [])
+        control_plane.until(lambda: "auto_registration.removed" in control_plane.said)  # is told once it has gone
     assert control_plane.said["auto_registration.removed"]["entry"] == f"WorkloadEntry {NAMESPACE}/{GROUP}-{vm.address}"
