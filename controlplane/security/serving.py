@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from controlplane.model.certificate_text import extension
 from controlplane.security.ca import Authority, utc_now
 from controlplane.security.certificates import encode, encode_key
+from controlplane.security.tls_records import CountedRecords
 
 log = structlog.get_logger(__name__)
 
@@ -166,6 +167,7 @@ def _names(certificate: x509.Certificate) -> list[str]:
 def _https_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslobject_class = CountedRecords
     context.options |= ssl.OP_NO_TICKET  # a resumed session would not verify its client's certificate again
     context.num_tickets = 0
     return context
