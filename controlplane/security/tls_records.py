@@ -61,6 +61,13 @@ class CountedRecords(ssl.SSLObject):
         self._useless = max(0.0, self._useless - 1 - 1 / CONTENT_FOR_ONE)
         return content
 
+    def pending(self) -> int:
+        """Return how many bytes may be read at once, those that OpenSSL was not given yet among them.
+
+        uvloop reads on while there are some, and would leave what waits here until the peer sends more.
+        """
+        return super().pending() + self._fed.pending + len(self._held)
+
     def _step(self, step: Callable[[], T]) -> T:
         """Do something, with some more records each time that it wants them."""
         while True:

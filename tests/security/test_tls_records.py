@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+import socket
 import ssl
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import cast
 
 import pytest
+import uvloop
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from controlplane.security.tls_records import MOST_USELESS, CountedRecords
+from tests.patience import PATIENCE_SECONDS
 from tests.security.test_serving import NAMES, World
 
 CONTENT, HANDSHAKE = 23, 22
@@ -167,3 +172,55 @@ def test_what_is_no_record_is_refused_at_once(peer: Peer, wire: bytes) -> None:
     with pytest.raises(ssl.SSLError) as refused:
         peer.hear(wire + bytes(8))
     assert not isinstance(refused.value, ssl.SSLWantReadError)
+
+
+class Echo(asyncio.Protocol):
+    """Sends back what comes."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # that of uvloop is none by its class
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.write(data)
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_each_loop_reads_all_records_that_came_at_once(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """A loop may ask how much there is to read, and wait for the peer where that is nothing."""
+    world = World()
+    words = [bytes([number]) * (number + 1) for number in range(3 * MOST_USELESS)]
+
+    async def heard() -> bytes:
+        server = await asyncio.get_running_loop().create_server(
+            Echo, "127.0.0.1", 0, ssl=world.tls.grpc_context(), family=socket.AF_INET
+        )
+        address = server.sockets[0].getsockname()
+        reader, writer = await asyncio.open_connection(*address[:2])
+        from_server, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = ssl.create_default_context(cadata=world.authority.bundle)
+        client = context.wrap_bio(from_server, to_server, server_hostname=NAMES[0])
+        while True:
+            try:
+                client.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                writer.write(to_server.read())
+                from_server.write(await reader.read(1 << 16))
+        for word in words:
+            client.write(word)
+        writer.write(to_server.read())  # the end of the handshake, and all of the words
+        echo = bytearray()
+        while len(echo) < sum(map(len, words)):
+            try:
+                echo += client.read(1 << 16)
+            except ssl.SSLWantReadError:
+                came = await asyncio.wait_for(reader.read(1 << 16), PATIENCE_SECONDS)
+                if not came:
+                    break
+                from_server.write(came)
+        writer.close()
+        server.close()
+        return bytes(echo)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert runner.run(heard()) == b"".join(words)
