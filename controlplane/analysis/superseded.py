@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from controlplane.apis.peer_authentication import PeerAuthentication
+from controlplane.apis.peer_authentication import PeerAuthentication, StrictInstead
 from controlplane.apis.sidecar import Sidecar
 from controlplane.engine.recording import query
 from controlplane.model import kinds
@@ -46,7 +46,7 @@ def superseded(view: View, kind: GroupKind) -> tuple[Superseded, ...]:
     path, selected = _KINDS[kind]
     groups: dict[tuple[str, Selected], list[Object]] = {}
     for key in view.keys(kind):
-        if (obj := view.get(key)) is not None:
+        if (obj := view.get(key)) is not None and not isinstance(obj.spec, StrictInstead):
             groups.setdefault((key.namespace, selected(obj.spec)), []).append(obj)
     found: list[Superseded] = []
     for group in groups.values():

@@ -35,9 +35,9 @@ class ParsedSpec:
 def parse_spec(kind: str, raw: object, subject: Subject, *, strict: bool = False) -> ParsedSpec:
     """Read the ``spec`` of an object of this kind (a key of ``KINDS``; ``KeyError`` otherwise).
 
-    Unknown fields are dropped with a warning each, or with ``strict`` are problems; so they are in what an
-    AuthorizationPolicy allows, which would be more without them. ``subject`` is whose spec it is: some rules depend on
-    the name and namespace.
+    Unknown fields are dropped with a warning each, or with ``strict`` are problems; so they are in policies that may
+    let in more without them: authentication, and an AuthorizationPolicy that allows. ``subject`` is whose spec it is:
+    some rules depend on the name and namespace.
     """
     model_type = KINDS[kind].load()
     raw = {} if raw is None else raw
@@ -71,9 +71,8 @@ def _second_look(kind: str, raw: object, subject: Subject, error: ValidationErro
     details = error.errors(include_url=False, include_context=False, include_input=False)
     is_unknown = [each["type"] == UNKNOWN_FIELD for each in details]
     broken = [each["loc"] for each, is_new in zip(details, is_unknown, strict=True) if not is_new]
-    is_ignored = [
-        is_new and not (strict or _widens(kind, raw, each.path)) for each, is_new in zip(found, is_unknown, strict=True)
-    ]
+    refuses = strict or _widens(kind, raw)
+    is_ignored = [is_new and not refuses for is_new in is_unknown]
     schema = [problem for problem, passed in zip(found, is_ignored, strict=True) if not passed]
     ignored = [Problem(each.path, IGNORED) for each in compress(found, is_ignored)]
     rest = _without(raw, broken)
@@ -89,11 +88,11 @@ def _second_look(kind: str, raw: object, subject: Subject, error: ValidationErro
     return ParsedSpec(None if problems else model, problems, (*ignored, *report.warnings))
 
 
-def _widens(kind: str, raw: object, path: str) -> bool:
-    """Whether a policy lets in more without a field that is not known: a condition of what it allows, or for whom."""
-    action = raw.get("action") if isinstance(raw, dict) else None
-    conditions = (f"{ROOT}.rules", f"{ROOT}.selector")
-    return kind == "AuthorizationPolicy" and action in (None, "ALLOW") and path.startswith(conditions)
+def _widens(kind: str, raw: object) -> bool:
+    """Whether a policy may let in more without a field that is not known: a condition, for whom it is, or its mode."""
+    if kind == "AuthorizationPolicy":
+        return not isinstance(raw, dict) or raw.get("action") in (None, "ALLOW")
+    return kind in ("PeerAuthentication", "RequestAuthentication")
 
 
 def _without(raw: object, locations: Sequence[tuple[int | str, ...]]) -> Any:  # noqa: ANN401 - unread YAML

@@ -43,3 +43,11 @@ class PeerAuthentication(ApiModel):
         lambda spec: not spec.has("port_level_mtls") or bool(spec.selector and spec.selector.match_labels),
         "portLevelMtls requires selector",
     )
+
+
+class StrictInstead(PeerAuthentication):
+    """What stands for a PeerAuthentication that cannot be used: of its modes only ``STRICT`` counts.
+
+    It makes nothing weaker: ``UNSET`` of a port leaves the port as it is without the policy. A selector without labels
+    is for every workload of the namespace, also those that another policy selects.
+    """

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from controlplane.analysis.findings import Finding
-from controlplane.apis.closing import NOTE
+from controlplane.apis.closing.stand_ins import NOTES
 from controlplane.controllers.json_patch import Operations, add, lock
 from controlplane.model.objects import Object
 from controlplane.model.status import RECONCILED, Condition, Received, Written
@@ -32,7 +32,7 @@ def condition(
     fields named where another object comes before it. What merely deserves a look leaves it true, as ``Warning``.
     """
     if received.problems:
-        told = NOTE in received.problems  # which says what is in force of a policy
+        told = not NOTES.isdisjoint(received.problems)  # which says what is in force of a policy
         kept = "; the version before it stays in force" if obj is not None and not told else ""
         return Condition("False", REJECTED, _joined(received.problems, kept), received.generation)
     if obj is None or obj.meta.generation != received.generation:

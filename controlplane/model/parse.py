@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from controlplane.apis import closing
+from controlplane.apis.closing.stand_ins import CLOSING, UNREAD
 from controlplane.apis.kinds import KINDS
 from controlplane.apis.parse import ROOT, parse_spec
 from controlplane.apis.problems import UNKNOWN, Problem
@@ -137,9 +137,9 @@ def parse(kind: str, obj: Mapping[str, Any], *, strict: bool = False, source: st
     if seen.spec is None:
         key = ObjectKey(group_kind, seen.meta.namespace, seen.meta.name)
         instead = None
-        if kind == closing.KIND and seen.meta.name and seen.meta.namespace:
+        if kind in CLOSING and seen.meta.name and seen.meta.namespace:
             excess = bool(_excess(obj))
-            spec = closing.stand_in(None if excess else obj.get(ROOT))
+            spec = CLOSING[kind].stand_in(UNREAD if excess else obj.get(ROOT))
             instead = Object(group_kind, seen.meta if excess else _trying(seen.meta, obj["metadata"]), spec)
         return Rejected(key, tuple(map(str, seen.problems)), source, instead)
     return Parsed(Object(group_kind, seen.meta, seen.spec), tuple(map(str, seen.warnings)))

@@ -17,6 +17,7 @@ from controlplane.model.proxy import Proxy
 from controlplane.model.service import Service
 from controlplane.registry.destination_rules import stated_rule
 from controlplane.registry.labels import selects
+from controlplane.registry.peer_authentication import stands
 from controlplane.registry.policies import WorkloadKey, attached
 from controlplane.registry.services import best_namespace, services_of, visible_by_host
 from controlplane.registry.store import Registry, View
@@ -139,7 +140,10 @@ class MeshSources(Sources):
         stated = [each for each in found if each.spec.mtls is not None]
         if not stated:
             return None
-        best = max(stated, key=lambda each: (each.meta.namespace == key.namespace, each.spec.selector is not None))
+        best = max(
+            stated,
+            key=lambda each: (each.meta.namespace == key.namespace, each.spec.selector is not None, stands(each)),
+        )
         return Source(best.key, "spec.mtls")
 
     def lost(self, host: Any, call: Call) -> Sequence[Step]:  # noqa: ANN401 - Envoy's messages carry no types

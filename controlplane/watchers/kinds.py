@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from controlplane.apis.closing import NOTE
+from controlplane.apis.closing.stand_ins import CLOSING
 from controlplane.apis.envoy_filter import EnvoyFilter
 from controlplane.apis.kind_names import no_such_kind
 from controlplane.apis.kinds import KINDS
@@ -98,7 +98,7 @@ def _refused(result: Rejected, key: ObjectKey, group: str, served: tuple[str, ..
         meta = replace(instead.meta, namespace=key.namespace, name=key.name)
         instead = _without_copy(replace(instead, meta=meta)) if key.name else None
     version = (f"apiVersion: {key.kind.name} is served as {_join(group, served)}",)
-    note = (NOTE,) if instead is not None else ()
+    note = (CLOSING[key.kind.name].note,) if instead is not None else ()
     return replace(result, key=key, problems=(*(version if served else result.problems), *note), stand_in=instead)
 
 

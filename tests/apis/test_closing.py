@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from controlplane.apis.authorization_policy import Rule
-from controlplane.apis.closing import stand_in
+from controlplane.apis.closing.authorization import stand_in
 from controlplane.apis.parse import parse_spec
 from controlplane.apis.validation.report import Subject
 
@@ -99,6 +99,18 @@ def test_a_provider_that_is_none_is_nobodys() -> None:
 
 def test_unknown_fields_of_a_denial_are_left_out() -> None:
     """It denies more without them; what is allowed would be more, too."""
-    spec = {"action": "DENY", "rules": [BAD["unknown-field"]]}
+    spec = {"action": "DENY", "rules": [BAD["unknown-field"]], "where": "mesh"}
     assert parse_spec("AuthorizationPolicy", spec, Subject("shop", "a")).model is not None
     assert parse_spec("AuthorizationPolicy", {**spec, "action": "ALLOW"}, Subject("shop", "a")).model is None
+
+
+@pytest.mark.parametrize("field", ["actions", "selectors", "targetReferences", "rule"])
+def test_an_unknown_field_beside_what_is_allowed(field: str) -> None:
+    """It may say that it is no ALLOW, or for whom: nothing is allowed, to whom is known."""
+    spec = {field: "DENY", "rules": [GOOD], "selector": SELECTOR}
+    problems = parse_spec("AuthorizationPolicy", spec, Subject("shop", "a")).problems
+    assert [str(each) for each in problems] == [f"spec.{field}: unknown field"]
+    found = stand_in(spec)
+    assert (found.action, found.rules) == ("ALLOW", ())
+    assert found.selector is not None
+    assert found.selector.match_labels == {"app": "web"}

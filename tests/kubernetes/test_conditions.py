@@ -21,7 +21,7 @@ from kubernetes.aio.client import ApiClient, CoreV1Api, CustomObjectsApi
 
 from controlplane.analysis.findings import findings
 from controlplane.apis.authorization_policy import Rule
-from controlplane.apis.closing import NOTE
+from controlplane.apis.closing.stand_ins import CLOSING
 from controlplane.apis.kinds import KINDS
 from controlplane.controllers.conditions import WRITTEN_KINDS, Conditions, Inputs
 from controlplane.controllers.leader import STATUS, Leadership, LeaseTimes
@@ -246,7 +246,7 @@ async def test_what_is_in_force_of_a_policy_that_cannot_be_read(cluster: ApiServ
         bad = await shop.until("guard", "Rejected", "AuthorizationPolicy")
         assert bad["status"] == "False"
         assert "spec.rules[0].to[0].operation.ports[0]: '80-90' is not a port number" in bad["message"]
-        assert bad["message"].endswith(NOTE)
+        assert bad["message"].endswith(CLOSING["AuthorizationPolicy"].note)
         (found,) = [obj for obj in leader.registry.objects.values() if obj.kind == kinds.AUTHORIZATION_POLICY]
         assert found.spec.rules == (Rule(),), "everything is denied"
 

@@ -17,7 +17,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from controlplane.apis.authorization_policy import Rule
-from controlplane.apis.closing import NOTE
+from controlplane.apis.closing.stand_ins import CLOSING
 from controlplane.model import kinds
 from controlplane.model.objects import ChangeSet, ObjectKey
 from controlplane.registry.endpoints import endpoints
@@ -224,7 +224,7 @@ def test_a_policy_that_is_refused_is_not_as_if_it_were_not_there(tmp_path: Path)
     source = FileSource(tmp_path)
     (stands,) = source.load().upserts
     assert stands.spec.rules == (Rule(),)
-    assert source.rejected[f"{one}:1"].problems[-1] == NOTE
+    assert source.rejected[f"{one}:1"].problems[-1] == CLOSING["AuthorizationPolicy"].note
     put(one, policy(port="90-80", action="ALLOW"))
     (stands,) = source.load().upserts
     assert stands.spec.rules == ()

@@ -1,28 +1,18 @@
-"""What stands for an AuthorizationPolicy that cannot be used: it refuses at least what the policy was to refuse.
-
-A policy that is not there leaves its workloads open, so one that cannot be read may not count as if it were not there.
-"""
+"""What stands for an AuthorizationPolicy that cannot be used: it refuses at least what the policy was to refuse."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from controlplane.apis.authorization_policy import Action, AuthorizationPolicy, Rule
-from controlplane.apis.parse import parse_spec
-from controlplane.apis.validation.report import Subject
+from controlplane.apis.closing.reading import readable, stated_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-KIND = "AuthorizationPolicy"
-NOTE = (
-    "object: a good version of before stays in force; without one, rules that are wrong allow nothing or, with another"
-    " action than ALLOW, match everything"
-)
-"""What is told beside the problems of such a policy."""
+_KIND = "AuthorizationPolicy"
 _MOST_RULES = 512
-_FOR_WHOM = ("selector", "targetRef", "targetRefs")
-_NOBODY = Subject("default", "policy")
+_FOR_WHOM = ("selector", "target_ref", "target_refs")
 _NOTHING: AuthorizationPolicy = AuthorizationPolicy()
 
 
@@ -30,13 +20,15 @@ def stand_in(raw: object) -> AuthorizationPolicy:
     """Return what is in force in the place of a policy whose ``spec`` cannot be used as it is.
 
     A rule that is wrong is left out where it would allow, and matches everything where it would deny. Without a known
-    action nothing is allowed. Where it cannot be read whom the policy is for, it is for its whole namespace, and allows
-    nothing there.
+    action, and beside a field that nobody knows, nothing is allowed. Where it cannot be read whom the policy is for,
+    it is for its whole namespace, and allows nothing there.
     """
-    spec: Mapping[str, Any] = raw if isinstance(raw, dict) else {}
+    spec, others = stated_fields(AuthorizationPolicy, raw)
     whom = _policy({name: spec[name] for name in _FOR_WHOM if name in spec})
     action = spec.get("action", Action.ALLOW)
-    if not isinstance(action, str) or action not in set(Action) or (whom is None and action == Action.ALLOW):
+    if not isinstance(action, str) or action not in set(Action) or (
+        action == Action.ALLOW and (whom is None or others)
+    ):
         return whom or _NOTHING
     provider = _policy({"action": Action.CUSTOM.value, "rules": [{}], "provider": spec.get("provider")})
     stated = {
@@ -60,6 +52,4 @@ def _rules(stated: object, action: Action) -> tuple[Rule, ...]:
 
 
 def _policy(spec: Mapping[str, Any]) -> AuthorizationPolicy | None:
-    """Return what a few fields of a policy say; ``None`` where something is wrong with them."""
-    model = parse_spec(KIND, spec, _NOBODY).model
-    return model if isinstance(model, AuthorizationPolicy) else None
+    return readable(_KIND, AuthorizationPolicy, spec)
