@@ -17,7 +17,7 @@ WEB: dict[str, Any] = {"selector": {"matchLabels": {"app": "web"}}}
 
 
 def believes(rule: JWTRule) -> bool:
-    return rule.jwks is None or key_set_problem(rule.jwks) is None
+    return rule.jwks is None or not key_set_problem(rule.jwks)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,9 @@ PLAIN, PROVED, CLOSED = "plain", "proved", "closed"
 
 MODES: list[tuple[dict[tuple[str, str], Json], str, str]] = [
     # policies by where they apply; what a caller without a sidecar meets; what one with a sidecar meets
+    # at first two that cannot be read: STRICT is what they ask for, or may be
+    ({WORKLOAD: {"mtls": {"mode": "STRICT"}, "portLevelMtls": {"http": {"mode": "DISABLE"}}}}, CLOSED, PROVED),
+    ({NAMESPACE: {"mtls": {"mode": "strict"}}}, CLOSED, PROVED),
     ({MESH: {"mtls": {"mode": "STRICT"}}}, CLOSED, PROVED),
     ({MESH: {"mtls": {"mode": "STRICT"}}, NAMESPACE: {"mtls": {"mode": "PERMISSIVE"}}}, PLAIN, PROVED),
     ({MESH: {"mtls": {"mode": "STRICT"}}, NAMESPACE: {"mtls": {"mode": "DISABLE"}}}, PLAIN, PLAIN),

@@ -13,7 +13,7 @@ import pytest
 from samples.traffic import Entrance
 from tests.envoy.mesh import HOST, Json, Mesh, eventually, write
 from tests.envoy.pods import APP_PORT
-from tests.envoy.test_authorization import security, served, status
+from tests.envoy.test_authorization import key_set, security, served, status, token
 from tests.envoy.test_interception import SERVICE_ADDRESS, kube, running
 
 CASE = "x-case"
@@ -213,6 +213,23 @@ async def test_what_cannot_be_read_lets_nobody_in(mesh: Mesh, spec: Json) -> Non
     await eventually(lambda: answers(403), "nobody is let in")
     mesh.write(security("AuthorizationPolicy", "wrong", rules=[{}]))
     await eventually(lambda: answers(200), "the policy is right")
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_tokens_of_a_policy_that_cannot_be_read_are_refused(mesh: Mesh) -> None:
+    """Without it they would reach the application as if somebody had checked them."""
+    gateway = await served(mesh)
+    rule = {"issuer": "issuer", "jwks": key_set()}
+
+    async def answers(good: int, forged: int) -> bool:
+        asked = [await status(gateway, "/", authorization=f"Bearer {each}") for each in (token(), token(key=None))]
+        return asked == [good, forged] and await status(gateway, "/") == 200
+
+    await eventually(lambda: answers(200, 200), "nobody looks at tokens")
+    mesh.write(security("RequestAuthentication", "wrong", jwtRules=[{**rule, "audience": ["shop"]}]))
+    await eventually(lambda: answers(401, 401), "no token is believed")
+    mesh.write(security("RequestAuthentication", "wrong", jwtRules=[{**rule, "audiences": ["shop"]}]))
+    await eventually(lambda: answers(200, 401), "the policy is right")
 
 
 PEER = (

@@ -26,14 +26,17 @@ from controlplane.apis.kinds import KINDS
 from controlplane.controllers.conditions import WRITTEN_KINDS, Conditions, Inputs
 from controlplane.controllers.leader import STATUS, Leadership, LeaseTimes
 from controlplane.controllers.status_writer import Counts, Pace
+from controlplane.documents.key_sets import key_set_problem
 from controlplane.frontends import FRONTENDS
 from controlplane.model import kinds
 from controlplane.model.objects import ChangeSet, ObjectKey
 from controlplane.model.status import Received, Written
 from controlplane.registry.store import Registry
 from controlplane.watchers.kubernetes.source import ClusterOptions, KubernetesSource
+from controlplane.wiring.secrets import Secrets
 from tests.apis.rule_tables import GOOD
 from tests.cluster.api_server import ApiServer
+from tests.feature.key_pairs import DAY, Issuer, Pair, tls_secret
 from tests.kubernetes import rights
 from tests.kubernetes.rights import Right
 from tests.patience import PATIENCE_SECONDS, patience, until
@@ -82,6 +85,7 @@ class Leader:
         self.changed = changed
         self.registry = Registry(frontends=FRONTENDS)
         self.registry.memo.keep(findings, ())
+        self.secrets = Secrets(self.registry, self.apply, source)
         self.batches: list[ChangeSet] = []
         self.meanwhile: list[Callable[[], object]] = []
         """What happens, one at a time, before the writer looks at an object that it is about to write."""
@@ -109,7 +113,8 @@ class Leader:
         return found
 
     def apply(self, changes: ChangeSet) -> None:
-        self.registry.memo.invalidate(self.registry.apply(changes))
+        self.registry.memo.invalidate(self.registry.apply(self.secrets.checked(changes)))
+        self.secrets.changed()
         self.source.statuses.send()
 
     async def follow(self) -> None:
@@ -188,6 +193,17 @@ class Shop:
     async def status(self, name: str, kind: str = "VirtualService") -> Any:
         return (await self._objects.get_namespaced_custom_object(*self._place(kind, name))).get("status", {})
 
+    async def put_secret(self, made: dict[str, Any]) -> None:
+        """Create a Secret in this namespace, or replace it."""
+        await CoreV1Api(self._client).patch_namespaced_secret(
+            made["metadata"]["name"],
+            self.namespace,
+            made | {"metadata": {"name": made["metadata"]["name"]}},
+            field_manager="somebody",
+            force=True,
+            _content_type="application/apply-patch+yaml",
+        )
+
     async def write_status(self, **status: Any) -> None:
         """Write a status as another controller would."""
         await self._objects.patch_namespaced_custom_object_status(
@@ -200,13 +216,13 @@ class Shop:
         where = ("-n", self.namespace, "virtualservice/cart")
         cluster.kubectl("patch", *where, "--subresource=status", "--type=json", "--patch", patch)
 
-    async def until(self, name: str, reason: str, kind: str = "VirtualService") -> Any:
-        """Wait for our condition with a reason, or (empty) with any; return it."""
+    async def until(self, name: str, reason: str, kind: str = "VirtualService", saying: str = "") -> Any:
+        """Wait for our condition with a reason, or (empty) with any, that has these words; return it."""
         end = time.monotonic() + TIMEOUT_SECONDS
         while True:
             held = (await self.status(name, kind)).get("conditions", [])
             for each in held:
-                if each["type"] == "Reconciled" and reason in ("", each["reason"]):
+                if each["type"] == "Reconciled" and reason in ("", each["reason"]) and saying in each["message"]:
                     return each
             if time.monotonic() > end:
                 pytest.fail(f"{kind} {name} is not {reason}: {held}")
@@ -251,13 +267,71 @@ async def test_what_is_in_force_of_a_policy_that_cannot_be_read(cluster: ApiServ
         assert found.spec.rules == (Rule(),), "everything is denied"
 
 
-async def test_a_server_without_its_secret_says_so(cluster: ApiServer, shop: Shop, tmp_path: Path) -> None:
+AUTHENTICATION: list[tuple[str, dict[str, Any], str]] = [
+    # a kind, what the API server takes of it, and what is wrong
+    ("PeerAuthentication", {"mtls": {"mode": "STRICT"}, "selector": {"matchLabels": {"a b": "c"}}}, "spec.selector"),
+    (
+        "RequestAuthentication",
+        {"jwtRules": [{"issuer": "x", "jwks": "{}"}]},
+        "spec.jwtRules[0].jwks: is not a JSON web",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "spec", "reason"), AUTHENTICATION, ids=[kind for kind, _, _ in AUTHENTICATION])
+async def test_authentication_that_cannot_be_read_is_not_as_if_it_were_not_there(
+    cluster: ApiServer, shop: Shop, tmp_path: Path, kind: str, spec: Any, reason: str
+) -> None:
+    await shop.apply(kind, "guard", spec)
+    async with leading(cluster, shop.namespace, tmp_path) as leader:
+        bad = await shop.until("guard", "Rejected", kind)
+        assert reason in bad["message"]
+        assert bad["message"].endswith(CLOSING[kind].note)
+        (found,) = [obj.spec for obj in leader.registry.objects.values() if obj.kind.name == kind]
+        if kind == "PeerAuthentication":
+            assert str(found.mtls.mode) == "STRICT"
+        else:
+            assert all(key_set_problem(rule.jwks) for rule in found.jwt_rules), "no key is believed"
+
+
+def edge() -> dict[str, Any]:
+    """Return a Gateway whose server's pair is in the Secret ``web``."""
     tls = {"mode": "SIMPLE", "credentialName": "web"}
     server = {"port": {"number": 443, "name": "https", "protocol": "HTTPS"}, "hosts": ["web.test"], "tls": tls}
-    await shop.apply("Gateway", "edge", {"selector": {"istio": "edge"}, "servers": [server]})
+    return {"selector": {"istio": "edge"}, "servers": [server]}
+
+
+async def test_a_server_without_its_secret_says_so(cluster: ApiServer, shop: Shop, tmp_path: Path) -> None:
+    await shop.apply("Gateway", "edge", edge())
     async with leading(cluster, shop.namespace, tmp_path):
         said = await shop.until("edge", "", "Gateway")
         assert "spec.servers[0].tls.credentialName: there is no Secret web" in said["message"], said
+
+
+async def test_a_server_says_what_is_wrong_with_its_pair(cluster: ApiServer, shop: Shop, tmp_path: Path) -> None:
+    """Each pair that is no good, one after the other; a good one is in order, and stays when the next is none."""
+    issuer = Issuer()
+    good, other = issuer.pair("web.test"), issuer.pair("web.test")
+    no_good = {
+        "data.tls.crt: holds no certificate (PEM)": Pair(b"no certificate", good.key),
+        "data.tls.key: holds no private key (PEM)": Pair(good.certificate, b"no key"),
+        "data.tls.key: is not the key of the certificate in tls.crt": Pair(good.certificate, other.key),
+        "the certificate ended at": issuer.pair("web.test", ago=3 * DAY, lasts=DAY),
+        "the certificate begins at": issuer.pair("web.test", ago=-DAY),
+    }
+    await shop.apply("Gateway", "edge", edge())
+    async with leading(cluster, shop.namespace, tmp_path):
+        for kept in ("", "; the last good pair stays"):
+            for reason, pair in no_good.items():
+                await shop.put_secret(tls_secret("web", pair))
+                said = await shop.until("edge", "Warning", "Gateway", saying=reason)
+                assert said["status"] == "True"
+                where = f"spec.servers[0].tls.credentialName: Secret {shop.namespace}/web: {reason}"
+                assert where in said["message"]
+                assert kept in said["message"]
+            if not kept:
+                await shop.put_secret(tls_secret("web", good))
+                await shop.until("edge", "Accepted", "Gateway")
 
 
 async def test_a_conflict_says_who_won(cluster: ApiServer, shop: Shop, tmp_path: Path) -> None:

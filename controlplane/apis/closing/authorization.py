@@ -26,8 +26,10 @@ def stand_in(raw: object) -> AuthorizationPolicy:
     spec, others = stated_fields(AuthorizationPolicy, raw)
     whom = _policy({name: spec[name] for name in _FOR_WHOM if name in spec})
     action = spec.get("action", Action.ALLOW)
-    if not isinstance(action, str) or action not in set(Action) or (
-        action == Action.ALLOW and (whom is None or others)
+    if (
+        not isinstance(action, str)
+        or action not in set(Action)
+        or (action == Action.ALLOW and (whom is None or others))
     ):
         return whom or _NOTHING
     provider = _policy({"action": Action.CUSTOM.value, "rules": [{}], "provider": spec.get("provider")})

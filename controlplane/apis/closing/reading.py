@@ -24,7 +24,9 @@ def stated_fields(model: type[ApiModel], raw: object) -> tuple[dict[str, Any], b
         return {}, False
     if not isinstance(raw, dict):
         return {}, True
-    names = {field.alias: name for name, field in model.model_fields.items()} | {name: name for name in model.model_fields}
+    names = {field.alias: name for name, field in model.model_fields.items()} | {
+        name: name for name in model.model_fields
+    }
     given = {key: value for key, value in raw.items() if value is not None}
     known = {names[key]: value for key, value in given.items() if key in names}
     return known, any(key not in names for key in given)
