@@ -96,12 +96,14 @@ class Configuration:
         return files[0]
 
     def _files(self) -> list[Path]:
-        return sorted(each for each in self.folder.glob("*") if each.suffix in ENDINGS and each.name != self.owned)
+        """Return what the runtime reads, the first one first; it passes over folders."""
+        found = (each for each in self.folder.glob("*") if each.suffix in ENDINGS and each.name != self.owned)
+        return sorted(each for each in found if each.is_file())
 
     def _write(self, path: Path, value: Json) -> bool:
         """Write a file at once, if it says something else; return whether it was."""
         text = json.dumps(value, indent=2) + "\n"
-        if path.exists() and path.read_text(encoding="utf-8") == text:
+        if path.exists() and path.read_bytes() == text.encode():
             return False
         partial = path.with_name(f".{path.name}.partial")
         partial.write_text(text, encoding="utf-8")
@@ -116,6 +118,8 @@ def _is_ours(plugin: object) -> bool:
 
 def _read(path: Path) -> Json:
     try:
+        if path.exists() and not path.is_file():
+            raise ConfigurationError(f"{path}: is no file")
         value = json_value(path.read_bytes())
     except (OSError, UnreadableError) as error:
         raise ConfigurationError(f"{path}: {error}") from error

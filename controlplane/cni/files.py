@@ -62,7 +62,7 @@ def install(folder: Path) -> bool:
     loader = next(name for name in files if name.startswith("ld-"))
     script = _SCRIPT.format(name=NAME, folder=shlex.quote(inner), loader=loader)
     target = folder / NAME
-    if (folder / inner).is_dir() and target.exists() and target.read_text(encoding="utf-8") == script:
+    if (folder / inner).is_dir() and target.exists() and target.read_bytes() == script.encode():
         return False
     partial = folder / f"{inner}.partial"
     shutil.rmtree(partial, ignore_errors=True)

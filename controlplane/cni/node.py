@@ -82,13 +82,16 @@ class Settings:
         owned = environment.get("ISTIO_OWNED_CNI_CONF_FILENAME") or _OWNED
         if not owned.endswith(".conflist") or "/" in owned:
             raise ValueError(f"ISTIO_OWNED_CNI_CONF_FILENAME: {owned!r} is no name that ends with .conflist")
+        file = environment.get("CNI_CONF_NAME", "")
+        if "/" in file or file in {".", ".."}:
+            raise ValueError(f"CNI_CONF_NAME: {file!r} is no name of a file")
         chained, owns = truth("CHAINED_CNI_PLUGIN", default=True), truth("ISTIO_OWNED_CNI_CONFIG", default=False)
         if owns and not chained:
             raise ValueError("ISTIO_OWNED_CNI_CONFIG: only a plugin that is chained (CHAINED_CNI_PLUGIN) can have it")
         return cls(
             node=environment["NODE_NAME"],
             namespace=environment.get("POD_NAMESPACE") or "istio-system",
-            file=environment.get("CNI_CONF_NAME", ""),
+            file=file,
             chained=chained,
             owned=owned if owns else "",
             excluded=tuple(each.strip() for each in excluded.split(",") if each.strip()),
@@ -161,9 +164,7 @@ class NodeAgent:
             try:
                 self._look_after()
             finally:
-                self._configuration.remove()
-                files.remove(settings.programs)
-                log.info("cni.removed")
+                self._remove()
                 for server in servers:
                     server.shutdown()
 
@@ -203,6 +204,16 @@ class NodeAgent:
             log.info("cni.in_place", configuration=str(self._settings.networks), program=str(self._settings.programs))
             self._metrics.count("istio_cni_install_total", result="success")
         self._problem = ""
+
+    def _remove(self) -> None:
+        """Take away what was put in place, what names the program first."""
+        try:
+            self._configuration.remove()
+            files.remove(self._settings.programs)
+        except OSError as error:
+            log.warning("cni.not_removed", reason=str(error))
+        else:
+            log.info("cni.removed")
 
     def _repair(self) -> None:
         if self._mender is None:

@@ -35,7 +35,7 @@ def main() -> int:
     try:
         command = os.environ.get("CNI_COMMAND", "")
         config = _configuration()
-        version = str(config.get("cniVersion", version))
+        version = str(config.get("cniVersion") or version)
         if command == "VERSION":
             _say({"cniVersion": version, "supportedVersions": VERSIONS})
         elif command == "ADD":
@@ -58,7 +58,7 @@ def _configuration() -> Json:
     text = sys.stdin.buffer.read()
     try:
         config = json.loads(text)  # noqa: TID251 - the runtime wrote it, and `documents` is not here
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PluginError(BAD_CONTENT, "the configuration is no JSON", str(error)) from None
     if not isinstance(config, dict):
         raise PluginError(BAD_CONTENT, "the configuration is no JSON object", "")
@@ -71,15 +71,20 @@ def _add(config: Json) -> None:
     namespace, name = told.get("K8S_POD_NAMESPACE", ""), told.get("K8S_POD_NAME", "")
     if not (namespace and name):
         return  # no pod of Kubernetes
-    if namespace in config.get("exclude_namespaces", ()):
+    excluded = config.get("exclude_namespaces") or []
+    if not isinstance(excluded, list):
+        raise PluginError(BAD_CONFIGURATION, "exclude_namespaces is no list", "")
+    if namespace in excluded:
         return
     if namespace == config.get("pod_namespace") and name.startswith(OWN_PODS):
         return  # the agent itself: it could not be asked yet
     folder, path = config.get("cni_agent_run_dir"), os.environ.get("CNI_NETNS", "")
     if not folder:
         raise PluginError(BAD_CONFIGURATION, "cni_agent_run_dir is missing", "")
+    if not isinstance(folder, str) or "\0" in folder:
+        raise PluginError(BAD_CONFIGURATION, "cni_agent_run_dir is no path", "")
     try:
-        network = os.open(path, os.O_RDONLY)
+        network = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe is not waited for
     except OSError as error:
         raise PluginError(BAD_VARIABLE, f"CNI_NETNS: {path}: {error.strerror}", "") from None
     request = {"namespace": namespace, "name": name, "uid": told.get("K8S_POD_UID", "")}

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from controlplane.documents.words import is_label
 from controlplane.injector.webhooks import DEFAULT, TAG, Injector, webhook_configuration
 from controlplane.install.errors import RefusedInputError
 from controlplane.install.plan import NAMESPACE, OURS, PART_OF, REVISION
@@ -20,6 +21,8 @@ DEACTIVATED = {"istio.io/deactivated": "never-match"}
 MUTATING, VALIDATING = "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"
 VALIDATOR = "istiod-default-validator"
 """Who checks objects of no revision: a control plane without a revision, or that of the tag ``default``."""
+_LONGEST = 63 - len("istiod-revision-tag-")  # the Service of a tag is called so
+_SHOWN = 100
 _RBAC = "rbac.authorization.k8s.io"
 
 
@@ -47,8 +50,13 @@ def source(tag: str, revision: str, configurations: Sequence[Json], *, overwrite
     """Return the webhook configuration of the revision that a tag is to stand for.
 
     Raises:
-        RefusedInputError: there is no such revision, the tag has the name of one, or stands for another already.
+        RefusedInputError: the tag is no name, there is no such revision, the tag has the name of one, or stands for
+            another already.
     """
+    if not is_label(tag) or len(tag) > _LONGEST:
+        raise RefusedInputError(
+            f"tag: {tag[:_SHOWN]!r}: must be lower-case letters, digits and, inside, hyphens; at most {_LONGEST} in all"
+        )
     own = {each["metadata"]["labels"][REVISION]: each for each in configurations if _is_revision(each)}
     taken = [each for each in configurations if (each["metadata"].get("labels") or {}).get(TAG) == tag]
     if revision not in own:
@@ -111,7 +119,7 @@ def switched(configuration: Json, *, on: bool) -> list[Json]:
 
 def _is_revision(configuration: Mapping[str, Any]) -> bool:
     labels = configuration["metadata"].get("labels") or {}
-    return REVISION in labels and TAG not in labels
+    return REVISION in labels and TAG not in labels and bool(configuration.get("webhooks"))
 
 
 def _asks(namespace: Mapping[str, Any], tag: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,40 @@ def test_in_a_file_of_its_own_it_repeats_what_the_first_one_says(tmp_path: Path,
     assert read(tmp_path / "02-istio-cni.conflist") == {**LIST, "disableCheck": True, "plugins": [BRIDGE, CHAINED]}
     configuration.remove()
     assert [each.name for each in tmp_path.iterdir()] == [there[0]]
+
+
+def test_what_else_is_in_the_folder(tmp_path: Path) -> None:
+    """Folders, pipes and dangling links are passed over, as by the runtime; none of them is waited for."""
+    (tmp_path / "00.conflist").mkdir()
+    os.mkfifo(tmp_path / "01.conf")
+    (tmp_path / "02.json").symlink_to("nowhere")
+    path = write(tmp_path, "10.conflist", LIST)
+    configuration = Configuration(tmp_path, ENTRY)
+    assert configuration.put()
+    assert read(path) == {**LIST, "plugins": [BRIDGE, MAPPING, CHAINED]}
+    configuration.remove()
+    assert read(path) == LIST
+
+
+def test_one_that_is_named_and_no_file_is_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / "00.conflist").mkdir()
+    os.mkfifo(tmp_path / "01.conf")
+    for name in ("00.conflist", "01.conf"):
+        with pytest.raises(ConfigurationError, match=f"{name}: is no file"):
+            Configuration(tmp_path, ENTRY, name).put()
+
+
+def test_what_is_no_text_is_written_anew(tmp_path: Path) -> None:
+    """A file of its own may have been written by somebody else; the first one is left alone where it is no text."""
+    (tmp_path / "istio-cni.conf").write_bytes(b"\xff\xfe")
+    assert Configuration(tmp_path, ENTRY, chained=False).put()
+    assert read(tmp_path / "istio-cni.conf") == ENTRY
+    write(tmp_path, "10.conflist", LIST)
+    (tmp_path / "02.conflist").write_bytes(b"\x7fELF\xff")
+    assert Configuration(tmp_path, ENTRY, "10.conflist", owned="02.conflist").put()
+    (tmp_path / "10.conflist").write_bytes(b"\xff")
+    with pytest.raises(ConfigurationError, match=r"10\.conflist: "):
+        Configuration(tmp_path, ENTRY, "10.conflist").put()
 
 
 def test_a_file_of_its_own_that_would_not_be_read_is_refused(tmp_path: Path) -> None:

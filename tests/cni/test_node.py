@@ -44,6 +44,21 @@ def test_our_failure_to_look_at_pods_leaves_the_plugin_in_place(
     assert [each["event"] for each in logs].count("cni.repair_failed") == 1
 
 
+def test_what_cannot_be_taken_away_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent ends all the same: a folder stands where its file was."""
+    networks = tmp_path / "networks"
+    (networks / "istio-cni.conf").mkdir(parents=True)
+    settings = Settings("n", programs=tmp_path, networks=networks, run=tmp_path / "run", chained=False,
+                        health_port=0, metrics_port=0)  # fmt: skip
+    with api(tmp_path, {}) as (server, _), capture_logs() as logs:
+        agent = NodeAgent(settings, server)
+        monkeypatch.setattr(agent._stopping, "wait", lambda _: True)  # noqa: SLF001 - instead of a second
+        agent.run()
+    told = {each["event"]: each.get("reason", "") for each in logs}
+    assert "istio-cni.conf" in told["cni.not_in_place"]
+    assert "istio-cni.conf" in told["cni.not_removed"]
+
+
 class Answered:
     """What pages are asked for."""
 

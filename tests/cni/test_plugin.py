@@ -138,7 +138,18 @@ def test_why_a_pod_must_not_begin_is_told(program: Path, tmp_path: Path) -> None
     [
         ("{", {}, 6, "the configuration is no JSON"),
         ("[]", {}, 6, "the configuration is no JSON object"),
+        ("[" * 100_000, {}, 6, "the configuration is no JSON"),
+        ('{"cniVersion": null', {}, 6, "the configuration is no JSON"),
         ("{}", {}, 7, "cni_agent_run_dir is missing"),
+        ('{"cni_agent_run_dir": "a\\u0000b"}', {}, 7, "cni_agent_run_dir is no path"),
+        ('{"cni_agent_run_dir": {"a": 1}}', {}, 7, "cni_agent_run_dir is no path"),
+        ('{"cni_agent_run_dir": "/x", "exclude_namespaces": "kube-system"}', {}, 7, "exclude_namespaces is no list"),
+        ('{"cni_agent_run_dir": "/x", "exclude_namespaces": 5}', {}, 7, "exclude_namespaces is no list"),
+        ('{"cni_agent_run_dir": "/%s"}' % ("x" * 200), {}, 11, "the agent of this node does not answer at /xxx"),
+        ('{"cni_agent_run_dir": "/x", "exclude_namespaces": null}', {}, 11, "the agent of this node does not answer"),
+        ('{"cni_agent_run_dir": "/x"}', {"CNI_NETNS": ""}, 4, "CNI_NETNS: : No such file"),
+        ('{"cni_agent_run_dir": "/x"}', {"CNI_NETNS": "/proc/self/exe/x"}, 4, "CNI_NETNS: /proc/self/exe/x: Not a dir"),
+        ('{"cni_agent_run_dir": "/x"}', {"CNI_NETNS": "/" + "x" * 5000}, 4, "File name too long"),
         ("{}", {"CNI_COMMAND": "MOVE"}, 4, "CNI_COMMAND is none that is known"),
         ('{"cni_agent_run_dir": "/x"}', {"CNI_NETNS": "/run/none"}, 4, "CNI_NETNS: /run/none: No such file"),
     ],
@@ -149,6 +160,31 @@ def test_what_makes_no_sense_is_refused_in_the_words_of_the_specification(
     status, said = run(program, variables.get("CNI_COMMAND", "ADD"), text, **variables)
     assert (status, said["code"]) == (1, code)
     assert words in said["msg"]
+
+
+def test_what_is_no_network_namespace_is_named(program: Path, tmp_path: Path) -> None:
+    """A file, a folder, a pipe that nobody writes to, a namespace of another kind."""
+    first = [{"name": "istio-validation"}, {"name": "istio-proxy", "args": ["proxy", "sidecar"]}]
+    led = {"metadata": {"annotations": {"sidecar.istio.io/status": "{}"}}, "spec": {"initContainers": first}}
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    with agent(tmp_path, {"p": led}):
+        for path in (tmp_path / "file", tmp_path, tmp_path / "pipe", Path("/proc/self/ns/uts")):
+            status, said = run(program, "ADD", config(tmp_path), CNI_NETNS=str(path))
+            shown = "uts:[" if path.name == "uts" else str(path)
+            assert (status, said["code"]) == (1, 11)
+            assert f"n/p: network namespace {shown}" in said["msg"], said
+            assert said["msg"].endswith("Invalid argument"), said
+
+
+def test_the_program_of_somebody_else_is_replaced(tmp_path: Path) -> None:
+    """As it is when a node is moved from another mesh to this one, or back and again."""
+    files.install(tmp_path)
+    script = (tmp_path / files.NAME).read_bytes()
+    (tmp_path / files.NAME).write_bytes(b"\x7fELF\xff\xfe")
+    assert files.install(tmp_path)
+    assert (tmp_path / files.NAME).read_bytes() == script
+    assert not files.install(tmp_path)
 
 
 def test_it_needs_nothing_of_the_node_but_a_shell(program: Path, tmp_path: Path) -> None:

@@ -277,5 +277,8 @@ def test_settings() -> None:
         Settings.of(stated | owned)
     with pytest.raises(ValueError, match=r"REPAIR_ENABLED: 'maybe' is neither true nor false"):
         Settings.of(stated | {"REPAIR_ENABLED": "maybe"})
+    for name in ("../a.conflist", "a/b.conf", ".", ".."):
+        with pytest.raises(ValueError, match=r"CNI_CONF_NAME: .* is no name of a file"):
+            Settings.of({"NODE_NAME": "n", "CNI_CONF_NAME": name})
     with pytest.raises(ValueError, match=r"NODE_NAME: is required"):
         Settings.of({})

@@ -66,6 +66,28 @@ def test_what_cannot_be_a_tag_is_refused(tag: str, revision: str, problem: str) 
         source(tag, revision, CONFIGURATIONS, overwrite=False)
 
 
+@pytest.mark.parametrize(
+    "tag", ["", "Prod", "a b", "../x", "-x", "a.b", "prod\n", "x\x1b[31m", "é", "a" * 44, "a" * 100000]
+)
+def test_what_is_no_name_is_refused(tag: str) -> None:
+    """Before anything is written: roles may be called what Services may not."""
+    with pytest.raises(RefusedInputError, match=r"tag: .*: must be lower-case letters, digits") as refused:
+        source(tag, "canary", CONFIGURATIONS, overwrite=False)
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 300
+
+
+def test_the_longest_name_fits() -> None:
+    assert source("a" * 43, "canary", CONFIGURATIONS, overwrite=False) == CONFIGURATIONS[1]
+
+
+def test_somebody_elses_configuration_is_no_revision() -> None:
+    """One that has the label and no webhooks cannot be asked."""
+    theirs = {"metadata": {"name": "theirs", "labels": {"istio.io/rev": "theirs"}}}
+    with pytest.raises(RefusedInputError, match="no control plane has the revision theirs"):
+        source("x", "theirs", [*CONFIGURATIONS, theirs], overwrite=False)
+
+
 def test_a_tag_may_be_moved() -> None:
     assert source("prod", "default", CONFIGURATIONS, overwrite=True) == CONFIGURATIONS[0]
 

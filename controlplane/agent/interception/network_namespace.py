@@ -42,7 +42,7 @@ def network_namespace(where: Path | int) -> Iterator[None]:
 
 def _enter(where: Path | int) -> None:
     try:
-        descriptor = where if isinstance(where, int) else os.open(where, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = where if isinstance(where, int) else os.open(where, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             if _LIBRARY.setns(descriptor, _CLONE_NEWNET) != 0:
                 number = ctypes.get_errno()
@@ -51,4 +51,14 @@ def _enter(where: Path | int) -> None:
             if not isinstance(where, int):
                 os.close(descriptor)
     except OSError as error:
-        raise NamespaceError(f"network namespace {where}: {error.strerror}") from error
+        raise NamespaceError(f"network namespace {_named(where)}: {error.strerror}") from error
+
+
+def _named(where: Path | int) -> str:
+    """Return what a person calls a namespace: of a descriptor the file that it is of."""
+    if isinstance(where, Path):
+        return str(where)
+    try:
+        return str(Path(f"/proc/self/fd/{where}").readlink())
+    except OSError:
+        return f"of descriptor {where}"

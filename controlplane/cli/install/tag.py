@@ -183,7 +183,7 @@ async def made(cluster: Cluster, tag: str, revision: str, *, overwrite: bool, au
         name = f"istiod-{source['metadata']['labels'][REVISION]}-validator"
         validator = await cluster.read(Ref(source["apiVersion"], tags.VALIDATING, "", name))
         present = await cluster.read(Ref(source["apiVersion"], tags.VALIDATING, "", tags.VALIDATOR))
-        theirs = present is not None and TAG not in present["metadata"]["labels"]
+        theirs = present is not None and TAG not in (present["metadata"].get("labels") or {})
         objects += [tags.default_validator(validator)] if validator is not None and not theirs else []
     return objects
 
