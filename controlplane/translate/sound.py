@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import re2
+from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from controlplane.constraints.checker import Fault, Faults, faults
 from controlplane.model.left_out import LeftOut
@@ -35,15 +37,21 @@ def _endpoint_name(endpoint: Any) -> str:  # noqa: ANN401 - a generated message
     return f"endpoint {address.pipe.path or f'{held.address}:{held.port_value}'}"
 
 
+_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _NAMES: Mapping[str, Callable[[Any], str]] = {
     "envoy.config.listener.v3.FilterChain": _chain_name,
     "envoy.config.accesslog.v3.AccessLog": lambda log: f"access log {log.name}",
+    f"{_MANAGER}.Tracing": lambda tracing: f"tracing by {tracing.provider.name}",
     "envoy.config.endpoint.v3.LbEndpoint": _endpoint_name,
     "envoy.config.route.v3.VirtualHost": lambda host: f"virtual host {host.name}",
 }
-#: the parts that the rest can do without, by type: where they are in the message
+_PACKED = ".typed_config."
+_IN_FILTER = r"(?:filter_chains\[\d+\]|default_filter_chain)\.filters\[\d+\]\.typed_config\."
+#: the parts that the rest can do without, by type: where they are in the message, the smallest first
 _PARTS: Mapping[str, Any] = {
-    "envoy.config.listener.v3.Listener": re2.compile(r"(filter_chains|access_log)\[(\d+)\]|(default_filter_chain)\b"),
+    "envoy.config.listener.v3.Listener": re2.compile(
+        rf"({_IN_FILTER}tracing)\b|({_IN_FILTER}access_log|filter_chains|access_log)\[(\d+)\]|(default_filter_chain)\b"
+    ),
     "envoy.config.cluster.v3.Cluster": re2.compile(r"(load_assignment\.endpoints\[\d+\]\.lb_endpoints)\[(\d+)\]"),
     "envoy.config.endpoint.v3.ClusterLoadAssignment": re2.compile(r"(endpoints\[\d+\]\.lb_endpoints)\[(\d+)\]"),
 }
@@ -104,19 +112,34 @@ def _broken(found: Faults, parts: Any) -> dict[Place, list[Fault]] | None:  # no
         within = parts.match(fault.path) if parts is not None else None
         if within is None:
             return None
-        groups = within.groups()
-        place = (groups[0], int(groups[1])) if groups[0] else (groups[2], -1)
+        path, position = (*filter(None, within.groups()), "-1")[:2]
+        place = (path, int(position))
         broken.setdefault(place, []).append(fault)
     return broken
 
 
-def _part(message: Message, path: str, position: int) -> Any:  # noqa: ANN401 - a generated message
+def _unpacked(filter_: Any) -> Any:  # noqa: ANN401 - a generated message, here and below
+    packed = filter_.typed_config
+    descriptor: Any = descriptor_pool.Default().FindMessageTypeByName(packed.TypeName())
+    return GetMessageClass(descriptor).FromString(packed.value)
+
+
+def _part(message: Message, path: str, position: int) -> Any:  # noqa: ANN401
+    owner, packed, within = path.partition(_PACKED)
+    if packed:
+        return _part(_unpacked(_held(message, owner)), within, position)
     held = _held(message, path)
     return held if position < 0 else held[position]
 
 
 def _remove(message: Message, path: str, position: int) -> None:
-    if position < 0:
+    owner, packed, within = path.partition(_PACKED)
+    if packed:
+        filter_ = _held(message, owner)
+        settings = _unpacked(filter_)
+        _remove(settings, within, position)
+        filter_.typed_config.value = settings.SerializeToString(deterministic=True)
+    elif position < 0:
         message.ClearField(path)
     else:
         del _held(message, path)[position]

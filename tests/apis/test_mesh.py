@@ -93,6 +93,34 @@ def test_layers_merge_as_istio_merges_them() -> None:
             id="collector-label",
         ),
         pytest.param(
+            r'extensionProviders: [{name: z, zipkin: {service: a, port: 1, headers: [{name: "x\n", value: b}]}}]',
+            r"extensionProviders\[3\].zipkin.headers\[0\]: must not have line breaks",
+            id="collector-header",
+        ),
+        pytest.param(
+            "extensionProviders: [{name: o, opentelemetry: {service: a, port: 1, http: {headers: [{name: '', value: b}]}}}]",
+            r"opentelemetry.http.headers\[0\]: header name must not be empty",
+            id="collector-header-without-name",
+        ),
+        pytest.param(
+            "extensionProviders: [{name: o, opentelemetry: {service: a, port: 1,"
+            " grpc: {initialMetadata: [{name: x, value: '50%'}]}}}]",
+            r"opentelemetry.grpc.initialMetadata\[0\]: '50%' has an unclosed %",
+            id="collector-metadata",
+        ),
+        pytest.param(
+            "extensionProviders: [{name: o, opentelemetry: {service: a, port: 1, dynatraceSampler: {httpService:"
+            r' {service: b, port: 2, http: {headers: [{name: x, value: "\0"}]}}}}}]',
+            r"dynatraceSampler.httpService.http.headers\[0\]: must not have line breaks or NUL",
+            id="sampler-header",
+        ),
+        pytest.param(
+            "extensionProviders: [{name: h, envoyExtAuthzHttp: {service: a, port: 1,"
+            " includeAdditionalHeadersInCheck: {x: '%NO_SUCH%'}}}]",
+            "envoyExtAuthzHttp.includeAdditionalHeadersInCheck: %NO_SUCH% is no command",
+            id="authoriser-header",
+        ),
+        pytest.param(
             "defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: -1}}}",
             "defaultTrafficPolicy.connectionPool.tcp.maxConnections: must not be negative",
             id="policy-of-all",

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from controlplane.apis.common import MAX_PORT
 from controlplane.apis.validation.connection_pool import check_keepalive
 from controlplane.apis.validation.destination_rule import check_policy
-from controlplane.apis.validation.formats import format_problem, log_format_problem
+from controlplane.apis.validation.formats import format_problem, header_format_problem, log_format_problem
 from controlplane.apis.validation.http_route import check_retries
 from controlplane.apis.validation.load_balancer import check_locality
+from controlplane.apis.validation.primitives import check_line, check_size
 from controlplane.apis.validation.report import Report, Subject
 from controlplane.documents.json_reader import json_value
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from controlplane.apis.common import ApiModel
     from controlplane.apis.mesh import MeshConfig
-    from controlplane.apis.mesh_providers import ExtensionProvider
+    from controlplane.apis.mesh_providers import ExtensionProvider, HttpHeader
     from controlplane.apis.problems import Problem
 
 _PORTS = ("proxy_listen_port", "proxy_inbound_listen_port", "proxy_http_port")
@@ -147,6 +148,8 @@ def _check_fields(report: Report, path: str, value: Any) -> None:  # noqa: ANN40
 
 
 def _check_provider(report: Report, path: str, provider: ExtensionProvider) -> None:
+    for where, name, value in _headers(provider):
+        _check_header(report, f"{path}.{where}", name, value)
     file = provider.envoy_file_access_log
     if file is not None and file.log_format is not None:
         where = f"{path}.envoyFileAccessLog.logFormat"
@@ -159,3 +162,36 @@ def _check_provider(report: Report, path: str, provider: ExtensionProvider) -> N
         if problem := format_problem(collector.log_format.text):
             report.error(f"{where}.text", problem)
         _check_fields(report, f"{where}.labels", collector.log_format.labels or {})
+
+
+def _headers(provider: ExtensionProvider) -> Iterator[tuple[str, str, str]]:
+    """Yield the headers that a provider is sent: path, name and value, which is empty where it is not stated."""
+    stated: list[tuple[str, tuple[HttpHeader, ...]]] = []
+    if provider.zipkin is not None:
+        stated.append(("zipkin.headers", provider.zipkin.headers))
+    if (spans := provider.opentelemetry) is not None:
+        sampler = spans.dynatrace_sampler
+        asked = sampler.http_service.http if sampler is not None and sampler.http_service is not None else None
+        if spans.http is not None:
+            stated.append(("opentelemetry.http.headers", spans.http.headers))
+        if spans.grpc is not None:
+            stated.append(("opentelemetry.grpc.initialMetadata", spans.grpc.initial_metadata))
+        if asked is not None:
+            stated.append(("opentelemetry.dynatraceSampler.httpService.http.headers", asked.headers))
+    for where, headers in stated:
+        for index, header in enumerate(headers):
+            yield f"{where}[{index}]", header.name, header.value or ""
+    if (authoriser := provider.envoy_ext_authz_http) is not None:
+        for name, value in authoriser.include_additional_headers_in_check.items():
+            yield "envoyExtAuthzHttp.includeAdditionalHeadersInCheck", name, value
+
+
+def _check_header(report: Report, path: str, name: str, value: str) -> None:
+    """Refuse of a header what Envoy refuses: it takes more than HTTP does."""
+    if not name:
+        report.error(path, "header name must not be empty")
+    for text in (name, value):
+        check_line(report, path, text)
+        check_size(report, path, text)
+    if problem := header_format_problem(value):
+        report.error(path, problem)

@@ -192,6 +192,21 @@ ALIAS = manifest("v1", "Service", "obs", "alias", spec={"type": "ExternalName", 
 ENTRY = {"hosts": ["a.com"], "resolution": "DNS", "ports": [{"number": 9000, "name": "http", "protocol": "HTTP"}]}
 
 
+def test_a_tracer_that_envoy_would_refuse_is_left_out_alone() -> None:
+    """A token that the control plane's environment has with the end of its line; requests are served all the same."""
+    mesh = config("zipkin", provider={"headers": [{"name": "a", "envName": "SPANS_TOKEN"}]})
+    text = yaml.safe_dump_all([*SERVICES, mesh])
+    whole, without = (
+        World(text, environment={"SPANS_TOKEN": token}).listeners(NAMED)["0.0.0.0_80"] for token in ("a", "a\n")
+    )
+    traced, untraced = (connection_manager(each.filter_chains[0]) for each in (whole, without))
+    assert traced.HasField("tracing")
+    assert not untraced.HasField("tracing")
+    traced.ClearField("tracing")
+    assert untraced == traced
+    assert without.default_filter_chain == whole.default_filter_chain
+
+
 @pytest.mark.parametrize(
     ("provider", "objects", "traced"),
     [
