@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from controlplane.apis.common import MAX_UINT32
+from controlplane.apis.validation import cel
 from controlplane.apis.validation.formats import format_problem, header_format_problem, log_format_problem
 from controlplane.apis.validation.path_template import path_template_problem
 from controlplane.apis.validation.regex import envoy_regex_problem, program_size
@@ -154,6 +155,11 @@ def _mirror(policy: Any) -> Wrong:  # noqa: ANN401
         yield "cluster", "must be given, or cluster_header, and not both"
 
 
+def _expression(filter_: Any) -> Wrong:  # noqa: ANN401
+    if problem := cel.envoy_problem(filter_.expression):
+        yield "expression", f"is not a CEL expression that Envoy takes: {problem}"
+
+
 def _api_source(source: Any) -> Wrong:  # noqa: ANN401
     if source.api_type in {source.AGGREGATED_GRPC, source.AGGREGATED_DELTA_GRPC}:
         yield "api_type", f"{source.ApiType.Name(source.api_type)} is for the bootstrap alone"
@@ -249,6 +255,7 @@ CHECKS: Mapping[str, Check] = {
     "envoy.config.route.v3.VirtualHost": route_settings_faults,
     "envoy.config.route.v3.WeightedCluster.ClusterWeight": route_settings_faults,
     "envoy.config.core.v3.ApiConfigSource": _api_source,
+    "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter": _expression,
     "envoy.extensions.filters.http.jwt_authn.v3.JwtProvider": _token_provider,
     "envoy.extensions.filters.http.lua.v3.Lua": lua_faults,
     "envoy.extensions.filters.http.lua.v3.LuaPerRoute": lua_per_route_faults,

@@ -17,6 +17,7 @@ from google.protobuf.message_factory import GetMessageClass
 from controlplane.constraints.checker import Fault, Faults, faults
 from controlplane.model.left_out import LeftOut
 from controlplane.model.objects import ObjectKey
+from controlplane.registry.mesh import MESH_KEY
 from controlplane.registry.store import Fact, View
 
 _ROUNDS = 8  # what is left out may bring to light what was hidden behind it
@@ -45,6 +46,8 @@ _NAMES: Mapping[str, Callable[[Any], str]] = {
     "envoy.config.endpoint.v3.LbEndpoint": _endpoint_name,
     "envoy.config.route.v3.VirtualHost": lambda host: f"virtual host {host.name}",
 }
+#: what is made of the mesh's providers, whichever object wants it
+_OF_MESH = frozenset({"envoy.config.accesslog.v3.AccessLog", f"{_MANAGER}.Tracing"})
 _PACKED = ".typed_config."
 _IN_FILTER = r"(?:filter_chains\[\d+\]|default_filter_chain)\.filters\[\d+\]\.typed_config\."
 #: the parts that the rest can do without, by type: where they are in the message, the smallest first
@@ -73,6 +76,8 @@ def is_sound(
 
     def note(part: Any, name: str, reasons: Faults) -> None:  # noqa: ANN401 - a generated message
         made_from = tuple(sorted(objects(part))) if objects is not None else ()
+        if part.DESCRIPTOR.full_name in _OF_MESH:
+            made_from = (MESH_KEY,)
         view.note(LeftOut(name, _reason(reasons), made_from or _read_by(view)))
 
     for _ in range(_ROUNDS):

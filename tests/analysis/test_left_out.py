@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,9 @@ import pytest_asyncio
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
 from structlog.testing import capture_logs
 
 from controlplane.analysis.left_out import LeftOutParts
@@ -107,6 +111,38 @@ async def test_a_chain(world: World) -> None:
     await world.put(service_entry("bad", "*.foo.com"))
     await until(lambda: len(world.parts) == 0)
     await until(lambda: world.problems() == {}, "what was left out is forgotten, once nobody reads it")
+
+
+async def test_tracing_and_logs(world: World) -> None:
+    """What Envoy would refuse of these goes alone: requests are served, traced by nobody, and in the other log."""
+    spans: dict[str, Any] = {"service": "web.test", "port": 80, "traceContextOption": "USE_B3"}
+    providers = [{"name": "spans", "zipkin": spans}, {"name": "log", "envoyFileAccessLog": {"path": "/dev/null"}}]
+    defaults = {"tracing": ["spans"], "accessLogging": ["log"]}
+    mesh = {"extensionProviders": providers, "defaultProviders": defaults}
+    config = manifest("v1", "ConfigMap", "istio-system", "istio", data={"mesh": json.dumps(mesh)})
+    telemetry = {
+        "accessLogging": [{"providers": [{"name": "log"}], "filter": {"expression": "no("}}],
+        "tracing": [{"customTags": {"a": {"header": {"name": "x\n"}}}}],
+    }
+    await world.put(parsed(config))
+    served = [manager(world.snapshot(0), "0.0.0.0_80"), manager(world.snapshot(1), "0.0.0.0_80")]
+    assert all(each.HasField("tracing") and len(each.access_log) == 1 for each in served)
+    await world.put(unchecked("Telemetry", "bad", telemetry))
+    for before, after in zip(served, [manager(world.snapshot(index), "0.0.0.0_80") for index in (0, 1)], strict=True):
+        assert not after.HasField("tracing")
+        assert not after.access_log
+        before.ClearField("tracing")
+        del before.access_log[:]
+        assert after == before
+    ((key, problems),) = world.problems().items()
+    assert key == "ConfigMap istio-system/istio"
+    assert any("tracing by envoy.tracers.zipkin of listener 0.0.0.0_80 is left out" in each for each in problems)
+    assert world.taken()
+
+
+def manager(snapshot: Snapshot, listener: str) -> HttpConnectionManager:
+    message = Listener.FromString(snapshot.of(ResourceType.LISTENER)[listener].body)
+    return HttpConnectionManager.FromString(message.filter_chains[0].filters[0].typed_config.value)
 
 
 @pytest.mark.parametrize(

@@ -732,6 +732,10 @@ BAD: dict[str, Rows] = {
             "spec.accessLogging[0].filter.expression",
         ),
         "tag-name": ({"tracing": [{"customTags": {"": {"literal": {"value": "x"}}}}]}, "spec.tracing[0].customTags"),
+        "tag-of-header": (
+            {"tracing": [{"customTags": {"a": {"header": {"name": "x\n"}}}}]},
+            "spec.tracing[0].customTags[a].header.name",
+        ),
         "tag-value": (
             {"tracing": [{"customTags": {"a": {"literal": {"value": ""}}}}]},
             "spec.tracing[0].customTags.a.literal.value",

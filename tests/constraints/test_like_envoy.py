@@ -146,6 +146,11 @@ def with_log(name: str, log_filter: Json | None = None, **log: Any) -> Json:
     return http_listener(name, http_filters=[ROUTER], route_config={"name": "r"}, access_log=logs)
 
 
+def expressed(expression: str) -> Json:
+    settings = {"@type": f"{EXTENSIONS}.access_loggers.filters.cel.v3.ExpressionFilter", "expression": expression}
+    return {"extension_filter": {"name": "c", "typed_config": settings}}
+
+
 def traced(name: str, **stated: Any) -> Json:
     tracing = {"provider": {"name": "z", "typed_config": {**ZIPKIN, **stated}}}
     return http_listener(name, http_filters=[ROUTER], route_config={"name": "r"}, tracing=tracing)
@@ -251,6 +256,8 @@ BAD_LISTENERS: Mapping[str, Json] = {
         with_log("command in a log", format="%NOTHING%"),
         with_log("command in JSON", json_format={"a": ["%NOTHING%"]}),
         with_log("empty filter of a log", EMPTY_FILTER),
+        with_log("no expression for a log", expressed("request.path ==")),
+        with_log("unknown function for a log", expressed("nothing(request.path)")),
         traced("no endpoint of spans", collector_endpoint_version="HTTP_JSON"),
         traced("no version of spans", collector_endpoint="/"),
         http_listener("filters of an upgrade", http_filters=[ROUTER], upgrade_configs=[{"filters": [{"name": "a"}]}]),
@@ -308,6 +315,7 @@ GOOD_LISTENERS = (
     with_tokens("known provider", rules=[{"match": {"prefix": "/"}, "requires": {"provider_name": "p"}}]),
     with_users("users", f"# who\n{USER}\n\nb{USER}"),
     with_log("commands in a log", format="%REQ(x)% 100%%"),
+    with_log("expression for a log", expressed("request.path == 'a'")),
     traced("spans", collector_endpoint="/", collector_endpoint_version="HTTP_JSON"),
     with_network("limit of connections", "connection_limit.v3.ConnectionLimit", max_connections=3),
     listener("limit first", [LIMIT, ECHO]),

@@ -7,6 +7,7 @@ levels of binary operators in one table. Names and types are looked at by nobody
 from __future__ import annotations
 
 from controlplane.apis.validation.cel_functions import Call, Kind, Term, call_problem, number_problem, string_problem
+from controlplane.kept import kept
 
 MAX_DEPTH = 50
 """Nesting beyond which a text is refused; the specification asks for at least 12."""
@@ -40,6 +41,7 @@ def problem(expression: str) -> str:
     return _read(expression)[1]
 
 
+@kept(1024)
 def envoy_problem(expression: str) -> str:
     """Why Envoy does not take this as a CEL expression, or an empty text."""
     refused, reason = _read(expression)

@@ -29,6 +29,8 @@ def problems(spec: Telemetry, _subject: Subject) -> Findings:
             report.spend()
             if tag.formatter is not None and (problem := format_problem(tag.formatter.value)):
                 report.error(f"spec.tracing[{index}].customTags[{name}].formatter.value", problem)
+            if tag.header is not None:
+                primitives.check_line(report, f"spec.tracing[{index}].customTags[{name}].header.name", tag.header.name)
     for index, metrics in enumerate(spec.metrics):
         _check_metrics(report, f"spec.metrics[{index}]", metrics)
     for index, logging in enumerate(spec.access_logging):
