@@ -98,7 +98,8 @@ def test_layers_merge_as_istio_merges_them() -> None:
             id="collector-header",
         ),
         pytest.param(
-            "extensionProviders: [{name: o, opentelemetry: {service: a, port: 1, http: {headers: [{name: '', value: b}]}}}]",
+            "extensionProviders: [{name: o, opentelemetry: {service: a, port: 1,"
+            " http: {headers: [{name: '', value: b}]}}}]",
             r"opentelemetry.http.headers\[0\]: header name must not be empty",
             id="collector-header-without-name",
         ),
