@@ -70,10 +70,16 @@ def verdict(obj: object) -> Verdict | None:
         found = check.problems(seen.spec)
         errors, warnings = (*errors, *found[0]), (*warnings, *found[1])
     if isinstance(seen.spec, TrafficExtension) and seen.spec.lua is not None:
+        from controlplane.apis.validation.lua_names import unset_name  # noqa: PLC0415 - seldom needed
         from controlplane.constraints.extensions import lua_problem  # noqa: PLC0415 - Envoy's messages load slowly
 
         if problem := lua_problem(seen.spec.lua.inline_code):
             errors = (*errors, Problem("spec.lua.inlineCode", problem))
+        elif name := unset_name(seen.spec.lua.inline_code):
+            reason = (
+                f"nothing sets {name!r}, which is used outside of functions: Envoy refuses a listener for such an error"
+            )
+            warnings = (*warnings, Problem("spec.lua.inlineCode", reason))
     return Verdict(key, _quoted(errors, obj), _quoted(warnings, obj))
 
 
