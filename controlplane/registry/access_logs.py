@@ -23,6 +23,7 @@ from controlplane.registry.telemetry import Chain, is_for, telemetry_specs
 
 BUILT_IN = "envoy"
 """The provider that every mesh has."""
+_STANDARD_OUTPUT = "/dev/stdout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +188,8 @@ def _provider_file(mesh: MeshConfig, name: str, provider: EnvoyFileAccessLogProv
     """The built-in provider follows the mesh's format and encoding as long as it states none of its own."""
     stated = provider.log_format
     if name == BUILT_IN and stated is None and not provider.omit_empty_values:
-        return _mesh_file(mesh, provider.path)
+        return _mesh_file(mesh, provider.path or _STANDARD_OUTPUT)
     if stated is not None and stated.labels is not None:
-        return FileLog(provider.path, fields=stated.labels, omit_empty=provider.omit_empty_values)
+        return FileLog(provider.path or _STANDARD_OUTPUT, fields=stated.labels, omit_empty=provider.omit_empty_values)
     text = stated.text if stated is not None and stated.text else ""
-    return FileLog(provider.path, text, omit_empty=provider.omit_empty_values)
+    return FileLog(provider.path or _STANDARD_OUTPUT, text, omit_empty=provider.omit_empty_values)

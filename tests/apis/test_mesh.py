@@ -122,6 +122,22 @@ def test_layers_merge_as_istio_merges_them() -> None:
             id="authoriser-header",
         ),
         pytest.param(
+            "extensionProviders: [{name: z, zipkin: {service: a, port: 1, headers: [{name: Host, value: b}]}}]",
+            r"extensionProviders\[3\].zipkin.headers\[0\]: 'Host' cannot be set here",
+            id="collector-host",
+        ),
+        pytest.param(
+            "extensionProviders: [{name: g, envoyExtAuthzGrpc: {service: a, port: 1, includeRequestBodyInCheck: {}}}]",
+            r"extensionProviders\[3\].envoyExtAuthzGrpc.includeRequestBodyInCheck.maxRequestBytes: must be more than 0",
+            id="authoriser-body",
+        ),
+        pytest.param(
+            "extensionProviders: [{name: l, envoyOtelAls: {service: a, port: 1,"
+            " logFormat: {labels: {a: '%REQ_WITHOUT_QUERY(x)%'}}}}]",
+            r"extensionProviders\[3\].envoyOtelAls.logFormat.labels.a",
+            id="collector-label-of-files",
+        ),
+        pytest.param(
             "defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: -1}}}",
             "defaultTrafficPolicy.connectionPool.tcp.maxConnections: must not be negative",
             id="policy-of-all",

@@ -16,7 +16,7 @@ from controlplane.apis.validation.report import Report, Subject
 from controlplane.documents.json_reader import json_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from controlplane.apis.common import ApiModel
     from controlplane.apis.mesh import MeshConfig
@@ -134,22 +134,33 @@ def _check_log(report: Report, mesh: MeshConfig) -> None:
         report.error("accessLogFormat", problem)
 
 
-def _check_fields(report: Report, path: str, value: Any) -> None:  # noqa: ANN401 - JSON
+def _check_fields(
+    report: Report,
+    path: str,
+    value: Any,  # noqa: ANN401 - JSON
+    check: Callable[[str], str] = log_format_problem,
+) -> None:
     """Check each text in the fields of an entry."""
     match value:
         case dict():
             for name, each in value.items():
-                _check_fields(report, f"{path}.{name}", each)
+                _check_fields(report, f"{path}.{name}", each, check)
         case list():
             for index, each in enumerate(value):
-                _check_fields(report, f"{path}[{index}]", each)
-        case str() if problem := log_format_problem(value):
+                _check_fields(report, f"{path}[{index}]", each, check)
+        case str() if problem := check(value):
             report.error(path, problem)
 
 
 def _check_provider(report: Report, path: str, provider: ExtensionProvider) -> None:
     for where, name, value in _headers(provider):
         _check_header(report, f"{path}.{where}", name, value)
+    for kind in ("envoy_ext_authz_http", "envoy_ext_authz_grpc"):
+        authoriser = getattr(provider, kind)
+        body = authoriser.include_request_body_in_check if authoriser is not None else None
+        if body is not None and not body.max_request_bytes:
+            where = f"{path}.{_name(provider, kind)}.includeRequestBodyInCheck.maxRequestBytes"
+            report.error(where, "must be more than 0")
     file = provider.envoy_file_access_log
     if file is not None and file.log_format is not None:
         where = f"{path}.envoyFileAccessLog.logFormat"
@@ -161,7 +172,7 @@ def _check_provider(report: Report, path: str, provider: ExtensionProvider) -> N
         where = f"{path}.envoyOtelAls.logFormat"
         if problem := format_problem(collector.log_format.text):
             report.error(f"{where}.text", problem)
-        _check_fields(report, f"{where}.labels", collector.log_format.labels or {})
+        _check_fields(report, f"{where}.labels", collector.log_format.labels or {}, format_problem)
 
 
 def _headers(provider: ExtensionProvider) -> Iterator[tuple[str, str, str]]:
@@ -190,6 +201,8 @@ def _check_header(report: Report, path: str, name: str, value: str) -> None:
     """Refuse of a header what Envoy refuses: it takes more than HTTP does."""
     if not name:
         report.error(path, "header name must not be empty")
+    elif ".headers[" in path and (name.startswith(":") or name.lower() == "host"):
+        report.error(path, f"{name!r} cannot be set here")
     for text in (name, value):
         check_line(report, path, text)
         check_size(report, path, text)

@@ -31,6 +31,7 @@ from controlplane.apis.mesh_providers import (
     EnvoyExternalAuthorizationGrpcProvider,
     EnvoyExternalAuthorizationHttpProvider,
 )
+from controlplane.constraints.checker import faults
 from controlplane.constraints.fields import is_fixed
 from controlplane.model.cluster_names import outbound_name
 from controlplane.model.objects import Object
@@ -77,7 +78,11 @@ def sound(authorisers: Mapping[str, Authoriser]) -> Mapping[str, Authoriser]:
 
     Reference: ``extensionProviders`` of MeshConfig, as istiod reads them for policies.
     """
-    return {name: each for name, each in authorisers.items() if _is_name(name) and _is_sound(each)}
+    return {
+        name: each
+        for name, each in authorisers.items()
+        if _is_name(name) and _is_sound(each) and not faults(_settings(each, name))
+    }
 
 
 def _is_name(name: str) -> bool:
@@ -143,6 +148,11 @@ def _asking(authoriser: Authoriser, prefix: str, chain: Chain) -> HttpFilter | F
                 filter_enabled_metadata=_where_found(NETWORK_FILTER, prefix),
             ),
         )
+    return http_filter(HTTP_EXT_AUTHZ, _settings(authoriser, prefix))
+
+
+def _settings(authoriser: Authoriser, prefix: str) -> ExtAuthz:
+    """Return how an authoriser is asked about requests."""
     config = ExtAuthz(
         failure_mode_allow=authoriser.fail_open,
         transport_api_version=ApiVersion.V3,
@@ -168,7 +178,7 @@ def _asking(authoriser: Authoriser, prefix: str, chain: Chain) -> HttpFilter | F
             config.http_service.CopyFrom(_http_service(authoriser))
         case EnvoyExternalAuthorizationGrpcProvider():
             config.grpc_service.CopyFrom(_grpc_service(authoriser))
-    return http_filter(HTTP_EXT_AUTHZ, config)
+    return config
 
 
 def _where_found(name: str, prefix: str) -> MetadataMatcher:

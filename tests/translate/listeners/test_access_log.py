@@ -158,6 +158,13 @@ def test_format_of_a_file_provider(fields: dict[str, Any], text: str) -> None:
     assert form.text_format_source.inline_string == text
 
 
+def test_a_file_provider_without_a_path_writes_to_standard_output() -> None:
+    files = [{"name": "mine", "envoyFileAccessLog": {"path": ""}}, {"name": "other", "envoyFileAccessLog": {}}]
+    mesh = mesh_of(extensionProviders=files, defaultProviders={"accessLogging": ["mine", "other"]})
+    paths = [FileAccessLog.FromString(log.typed_config.value).path for log in access_logs(mesh)]
+    assert paths == 2 * ["/dev/stdout"]
+
+
 def test_the_built_in_provider_follows_the_meshs_encoding() -> None:
     mesh = mesh_of(
         accessLogEncoding="JSON",

@@ -263,6 +263,7 @@ def test_where_nobody_can_be_asked_what_the_policy_matches_is_denied(name: str) 
         ("a", "headersToUpstreamOnAllow: ['*']"),
         ("a", "includeAdditionalHeadersInCheck: {Host: a}"),
         ("a", "includeRequestHeadersInCheck: [x, '*']"),
+        ("a", "timeout: 9223372035s"),  # Envoy would refuse the filter
     ],
 )
 def test_an_authoriser_with_settings_that_make_no_sense_is_not_asked(name: str, settings: str) -> None:
