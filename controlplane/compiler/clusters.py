@@ -29,7 +29,8 @@ from controlplane.registry.services import unread_services
 from controlplane.registry.store import View
 from controlplane.registry.virtual_services import unread_virtual_services
 from controlplane.translate.clusters.inbound import InboundKey, inbound_cluster, inbound_ports
-from controlplane.translate.clusters.outbound import ClusterKey, cds_resource
+from controlplane.translate.clusters.messages import ClusterKey
+from controlplane.translate.clusters.outbound import cds_resource
 from controlplane.translate.clusters.special import SpecialKey, special_cluster
 from controlplane.translate.endpoints import LoadKey, eds_resource
 from controlplane.translate.locality import locality_setting

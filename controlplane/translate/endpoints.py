@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from operator import itemgetter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
-from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
 from controlplane.apis.common import MAX_PORT
@@ -28,6 +27,7 @@ from controlplane.registry.peer_authentication import MtlsMode, namespace_mode, 
 from controlplane.registry.policies import WorkloadKey
 from controlplane.registry.store import View
 from controlplane.snapshots import Resource, ResourceType
+from controlplane.translate import endpoint_bytes
 from controlplane.translate.locality import Group, apply, locality_setting
 from controlplane.translate.networks import MOST, Crossing, GatewayEndpoint
 from controlplane.translate.sound import is_sound
@@ -79,7 +79,7 @@ def matching_endpoints(view: View, key: LoadKey, policy: Policy, crossing: Cross
         for endpoint in _of_port(view, service, port)
         if _usable(endpoint, service, policy, key.client)
         and (crossing.admits(endpoint) if far else endpoint.address)
-        and selects(labels, endpoint.labels)
+        and (not labels or selects(labels, endpoint.labels))
     )
 
 
@@ -126,31 +126,13 @@ def _build(view: View, key: LoadKey) -> Resource:
     """
     if key.rule is not None:
         made_of(view, key.rule)  # the key already holds what it says; recorded for provenance
-    message = load_assignment(view, key)
-    if not _is_plain(message) and not is_sound(
-        view, message, f"load assignment {key.name}", lambda _: (key.service.key.object,)
-    ):
-        message = ClusterLoadAssignment(cluster_name=key.name)
-    return Resource.of(ResourceType.ENDPOINT, key.name, message.SerializeToString(deterministic=True))
-
-
-def _is_plain(message: ClusterLoadAssignment) -> bool:
-    """Whether endpoints are such as nearly all are, so that no rule of Envoy's needs to be looked at.
-
-    That are addresses with ports, and weights whose sums fit; a full check of thousands of endpoints takes long.
-    """
-    if len(message.endpoints) > _PLAIN_LOCALITIES:
-        return False
-    for part in message.endpoints:
-        total = 0
-        for each in part.lb_endpoints:
-            place, weight = each.endpoint.address.socket_address, each.load_balancing_weight.value
-            if not weight or not 0 < place.port_value <= MAX_PORT or not is_portable_ip(place.address):
-                return False
-            total += weight
-        if total > _PLAIN_WEIGHT or not 0 < part.load_balancing_weight.value <= _PLAIN_WEIGHT:
-            return False
-    return True
+    body, is_plain = _encoded(view, key)
+    if not is_plain:
+        message = ClusterLoadAssignment.FromString(body)
+        if not is_sound(view, message, f"load assignment {key.name}", lambda _: (key.service.key.object,)):
+            message = ClusterLoadAssignment(cluster_name=key.name)
+        body = message.SerializeToString(deterministic=True)
+    return Resource.of(ResourceType.ENDPOINT, key.name, body)
 
 
 eds_resource: Query[LoadKey, Resource | None] = Query(_build, isolated=True)
@@ -159,16 +141,21 @@ eds_resource.name = "load_assignment"
 
 def load_assignment(view: View, key: LoadKey) -> ClusterLoadAssignment:
     """Return the load assignment of a cluster. Reference: envoy.config.endpoint.v3.ClusterLoadAssignment."""
-    mesh = mesh_config(view)
+    return ClusterLoadAssignment.FromString(_encoded(view, key)[0])
+
+
+def _encoded(view: View, key: LoadKey) -> tuple[bytes, bool]:
+    """Return the load assignment of a cluster, encoded, and whether no rule of Envoy's needs to be looked at.
+
+    That is so of endpoints such as nearly all are: at addresses with ports, with weights whose sums fit. A full check
+    of thousands of endpoints takes long.
+    """
     service = key.service
-    policy = policy_for(mesh, key.rule, key.subset, key.port)
-    message = ClusterLoadAssignment(cluster_name=key.name)
-    port = service.port(key.port)
-    if port is None:
-        return message
+    policy = policy_for(mesh_config(view), key.rule, key.subset, key.port)
+    if service.port(key.port) is None:
+        return endpoint_bytes.assignment(key.name, ()), True
     dns = service.resolution.is_dns
     stated = stated_tls_mode(key.rule, key.subset, key.port)
-    templates: dict[tuple[Health, int, str, str], LbEndpoint] = {}
     gateways = stated_gateways(view, ()) if dns else network_gateways(view, ())
     crossing = Crossing(gateways, key.client, view.cluster_id, resolves=dns)
 
@@ -183,34 +170,52 @@ def load_assignment(view: View, key: LoadKey) -> ClusterLoadAssignment:
     if key.client.dual_stack:
         held, further = _one_a_pod(held)
     places = [(place, crossing.replaced(members, mutual)) for place, members in _by_place(held)]
-    for group in _grouped(places, view, key, policy):
-        part = message.endpoints.add()
-        part.locality.region = group.locality.region
-        part.locality.zone = group.locality.zone
-        part.locality.sub_zone = group.locality.subzone
-        if group.weight:
-            part.load_balancing_weight.value = min(group.weight, MOST)
-        part.priority = group.priority
-        for endpoint in group.endpoints:
-            mode = _offered(view, endpoint, service, stated)
-            alike = (endpoint.health, endpoint.weight, workload_label(view, endpoint), mode)
-            template = templates.get(alike)
-            if template is None:
-                template = templates[alike] = _without_address(*alike)
-            target = part.lb_endpoints.add()
-            target.CopyFrom(template)
-            if endpoint.port:
-                socket = target.endpoint.address.socket_address
-                socket.address = endpoint.address
-                socket.port_value = endpoint.port
-                for address in further.get(_place(endpoint), ()):
-                    more = target.endpoint.additional_addresses.add().address.socket_address
-                    more.address, more.port_value = address, endpoint.port
-            else:
-                target.endpoint.address.pipe.path = endpoint.address
-    return message
+    groups = _grouped(places, view, key, policy)
+    is_plain = len(groups) <= _PLAIN_LOCALITIES and not dns and all(map(_is_plain, groups))
+    alike = _Alike(view, service, stated)
+    localities = [
+        endpoint_bytes.locality(
+            (group.locality.region, group.locality.zone, group.locality.subzone),
+            min(group.weight, MOST),
+            group.priority,
+            [endpoint_bytes.address(each, further.get(_place(each), ())) + alike.of(each) for each in group.endpoints],
+        )
+        for group in groups
+    ]
+    return endpoint_bytes.assignment(key.name, localities), is_plain
 
 
+def _is_plain(group: Group) -> bool:
+    """Whether endpoints that were found to be at addresses, and not at names, are such as nearly all are."""
+    for each in group.endpoints:
+        if each.weight <= 0 or not 0 < each.port <= MAX_PORT or not each.address:
+            return False
+        if isinstance(each, GatewayEndpoint) and not is_portable_ip(each.address):
+            return False
+    return sum([each.weight for each in group.endpoints]) <= _PLAIN_WEIGHT and 0 < group.weight <= _PLAIN_WEIGHT
+
+
+class _Alike:
+    """What endpoints of a service have beside their addresses, once for those that differ in nothing it depends on."""
+
+    def __init__(self, view: View, service: Service, stated: ClientTLSMode | None) -> None:
+        self._view, self._service, self._stated = view, service, stated
+        self._known: dict[Hashable, bytes] = {}
+
+    def of(self, endpoint: Endpoint) -> bytes:
+        """Return it, encoded."""
+        # labels by identity: the endpoints, which keep them alive, are all there until the last one is encoded
+        key = (id(endpoint.labels), *_BESIDE_ADDRESS(endpoint))
+        known = self._known.get(key)
+        if known is None:
+            mode = _offered(self._view, endpoint, self._service, self._stated)
+            label = workload_label(self._view, endpoint)
+            known = endpoint_bytes.without_address(endpoint.health, endpoint.weight, label, mode)
+            self._known[key] = known
+        return known
+
+
+_BESIDE_ADDRESS = attrgetter("port", "health", "weight", "tls_mode", "namespace", "workload")
 _BY_ADDRESS = itemgetter(Endpoint._fields.index("address"), Endpoint._fields.index("port"))
 
 
@@ -258,18 +263,6 @@ def _grouped(
     if setting is None:
         return groups
     return apply(groups, setting, key.client.locality, dict(key.client.labels))
-
-
-def _without_address(health: Health, weight: int, workload: str, tls_mode: str) -> LbEndpoint:
-    """Return what the endpoints of one workload have in common; ``tls_mode`` is empty for plaintext."""
-    target = LbEndpoint()
-    target.health_status = int(health)
-    target.load_balancing_weight.value = weight
-    target.metadata.filter_metadata["istio"].fields["workload"].string_value = workload
-    if tls_mode:
-        metadata = target.metadata.filter_metadata["envoy.transport_socket_match"]
-        metadata.fields["tlsMode"].string_value = tls_mode
-    return target
 
 
 def _offered(view: View, endpoint: Endpoint, service: Service, mode: ClientTLSMode | None) -> str:
