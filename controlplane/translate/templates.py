@@ -32,16 +32,17 @@ class Template:
     parts: tuple[Part, ...]
 
     @classmethod
-    def of(cls, message: bytes, marks: Sequence[str]) -> Template | None:
+    def of(cls, message: bytes, marks: Sequence[str]) -> Template:
         """Make one of an encoded message; each mark stands for a text, and is found nowhere else.
 
-        ``None`` where a mark is a piece of a longer text only: what would be there is not known.
+        Raises:
+            ValueError: a mark is a piece of a longer text, and what would be there is not known.
         """
         places = {mark.encode(): position for position, mark in enumerate(marks)}
         try:
             return cls(_parts(message, places))
-        except (IndexError, ValueError):
-            return None
+        except IndexError as error:
+            raise ValueError(marks) from error
 
     def filled(self, texts: Sequence[str]) -> bytes:
         """Return the message with these texts in place of the marks."""
@@ -67,8 +68,8 @@ def _parts(message: bytes, places: Mapping[bytes, int]) -> tuple[Part, ...]:
     """Divide a message at its marks.
 
     Raises:
-        ValueError: these are no fields, such as where a text is taken for a message.
-        IndexError: likewise; they end too early.
+        ValueError: these are no fields, since a text was taken for a message.
+        IndexError: likewise.
     """
     parts: list[Part] = []
     plain = position = 0

@@ -109,7 +109,7 @@ def shaped_clusters(view: View, shape: ClusterShape) -> ShapedClusters | None:
     if cluster is None or faults(cluster):
         return None
     template = Template.of(cluster.SerializeToString(deterministic=True), _texts(key, accounts))
-    return ShapedClusters(template, referenced((cluster.transport_socket,))) if template is not None else None
+    return ShapedClusters(template, referenced((cluster.transport_socket,)))
 
 
 def _texts(key: ClusterKey, accounts: Iterable[str]) -> tuple[str, ...]:

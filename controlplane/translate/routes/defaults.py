@@ -14,6 +14,7 @@ from controlplane.registry.proxy_settings import proxy_config
 from controlplane.registry.scopes import OutboundPolicy
 from controlplane.registry.store import View
 from controlplane.translate.routes.retries import DEFAULT_RETRY, retry_policy
+from controlplane.translate.templates import Template
 
 _BAD_GATEWAY = 502
 
@@ -54,26 +55,30 @@ def unlimited(action: RouteAction) -> RouteAction:
     return action
 
 
+_CLUSTER, _OPERATION = "mark-of-the-cluster", "mark-of-the-operation"
+
+
 @query
-def default_settings(view: View, settings: str) -> bytes:
-    """Return what the default routes of all services have in common: a ``Route``, encoded."""
+def default_routes(view: View, settings: str) -> Template:
+    """Return what the default routes of all services have in common: all but the cluster and the operation."""
     defaults = route_defaults(view, settings)
-    action = unlimited(RouteAction())
+    action = unlimited(RouteAction(cluster=_CLUSTER))
     retry = retry_policy(defaults.retry)
     if retry is not None:
         action.retry_policy.CopyFrom(retry)
     route = Route(name="default", match=RouteMatch(prefix="/"), route=action)
-    return bytes(route.SerializeToString(deterministic=True))
+    route.decorator.operation = _OPERATION
+    return Template.of(route.SerializeToString(deterministic=True), (_CLUSTER, _OPERATION))
 
 
-def default_route(view: View, hostname: str, port: int, settings: str, hash_policy: bytes = b"") -> Route:
+def default_route(view: View, hostname: str, port: int, settings: str, hash_policy: bytes = b"") -> bytes:
     """Return the route to a service port that no VirtualService claims; ``hash_policy`` is encoded, or empty."""
-    route = Route.FromString(default_settings(view, settings))
-    route.route.cluster = outbound_name(port, "", hostname)
-    route.decorator.operation = f"{hostname}:{port}/*"
-    if hash_policy:
-        route.route.hash_policy.add().ParseFromString(hash_policy)
-    return route
+    body = default_routes(view, settings).filled((outbound_name(port, "", hostname), f"{hostname}:{port}/*"))
+    if not hash_policy:
+        return body
+    route = Route.FromString(body)
+    route.route.hash_policy.add().ParseFromString(hash_policy)
+    return bytes(route.SerializeToString(deterministic=True))
 
 
 def catch_all(policy: OutboundPolicy, defaults: RouteDefaults) -> VirtualHost:

@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from envoy.config.route.v3.route_components_pb2 import VirtualHost
+from envoy.config.route.v3.route_components_pb2 import Route, VirtualHost
 
 from controlplane.engine.recording import query
+from controlplane.model.cluster_names import outbound_name
 from controlplane.model.objects import ObjectKey
 from controlplane.model.service import Service
 from controlplane.registry.environment import SESSIONS, enabled
@@ -26,6 +27,8 @@ from controlplane.translate.sound import is_sound
 #: field numbers of envoy.config.route.v3
 VIRTUAL_HOSTS_FIELD = 2
 ROUTES_FIELD = 3
+_NAME_FIELD, _DOMAINS_FIELD = 1, 2
+_ATTEMPT_COUNT = VirtualHost(include_request_attempt_count=True).SerializeToString()  # comes after all of these
 
 _DIGEST_BYTES = 16
 _DIGEST_MASK = (1 << 8 * _DIGEST_BYTES) - 1
@@ -115,33 +118,47 @@ def virtual_host(view: View, key: VirtualHostKey) -> EncodedVirtualHost:
     """Return one virtual host of a sidecar."""
     defaults = route_defaults(view, key.options.settings)
     domains = _domains(view, key)
-    if key.routes is None:
-        route = default_route(view, key.host, key.port, key.options.settings, key.hash_policy)
-        if key.hash_policy and not is_sound(view, route, f"hash policy of route to {key.host}:{key.port}"):
-            route = default_route(view, key.host, key.port, key.options.settings)
-        routes: Iterable[EncodedRoute] = (
-            EncodedRoute(
-                route.SerializeToString(deterministic=True), catch_all=True, clusters=frozenset({route.route.cluster})
-            ),
-        )
-    else:
-        routes = http_routes(view, key.routes._replace(settings=key.options.settings))
-    head = VirtualHost(
-        name=f"{bracketed(key.host)}:{key.port}",
-        domains=domains.names,
-        include_request_attempt_count=defaults.attempt_count,
-    )
-    if key.service is not None and enabled(view, SESSIONS):
-        _keep_sessions(view, head, key.service, key.host)
-    return encoded(view, head, routes, domains.alternates)
+    routes = _routes(view, key)
+    name = f"{bracketed(key.host)}:{key.port}"
+    sessions = _sessions(view, key)
+    if not sessions and _are_plain(name, domains.names):
+        head = _head(name, domains.names, attempt_count=defaults.attempt_count)
+        return _joined(name, domains, head, routes)
+    message = VirtualHost(name=name, domains=domains.names, include_request_attempt_count=defaults.attempt_count)
+    if sessions:
+        message.typed_per_filter_config[SESSION_FILTER].CopyFrom(session_settings(sessions))
+    return encoded(view, message, routes, domains.alternates)
 
 
-def _keep_sessions(view: View, head: VirtualHost, stated_by: ObjectKey, host: str) -> None:
-    """Have a virtual host keep the sessions of its service, where its routes say nothing else."""
-    service = service_stated(view, stated_by, host)
-    stated = session(view, service) if service is not None else b""
-    if stated:
-        head.typed_per_filter_config[SESSION_FILTER].CopyFrom(session_settings(stated))
+def _routes(view: View, key: VirtualHostKey) -> Iterable[EncodedRoute]:
+    settings = key.options.settings
+    if key.routes is not None:
+        return http_routes(view, key.routes._replace(settings=settings))
+    body = default_route(view, key.host, key.port, settings, key.hash_policy)
+    element = f"hash policy of route to {key.host}:{key.port}"
+    if key.hash_policy and not is_sound(view, Route.FromString(body), element):
+        body = default_route(view, key.host, key.port, settings)
+    return (EncodedRoute(body, catch_all=True, clusters=frozenset((outbound_name(key.port, "", key.host),))),)
+
+
+def _sessions(view: View, key: VirtualHostKey) -> bytes:
+    """Return how the sessions of a service are kept, where its routes say nothing else; empty if they are not."""
+    if key.service is None or not enabled(view, SESSIONS):
+        return b""
+    service = service_stated(view, key.service, key.host)
+    return session(view, service) if service is not None else b""
+
+
+def _are_plain(name: str, domains: tuple[str, ...]) -> bool:
+    """Whether no rule of Envoy's could refuse these: it wants some domains, and no control characters."""
+    text = name + "".join(domains)
+    return all(domains) and bool(domains) and text.isascii() and text.isprintable()
+
+
+def _head(name: str, domains: tuple[str, ...], *, attempt_count: bool) -> bytes:
+    """Return a virtual host without routes, encoded."""
+    parts = [delimited(_NAME_FIELD, name.encode()), *[delimited(_DOMAINS_FIELD, each.encode()) for each in domains]]
+    return b"".join((*parts, _ATTEMPT_COUNT)) if attempt_count else b"".join(parts)
 
 
 def _domains(view: View, key: VirtualHostKey) -> Domains:
@@ -175,17 +192,22 @@ def encoded(
     """
     if not is_sound(view, head, f"virtual host {head.name}"):
         return EncodedVirtualHost(head.name, (), frozenset(), frozenset(), b"", 0)
-    clusters: set[str] = set()
-    parts = [head.SerializeToString(deterministic=True)]
+    domains = Domains(tuple(head.domains), alternates)
+    return _joined(head.name, domains, head.SerializeToString(deterministic=True), routes)
+
+
+def _joined(name: str, domains: Domains, head: bytes, routes: Iterable[EncodedRoute]) -> EncodedVirtualHost:
+    clusters: frozenset[str] = frozenset()
+    parts = [head]
     for route in routes:
         parts.append(delimited(ROUTES_FIELD, route.body))
         clusters |= route.clusters
     body = delimited(VIRTUAL_HOSTS_FIELD, b"".join(parts))
     return EncodedVirtualHost(
-        name=head.name,
-        domains=tuple(head.domains),
-        alternates=alternates,
-        clusters=frozenset(clusters),
+        name=name,
+        domains=domains.names,
+        alternates=domains.alternates,
+        clusters=clusters,
         body=body,
         digest=int.from_bytes(hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest()),
     )

@@ -7,12 +7,18 @@ tag and a length. Reference: protobuf encoding, "message structure".
 from __future__ import annotations
 
 _DELIMITED = 2
+_ONE_BYTE = 0x80
+"""Numbers below it take one byte."""
+_SHORT = tuple(bytes((value,)) for value in range(_ONE_BYTE))
+_FEW = 16  # fields below it have tags of one byte
 
 
 def varint(value: int) -> bytes:
     """Return an unsigned number as a base-128 varint."""
+    if 0 <= value < _ONE_BYTE:
+        return _SHORT[value]
     out = bytearray()
-    while value > 0x7F:  # noqa: PLR2004 - seven bits a byte
+    while value >= _ONE_BYTE:
         out.append(value & 0x7F | 0x80)
         value >>= 7
     out.append(value)
@@ -21,4 +27,7 @@ def varint(value: int) -> bytes:
 
 def delimited(field: int, body: bytes) -> bytes:
     """Return one length-delimited field: an embedded message or a string."""
-    return varint(field << 3 | _DELIMITED) + varint(len(body)) + body
+    size = len(body)
+    if size < _ONE_BYTE and field < _FEW:
+        return b"%c%c%b" % (field << 3 | _DELIMITED, size, body)
+    return varint(field << 3 | _DELIMITED) + varint(size) + body
