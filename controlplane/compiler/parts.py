@@ -128,7 +128,8 @@ class Parts:
                 held.outdated = False
                 self._retarget(held)
             else:
-                self._build(next(iter(held.waiting)), held)
+                target, _ = held.waiting.popitem()  # the last: to find the first one takes longer the more went before
+                self._build(target, held)
             yield
 
     def replaced(self, held: HeldPart) -> bool:
@@ -186,7 +187,6 @@ class Parts:
 
     def _build(self, target: Target, held: HeldPart) -> None:
         outcome = self._memo.outcome(target.query, target.key)
-        held.waiting.pop(target, None)
         for name in self._names[target][held]:
             if outcome.failure:
                 held.failing[name] = outcome.failure

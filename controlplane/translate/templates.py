@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from controlplane.translate.routes.wire import varint
 
 _VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
+_NO_FIELDS = "a mark is a piece of a longer text"
 _FIXED = {_FIXED64: 8, _FIXED32: 4}
 
 
@@ -42,10 +43,10 @@ class Template:
         try:
             return cls(_parts(message, places))
         except IndexError as error:
-            raise ValueError(marks) from error
+            raise ValueError(_NO_FIELDS) from error
 
     def filled(self, texts: Sequence[str]) -> bytes:
-        """Return the message with these texts in place of the marks."""
+        """Return the message with these texts in place of the marks; none of them is empty: it would not be written."""
         encoded = [text.encode() for text in texts]
         return _joined(self.parts, [varint(len(text)) + text for text in encoded])
 
@@ -88,7 +89,7 @@ def _parts(message: bytes, places: Mapping[bytes, int]) -> tuple[Part, ...]:
         else:
             position = after + _FIXED.get(tag & 7, len(message) + 1)
         if position > len(message):
-            raise ValueError(tag)
+            raise ValueError(_NO_FIELDS)
     return (*parts, message[plain:])
 
 
