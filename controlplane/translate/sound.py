@@ -1,8 +1,8 @@
 """What Envoy would refuse is left out where it is made: the smallest part of a message, and the rest is served.
 
 Envoy refuses a whole listener, cluster or route configuration for one bad value, and one that starts anew then has
-nothing of it. Each message is checked once, when it is built, and those that differ in plain names alone are checked once
-for all of them (``templates``); what is left out is noted with the query that built it.
+nothing of it. Each message is checked once, when it is built; those that differ in plain names alone, once for all of
+them (``templates``). What is left out is noted with the query that built it.
 """
 
 from __future__ import annotations
