@@ -68,7 +68,7 @@ def test_a_template_is_filled_as_the_message_would_be() -> None:
         fields = made.metadata.filter_metadata["istio"].fields
         fields["services"].list_value.values.add().struct_value.fields["host"].string_value = two
         fields["share"].number_value = 0.5
-        return made.SerializeToString(deterministic=True)
+        return encoded(made)
 
     template = Template.of(message(*marks), marks)
     for one in NAMES:
