@@ -44,7 +44,8 @@ _ReadableDumper.add_representer(str, _in_lines)
 
 def yaml_text(value: object) -> str:
     """Return a value as YAML, keys in their order of letters; without a line end, as templates expect it."""
-    return str(yaml.dump(value, Dumper=_Dumper, default_flow_style=False, width=_WIDTH)).removesuffix("\n")
+    text = str(yaml.dump(value, Dumper=_Dumper, default_flow_style=False, width=_WIDTH))
+    return text.removesuffix("\n").removesuffix("\n...")  # which says that a bare value ends
 
 
 def readable_yaml(value: object) -> str:

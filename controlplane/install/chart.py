@@ -26,6 +26,7 @@ from controlplane.install.errors import RefusedInputError
 
 Json = dict[str, Any]
 
+_NO_VALUE = "<no value>"  # what Go says of a value that is not there; Helm leaves it out
 _CHARTS = files("controlplane.install") / "charts"
 
 
@@ -81,7 +82,7 @@ class Chart:
 
     def _rendered(self, renderer: _Renderer, name: str, text: str, data: Json) -> str:
         try:
-            return renderer.template(name, text).render(data)
+            return renderer.template(name, text).render(data).replace(_NO_VALUE, "")
         except TemplateError as error:
             raise RefusedInputError(f"chart {self.name}: {error}") from error
 

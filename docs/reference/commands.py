@@ -32,6 +32,8 @@ LIVE = Path(__file__).parent / "live.txt"
 """Commands beside a control plane that runs, and what they print; ``tests/docs/test_live.py`` runs them."""
 ALONE = Path(__file__).parent / "alone.txt"
 """Commands that need nothing beside them, likewise; ``tests/docs/test_alone.py`` runs them in ``docs/examples``."""
+CLUSTER = Path(__file__).parent / "cluster.txt"
+"""Commands that ask an API server, likewise; ``tests/kubernetes/test_documented_commands.py`` runs them."""
 _HEAD = """\
 # Commands
 
@@ -46,6 +48,14 @@ _BESIDE = """\
 ## Beside a control plane
 
 That runs on `docs/examples/bookshop`, with one proxy.
+"""
+
+
+_IN_A_CLUSTER = """\
+## In a cluster
+
+Where `controlplane install -y --set profile=minimal` was typed a moment ago, so that nothing is ready yet, with a
+Deployment `web` in the namespace `shop`, which is labelled `istio.io/rev=prod`.
 """
 
 
@@ -111,6 +121,9 @@ def _examples(name: str) -> Iterator[str]:
     if live := _of(name, blocks(f"```console\n{LIVE.read_text(encoding='utf-8')}```\n")):
         yield f"\n{_BESIDE}"
         yield from live
+    if in_cluster := _of(name, blocks(f"```console\n{CLUSTER.read_text(encoding='utf-8')}```\n")):
+        yield f"\n{_IN_A_CLUSTER}"
+        yield from in_cluster
 
 
 def _of(name: str, found: Iterable[tuple[str, str]]) -> list[str]:

@@ -29,3 +29,11 @@ def test_a_value_that_stands_twice_is_written_twice() -> None:
 
 def test_texts_of_several_lines_are_written_as_such() -> None:
     assert readable_yaml({"b": "one\ntwo\n", "a": "1"}) == "b: |\n  one\n  two\na: '1'\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "null"), (5, "5"), ("a", "a"), ("...", "'...'"), (True, "true"), ([], "[]")]
+)
+def test_a_bare_value_has_no_end_of_a_document(value: object, text: str) -> None:
+    """A template puts it into the middle of a line."""
+    assert yaml_text(value) == text

@@ -86,6 +86,24 @@ ISTIOD = {
     "defaults": {},
     "everything": EVERYTHING,
     "one replica": {"autoscaleEnabled": False},
+    "taken away": dict.fromkeys(
+        (
+            "autoscaleEnabled",
+            "cpu",
+            "memory",
+            "env",
+            "resources",
+            "rollingMaxSurge",
+            "rollingMaxUnavailable",
+            "traceSampling",
+        )
+    ),
+    "no bounds": {
+        "autoscaleMin": None,
+        "autoscaleMax": None,
+        "cpu": {"targetAverageUtilization": None},
+        "sidecarInjectorWebhook": {"reinvocationPolicy": None},
+    },
     "three replicas": {"autoscaleEnabled": False, "replicaCount": 3, "image": "own.example/pilot:5"},
     "nothing optional": {
         "autoscaleMin": 1,
