@@ -25,7 +25,7 @@ from controlplane.translate.clusters.inbound import InboundKey
 from controlplane.translate.patched import clusters, listeners, routes
 from controlplane.translate.patched.built import Built
 from controlplane.translate.patched.collectors import Caller
-from controlplane.translate.patched.extensions import extension_config
+from controlplane.translate.patched.extensions import extension_config, fetching_config
 from controlplane.translate.patched.reading import aim
 
 
@@ -46,11 +46,13 @@ class AddedPart(NamedTuple):
     """The patches of which some may add something; ``inbound`` are those of them that name the inbound side.
 
     ``beside`` are the parts with what is there already: of listeners there is one of a name, and one at a place.
+    ``fetches`` is set for settings of filters, and proxies with an agent that fetches modules.
     """
 
     refs: PatchRefs
     inbound: PatchRefs = ()
     beside: tuple[Part, ...] = ()
+    fetches: bool = False
 
 
 def patched_clusters_part(part: Part, patches: ProxyPatches) -> Part:
@@ -73,7 +75,7 @@ def patched_routes_part(part: Part, refs: PatchRefs, gateway: GatewayKey | None 
     return Part(part.type, patched_routes, PatchedPart(part, refs, gateway=gateway)) if refs else part
 
 
-def added_parts(patches: ProxyPatches, beside: tuple[Part, ...]) -> Iterator[Part]:
+def added_parts(patches: ProxyPatches, beside: tuple[Part, ...], *, fetches: bool) -> Iterator[Part]:
     """Yield the parts that patches may add, ``beside`` listeners. Of two clusters of one name the first counts."""
     if patches.clusters or patches.inbound_clusters:
         yield Part(ResourceType.CLUSTER, added_clusters, AddedPart(patches.clusters, patches.inbound_clusters))
@@ -82,7 +84,7 @@ def added_parts(patches: ProxyPatches, beside: tuple[Part, ...]) -> Iterator[Par
             ResourceType.LISTENER, added_listeners, AddedPart(patches.listeners, patches.inbound_listeners, beside)
         )
     if patches.extensions:
-        yield Part(ResourceType.EXTENSION, extension_configs, AddedPart(patches.extensions))
+        yield Part(ResourceType.EXTENSION, extension_configs, AddedPart(patches.extensions, fetches=fetches))
 
 
 @query
@@ -210,7 +212,8 @@ def places_of_listener(view: View, target: Target) -> tuple[listeners.Place, ...
 @query
 def extension_configs(view: View, key: AddedPart) -> Inventory:
     """Return the settings of filters that patches give, to be fetched by themselves."""
-    return _added(view, key, ApplyTo.EXTENSION_CONFIG, extension_config)
+    made = fetching_config if key.fetches else extension_config
+    return _added(view, key, ApplyTo.EXTENSION_CONFIG, made)
 
 
 def _added(view: View, key: AddedPart, apply_to: ApplyTo, made: Query[PatchRef, Resource | None]) -> Inventory:

@@ -109,7 +109,7 @@ class ClientScope(_HashedOnce):
     ``http10`` says that HTTP/1.0 is taken, ``detects_http10`` that it is told from other bytes too. ``telemetry``
     are the Telemetry objects that apply, the most general first; ``spans`` is what spans say of the proxy.
     ``extensions`` are the WasmPlugins and TrafficExtensions for the workload, whatever traffic they are for;
-    ``fetches`` is set where there are some, and an agent that fetches modules.
+    ``fetches`` is set where there are some, or patches with settings of filters, and an agent that fetches modules.
     ``network`` is what the proxy says; of networks it sees those of ``network_view`` alone, unless that is empty.
     ``files`` is what the proxy calls others with, ``server_files`` what a gateway shows those who call it.
     """

@@ -244,10 +244,10 @@ def classify(view: View, proxy: Proxy) -> ProxyClass:
     held = workload(view, proxy)
     router = proxy.type == "router"
     sidecar = None if router else sidecar_for(view, proxy.namespace, held.labels)
-    client = _client(view, proxy, held, sidecar)
+    patches = proxy_patches(view, proxy, held.labels)
+    client = _client(view, proxy, held, sidecar, patched=bool(patches.extensions))
     targets = inbound_targets(view, proxy)
     reach = reaching(view, client)
-    patches = proxy_patches(view, proxy, held.labels)
     if router:
         udp = udp_ports(view, proxy) if enabled(view, HTTP3) else frozenset()
         return GatewayClass(client, reach, targets, patches, limited=enabled(view, GATEWAY_NEEDS), udp=udp)
@@ -283,7 +283,7 @@ def _concerns_inbound(spec: Sidecar) -> bool:
     return bool(spec.ingress or spec.egress) or spec.inbound_connection_pool is not None
 
 
-def _client(view: View, proxy: Proxy, held: Workload, sidecar: ObjectKey | None) -> ClientScope:
+def _client(view: View, proxy: Proxy, held: Workload, sidecar: ObjectKey | None, *, patched: bool) -> ClientScope:
     pairs, names = source_pairs(view, proxy.namespace)
     if proxy.type == "router":
         pairs |= gateway_pairs(view, ()) | policy_pairs(view, proxy.namespace)
@@ -322,7 +322,7 @@ def _client(view: View, proxy: Proxy, held: Workload, sidecar: ObjectKey | None)
         exact_balance=_flag(proxy, "OUTBOUND_LISTENER_EXACT_BALANCE"),
         settings=settings,
         extensions=extensions,
-        fetches=bool(extensions) and (bool(proxy.istio_version) or _flag(proxy, "FETCHES_MODULES")),
+        fetches=(bool(extensions) or patched) and (bool(proxy.istio_version) or _flag(proxy, "FETCHES_MODULES")),
         dual_stack=ipv4 and ipv6 and speaks_both_families(view, proxy, held.labels, held.annotations),
         telemetry=telemetry,
         spans=span_source(view, proxy, held.labels, held.annotations, TracingKey(settings, telemetry, side)),

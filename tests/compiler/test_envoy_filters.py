@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.http.wasm.v3.wasm_pb2 import Wasm
 
 from controlplane.analysis.left_out import LeftOutParts
 from controlplane.compiler.compiler import Compiler, Session
@@ -261,3 +263,33 @@ def test_a_tracer_of_a_patch_whose_collector_proxies_do_not_have_is_left_out(tra
             await compiler.apply(ChangeSet(upserts=(traced(cluster),)))
             (rejected,) = parts
             assert rejected.problems[0].endswith(f"tracing.provider: proxies have no cluster {cluster}")
+
+
+def test_a_module_of_a_patch_is_judged_as_envoy_sees_it_behind_an_agent_that_fetches_it() -> None:
+    """Istio's documentation gives only an address, which an Envoy by itself refuses; what else is wrong is found."""
+    fetching, alone = (
+        Proxy("sidecar", f"{name}.ns-0", (ip,), "ns-0", "ns-0.svc.cluster.local", metadata=metadata)
+        for name, ip, metadata in (("a", "10.7.0.2", {"FETCHES_MODULES": "true"}), ("b", "10.7.0.3", {}))
+    )
+
+    @with_mesh(fetching, alone)
+    async def judged(compiler: Compiler, sessions: list[Session]) -> None:
+        left_out = LeftOutParts(compiler.registry)
+        await compiler.apply(ChangeSet(upserts=(module_patch(),)))
+        assert [list(session.snapshot.of(ResourceType.EXTENSION)) for session in sessions] == [["mine"], []]
+        config = TypedExtensionConfig.FromString(sessions[0].snapshot.of(ResourceType.EXTENSION)["mine"].body)
+        wasm = Wasm.FromString(config.typed_config.value)
+        assert wasm.config.vm_config.code.remote.http_uri.uri == "http://modules.example.com/mine.wasm"
+        ((problem,),) = (each.problems for each in left_out)
+        assert "remote.http_uri.timeout: is required" in problem
+        await compiler.apply(ChangeSet(upserts=(module_patch(reload_config={"backoff": {"base_interval": "-1s"}}),)))
+        assert not any(session.snapshot.of(ResourceType.EXTENSION) for session in sessions)
+
+
+def module_patch(**config: Any) -> Object:
+    code = {"remote": {"http_uri": {"uri": "http://modules.example.com/mine.wasm"}}}
+    settings = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+        "config": {"root_id": "mine", "vm_config": {"runtime": "envoy.wasm.runtime.v8", "code": code}, **config},
+    }
+    return envoy_filter(patch("EXTENSION_CONFIG", "ADD", {"name": "mine", "typed_config": settings}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from controlplane.apis.envoy_filter import ApplyTo, PatchOperation
@@ -11,14 +12,19 @@ from controlplane.translate.patched.reading import read_patch
 from controlplane.translate.sound import is_sound
 
 
-def added_message(view: View, ref: PatchRef, apply_to: ApplyTo) -> Any:  # noqa: ANN401 - a generated message, or None
-    """Return a copy of what a patch adds; ``None`` where it adds no such thing, or one that Envoy would refuse."""
+def added_message(  # a generated message, or None
+    view: View, ref: PatchRef, apply_to: ApplyTo, seen: Callable[[Any], Any] = lambda message: message
+) -> Any:  # noqa: ANN401
+    """Return a copy of what a patch adds; ``None`` where it adds no such thing, or one that Envoy would refuse.
+
+    ``seen`` returns what Envoy sees of it, where that is another message.
+    """
     patch = read_patch(view, ref)
     if patch is None or patch.apply_to is not apply_to or patch.operation is not PatchOperation.ADD:
         return None
     message: Any = patch.copied()
     element = f"{ref.path} ({apply_to} {patch.operation})"
-    if not is_sound(view, message, element, lambda _: (ref.filter,)):
+    if not is_sound(view, seen(message), element, lambda _: (ref.filter,)):
         return None
     view.note(PatchNote(ref, changes=True))
     return message
