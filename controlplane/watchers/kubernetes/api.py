@@ -185,7 +185,7 @@ class Api:
         except _BROKEN as error:
             raise UnreachableError(_reason(error)) from error
         finally:
-            response.close()  # gives the connection back where everything was read, and ends it otherwise
+            _end(response)
 
     async def _open(
         self,
@@ -234,12 +234,20 @@ class Api:
             log.warning("watchers.credentials_not_renewed", reason=_reason(error))
 
 
+def _end(response: aiohttp.ClientResponse) -> None:
+    """Give the connection back where everything was read; otherwise end it, without a word of TLS to wait for."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+    response.close()
+
+
 async def _refusal(response: aiohttp.ClientResponse) -> RefusedError:
     """Read the ``Status`` object of a refusal, or whatever is there instead."""
     try:
         body = await response.read()
     finally:
-        response.close()
+        _end(response)
     try:
         message = json_value(body)["message"]
     except (ValueError, KeyError, TypeError):
