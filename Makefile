@@ -52,6 +52,11 @@ h2spec: $(READY) ## build the conformance suite of HTTP/2 into the user's cache,
 helm: $(READY) ## build Helm into the user's cache, once: about 3 CPU minutes
 	@$(BIN)/python -m tests.helm.build
 
+.PHONY: istioctl
+istioctl: $(READY) packages kubernetes ## as root, an unmodified istioctl (built once, a gigabyte of Go modules) reads a mesh on a node
+	@$(BIN)/python -m tests.istioctl.build
+	$(PYTEST) tests/kubernetes/with_istioctl.py $(ARGS)
+
 # The tests that start the program, or look at all samples and the README; single ones are marked: pytest.mark.slow.
 WHOLE := attack envoy ui/test_browser.py api/test_contract.py kubernetes cli feature churn bench samples golden fuzz install simulate deploy docs walkthrough http2/test_h2spec.py test_readme.py test_inherited.py
 .PHONY: test-fast

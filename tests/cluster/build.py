@@ -45,7 +45,7 @@ class Program:
     """One Go program: the folder of its module, the names it is called by, and how it tells its version.
 
     ``names`` are links to it; without any it is called by its own. ``asked`` are one of its names and the arguments
-    that make it say ``version``.
+    that make it say ``version``. ``package`` is what is built: that of the module's folder, or the path of another one.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Program:
     version: str
     names: tuple[str, ...] = ()
     linker_flags: str = "-s -w"
+    package: str = "."
 
     @property
     def folder(self) -> Path:
@@ -68,7 +69,7 @@ class Program:
     def recipe(self) -> str:
         """Return what tells one recipe from another: a hash of all that decides what is built."""
         flags = (self.names, self.linker_flags, _BUILD_FLAGS, tuple(_ENVIRONMENT.items()), os.uname().machine)
-        digest = hashlib.sha256(repr(flags).encode())
+        digest = hashlib.sha256(repr(flags).encode() + self.package.encode().removeprefix(b"."))
         for path in sorted(path for path in self.module.rglob("*") if path.is_file()):
             digest.update(f"\0{path.relative_to(self.module)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()[:12]
@@ -153,7 +154,7 @@ def locked(path: Path) -> Iterator[None]:
 def make(program: Program, folder: Path) -> None:
     """Build a program into an empty folder, with its links, and check it. Raises as ``build`` does."""
     target = str(folder / program.name)
-    command = [go(), "build", *_BUILD_FLAGS, f"-ldflags={program.linker_flags}", "-o", target, "."]
+    command = [go(), "build", *_BUILD_FLAGS, f"-ldflags={program.linker_flags}", "-o", target, program.package]
     print(f"building {program.name} from {program.module} ...", file=sys.stderr)
     places = {"HOME": str(Path.home()), "XDG_CACHE_HOME": str(caches())}  # without these Go has no place for its own
     environment = {**os.environ, **places, **_ENVIRONMENT}
