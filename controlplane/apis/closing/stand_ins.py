@@ -27,7 +27,7 @@ CLOSING: Mapping[str, Closing] = {
         f"{_KEPT}rules that are wrong allow nothing or, with another action than ALLOW, match everything",
     ),
     "PeerAuthentication": Closing(
-        peers.stand_in, f"{_KEPT}STRICT counts where it is asked for or cannot be read, and nothing else of it"
+        peers.stand_in, f"{_KEPT}STRICT counts where the policy asks for it or is unreadable, and nothing else of it"
     ),
     "RequestAuthentication": Closing(tokens.stand_in, f"{_KEPT}tokens of rules that are wrong are refused"),
 }
